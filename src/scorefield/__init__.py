@@ -1,0 +1,29 @@
+"""A trained network is a field that points from noise to data, and a picture is a walk along it.
+
+import scorefield as sf; pipe = sf.load(); pictures = pipe("a tree in the desert", seed=0)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scorefield.api import Pipeline, load
+    from scorefield.request import Request
+
+__all__ = ["Pipeline", "Request", "__version__", "load"]
+__version__ = "0.1.0"
+
+_HOMES = {"Pipeline": "scorefield.api", "load": "scorefield.api", "Request": "scorefield.request"}
+
+
+def __getattr__(name: str) -> object:
+    """The public names, each fetched from its module on first use (PEP 562), so that the import stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'scorefield' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
