@@ -1,0 +1,1 @@
+"""Plain networks, each with a frozen configuration: tensors in, tensors out."""

@@ -1,0 +1,33 @@
+"""Layers that several networks share."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each position, (B, C, H, W); size-free, so a picture's size changes nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Over the last axis of the channels-last view the fused kernel reads contiguous memory.
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ConvBlock(nn.Module):
+    """Residual block of two 3x3 convolutions, (B, width, H, W) -> same shape; the identity when new."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(width, eps=1e-6)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.silu(self.conv1(self.norm(x))))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """`x` (B, C, H, W) with channels innermost in memory, as CPU and tensor-core convolutions want it."""
+    return x.contiguous(memory_format=torch.channels_last)
