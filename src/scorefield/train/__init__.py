@@ -1,0 +1,1 @@
+"""Training: objective, loop (a generator), EMA, optimisers, state. Networks come as arguments."""

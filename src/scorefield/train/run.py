@@ -1,0 +1,195 @@
+"""A whole run in a folder: train, save, log, evaluate, resume, finish."""
+
+import fcntl
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Generic
+
+import torch
+from tqdm import tqdm
+
+from scorefield.train import loop, state
+from scorefield.train.errors import TrainError
+from scorefield.train.log import Log
+from scorefield.train.recipe import Figures, M, Progress, Recipe
+
+STATE, STABLE = "state.safetensors", "state-stable.safetensors"
+
+
+class Interrupted(TrainError):
+    """A signal ended the run after a whole step; its state is saved."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+@dataclass(kw_only=True)
+class Stop:
+    """Whether a signal asked the run to end."""
+
+    number: int = 0
+
+
+@contextmanager
+def _signals() -> Iterator[Stop]:
+    """SIGINT and SIGTERM wait for the end of the step; a second one is not held back."""
+    stop = Stop()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.number = number
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; TrainError if another one trains in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrainError(f"another run is training in {folder}; choose another --output") from None
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is run; what is trained is the recipe's."""
+
+    folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)  # of the recipe, as text, for the state's header
+    steps: int | None = None  # instead of the recipe's
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+    save_every: float = 600.0  # seconds
+    log_every: int = 50  # steps
+    resume: bool | None = None  # True: though settings differ; None: only if they are the same; False: start again
+    say: Callable[[str], None] = print
+
+
+@dataclass(kw_only=True)
+class Session(Generic[M]):
+    """One recipe at work in one folder."""
+
+    recipe: Recipe[M]
+    options: Options
+    training: loop.Training[M]
+    rates: list[float]
+    figures: Figures = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """How long the run is to be."""
+        return self.options.steps or self.recipe.steps
+
+    def save(self, name: str) -> None:
+        """Write the state to a file of the run's folder."""
+        state.save(
+            self.options.folder / name, self.training, self.recipe.name, dict(self.options.settings), self.steps
+        )
+
+    def evaluate(self) -> Figures:
+        """The recipe's figures of the averaged module; none if it has no evaluation."""
+        if self.recipe.evaluate is not None:
+            with torch.no_grad(), loop.seeded(self.recipe.seed, 0, self.options.device):
+                self.figures = dict(self.recipe.evaluate(self.training.ema))
+        return self.figures
+
+    def finish(self) -> Path:
+        """Write the weights that ship."""
+        run = self.training
+        self.evaluate()
+        progress = Progress(run.step, run.samples, run.seconds, self.options.folder, self.figures)
+        with torch.no_grad():
+            return self.recipe.finish(run.ema, progress)
+
+
+def _check(header: state.Header, recipe: Recipe[M], options: Options, path: Path) -> None:
+    if header.recipe != recipe.name:
+        raise TrainError(f"{path} is of recipe {header.recipe!r}, not {recipe.name!r}; choose another --output")
+    now, then = options.settings, header.settings
+    changed = [name for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
+    if changed and options.resume is None:
+        told = ", ".join(f"{name} {then.get(name)} -> {now.get(name)}" for name in changed)
+        raise TrainError(f"{path} has other settings ({told}); --resume goes on with the new ones, --fresh starts again")
+
+
+def open_session(recipe: Recipe[M], options: Options) -> Session[M]:
+    """Begin a run, or take it up from its newest state.
+
+    A run that is made longer when its decay has begun goes on from the state before the decay.
+    """
+    training = loop.start(recipe, options.device)
+    rates = [float(group["lr"]) for group in training.optimizer.param_groups]
+    session = Session(recipe=recipe, options=options, training=training, rates=rates)
+    path = options.folder / STATE
+    if options.resume is False or not path.exists():
+        return session
+    header = state.load(path, training)
+    if session.steps > header.steps and header.step > recipe.schedule.stable_until(header.steps):
+        stable = options.folder / STABLE
+        if not stable.exists():
+            raise TrainError(f"{path} is past the start of its decay and {stable} is missing; use --steps {header.steps}")
+        header = state.load(stable, training)
+        options.say(f"longer than before: goes on from step {header.step}, where the decay began")
+    _check(header, recipe, options, path)
+    return session
+
+
+def execute(recipe: Recipe[M], options: Options) -> Path:
+    """Train to the end and write the weights that ship; Interrupted on Ctrl-C, with the state saved."""
+    with _alone(options.folder):
+        session = open_session(recipe, options)
+        _train(session)
+        return session.finish()
+
+
+def _train(session: Session[M]) -> None:
+    recipe, options, run = session.recipe, session.options, session.training
+    log = Log(options.folder / "log.jsonl", run.step, options.log_every)
+    stable = recipe.schedule.stable_until(session.steps)
+    clock = saved = time.monotonic()
+    bar = tqdm(total=session.steps, initial=run.step, unit="step", disable=None, dynamic_ncols=True)
+    steps = loop.train(recipe, run, session.rates, options.device, options.dtype, session.steps)
+    with _signals() as stop, bar:
+        for step in steps:
+            now = time.monotonic()
+            run.seconds, clock = run.seconds + now - clock, now
+            bar.update()
+            ends = step.step == session.steps or bool(stop.number)
+            if means := log.add(step, force=ends):
+                bar.set_postfix(loss=f"{means['loss']:.4f}", pictures_s=f"{means['per_second']:.0f}")
+            if recipe.evaluate is not None and step.step % recipe.evaluate_every == 0:
+                log.write({"step": step.step, "evaluate": session.evaluate()})
+            if step.step == stable:
+                session.save(STABLE)
+            if ends or now - saved >= options.save_every:
+                session.save(STATE)
+                saved = time.monotonic()
+            if stop.number:
+                steps.close()  # type: ignore[attr-defined]
+                message = f"stopped after step {step.step}; the same command goes on from there"
+                raise Interrupted(stop.number, message)
+
+
+def finish(recipe: Recipe[M], options: Options) -> Path:
+    """Write the weights that ship from the newest state, without training."""
+    path = options.folder / STATE
+    if not path.exists():
+        raise TrainError(f"{path} does not exist; train first")
+    session = open_session(recipe, options)
+    return session.finish()
