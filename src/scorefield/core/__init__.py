@@ -1,0 +1,1 @@
+"""The mathematics of diffusion: levels, gauges, clocks, predictions, grids, noise. Torch only."""

@@ -1,0 +1,38 @@
+"""Clocks: the number that a network wants for a level."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from scorefield.core.level import Number
+
+Clock = Callable[[Number], Tensor]  # lam -> the number, same shape
+
+
+def _tensor(lam: Number) -> Tensor:
+    return torch.as_tensor(lam, dtype=torch.float32)
+
+
+def flow(lam: Number) -> Tensor:
+    """1000 t, t = sigma of the RF gauge: 0 is clean, 1000 is pure noise."""
+    return 1000 * torch.sigmoid(-_tensor(lam))
+
+
+def log_sigma(lam: Number) -> Tensor:
+    """EDM's c_noise = log(sigma) / 4 in the VE gauge (Karras et al. 2022, table 1)."""
+    return -_tensor(lam) / 4
+
+
+def discrete(lams: Tensor) -> Clock:
+    """The DDPM index 0..T-1, linearly interpolated in lam; `lams` (T,) falls from clean to noisy."""
+    rising = lams.flip(0).contiguous()
+
+    def clock(lam: Number) -> Tensor:
+        value = _tensor(lam).to(rising.dtype).clamp(rising[0], rising[-1])
+        high = torch.searchsorted(rising, value.contiguous()).clamp(1, len(rising) - 1)
+        low = high - 1
+        share = (value - rising[low]) / (rising[high] - rising[low])
+        return (len(rising) - 1 - (low + share)).float()
+
+    return clock

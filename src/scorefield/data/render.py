@@ -1,0 +1,75 @@
+"""From a scene to its picture: place, shadows, sprites, style."""
+
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from scorefield.data.places import FLOATING, SIZE, painted
+from scorefield.data.scenes import Scene
+from scorefield.data.sprites import sprite
+
+Array = np.ndarray
+SHADOW = 90  # of 255: how dark the shadow under a thing is
+
+
+@cache
+def _shadow(width: int) -> Array:
+    """A soft ellipse (h, w) of darkness, 0..SHADOW."""
+    height = max(6, width // 5)
+    rows, columns = np.mgrid[0:height, 0:width]
+    away = ((columns + 0.5) / width * 2 - 1) ** 2 + ((rows + 0.5) / height * 2 - 1) ** 2
+    return (np.clip(1 - away, 0, 1) * SHADOW).astype(np.uint16)
+
+
+def _window(length: int, start: int) -> tuple[slice, slice]:
+    """The part of a stretch of `length` at `start` that lies inside the picture: (in the picture, in the stretch)."""
+    first, last = max(start, 0), max(min(start + length, SIZE), 0)
+    return slice(first, last), slice(first - start, last - start)
+
+
+def _blend(picture: Array, colour: Array | int, alpha: Array, left: int, top: int) -> None:
+    """Lay `colour` ((h, w, 3) or one grey) over `picture` with `alpha` (h, w) in 0..255, in place."""
+    rows, inner_rows = _window(alpha.shape[0], top)
+    columns, inner_columns = _window(alpha.shape[1], left)
+    part = picture[rows, columns].astype(np.uint16)
+    a = alpha[inner_rows, inner_columns, None].astype(np.uint16)
+    over = colour[inner_rows, inner_columns] if isinstance(colour, np.ndarray) else colour
+    picture[rows, columns] = ((part * (255 - a) + over * a + 127) // 255).astype(np.uint8)
+
+
+def _pencil(picture: Array) -> Array:
+    """Grey strokes on paper: the grey picture divided by its blur (colour dodge)."""
+    grey = Image.fromarray(picture).convert("L")
+    blur = np.asarray(grey.filter(ImageFilter.GaussianBlur(3)), np.float32)
+    strokes = np.clip(np.asarray(grey, np.float32) * 250 / np.maximum(blur, 1), 0, 250)
+    return np.repeat(strokes.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _watercolour(picture: Array) -> Array:
+    """Washed-out blots: a median, few tones, lifted towards paper."""
+    blots = np.asarray(Image.fromarray(picture).filter(ImageFilter.MedianFilter(5)), np.float32)
+    return (np.round(blots / 32) * 32 * 0.66 + 255 * 0.34).clip(0, 255).astype(np.uint8)
+
+
+def _pixel(picture: Array) -> Array:
+    """Blocks of 4 x 4 px."""
+    small = picture.reshape(SIZE // 4, 4, SIZE // 4, 4, 3).mean((1, 3)).astype(np.uint8)
+    return small.repeat(4, 0).repeat(4, 1)
+
+
+FILTERS = {"pencil": _pencil, "watercolour": _watercolour, "pixel": _pixel}
+
+
+def render(scene: Scene) -> Array:
+    """The scene's picture: (128, 128, 3) uint8."""
+    picture = painted(scene.place, scene.variant).copy()
+    for item in reversed(scene.items):  # the first named lies on top
+        drawn = sprite(item.thing, item.size, item.colour, item.worn)
+        height, width = drawn.shape[:2]
+        left, top = item.x - width // 2, item.y - height // 2
+        if scene.place not in FLOATING and scene.relation != "on":
+            dark = _shadow(width)
+            _blend(picture, 0, dark, left, top + height - dark.shape[0] // 2 - 1)
+        _blend(picture, drawn[..., :3], drawn[..., 3], left, top)
+    return FILTERS[scene.style](picture) if scene.style else picture
