@@ -1,0 +1,65 @@
+# `make demo` and `make test` are all the set-up there is; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+SPECS := pyproject.toml constraints.txt
+
+.PHONY: help demo test slow lint types format ci clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
+
+demo: $(VENV)/.with-demo ## set up, turn a prompt into a picture, say where it is
+	@$(BIN)/scorefield generate "a tree in the desert"
+
+test: $(VENV)/.with-test ## set up with the test extra and run the suite
+	@$(BIN)/python -m pytest -q -m "not slow"
+
+slow: $(VENV)/.with-test ## the tests that take minutes, downloads or installations
+	@$(BIN)/python -m pytest -q -m slow
+
+lint: $(VENV)/.with-test ## style and formatting
+	@$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.with-test ## the strict type checker
+	@$(BIN)/mypy
+
+format: $(VENV)/.with-test ## rewrite the files in the one format
+	@$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+
+ci: lint types test ## what .ci/run runs
+
+clean: ## remove the environment and what the tools left behind
+	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
+
+# The environment. A stamp in it says what is installed, so it goes with it, and nothing is installed twice.
+$(VENV)/.made:
+	@command -v "$(PYTHON)" >/dev/null \
+	  || { echo 'scorefield needs Python 3.11, 3.12 or 3.13, and there is no "$(PYTHON)" here: make PYTHON=/path/to/python3 ...' >&2; exit 1; }
+	"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "scorefield needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$("$(PYTHON)" -V 2>&1): make PYTHON=python3.12 ..." >&2; exit 1; }
+	"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo 'this Python comes without venv; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	touch $@
+
+$(VENV)/.with-demo: $(VENV)/.made $(SPECS)
+	@echo 'installing scorefield into $(VENV) ...'
+	$(INSTALL) -e '.[video]'
+	touch $@
+
+# k-diffusion's own requirements are a training stack that the comparison with its samplers does not touch.
+$(VENV)/.with-test: $(VENV)/.made $(SPECS)
+	@echo 'installing scorefield and its test tools into $(VENV) ...'
+	$(INSTALL) -e '.[test]'
+	$(INSTALL) --no-deps k-diffusion
+	touch $@ $(VENV)/.with-demo
