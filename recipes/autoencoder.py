@@ -1,0 +1,117 @@
+"""The embedded autoencoder: scenes to 16 x 16 x 8 latents and back. `scorefield train autoencoder`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scorefield.data.render import render
+from scorefield.data.scenes import Split, scene
+from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
+from scorefield.train.batches import Batch, in_order
+from scorefield.train.optim import Muon, hidden_matrices
+from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.schedule import Wsd
+from scorefield.weights import own
+
+
+def pictures(indices: range, split: Split = "train", seed: int = 0) -> Tensor:
+    """The scenes' pictures, (B, 3, 128, 128) uint8."""
+    stacked = np.stack([render(scene(index, seed, split)) for index in indices])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2)
+
+
+def pixels(pictures: Tensor) -> Tensor:
+    """uint8 pictures in [-1, 1]."""
+    return pictures.float() / 127.5 - 1
+
+
+def psnr(module: Autoencoder, count: int = 256) -> float:
+    """Mean PSNR in dB over held-out scenes, of pictures rounded to 8 bits."""
+    values = []
+    for start in range(0, count, 32):
+        wanted = pictures(range(start, start + 32), "heldout")
+        drawn = ((module(pixels(wanted)).clamp(-1, 1) + 1) * 127.5).round()
+        error = (drawn - wanted.float()).square().mean((1, 2, 3)).clamp(min=1e-4)
+        values.append(10 * torch.log10(255**2 / error))
+    return float(torch.cat(values).mean())
+
+
+def statistics(module: Autoencoder, count: int = 1024) -> dict[str, Tensor]:
+    """The codec's numbers over training scenes: latents' mean and std per channel, and the linear map to RGB."""
+    x0, small = [], []
+    for start in range(0, count, 32):
+        batch = pixels(pictures(range(start, start + 32), seed=1))
+        x0.append(module.encode(batch))
+        small.append(F.avg_pool2d(batch, module.factor))
+    codes = torch.cat(x0).permute(0, 2, 3, 1).flatten(0, 2)
+    shift, scale = codes.mean(0), codes.std(0)
+    inputs = torch.cat([(codes - shift) / scale, torch.ones(len(codes), 1)], dim=1)
+    colours = torch.cat(small).permute(0, 2, 3, 1).flatten(0, 2)
+    fitted = torch.linalg.lstsq(inputs, colours).solution.T
+    return {"shift": shift, "scale": scale, "preview.weight": fitted[:, :-1].contiguous(), "preview.bias": fitted[:, -1]}
+
+
+def recipe(
+    steps: int = 6000,
+    batch: int = 16,
+    lr: float = 1.5e-3,
+    decoder_only: Path | None = None,
+) -> Recipe[nn.Module]:
+    """Mean squared error and a little mean absolute error.
+
+    `decoder_only` names a file whose encoder is kept as it is, so that latents made with it stay valid.
+    """
+    config = AutoencoderConfig()
+
+    def build() -> Autoencoder:
+        module = Autoencoder(config).to(memory_format=torch.channels_last)
+        if decoder_only:
+            tensors, _ = own.load(decoder_only, "autoencoder")
+            own.fill(module, {n: t for n, t in tensors.items() if "coder." in n}, torch.float32, decoder_only)
+            module.encoder.requires_grad_(False)
+        return module
+
+    def loss(module: Autoencoder, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        wanted = pixels(batch["pictures"]).contiguous(memory_format=torch.channels_last)
+        noise = torch.randn(module.latent_shape(*wanted.shape[0:1], *wanted.shape[2:]), generator=generator)
+        error = module(wanted, noise.to(wanted.device)).float() - wanted
+        square = error.square().mean()
+        return square + 0.1 * error.abs().mean(), {"db": 10 * torch.log10(4 / square.detach())}
+
+    def optimizer(module: Autoencoder) -> torch.optim.Optimizer:
+        ends = ["encoder.1", f"decoder.{len(module.decoder) - 2}"]
+        return Muon(module, hidden_matrices(module, ends), lr)
+
+    def finish(module: Autoencoder, progress: Progress) -> Path:
+        tensors = module.state_dict() | statistics(module)
+        if decoder_only:  # the latents are the same: keep their numbers to the bit
+            kept, _ = own.load(decoder_only, "autoencoder")
+            tensors |= {name: value for name, value in kept.items() if not name.startswith("decoder.")}
+        header = own.Header(
+            kind="autoencoder",
+            config=asdict(config),
+            step=progress.step,
+            samples=progress.samples,
+            figures={"heldout_psnr_db": round(psnr(module), 2)},
+        )
+        return own.save(progress.folder / "scenes-autoencoder.safetensors", tensors, header)
+
+    return Recipe(
+        name="autoencoder",
+        build=build,
+        batches=in_order(lambda indices: {"pictures": pictures(indices)}, batch),
+        loss=loss,
+        optimizer=optimizer,
+        finish=finish,
+        steps=steps,
+        batch=batch,
+        schedule=Wsd(warmup=100, decay=0.25),
+        ema=0.998,
+        evaluate=lambda module: {"heldout_psnr_db": psnr(module, 64)},
+        evaluate_every=500,
+    )

@@ -1,0 +1,1 @@
+"""Weights: lazy readers, our own files, and the maps to published layouts."""
