@@ -1,0 +1,188 @@
+"""CLIP: an image tower and a text tower that meet in one space (Radford et al. 2021)."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scorefield.nets.layers import attend, hiding
+
+Activation = Literal["gelu", "quick_gelu"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionConfig:
+    """The image tower; sizes in pixels."""
+
+    width: int = 256
+    layers: int = 6
+    heads: int = 4
+    patch_size: int = 16
+    image_size: int = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextConfig:
+    """The text tower; `end_id` is the token whose state stands for the prompt, None for the largest id (OpenAI's)."""
+
+    width: int = 256
+    layers: int = 3
+    heads: int = 4
+    context_length: int = 32
+    vocab_size: int = 512
+    end_id: int | None = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipConfig:
+    """Both towers and the space they share."""
+
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    embed_dim: int = 256
+    activation: Activation = "gelu"
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x), which OpenAI's weights were trained with."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, (B, L, width) -> same shape."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        batch, length, width = x.shape
+        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed: Tensor = self.out(attend(q, k, v, bias).transpose(1, 2).reshape(batch, length, width))
+        return mixed
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block, (B, L, width) -> same shape."""
+
+    def __init__(self, width: int, heads: int, activation: Activation) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = SelfAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+        self.activation = quick_gelu if activation == "quick_gelu" else F.gelu
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        x = x + self.attention(self.norm1(x), bias)
+        return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
+
+
+def _blocks(width: int, layers: int, heads: int, activation: Activation) -> nn.ModuleList:
+    """Blocks with the published initialisation: the residual branches shrink with the depth."""
+    blocks = nn.ModuleList(Block(width, heads, activation) for _ in range(layers))
+    for name, weight in blocks.named_parameters():
+        if name.endswith(("out.weight", "fc2.weight")):
+            nn.init.normal_(weight, std=width**-0.5 * (2 * layers) ** -0.5)
+        elif name.endswith("qkv.weight"):
+            nn.init.normal_(weight, std=width**-0.5)
+        elif name.endswith("fc1.weight"):
+            nn.init.normal_(weight, std=(2 * width) ** -0.5)
+        elif name.endswith("bias"):
+            nn.init.zeros_(weight)
+    return blocks
+
+
+class VisionTower(nn.Module):
+    """A ViT: (B, 3, S, S) pixels -> (B, 1 + patches, width) states, the class token's first."""
+
+    def __init__(self, config: VisionConfig, embed_dim: int, activation: Activation) -> None:
+        super().__init__()
+        self.image_size = config.image_size
+        patches, scale = (config.image_size // config.patch_size) ** 2, config.width**-0.5
+        self.patch = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size, bias=False)
+        self.class_token = nn.Parameter(scale * torch.randn(config.width))
+        self.positions = nn.Parameter(scale * torch.randn(1 + patches, config.width))
+        self.norm_pre = nn.LayerNorm(config.width)
+        self.blocks = _blocks(config.width, config.layers, config.heads, activation)
+        self.norm_post = nn.LayerNorm(config.width)
+        self.projection = nn.Linear(config.width, embed_dim, bias=False)
+        nn.init.normal_(self.projection.weight, std=scale)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if pixels.shape[1:] != (3, self.image_size, self.image_size):
+            raise ValueError(
+                f"pixels {tuple(pixels.shape)}: this CLIP sees (B, 3, {self.image_size}, {self.image_size})"
+            )
+        x = self.patch(pixels).flatten(2).transpose(1, 2)
+        x = torch.cat([self.class_token.to(x.dtype).expand(len(x), 1, -1), x], 1) + self.positions.to(x.dtype)
+        x = self.norm_pre(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class TextTower(nn.Module):
+    """A causal transformer: (B, L) ids -> (B, L, width) states after the final norm."""
+
+    def __init__(self, config: TextConfig, embed_dim: int, activation: Activation) -> None:
+        super().__init__()
+        self.end_id = config.end_id
+        self.tokens = nn.Embedding(config.vocab_size, config.width)
+        self.positions = nn.Parameter(0.01 * torch.randn(config.context_length, config.width))
+        self.blocks = _blocks(config.width, config.layers, config.heads, activation)
+        self.norm = nn.LayerNorm(config.width)
+        self.projection = nn.Linear(config.width, embed_dim, bias=False)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        nn.init.normal_(self.projection.weight, std=config.width**-0.5)
+
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        length, context = ids.shape[1], len(self.positions)
+        if length > context:
+            raise ValueError(f"{length} tokens: this text tower reads at most {context}")
+        x = self.tokens(ids) + self.positions[:length]
+        allowed = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
+        if mask is not None:
+            allowed = allowed & mask[:, None, None, :]
+        bias = hiding(allowed, x.dtype)
+        for block in self.blocks:
+            x = block(x, bias)
+        normed: Tensor = self.norm(x)
+        return normed
+
+    def end(self, ids: Tensor) -> Tensor:
+        """Where each prompt's summary stands, (B,): the first end token, or the largest id."""
+        return (ids if self.end_id is None else (ids == self.end_id).int()).argmax(1)
+
+
+class Clip(nn.Module):
+    """Both towers and the learned temperature; `logit_scale` is a logarithm, at most ln 100 while training."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = VisionTower(config.vision, config.embed_dim, config.activation)
+        self.text = TextTower(config.text, config.embed_dim, config.activation)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Unit vectors (B, embed_dim) of `pixels` (B, 3, S, S); the embedded CLIP's pixels are in [-1, 1]."""
+        pooled = self.vision.norm_post(self.vision(pixels)[:, 0])
+        return F.normalize(self.vision.projection(pooled).float(), dim=-1)
+
+    def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Unit vectors (B, embed_dim) of prompts `ids` (B, L), each holding its end token."""
+        hidden = self.text_hidden(ids, mask)
+        pooled = hidden[torch.arange(len(ids), device=ids.device), self.text.end(ids)]
+        return F.normalize(self.text.projection(pooled).float(), dim=-1)
+
+    def text_hidden(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """States (B, L, width) of every token after the final norm; where `mask` (B, L) is False a key is hidden."""
+        hidden: Tensor = self.text(ids, mask)
+        return hidden

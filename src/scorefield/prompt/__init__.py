@@ -1,0 +1,1 @@
+"""From prompts to conditions: tokenizers, and the text encoders behind them."""

@@ -1,0 +1,31 @@
+"""Prompts to the condition of a text-conditioned model."""
+
+from collections.abc import Sequence
+
+import torch
+
+from scorefield.core.cond import Cond
+from scorefield.nets.clip import Clip
+from scorefield.prompt.tokenizer import WordTokenizer
+
+
+class TextConditioner:
+    """A tokenizer and a CLIP whose text tower reads; the empty prompt is the unconditional condition."""
+
+    def __init__(self, tokenizer: WordTokenizer, clip: Clip) -> None:
+        if len(tokenizer) != (size := clip.config.text.vocab_size):
+            raise ValueError(
+                f"the tokenizer knows {len(tokenizer)} tokens, the text tower {size}: they do not belong together"
+            )
+        self.tokenizer, self.clip = tokenizer, clip
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str]) -> Cond:
+        """Cond(tokens (B, L, D), mask (B, L)) of the prompts, on the tower's device."""
+        device = self.clip.text.positions.device
+        ids, mask = (tensor.to(device) for tensor in self.tokenizer.encode(prompts))
+        return Cond(tokens=self.clip.text_hidden(ids, mask), mask=mask)
+
+    def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        """The words of the prompts that the model never saw, each with the known words nearest in spelling."""
+        return {word: near for prompt in prompts for word, near in self.tokenizer.unknown(prompt)}

@@ -1,0 +1,91 @@
+"""The embedded model's tokenizer: one token a word, from a closed vocabulary."""
+
+import json
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from threading import Lock
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from torch import Tensor
+
+START, END, PAD, UNKNOWN = SPECIAL = ("<start>", "<end>", "<pad>", "<unknown>")
+CONTEXT_LENGTH = 32
+
+
+def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+class WordTokenizer:
+    """Lower-cased words and punctuation marks to ids, between a start and an end token, padded to `context_length`."""
+
+    def __init__(self, tokenizer: Tokenizer, context_length: int = CONTEXT_LENGTH) -> None:
+        self.tokenizer, self.context_length = tokenizer, context_length
+        self.vocabulary: dict[str, int] = tokenizer.get_vocab()
+        if missing := [token for token in SPECIAL if token not in self.vocabulary]:
+            raise ValueError(f"this tokenizer has no {', '.join(missing)}: it is not one of words")
+        self._lock = Lock()  # the library raises "Already borrowed" when two threads meet in one tokenizer
+
+    @classmethod
+    def from_file(cls, path: Path, context_length: int = CONTEXT_LENGTH) -> "WordTokenizer":
+        """The tokenizer that `save` wrote to `path`; any other content is a ValueError that names the file."""
+        try:
+            held = json.loads(Path(path).read_text(encoding="utf-8"))
+            built = cls(_tokenizer(held["model"]["vocab"]), context_length)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not a word tokenizer's file ({error})") from error
+        if json.loads(built.tokenizer.to_str()) != held:
+            raise ValueError(f"{path}: this tokenizer splits or spells words in another way than the word tokenizer")
+        return built
+
+    def save(self, path: Path) -> None:
+        """Write the JSON file that `from_file` reads."""
+        Path(path).write_text(self.tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    def words(self, prompt: str) -> list[str]:
+        """The words and marks of a prompt as the vocabulary spells them, known or not."""
+        with self._lock:
+            normal = self.tokenizer.normalizer.normalize_str(prompt)
+            return [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids (B, L) int64 and mask (B, L) bool, True where a token is real; a prompt over length is a ValueError."""
+        ids = torch.full((len(prompts), self.context_length), self.vocabulary[PAD])
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        for row, prompt in enumerate(prompts):
+            words = [START, *self._known(self.words(prompt)), END]
+            if len(words) > self.context_length:
+                raise ValueError(
+                    f"the prompt has {len(words) - 2} words and marks, this model reads at most "
+                    f"{self.context_length - 2}: {prompt!r}"
+                )
+            ids[row, : len(words)] = torch.tensor([self.vocabulary[word] for word in words])
+            mask[row, : len(words)] = True
+        return ids, mask
+
+    def unknown(self, prompt: str) -> list[tuple[str, list[str]]]:
+        """The words of a prompt that the vocabulary lacks, each with up to 3 known words spelt most like it."""
+        known = [word for word in self.vocabulary if word not in SPECIAL]
+        lacking = dict.fromkeys(word for word in self.words(prompt) if self._known([word]) == [UNKNOWN])
+        return [(word, get_close_matches(word, known, n=3)) for word in lacking]
+
+    def _known(self, words: Iterable[str]) -> list[str]:
+        return [word if word in self.vocabulary and word not in SPECIAL else UNKNOWN for word in words]
+
+
+def build(words: Iterable[str], context_length: int = CONTEXT_LENGTH) -> WordTokenizer:
+    """The tokenizer whose vocabulary is the special tokens and then `words`, sorted, each once."""
+    vocabulary = {word: index for index, word in enumerate((*SPECIAL, *sorted({word.lower() for word in words})))}
+    built = WordTokenizer(_tokenizer(vocabulary), context_length)
+    for word in vocabulary:
+        if word not in SPECIAL and built.words(word) != [word]:
+            raise ValueError(f"{word!r} is not one word: it splits into {built.words(word)}")
+    return built
