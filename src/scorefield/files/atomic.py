@@ -1,0 +1,91 @@
+"""Writes that are whole or absent, under names that never clash, however many programs write at once."""
+
+import errno
+import os
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+_LONGEST_STEM = 60  # characters; file systems take 255 bytes
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+
+def slug(text: str) -> str:
+    """A file name's stem for a prompt: "A tree, in the desert!" -> "a-tree-in-the-desert"; "untitled" if empty."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    words = re.sub(r"[\W_]+", "-", plain)[:_LONGEST_STEM]
+    while len(words.encode()) > 2 * _LONGEST_STEM:
+        words = words[:-1]
+    return words.strip("-") or "untitled"
+
+
+def numbered(folder: Path, stem: str, suffix: str) -> Iterator[Path]:
+    """folder/stem-0.png, folder/stem-1.png, ..."""
+    return (folder / f"{stem}-{k}{suffix}" for k in count())
+
+
+def beside(path: Path) -> Iterator[Path]:
+    """The path itself, then path-1.png, path-2.png, ..."""
+    yield path
+    yield from (path.with_name(f"{path.stem}-{k}{path.suffix}") for k in count(1))
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A new empty hidden file in `folder`, which is made if it is missing; gone afterwards unless it was moved.
+
+    OSError if the folder cannot be written: so it also tells, before long work, whether a result could be kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".scorefield-{os.getpid()}-{secrets.token_hex(6)}.part"
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def publish(path: Path, names: Iterator[Path], *, overwrite: bool = False) -> Path:
+    """Give the staged file the first name that is free, or with `overwrite` the first name; returns that name."""
+    for name in names:
+        if overwrite:
+            os.replace(path, name)
+            return name
+        try:
+            os.link(path, name)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if not _claim(name):
+                continue
+            os.replace(path, name)
+        return name
+    raise FileExistsError(errno.EEXIST, "every name is taken", str(path.parent))
+
+
+def write(data: bytes, names: Iterator[Path], *, overwrite: bool = False) -> Path:
+    """Write `data` whole under the first free name of `names` (all in one folder); returns that name."""
+    first = next(names)
+    with staged(first.parent) as path:
+        path.write_bytes(data)
+        return publish(path, _again(first, names), overwrite=overwrite)
+
+
+def _again(first: Path, rest: Iterator[Path]) -> Iterator[Path]:
+    yield first
+    yield from rest
+
+
+def _claim(name: Path) -> bool:
+    # File systems without hard links (FAT, some network shares): an exclusive empty file keeps the name until the move.
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        return False
+    return True

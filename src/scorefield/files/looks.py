@@ -1,0 +1,53 @@
+"""The walk made visible: noisy state and predicted clean picture side by side, with the step and its level below."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+_GROUND, _INK = (24, 24, 27), (228, 228, 231)
+_SHEET_ROW = 4  # looks a row
+
+
+class Look(NamedTuple):
+    """One step of one picture: what the state shows, and what the model believes is behind it."""
+
+    i: int
+    n: int
+    lam: float
+    noisy: Image.Image
+    clean: Image.Image
+
+    @property
+    def label(self) -> str:
+        """The step and its level in a few letters."""
+        level = "clean" if self.lam == math.inf else "pure noise" if self.lam == -math.inf else f"lam {self.lam:+.2f}"
+        return f"step {self.i}/{self.n}   {level}"
+
+
+def pair(look: Look, *, scale: int = 1) -> Image.Image:
+    """Noisy state, clean prediction and label as one picture; every pixel is `scale` wide. Its sides are even."""
+    width, height = look.noisy.width * scale, look.noisy.height * scale
+    gap, bar = 2 * scale, 12 + 4 * scale
+    canvas = Image.new("RGB", (_even(2 * width + gap), _even(height + bar)), _GROUND)
+    for picture, left in ((look.noisy, 0), (look.clean, width + gap)):
+        canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, 0))
+    font = ImageFont.load_default(size=8 + 2 * scale)
+    ImageDraw.Draw(canvas).text((2 * scale, height + bar // 2), look.label, fill=_INK, font=font, anchor="lm")
+    return canvas
+
+
+def sheet(looks: Sequence[Look]) -> Image.Image:
+    """All the looks on one contact sheet, row by row."""
+    pairs = [pair(look) for look in looks]
+    columns = min(_SHEET_ROW, len(pairs))
+    width, height = pairs[0].width + 8, pairs[0].height + 8
+    canvas = Image.new("RGB", (columns * width + 8, math.ceil(len(pairs) / columns) * height + 8), _GROUND)
+    for k, picture in enumerate(pairs):
+        canvas.paste(picture, (8 + k % columns * width, 8 + k // columns * height))
+    return canvas
+
+
+def _even(side: int) -> int:
+    return side + side % 2
