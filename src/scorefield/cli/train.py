@@ -1,11 +1,15 @@
 """scorefield train: run a recipe."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    import torch
 
-def _precision(device: str) -> "tuple[object, object]":
+
+def _precision(device: str) -> tuple["torch.device", "torch.dtype"]:
     import torch
 
     if device == "auto":
@@ -50,6 +54,7 @@ def command(
     from scorefield.train import recipe as recipes
     from scorefield.train import run
     from scorefield.train.errors import TrainError
+    from scorefield.weights.own import WeightsError
 
     if threads:
         torch.set_num_threads(threads)
@@ -68,10 +73,10 @@ def command(
         )  # fmt: skip
         recipe = function(**settings)
         made = run.finish(recipe, options) if finish else run.execute(recipe, options)
-    except run.Interrupted as error:
+    except run.InterruptedRunError as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(128 + error.number) from None
-    except (TrainError, OSError) as error:
+    except (TrainError, WeightsError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(str(made))
 

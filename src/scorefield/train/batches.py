@@ -1,24 +1,60 @@
 """Batches that can be taken up at any point, and prepared while the step before is computed."""
 
-import queue
-import threading
+import signal
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 Batch = dict[str, Tensor]
 Item = TypeVar("Item")
 
 
-def in_order(make: Callable[[range], Batch], size: int) -> Callable[[int], Iterator[Batch]]:
-    """samples seen -> batches of the endless data set whose pictures of index range r are `make(r)`."""
+@dataclass(frozen=True)
+class _Made(Dataset[Batch]):
+    make: Callable[[range], Batch]
+
+    def __getitem__(self, indices: range) -> Batch:
+        return self.make(indices)
+
+
+def _ranges(samples: int, size: int) -> Iterator[range]:
+    while True:
+        yield range(samples, samples + size)
+        samples += size
+
+
+def _quiet(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def in_order(make: Callable[[range], Batch], size: int, workers: int = 0) -> Callable[[int], Iterator[Batch]]:
+    """samples seen -> batches of the endless data set whose pictures of index range r are `make(r)`.
+
+    With `workers` that many forked processes make them, in the same order; `make` must not use a global generator.
+    """
 
     def batches(samples: int) -> Iterator[Batch]:
-        while True:
-            yield make(range(samples, samples + size))
-            samples += size
+        if not workers:
+            return map(make, _ranges(samples, size))
+        return iter(
+            DataLoader(
+                _Made(make),
+                batch_size=None,
+                sampler=_ranges(samples, size),
+                num_workers=workers,
+                worker_init_fn=_quiet,
+                multiprocessing_context="fork",
+                generator=torch.Generator(),
+            )
+        )
 
     return batches
 
@@ -40,47 +76,13 @@ def shuffled(make: Callable[[np.ndarray], Batch], count: int, size: int, seed: i
     return batches
 
 
-class _Failed:
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-
-class _End:
-    pass
-
-
 def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """The same items in the same order, up to `depth` of them made ahead in a thread; its errors rise here."""
-    ready: queue.Queue[Item | _Failed | _End] = queue.Queue(maxsize=depth)
-    stop = threading.Event()
-
-    def put(item: Item | _Failed | _End) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stop.is_set():
-                    return
-            put(_End())
-        except BaseException as error:  # handed over whole: the consumer raises it
-            put(_Failed(error))
-
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
+    """The same items in the same order, up to `depth` of them made ahead in one thread; its errors rise here."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
-        while True:
-            item = ready.get()
-            if isinstance(item, _End):
-                return
-            if isinstance(item, _Failed):
-                raise item.error
+        ahead = deque(pool.submit(next, items, None) for _ in range(depth))
+        while (item := ahead.popleft().result()) is not None:
+            ahead.append(pool.submit(next, items, None))
             yield item
     finally:
-        stop.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)

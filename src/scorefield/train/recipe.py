@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar, get_type_hints
 
@@ -48,7 +48,7 @@ class Recipe(Generic[M]):
     steps: int
     batch: int  # samples a step
     seed: int = 0
-    schedule: Wsd = Wsd()
+    schedule: Wsd = field(default_factory=Wsd)
     ema: float = 0.999
     clip: float = 1.0  # largest norm of the gradient
     evaluate: Callable[[M], Figures] | None = None  # of the averaged module, in eval mode
@@ -67,7 +67,8 @@ def find(name: str) -> Path:
     if name in known:
         return known[name]
     near = difflib.get_close_matches(Path(name).stem, known, n=3, cutoff=0.3) or sorted(known)
-    raise TrainError(f"no recipe {name!r}; " + (f"nearest: {', '.join(near)}" if near else "there is no recipes folder"))
+    told = f"nearest: {', '.join(near)}" if near else "there is no recipes folder here; give a path"
+    raise TrainError(f"no recipe {name!r}; {told}")
 
 
 def read(path: Path) -> Callable[..., Recipe[nn.Module]]:

@@ -5,12 +5,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Generic
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.train import loop, state
@@ -21,7 +22,7 @@ from scorefield.train.recipe import Figures, M, Progress, Recipe
 STATE, STABLE = "state.safetensors", "state-stable.safetensors"
 
 
-class Interrupted(TrainError):
+class InterruptedRunError(TrainError):
     """A signal ended the run after a whole step; its state is saved."""
 
     def __init__(self, number: int, message: str) -> None:
@@ -73,8 +74,8 @@ class Options:
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)  # of the recipe, as text, for the state's header
     steps: int | None = None  # instead of the recipe's
-    device: torch.device = torch.device("cpu")
-    dtype: torch.dtype = torch.float32
+    device: torch.device
+    dtype: torch.dtype  # of the forward: float32 or bfloat16
     save_every: float = 600.0  # seconds
     log_every: int = 50  # steps
     resume: bool | None = None  # True: though settings differ; None: only if they are the same; False: start again
@@ -90,6 +91,7 @@ class Session(Generic[M]):
     training: loop.Training[M]
     rates: list[float]
     figures: Figures = field(default_factory=dict)
+    evaluated: int = -1  # the step that the figures are of
 
     @property
     def steps(self) -> int:
@@ -98,21 +100,21 @@ class Session(Generic[M]):
 
     def save(self, name: str) -> None:
         """Write the state to a file of the run's folder."""
-        state.save(
-            self.options.folder / name, self.training, self.recipe.name, dict(self.options.settings), self.steps
-        )
+        state.save(self.options.folder / name, self.training, self.recipe.name, dict(self.options.settings), self.steps)
 
     def evaluate(self) -> Figures:
         """The recipe's figures of the averaged module; none if it has no evaluation."""
         if self.recipe.evaluate is not None:
             with torch.no_grad(), loop.seeded(self.recipe.seed, 0, self.options.device):
                 self.figures = dict(self.recipe.evaluate(self.training.ema))
+        self.evaluated = self.training.step
         return self.figures
 
     def finish(self) -> Path:
         """Write the weights that ship."""
         run = self.training
-        self.evaluate()
+        if self.evaluated != run.step:
+            self.evaluate()
         progress = Progress(run.step, run.samples, run.seconds, self.options.folder, self.figures)
         with torch.no_grad():
             return self.recipe.finish(run.ema, progress)
@@ -122,36 +124,41 @@ def _check(header: state.Header, recipe: Recipe[M], options: Options, path: Path
     if header.recipe != recipe.name:
         raise TrainError(f"{path} is of recipe {header.recipe!r}, not {recipe.name!r}; choose another --output")
     now, then = options.settings, header.settings
-    changed = [name for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
+    names = sorted((now.keys() | then.keys()) - {"steps"})  # a run may be made longer
+    changed = [f"{name} {then.get(name)} -> {now.get(name)}" for name in names if now.get(name) != then.get(name)]
     if changed and options.resume is None:
-        told = ", ".join(f"{name} {then.get(name)} -> {now.get(name)}" for name in changed)
-        raise TrainError(f"{path} has other settings ({told}); --resume goes on with the new ones, --fresh starts again")
+        told = ", ".join(changed)
+        raise TrainError(f"{path} has other settings ({told}): --resume goes on with the new, --fresh starts again")
+
+
+def _newest(recipe: Recipe[M], options: Options, steps: int) -> tuple[Path, state.Header, Mapping[str, Tensor]]:
+    """The state to go on from: the last one, or the one before the decay if the run grew when that had begun."""
+    path = options.folder / STATE
+    header, tensors = state.read(path)
+    if steps <= header.steps or header.step <= recipe.schedule.stable_until(header.steps):
+        return path, header, tensors
+    if not (options.folder / STABLE).exists():
+        raise TrainError(f"{path} is past the start of its decay and {STABLE} is missing: use --steps {header.steps}")
+    path = options.folder / STABLE
+    header, tensors = state.read(path)
+    options.say(f"longer than before: goes on from step {header.step}, where the decay began")
+    return path, header, tensors
 
 
 def open_session(recipe: Recipe[M], options: Options) -> Session[M]:
-    """Begin a run, or take it up from its newest state.
-
-    A run that is made longer when its decay has begun goes on from the state before the decay.
-    """
+    """Begin a run, or take it up from its newest state."""
     training = loop.start(recipe, options.device)
     rates = [float(group["lr"]) for group in training.optimizer.param_groups]
     session = Session(recipe=recipe, options=options, training=training, rates=rates)
-    path = options.folder / STATE
-    if options.resume is False or not path.exists():
-        return session
-    header = state.load(path, training)
-    if session.steps > header.steps and header.step > recipe.schedule.stable_until(header.steps):
-        stable = options.folder / STABLE
-        if not stable.exists():
-            raise TrainError(f"{path} is past the start of its decay and {stable} is missing; use --steps {header.steps}")
-        header = state.load(stable, training)
-        options.say(f"longer than before: goes on from step {header.step}, where the decay began")
-    _check(header, recipe, options, path)
+    if options.resume is not False and (options.folder / STATE).exists():
+        path, header, tensors = _newest(recipe, options, session.steps)
+        _check(header, recipe, options, path)
+        state.fill(training, header, tensors, path)
     return session
 
 
 def execute(recipe: Recipe[M], options: Options) -> Path:
-    """Train to the end and write the weights that ship; Interrupted on Ctrl-C, with the state saved."""
+    """Train to the end and write the weights that ship; InterruptedRunError on Ctrl-C, with the state saved."""
     with _alone(options.folder):
         session = open_session(recipe, options)
         _train(session)
@@ -183,7 +190,7 @@ def _train(session: Session[M]) -> None:
             if stop.number:
                 steps.close()  # type: ignore[attr-defined]
                 message = f"stopped after step {step.step}; the same command goes on from there"
-                raise Interrupted(stop.number, message)
+                raise InterruptedRunError(stop.number, message)
 
 
 def finish(recipe: Recipe[M], options: Options) -> Path:
@@ -191,5 +198,5 @@ def finish(recipe: Recipe[M], options: Options) -> Path:
     path = options.folder / STATE
     if not path.exists():
         raise TrainError(f"{path} does not exist; train first")
-    session = open_session(recipe, options)
-    return session.finish()
+    header, _ = state.read(path)
+    return open_session(recipe, replace(options, steps=header.steps, resume=True)).finish()

@@ -51,7 +51,7 @@ def _tensors(run: Training[M]) -> dict[str, Tensor]:
 def _crc32(tensors: Mapping[str, Tensor]) -> int:
     crc = 0
     for name in sorted(tensors):
-        crc = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), zlib.crc32(name.encode(), crc))
+        crc = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, zlib.crc32(name.encode(), crc))
     return crc
 
 
@@ -63,10 +63,15 @@ def save(path: Path, run: Training[M], recipe: str, settings: Mapping[str, str],
         optimizer=type(run.optimizer).__name__, crc32=_crc32(tensors),
     )  # fmt: skip
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"state": json.dumps(vars(header))})
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        save_file(tensors, part, metadata={"state": json.dumps(vars(header))})
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except SafetensorError as error:
+        raise TrainError(f"cannot write {path} ({error}); the state before it is untouched") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
@@ -114,9 +119,8 @@ def _fill_optimizer(run: Training[M], tensors: Mapping[str, Tensor], path: Path)
 
 
 @torch.no_grad()
-def load(path: Path, run: Training[M]) -> Header:
-    """Put a saved state into `run`, every key accounted for; TrainError names what does not fit."""
-    header, tensors = read(path)
+def fill(run: Training[M], header: Header, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Put a state that was read from `path` into `run`, every key accounted for; TrainError names what does not fit."""
     if header.optimizer != type(run.optimizer).__name__:
         raise TrainError(f"{path} was made by {header.optimizer}, the recipe has {type(run.optimizer).__name__}")
     if odd := [name for name in tensors if name.partition("/")[0] not in ("module", "ema", "optimizer")]:
@@ -125,4 +129,3 @@ def load(path: Path, run: Training[M]) -> Header:
     _fill(run.ema, tensors, "ema", path)
     _fill_optimizer(run, tensors, path)
     run.step, run.samples, run.seconds = header.step, header.samples, header.seconds
-    return header

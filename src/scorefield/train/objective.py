@@ -1,0 +1,73 @@
+"""What is minimised: the diffusion objective, the levels that it is asked at, and the contrastive loss."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scorefield.core import predict
+from scorefield.core.cond import Cond, drop
+from scorefield.core.denoiser import Preconditioned
+from scorefield.core.gauge import Gauge
+from scorefield.core.level import Level, noisy
+
+Density = Callable[[Tensor], Tensor]  # u in (0, 1) -> lam: the inverse of the distribution function of -lam
+
+
+def logit_normal(mean: float = 0.0, std: float = 1.0) -> Density:
+    """-lam ~ N(mean, std): the logit of the flow's time (Esser et al. 2024), or log sigma (Karras et al. 2022)."""
+    return lambda u: -(mean + std * torch.special.ndtri(u))
+
+
+def uniform(u: Tensor) -> Tensor:
+    """The flow's time, sigma of the RF gauge, uniform in (0, 1)."""
+    return -torch.logit(u)
+
+
+def uniform_lam(low: float, high: float) -> Density:
+    """lam uniform in (low, high) (Kingma et al. 2021)."""
+    return lambda u: high + (low - high) * u
+
+
+def stratified(count: int, generator: torch.Generator) -> Tensor:
+    """(count,) float64 in (0, 1), one in each of `count` equal intervals, in random order: the loss varies less."""
+    places = torch.randperm(count, generator=generator)
+    within = torch.rand(count, generator=generator, dtype=torch.float64)
+    return ((places + within) / count).clamp(1e-6, 1 - 1e-6)  # the ends are lam = +-inf
+
+
+def levels(
+    gauge: Gauge, density: Density, count: int, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> Level:
+    """The levels (count,) float32 of one batch, stratified over `density`."""
+    return gauge(density(stratified(count, generator)).float().to(device))
+
+
+def objective(denoiser: Preconditioned, x0: Tensor, cond: Cond, at: Level, eps: Tensor) -> Tensor:
+    """(B,) squared errors of the network's own output against its target, mean over the rest of x0 (B, ...).
+
+    Unit weight on the network's output: on eps (Ho et al. 2020), on eps - x0 (Lipman et al. 2022), EDM's lambda(sigma).
+    """
+    x = noisy(x0, eps, at)
+    error = denoiser.raw(x, at, cond) - predict.target(denoiser.prediction, x, x0, at)
+    return error.square().flatten(1).mean(1)
+
+
+def drop_some(cond: Cond, empty: Cond, share: float, generator: torch.Generator) -> Cond:
+    """Condition dropout: each row becomes `empty`'s with probability `share` (Ho & Salimans 2022)."""
+    first = next(iter(cond.given().values()))
+    keep = torch.rand(len(first), generator=generator) >= share
+    return drop(cond, empty, keep.to(first.device))
+
+
+def contrastive(image_vectors: Tensor, text_vectors: Tensor, logit_scale: Tensor) -> Tensor:
+    """The scalar symmetric cross-entropy of pairs (B, D), row b of one with row b of the other (Radford et al. 2021).
+
+    `logit_scale` is the log of the factor on the cosines, held to at most log 100.
+    """
+    image, text = F.normalize(image_vectors.float(), dim=1), F.normalize(text_vectors.float(), dim=1)
+    logits = logit_scale.float().clamp(max=math.log(100)).exp() * image @ text.mT
+    pairs = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.mT, pairs)) / 2
