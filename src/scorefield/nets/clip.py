@@ -81,7 +81,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         x = x + self.attention(self.norm1(x), bias)
-        return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
+        mapped: Tensor = x + self.fc2(self.activation(self.fc1(self.norm2(x))))
+        return mapped
 
 
 def _blocks(width: int, layers: int, heads: int, activation: Activation) -> nn.ModuleList:
@@ -125,7 +126,8 @@ class VisionTower(nn.Module):
         x = self.norm_pre(x)
         for block in self.blocks:
             x = block(x)
-        return x
+        states: Tensor = x
+        return states
 
 
 class TextTower(nn.Module):
@@ -174,13 +176,15 @@ class Clip(nn.Module):
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Unit vectors (B, embed_dim) of `pixels` (B, 3, S, S); the embedded CLIP's pixels are in [-1, 1]."""
         pooled = self.vision.norm_post(self.vision(pixels)[:, 0])
-        return F.normalize(self.vision.projection(pooled).float(), dim=-1)
+        projected: Tensor = self.vision.projection(pooled)
+        return F.normalize(projected.float(), dim=-1)
 
     def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Unit vectors (B, embed_dim) of prompts `ids` (B, L), each holding its end token."""
         hidden = self.text_hidden(ids, mask)
         pooled = hidden[torch.arange(len(ids), device=ids.device), self.text.end(ids)]
-        return F.normalize(self.text.projection(pooled).float(), dim=-1)
+        projected: Tensor = self.text.projection(pooled)
+        return F.normalize(projected.float(), dim=-1)
 
     def text_hidden(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """States (B, L, width) of every token after the final norm; where `mask` (B, L) is False a key is hidden."""

@@ -10,7 +10,8 @@ class ChannelNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         # Over the last axis of the channels-last view the fused kernel reads contiguous memory.
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        normed: Tensor = super().forward(x.permute(0, 2, 3, 1))
+        return normed.permute(0, 3, 1, 2)
 
 
 class ConvBlock(nn.Module):
@@ -25,7 +26,8 @@ class ConvBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.silu(self.conv1(self.norm(x))))
+        out: Tensor = x + self.conv2(F.silu(self.conv1(self.norm(x))))
+        return out
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -40,8 +42,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """
     if q.device.type != "cpu" or k.shape[-2] > 512:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return (scores if bias is None else scores + bias).softmax(-1) @ v
+    batch, heads, n, width = q.shape
+    keys = k.flatten(0, 1).transpose(1, 2)
+    start = q.new_zeros(()) if bias is None else bias.expand(batch, heads, n, -1).flatten(0, 1)
+    # One call scales and adds the bias: on a CPU every pass over the scores is as dear as the product.
+    scores = torch.baddbmm(start, q.flatten(0, 1), keys, beta=0 if bias is None else 1, alpha=width**-0.5)
+    mixed: Tensor = scores.softmax(-1) @ v.flatten(0, 1)
+    return mixed.view(batch, heads, n, -1)
 
 
 def hiding(allowed: Tensor, dtype: torch.dtype) -> Tensor:
