@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.data.render import render
 from scorefield.data.scenes import Split, scene
+from scorefield.latent.codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.train.batches import Batch, in_order
 from scorefield.train.optim import Muon, hidden_matrices
@@ -41,19 +41,11 @@ def psnr(module: Autoencoder, count: int = 256) -> float:
     return float(torch.cat(values).mean())
 
 
-def statistics(module: Autoencoder, count: int = 1024) -> dict[str, Tensor]:
-    """The codec's numbers over training scenes: latents' mean and std per channel, and the linear map to RGB."""
-    x0, small = [], []
-    for start in range(0, count, 32):
-        batch = pixels(pictures(range(start, start + 32), seed=1))
-        x0.append(module.encode(batch))
-        small.append(F.avg_pool2d(batch, module.factor))
-    codes = torch.cat(x0).permute(0, 2, 3, 1).flatten(0, 2)
-    shift, scale = codes.mean(0), codes.std(0)
-    inputs = torch.cat([(codes - shift) / scale, torch.ones(len(codes), 1)], dim=1)
-    colours = torch.cat(small).permute(0, 2, 3, 1).flatten(0, 2)
-    fitted = torch.linalg.lstsq(inputs, colours).solution.T
-    return {"shift": shift, "scale": scale, "preview.weight": fitted[:, :-1].contiguous(), "preview.bias": fitted[:, -1]}
+def codec(module: Autoencoder, count: int = 1024) -> Codec:
+    """The module with its latents' statistics over training scenes."""
+    made = Codec(module)
+    made.fit(pixels(pictures(range(start, start + 32), seed=1)) for start in range(0, count, 32))
+    return made
 
 
 def recipe(
@@ -72,7 +64,7 @@ def recipe(
         module = Autoencoder(config).to(memory_format=torch.channels_last)
         if decoder_only:
             tensors, _ = own.load(decoder_only, "autoencoder")
-            own.fill(module, {n: t for n, t in tensors.items() if "coder." in n}, torch.float32, decoder_only)
+            own.fill(Codec(module), tensors, torch.float32, decoder_only)
             module.encoder.requires_grad_(False)
         return module
 
@@ -88,10 +80,10 @@ def recipe(
         return Muon(module, hidden_matrices(module, ends), lr)
 
     def finish(module: Autoencoder, progress: Progress) -> Path:
-        tensors = module.state_dict() | statistics(module)
+        tensors = codec(module).state_dict()
         if decoder_only:  # the latents are the same: keep their numbers to the bit
             kept, _ = own.load(decoder_only, "autoencoder")
-            tensors |= {name: value for name, value in kept.items() if not name.startswith("decoder.")}
+            tensors |= {name: value for name, value in kept.items() if not name.startswith("autoencoder.decoder.")}
         header = own.Header(
             kind="autoencoder",
             config=asdict(config),

@@ -1,0 +1,99 @@
+"""The embedded CLIP pair, contrastive on scenes and their captions. `scorefield train clip`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scorefield.data.captions import article
+from scorefield.data.render import render
+from scorefield.data.scenes import scene
+from scorefield.data.things import THINGS
+from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
+from scorefield.prompt.tokenizer import END, WordTokenizer
+from scorefield.train.batches import Batch, in_order
+from scorefield.train.objective import contrastive
+from scorefield.train.optim import Muon, hidden_matrices
+from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.schedule import Wsd
+from scorefield.weights import own
+
+TOKENIZER = Path(__file__).parent.parent / "src" / "scorefield" / "assets" / "scenes-tokenizer.json"
+
+
+def pixels(pictures: Tensor) -> Tensor:
+    """uint8 pictures (B, H, W, 3) as (B, 3, H, W) in [-1, 1]."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
+    """Share of held-out pictures of one thing whose caption, among those of all things, is nearest."""
+    names = [thing.name for thing in THINGS]
+    ids, mask = tokenizer.encode([f"a picture of {article(name)} {name}" for name in names])
+    texts = module.encode_text(ids, mask)
+    scenes = [scene(index, 0, "heldout", "single") for index in range(count)]
+    right = 0
+    for start in range(0, count, 64):
+        part = scenes[start : start + 64]
+        images = module.encode_image(pixels(torch.from_numpy(np.stack([render(one) for one in part]))))
+        right += sum(names[best] == one.nouns[0].thing for best, one in zip((images @ texts.T).argmax(1), part, strict=True))
+    return right / count
+
+
+def recipe(steps: int = 1000, batch: int = 128, lr: float = 1e-3, image_only: Path | None = None) -> Recipe[nn.Module]:
+    """Symmetric cross-entropy over the batch; `image_only` names a file whose text tower is kept as it is."""
+    tokenizer = WordTokenizer.from_file(TOKENIZER)
+    end = tokenizer.vocabulary[END]
+    config = ClipConfig(vision=VisionConfig(layers=5), text=TextConfig(vocab_size=len(tokenizer), end_id=end))
+
+    def build() -> Clip:
+        module = Clip(config)
+        if image_only:
+            tensors, _ = own.load(image_only, "clip")
+            own.fill(module, tensors, torch.float32, image_only)
+            module.text.requires_grad_(False)
+        return module
+
+    def make(indices: range) -> Batch:
+        scenes = [scene(index, 2) for index in indices]
+        ids, mask = tokenizer.encode([one.caption for one in scenes])
+        length = int(mask.sum(1).max())
+        pictures = torch.from_numpy(np.stack([render(one) for one in scenes]))
+        return {"pictures": pictures, "ids": ids[:, :length], "mask": mask[:, :length]}
+
+    def loss(module: Clip, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        images = module.encode_image(pixels(batch["pictures"]))
+        texts = module.encode_text(batch["ids"], batch["mask"])
+        found = (images @ texts.T).argmax(1) == torch.arange(len(images), device=images.device)
+        return contrastive(images, texts, module.logit_scale), {"found": found.float().mean()}
+
+    def optimizer(module: Clip) -> torch.optim.Optimizer:
+        return Muon(module, hidden_matrices(module, ("projection", "vision.patch")), lr, weight_decay=0.05)
+
+    def finish(module: Clip, progress: Progress) -> Path:
+        header = own.Header(
+            kind="clip",
+            config=asdict(config),
+            step=progress.step,
+            samples=progress.samples,
+            figures={"heldout_naming": round(naming(module, tokenizer, 2048), 4)},
+        )
+        return own.save(progress.folder / "scenes-clip.safetensors", module.state_dict(), header)
+
+    return Recipe(
+        name="clip",
+        build=build,
+        batches=in_order(make, batch),
+        loss=loss,
+        optimizer=optimizer,
+        finish=finish,
+        steps=steps,
+        batch=batch,
+        schedule=Wsd(warmup=50, decay=0.3),
+        ema=0.99,
+        evaluate=lambda module: {"heldout_naming": naming(module, tokenizer)},
+        evaluate_every=250,
+    )

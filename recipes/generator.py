@@ -1,0 +1,108 @@
+"""The embedded generator: a latent diffusion transformer trained by flow matching. `scorefield train generator`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scorefield.core import clock, gauge, predict
+from scorefield.core.cond import Cond
+from scorefield.core.denoiser import Preconditioned
+from scorefield.data.render import render
+from scorefield.data.scenes import scene
+from scorefield.data.vocabulary import kinds
+from scorefield.nets.dit import Dit, DitConfig
+from scorefield.train.bank import Bank
+from scorefield.train.batches import Batch, shuffled
+from scorefield.train.objective import drop_some, levels, logit_normal, objective
+from scorefield.train.optim import Muon, hidden_matrices
+from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.schedule import Wsd
+from scorefield.weights import own
+from scorefield.zoo import embedded
+
+SEED = 3  # of the scenes that it sees
+
+
+def recipe(
+    steps: int = 12_000,
+    batch: int = 96,
+    lr: float = 1.5e-3,
+    count: int = 160_000,
+    bank: Path = Path("runs/latents.bank"),
+    parts: Path = embedded.ASSETS,
+    start: Path | None = None,
+) -> Recipe[nn.Module]:
+    """Flow matching with logit-normal times and a tenth of the captions dropped.
+
+    `bank` keeps the latents of the `count` scenes; `parts` is the folder of the autoencoder, CLIP and tokenizer;
+    `start` names a file of an earlier generator to begin from.
+    """
+    config = DitConfig()
+    density = logit_normal(0.2, 1.0)
+    codec = embedded.codec(parts, torch.bfloat16)
+    conditioner = embedded.conditioner(parts, torch.float32)
+    tokenizer = conditioner.tokenizer
+
+    @torch.no_grad()
+    def encode(indices: np.ndarray) -> np.ndarray:
+        pictures = torch.from_numpy(np.stack([render(scene(int(index), SEED)) for index in indices]))
+        x0 = codec.encode(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        return x0.float().numpy().astype(np.float16)
+
+    rows = Bank(bank, count, (config.channels, 16, 16), encode)
+
+    def make(indices: np.ndarray) -> Batch:
+        ids, mask = tokenizer.encode([scene(int(index), SEED).caption for index in indices])
+        length = int(mask.sum(1).max())
+        return {"x0": torch.from_numpy(rows[indices]), "ids": ids[:, :length], "mask": mask[:, :length]}
+
+    def build() -> Dit:
+        module = Dit(config)
+        if start:
+            tensors, _ = own.load(start, "generator")
+            own.fill(module, tensors, torch.float32, start)
+        return module
+
+    def loss(module: Dit, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        x0, ids, mask = batch["x0"].float(), batch["ids"], batch["mask"]
+        text = conditioner.clip.to(x0.device)
+        blank, blank_mask = (t[:, : ids.shape[1]].to(x0.device) for t in tokenizer.encode([""]))
+        with torch.no_grad():
+            cond = Cond(tokens=text.text_hidden(ids, mask).float(), mask=mask)
+            empty = Cond(tokens=text.text_hidden(blank, blank_mask).float(), mask=blank_mask)
+        cond = drop_some(cond, empty, 0.1, generator)
+        at = levels(gauge.rf, density, len(x0), generator, x0.device)
+        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
+        errors = objective(Preconditioned(module, predict.flow, clock.flow), x0, cond, at, eps)
+        return errors.mean(), {}
+
+    def optimizer(module: Dit) -> torch.optim.Optimizer:
+        return Muon(module, hidden_matrices(module, ("patch", "time", "modulation", "last")), lr, weight_decay=0.01)
+
+    def finish(module: Dit, progress: Progress) -> Path:
+        header = own.Header(
+            kind="generator",
+            config=asdict(config),
+            step=progress.step,
+            samples=progress.samples,
+            figures=progress.figures,
+            notes={"knows": {kind: list(phrases) for kind, phrases in kinds().items()}},
+        )
+        return own.save(progress.folder / "scenes-generator.safetensors", module.state_dict(), header)
+
+    return Recipe(
+        name="generator",
+        build=build,
+        batches=shuffled(make, count, batch, seed=0),
+        loss=loss,
+        optimizer=optimizer,
+        finish=finish,
+        steps=steps,
+        batch=batch,
+        schedule=Wsd(warmup=200, decay=0.25),
+        ema=0.999,
+    )

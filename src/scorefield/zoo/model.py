@@ -1,0 +1,41 @@
+"""A loaded model: its spec and its working parts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from scorefield.core.cond import Cond
+from scorefield.core.denoiser import Preconditioned
+from scorefield.zoo.spec import ModelSpec
+
+
+class Codec(Protocol):
+    """Pixels (B, 3, H, W) in [-1, 1] to latents of unit variance and back; scale and shift live here alone."""
+
+    def shape(self, width: int, height: int) -> tuple[int, int, int]: ...
+    def encode(self, pixels: Tensor) -> Tensor: ...
+    def decode(self, x0: Tensor) -> Tensor: ...
+    def preview(self, x0: Tensor) -> Tensor: ...
+
+
+class Conditioner(Protocol):
+    """Prompts to their condition; `unknown` names words that the model never saw, each with the nearest it knows."""
+
+    def __call__(self, prompts: Sequence[str]) -> Cond: ...
+    def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model ready to sample; holds no state, so threads may share it."""
+
+    spec: ModelSpec
+    denoiser: Preconditioned
+    conditioner: Conditioner
+    codec: Codec
+    device: torch.device
+    dtype: torch.dtype
+    sha256: str  # of the denoiser's file

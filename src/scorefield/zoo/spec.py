@@ -1,0 +1,37 @@
+"""What a model is, as data: the five choices, its defaults, and what it knows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scorefield.core.clock import Clock
+from scorefield.core.gauge import Gauge
+from scorefield.core.predict import Prediction
+from scorefield.core.schedule import Ladder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What a request that says nothing gets."""
+
+    steps: int
+    cfg_scale: float
+    sampler: str
+    schedule: str
+    width: int  # px
+    height: int  # px
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model that can be loaded by name."""
+
+    name: str
+    about: str  # one sentence
+    gauge: Gauge
+    clock: Clock
+    prediction: Prediction
+    ladder: Ladder
+    defaults: Defaults
+    size_multiple: int  # px: both sides of a picture are multiples of it
+    files: tuple[str, ...] = ()  # package data, for an embedded model
+    knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt
