@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.data.render import render
@@ -42,9 +43,20 @@ def psnr(module: Autoencoder, count: int = 256) -> float:
 
 
 def codec(module: Autoencoder, count: int = 1024) -> Codec:
-    """The module with its latents' statistics over training scenes."""
+    """The module with its latents' mean and deviation over training scenes, and the linear map to mean colours."""
+    raw, colours = [], []
+    for start in range(0, count, 32):
+        batch = pixels(pictures(range(start, start + 32), seed=1))
+        raw.append(module.encode(batch).movedim(1, -1).flatten(0, 2))
+        colours.append(F.avg_pool2d(batch, module.factor).movedim(1, -1).flatten(0, 2))
+    x, y = torch.cat(raw).double(), torch.cat(colours).double()
     made = Codec(module)
-    made.fit(pixels(pictures(range(start, start + 32), seed=1)) for start in range(0, count, 32))
+    made.shift.copy_(x.mean(0))
+    made.scale.copy_(x.std(0))
+    x = (x - made.shift) / made.scale
+    fitted = torch.linalg.lstsq(torch.cat([x, torch.ones_like(x[:, :1])], 1), y, driver="gelsd").solution
+    made.preview_weight.copy_(fitted[:-1].T)
+    made.preview_bias.copy_(fitted[-1])
     return made
 
 

@@ -55,14 +55,12 @@ def _built(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype,
 
 
 def codec(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Codec:
-    """The autoencoder with its latents' statistics."""
+    """The autoencoder in `dtype`, with its latents' statistics."""
     tensors, header = own.load(folder / AUTOENCODER, "autoencoder")
     config = _config(AutoencoderConfig, header.config, folder / AUTOENCODER)
     with torch.device("meta"):
         module = Codec(Autoencoder(config))
-    own_names = {"preview.weight": "preview_weight", "preview.bias": "preview_bias", "shift": "shift", "scale": "scale"}
-    named = {own_names.get(name, f"autoencoder.{name}"): tensor for name, tensor in tensors.items()}
-    _built(module, named, torch.float32, folder / AUTOENCODER)
+    _built(module, tensors, torch.float32, folder / AUTOENCODER)
     module.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)  # the statistics stay in float32
     return module
 
