@@ -1,0 +1,68 @@
+"""The front door: every --help runs, and what is light stays light.
+
+Times are the processor's, of a fresh interpreter, the best of several: on an idle machine they are the clock's, since
+nothing here waits or runs in parallel, and a busy neighbour does not change them.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from scorefield.cli.main import FACES
+
+COMMAND = str(Path(sys.executable).parent / "scorefield")
+ROUNDS = 10
+
+
+def seconds(command: Sequence[str]) -> float:
+    """User and system time of one run, which must succeed."""
+    process = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, 1, 0)])
+    _, status, usage = os.wait4(process, 0)
+    assert status == 0, command
+    return usage.ru_utime + usage.ru_stime
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in FACES)], ids=lambda words: " ".join(words) or "scorefield")
+def test_every_help_runs(words: list[str]) -> None:
+    done = subprocess.run([COMMAND, *words, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith("Usage: scorefield")
+    assert "--help" in done.stdout
+
+
+def test_the_help_lists_every_command() -> None:
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
+    listed = {line.split()[0] for line in done.stdout.split("Commands:")[1].splitlines() if line.strip()}
+    assert set(FACES) <= listed
+
+
+def test_the_help_loads_no_heavy_library() -> None:
+    code = (
+        "import sys; from scorefield.cli.main import run; assert run(['--help']) == 0\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'pydantic', 'safetensors', 'tokenizers', 'tqdm', 'av'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_help_takes_three_tenths_of_a_second_at_most() -> None:
+    times: list[float] = []
+    while len(times) < ROUNDS and min(times, default=1.0) > 0.3:
+        times.append(seconds([COMMAND, "--help"]))
+    assert min(times) <= 0.3, times
+
+
+@pytest.mark.parametrize("code", ["import scorefield", "from scorefield import Pipeline, Request, load"])
+def test_the_import_costs_no_more_than_torch_and_two_tenths_of_a_second(code: str) -> None:
+    ours: list[float] = []
+    torch: list[float] = []
+    while len(ours) < ROUNDS and min(ours, default=10.0) > min(torch, default=0.0) + 0.2:
+        ours.append(seconds([sys.executable, "-c", code]))
+        torch.append(seconds([sys.executable, "-c", "import torch"]))
+    assert min(ours) <= min(torch) + 0.2, (ours, torch)
