@@ -76,6 +76,9 @@ def command(
     except run.InterruptedRunError as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(128 + error.number) from None
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command goes on from the last saved state", err=True)
+        raise click.exceptions.Exit(130) from None
     except (TrainError, WeightsError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(str(made))

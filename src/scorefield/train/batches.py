@@ -2,7 +2,7 @@
 
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -76,7 +76,7 @@ def shuffled(make: Callable[[np.ndarray], Batch], count: int, size: int, seed: i
     return batches
 
 
-def prefetch(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterator[Item], depth: int = 2) -> Generator[Item]:
     """The same items in the same order, up to `depth` of them made ahead in one thread; its errors rise here."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:

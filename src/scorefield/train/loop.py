@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
@@ -81,7 +81,7 @@ def _update(recipe: Recipe[M], run: Training[M], loss: torch.Tensor) -> tuple[fl
 
 def train(
     recipe: Recipe[M], run: Training[M], rates: list[float], device: torch.device, dtype: torch.dtype, steps: int
-) -> Iterator[TrainStep]:
+) -> Generator[TrainStep]:
     """Train `run` on to `steps` updates and yield after each; `run` may be saved, evaluated, or left at any yield.
 
     `rates` are the base learning rates of the optimiser's groups; `dtype` is the forward's, float32 or bfloat16.
@@ -104,4 +104,4 @@ def train(
             reported = {name: float(figure) for name, figure in figures.items()}
             yield TrainStep(run.step, run.samples, value, norm, rates[0] * factor, reported)
     finally:
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()

@@ -4,7 +4,7 @@ import fcntl
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -140,9 +140,7 @@ def _newest(recipe: Recipe[M], options: Options, steps: int) -> tuple[Path, stat
     if not (options.folder / STABLE).exists():
         raise TrainError(f"{path} is past the start of its decay and {STABLE} is missing: use --steps {header.steps}")
     path = options.folder / STABLE
-    header, tensors = state.read(path)
-    options.say(f"longer than before: goes on from step {header.step}, where the decay began")
-    return path, header, tensors
+    return path, *state.read(path)
 
 
 def open_session(recipe: Recipe[M], options: Options) -> Session[M]:
@@ -150,16 +148,21 @@ def open_session(recipe: Recipe[M], options: Options) -> Session[M]:
     training = loop.start(recipe, options.device)
     rates = [float(group["lr"]) for group in training.optimizer.param_groups]
     session = Session(recipe=recipe, options=options, training=training, rates=rates)
-    if options.resume is not False and (options.folder / STATE).exists():
+    if (options.folder / STATE).exists():
         path, header, tensors = _newest(recipe, options, session.steps)
         _check(header, recipe, options, path)
         state.fill(training, header, tensors, path)
+        if path.name == STABLE:
+            options.say(f"longer than before: goes on from step {header.step}, where the decay began")
     return session
 
 
 def execute(recipe: Recipe[M], options: Options) -> Path:
     """Train to the end and write the weights that ship; InterruptedRunError on Ctrl-C, with the state saved."""
     with _alone(options.folder):
+        if options.resume is False:
+            for name in (STATE, STABLE):
+                (options.folder / name).unlink(missing_ok=True)
         session = open_session(recipe, options)
         _train(session)
         return session.finish()
@@ -172,25 +175,25 @@ def _train(session: Session[M]) -> None:
     clock = saved = time.monotonic()
     bar = tqdm(total=session.steps, initial=run.step, unit="step", disable=None, dynamic_ncols=True)
     steps = loop.train(recipe, run, session.rates, options.device, options.dtype, session.steps)
-    with _signals() as stop, bar:
+    with _signals() as stop, bar, closing(steps):
         for step in steps:
             now = time.monotonic()
             run.seconds, clock = run.seconds + now - clock, now
             bar.update()
-            ends = step.step == session.steps or bool(stop.number)
-            if means := log.add(step, force=ends):
+            stopped = bool(stop.number)
+            last = step.step == session.steps
+            if means := log.add(step, force=last or stopped):
                 bar.set_postfix(loss=f"{means['loss']:.4f}", pictures_s=f"{means['per_second']:.0f}")
-            if recipe.evaluate is not None and step.step % recipe.evaluate_every == 0:
-                log.write({"step": step.step, "evaluate": session.evaluate()})
             if step.step == stable:
                 session.save(STABLE)
-            if ends or now - saved >= options.save_every:
+            if last or stopped or now - saved >= options.save_every:
                 session.save(STATE)
                 saved = time.monotonic()
-            if stop.number:
-                steps.close()  # type: ignore[attr-defined]
+            if stopped:
                 message = f"stopped after step {step.step}; the same command goes on from there"
                 raise InterruptedRunError(stop.number, message)
+            if recipe.evaluate is not None and (last or step.step % recipe.evaluate_every == 0):
+                log.write({"step": step.step, "evaluate": session.evaluate()})
 
 
 def finish(recipe: Recipe[M], options: Options) -> Path:
