@@ -9,17 +9,20 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 # Imports every module below a folder and prints what the modules themselves, not the libraries they import, did:
-# the frames between an event and the nearest import statement say whose doing it is.
+# the frames between an event and the nearest import statement say whose doing it is. A library that is called may look
+# at its own variables (pydantic does for every class), so reading the environment is the deed of who reads it.
 WATCH = r"""
 import importlib, os, pkgutil, sys
 home = sys.argv[1]
 found = []
 
-def ours():
+def ours(direct=False):
     frame = sys._getframe(2)
-    while frame and "importlib._bootstrap" not in frame.f_code.co_filename:
-        if frame.f_code.co_filename.startswith(home):
-            return f"{os.path.relpath(frame.f_code.co_filename, home)}:{frame.f_lineno}"
+    while frame and "importlib._bootstrap" not in (file := frame.f_code.co_filename):
+        if file.startswith(home):
+            return f"{os.path.relpath(file, home)}:{frame.f_lineno}"
+        if direct and "site-packages" in file:
+            return None
         frame = frame.f_back
     return None
 
@@ -33,7 +36,7 @@ def event(name, arguments):
 
 class Environment(os._Environ):
     def __getitem__(self, key):
-        if place := ours():
+        if place := ours(direct=True):
             found.append(f"{place} reads the environment")
         return super().__getitem__(key)
 
