@@ -1,5 +1,6 @@
 """The loop, its randomness, its average, its schedule and its batches."""
 
+import dataclasses
 import itertools
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from scorefield.train import ema, loop, state
 from scorefield.train.batches import Batch, in_order, prefetch, shuffled
 from scorefield.train.errors import NonFiniteError, TrainError
+from scorefield.train.optim import Muon, hidden_matrices
 from scorefield.train.recipe import Progress, Recipe
 from scorefield.train.schedule import Wsd
 
@@ -77,6 +79,36 @@ def test_the_loop_may_be_left_and_taken_up_at_any_step(tmp_path: Path) -> None:
     assert second.step == 11
     assert begun + [step.loss for step in steps(tiny(), second, 30)] == losses
     assert all(map(torch.equal, second.ema.state_dict().values(), whole.ema.state_dict().values()))
+
+
+def convolutions(seed: int) -> Recipe[nn.Module]:
+    """Kernels in channels-last order, buffers, and Muon: all that a state must keep besides the plain."""
+
+    def build() -> nn.Module:
+        last = nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 1))
+        body = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1))
+        return nn.Sequential(body, last).to(memory_format=torch.channels_last)
+
+    def loss(module: nn.Module, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        x = torch.randn(len(batch["x"]), 2, 6, 6, generator=generator)
+        return (module(x) - x.mean((1, 2, 3))[:, None]).square().mean(), {}
+
+    def optimizer(module: nn.Module) -> torch.optim.Optimizer:
+        return Muon(module, hidden_matrices(module, besides=["1.1"]), lr=0.01)
+
+    return dataclasses.replace(tiny(), build=build, loss=loss, optimizer=optimizer, seed=seed)
+
+
+def test_a_state_keeps_buffers_kernels_and_the_momentum_of_muon(tmp_path: Path) -> None:
+    whole, half = loop.start(convolutions(0), CPU), loop.start(convolutions(0), CPU)
+    list(steps(convolutions(0), whole, 12))
+    list(itertools.islice(steps(convolutions(0), half, 12), 5))
+    state.save(tmp_path / "s", half, "tiny", {}, 12)
+    second = loop.start(convolutions(1), CPU)
+    state.fill(second, *state.read(tmp_path / "s"), tmp_path / "s")
+    list(steps(convolutions(0), second, 12))
+    for one, two in ((whole.module, second.module), (whole.ema, second.ema)):
+        assert all(map(torch.equal, one.state_dict().values(), two.state_dict().values()))
 
 
 def test_the_steps_of_a_run_have_different_seeds_and_leave_the_global_generator_alone() -> None:

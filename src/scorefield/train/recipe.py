@@ -63,7 +63,8 @@ def find(name: str) -> Path:
     """The file of a recipe given by path or by name; TrainError lists the nearest names."""
     if Path(name).is_file():
         return Path(name)
-    known = {p.stem: p for folder in reversed(_folders()) for p in sorted(folder.glob("*.py")) if p.stem[0] != "_"}
+    files = [path for folder in reversed(_folders()) for path in sorted(folder.glob("*.py"))]
+    known = {path.stem: path for path in files if "def recipe(" in path.read_text(encoding="utf-8")}
     if name in known:
         return known[name]
     near = difflib.get_close_matches(Path(name).stem, known, n=3, cutoff=0.3) or sorted(known)
