@@ -17,7 +17,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
 
 demo: $(VENV)/.with-demo ## set up, turn a prompt into a picture, say where it is
-	@$(BIN)/scorefield generate "a tree in the desert"
+	@picture=$$($(BIN)/scorefield generate "a tree in the desert" --output outputs) && echo "the picture is $(CURDIR)/$$picture"
 
 test: $(VENV)/.with-test ## set up with the test extra and run the suite
 	@$(BIN)/python -m pytest -q -m "not slow"

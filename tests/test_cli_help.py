@@ -7,12 +7,13 @@ nothing here waits or runs in parallel, and a busy neighbour does not change the
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
 import pytest
 
-from scorefield.cli.main import FACES
+from scorefield.cli.main import FACES, group
 
 COMMAND = str(Path(sys.executable).parent / "scorefield")
 ROUNDS = 10
@@ -26,8 +27,19 @@ def seconds(command: Sequence[str]) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in FACES)], ids=lambda words: " ".join(words) or "scorefield")
-def test_every_help_runs(words: list[str]) -> None:
+def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of a command and of all below it."""
+    yield words
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None, name
+            yield from commands(below, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(commands(group)), ids=" ".join)
+def test_every_help_runs(words: tuple[str, ...]) -> None:
     done = subprocess.run([COMMAND, *words, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

@@ -1,6 +1,6 @@
 """A trained network is a field that points from noise to data, and a picture is a walk along it.
 
-import scorefield as sf; pipe = sf.load(); pictures = pipe("a tree in the desert", seed=0)
+import scorefield as sf; pipe = sf.load(); image = pipe("a tree in the desert", seed=0).image
 """
 
 from importlib import import_module
