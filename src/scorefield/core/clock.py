@@ -1,5 +1,6 @@
 """Clocks: the number that a network wants for a level."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 from scorefield.core.level import Number
 
 Clock = Callable[[Number], Tensor]  # lam -> the number, same shape
+
+LAST_OF_ZERO_SNR = -12 * math.log(2)  # alpha^2 = 2^-24: the finite stand-in for -inf that others use too
 
 
 def _tensor(lam: Number) -> Tensor:
@@ -25,11 +28,11 @@ def log_sigma(lam: Number) -> Tensor:
 
 
 def discrete(lams: Tensor) -> Clock:
-    """The DDPM index 0..T-1, linearly interpolated in lam; `lams` (T,) falls from clean to noisy."""
-    rising = lams.flip(0).contiguous()
+    """The DDPM index 0..T-1, linearly interpolated in lam; `lams` (T,) falls from clean to noisy, perhaps to -inf."""
+    rising = torch.where(lams == -math.inf, LAST_OF_ZERO_SNR, lams).flip(0).contiguous()
 
     def clock(lam: Number) -> Tensor:
-        value = _tensor(lam).to(rising.dtype).clamp(rising[0], rising[-1])
+        value = torch.as_tensor(lam, dtype=rising.dtype).clamp(rising[0], rising[-1])
         high = torch.searchsorted(rising, value.contiguous()).clamp(1, len(rising) - 1)
         low = high - 1
         share = (value - rising[low]) / (rising[high] - rising[low])

@@ -1,13 +1,39 @@
-"""Noise: unit normals for an interval between two levels; one CPU generator a sample."""
+"""Noise: unit normals for an interval between two levels, drawn on the CPU in float32.
 
-from collections.abc import Callable, Sequence
+A policy makes one `Run` from the seeds: the noise to start from and the noise of the steps. They come together because
+a second generator of the same seed would repeat the starting noise in the first step.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from scorefield.core.level import Level
+from scorefield.core.names import canonical
 
 Noise = Callable[[Level, Level], Tensor]  # (from, to) -> unit normal (B, ...)
+
+SPAN = 16.0  # the Brownian path covers |lam| <= SPAN: e^-16 is float32's rounding
+HALVINGS = 20  # of that span: levels at least 3e-5 apart in lam are jointly exact
+
+
+class Run(NamedTuple):
+    """The noise of one run: `initial` (B, ...) unit normal, and `step`, the noise of an interval.
+
+    `step` holds the run's state (generators): make a new Run for each run, and share none between threads.
+    """
+
+    initial: Tensor
+    step: Noise
+
+
+Policy = Callable[[Sequence[int], Sequence[int], torch.device | str], Run]
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -17,4 +43,84 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
 
 def initial(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     """The unit normal (B, *shape) that each seed starts from."""
-    return torch.stack([torch.randn(tuple(shape), generator=g) for g in generators(seeds)]).to(device)
+    return _draw(generators(seeds), shape).to(device)
+
+
+def _draw(sources: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    return torch.stack([torch.randn(tuple(shape), generator=source) for source in sources])
+
+
+def per_sample(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
+    """One generator a sample, draws in the order of steps: a sample depends on its seed, not on its batch."""
+    sources = generators(seeds)
+    return Run(_draw(sources, shape).to(device), lambda at, to: _draw(sources, shape).to(device))
+
+
+def batch(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
+    """One generator of the first seed for the whole batch, as diffusers draws when it is given one generator."""
+    source = torch.Generator().manual_seed(seeds[0])
+    whole = (len(seeds), *shape)
+    return Run(
+        torch.randn(whole, generator=source).to(device),
+        lambda at, to: torch.randn(whole, generator=source).to(device),
+    )
+
+
+def brownian(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
+    """Steps see one Brownian path W a seed, whatever the grid: an SDE's path does not depend on the number of steps.
+
+    W runs in u = e^(2 lam), in which the noise that SDE steps add is additive, and `step(a, b)` is
+    (W(b) - W(a)) / sqrt(u(b) - u(a)). Levels beyond |lam| = SPAN are taken at SPAN.
+    """
+    path = lru_cache(maxsize=4)(lambda lam: _path(seeds, shape, lam))
+
+    def step(at: Level, to: Level) -> Tensor:
+        low, high = (min(max(float(level.lam), -SPAN), SPAN) for level in (at, to))
+        if not low < high:
+            raise ValueError(f"Brownian noise needs a step towards clean within |lam| < {SPAN:.0f}: {at} to {to}")
+        return ((path(high) - path(low)) / math.sqrt(_time(high) - _time(low))).float().to(device)
+
+    return Run(initial(seeds, shape, device), step)
+
+
+def _time(lam: float) -> float:
+    return math.exp(2 * lam) if lam > -SPAN else 0.0
+
+
+def _path(seeds: Sequence[int], shape: Sequence[int], lam: float) -> Tensor:
+    """W (B, *shape) float64 at `lam`: bridges down a dyadic tree over [-SPAN, SPAN], each node with its own seed."""
+
+    def normal(node: int) -> Tensor:
+        return _draw(generators([_node_seed(seed, node) for seed in seeds]), shape).double()
+
+    low, high, node = -SPAN, SPAN, 1
+    at_low = torch.zeros(len(seeds), *shape, dtype=torch.float64)
+    at_high = math.sqrt(_time(SPAN)) * normal(0)
+
+    def bridge(middle: float) -> Tensor:
+        start, now, end = _time(low), _time(middle), _time(high)
+        share = (now - start) / (end - start)
+        return at_low + share * (at_high - at_low) + math.sqrt(share * (end - now)) * normal(node)
+
+    for _ in range(HALVINGS):
+        if lam in (low, high):
+            return at_low if lam == low else at_high
+        middle = (low + high) / 2
+        at_middle = bridge(middle)
+        if lam < middle:
+            high, at_high, node = middle, at_middle, 2 * node
+        else:
+            low, at_low, node = middle, at_middle, 2 * node + 1
+    return bridge(lam)
+
+
+def _node_seed(seed: int, node: int) -> int:
+    return int.from_bytes(blake2b(f"{seed} {node}".encode(), digest_size=8).digest())
+
+
+POLICIES: Mapping[str, Policy] = MappingProxyType({"per_sample": per_sample, "batch": batch, "brownian": brownian})
+
+
+def find(name: str) -> Policy:
+    """The policy of that name; unknown is a ValueError with the nearest names."""
+    return POLICIES[canonical("noise policy", name, POLICIES, {})]

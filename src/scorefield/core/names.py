@@ -1,0 +1,23 @@
+"""Names that users type: one spelling for each, and the nearest ones for a name that is unknown."""
+
+import re
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+
+
+def normal_form(name: str) -> str:
+    """Lower case, words joined by underscores: "SGM Uniform" and "sgm-uniform" are both sgm_uniform."""
+    return "_".join(re.split(r"[\s_-]+", name.strip().lower()))
+
+
+def canonical(kind: str, name: str, known: Collection[str], aliases: Mapping[str, str]) -> str:
+    """The name in `known` that `name` or its alias stands for; `kind` is what the error calls it.
+
+    An unknown name is a ValueError of one line with the nearest names.
+    """
+    form = normal_form(name)
+    form = aliases.get(form, form)
+    if form in known:
+        return form
+    near = get_close_matches(form, [*known, *aliases], n=3, cutoff=0.5)
+    raise ValueError(f"unknown {kind} {name!r}; {'nearest' if near else 'known'}: {', '.join(near or sorted(known))}")
