@@ -143,7 +143,7 @@ class Request(BaseModel):
         str,
         Field(min_length=1, max_length=100, description="Where the noise comes from."),
         Option(flags=("--noise",), expects="a noise policy's name"),
-    ] = "cpu"
+    ] = "per_sample"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         Field(description="Number format of the network."),

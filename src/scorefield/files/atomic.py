@@ -7,7 +7,7 @@ import secrets
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 _LONGEST_STEM = 60  # characters; file systems take 255 bytes
@@ -74,12 +74,7 @@ def write(data: bytes, names: Iterator[Path], *, overwrite: bool = False) -> Pat
     first = next(names)
     with staged(first.parent) as path:
         path.write_bytes(data)
-        return publish(path, _again(first, names), overwrite=overwrite)
-
-
-def _again(first: Path, rest: Iterator[Path]) -> Iterator[Path]:
-    yield first
-    yield from rest
+        return publish(path, chain([first], names), overwrite=overwrite)
 
 
 def _claim(name: Path) -> bool:

@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[Image.Image, History]:
                 text["parameters"] = comment
             return image.convert("RGB"), _history(image, text)
     except UnidentifiedImageError:
-        raise PictureError(f"{path} is not a picture") from None
+        raise PictureError(f"{path} is no picture that can be read") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PictureError(f"{path} is damaged: {error}") from None
 

@@ -1,0 +1,233 @@
+"""Load a model, plan a request, walk from noise to pictures."""
+
+import functools
+import inspect
+import platform
+import secrets
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import hypot
+from typing import Unpack
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from scorefield import __version__, zoo
+from scorefield.api.result import Origin, Picture, Result
+from scorefield.core import grid, grid_names, noise
+from scorefield.core.denoiser import Denoise, bind
+from scorefield.core.level import Level
+from scorefield.core.names import canonical
+from scorefield.guide.cfg import cfg_batched
+from scorefield.guide.interval import within
+from scorefield.request import SEEDS, Options, Request, RequestError, Settled, parse
+from scorefield.sample import names
+from scorefield.sample.finite import NonFiniteError, finite
+from scorefield.sample.walk import Sampler, Step
+
+Prompt = str | Sequence[str] | Request
+
+
+class UnknownWordsWarning(UserWarning):
+    """A prompt holds words that the model never saw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The pictures that are drawn at once, out of those of a request: picture `first` and those after it."""
+
+    request: Settled
+    first: int
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+class Pipeline:
+    """A loaded model. It holds no state of a run: any number of threads may draw with one at once."""
+
+    def __init__(self, model: zoo.Model) -> None:
+        self.model, self.codec = model, model.codec
+
+    def __call__(self, prompt: Prompt, **options: Unpack[Options]) -> Result:
+        """Draw pictures: `count` of every prompt, the k-th of all from seed + k.
+
+        Errors: RequestError (what was asked), NonFiniteError (the walk met NaN). Warns of words the model never saw.
+        """
+        drawn: list[Picture] = []
+        seconds = {"walk": 0.0, "decode": 0.0}
+        groups = self.plan(prompt, **options)
+        for group in groups:
+            start = time.perf_counter()
+            for step in self.walk(group):
+                last = step
+            middle = time.perf_counter()
+            drawn += self.pictures(group, last.x)
+            seconds["walk"] += middle - start
+            seconds["decode"] += time.perf_counter() - middle
+        return Result(request=groups[0].request, pictures=tuple(drawn), seconds=seconds)
+
+    def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Iterator[Step]:
+        """The walk itself, a Step a level: i of n, the level `at`, the state x and the predicted clean x0 (B, ...).
+
+        Step n is the result. `codec.preview(step.x0)` is a quick look, `images(step.x)` the picture; to cancel, stop.
+        """
+        groups = self.plan(prompt, **options)
+        if len(groups) > 1:
+            pictures = sum(len(group.seeds) for group in groups)
+            raise RequestError(f"a stream draws one batch; for {pictures} pictures ask for batch_size={pictures}")
+        return self.walk(groups[0])
+
+    def plan(self, prompt: Prompt, **options: Unpack[Options]) -> tuple[Group, ...]:
+        """What will be drawn, with the model's settings and a seed filled in; RequestError for what cannot be."""
+        if isinstance(prompt, Request):
+            if options:
+                raise RequestError("a Request is complete: give it alone, or give a prompt with options")
+            request = prompt
+        else:
+            request = parse({"prompts": prompt, **options})
+        settled = self._settled(request)
+        self._warn(settled)
+        prompts = [prompt for prompt in settled.prompts for _ in range(settled.count)]
+        seeds = [(settled.seed + k) % SEEDS for k in range(len(prompts))]
+        size = settled.batch_size
+        return tuple(
+            Group(request=settled, first=k, prompts=tuple(prompts[k : k + size]), seeds=tuple(seeds[k : k + size]))
+            for k in range(0, len(prompts), size)
+        )
+
+    @torch.no_grad()
+    def walk(self, group: Group) -> Iterator[Step]:
+        """From noise to the pictures of `group`, a Step a level; NonFiniteError names the first that is not finite."""
+        request = group.request
+        levels = self.levels(request)
+        shape = self.codec.shape(request.width, request.height)
+        run = noise.find(request.noise)(group.seeds, shape, self.model.device)
+        start = hypot(*levels[0]) * run.initial  # data and noise both have unit variance
+        yield from finite(_stepper(request)(self._denoise(group), start, levels, run.step))
+
+    def levels(self, request: Settled) -> list[Level]:
+        """The levels that a walk visits, from noise to clean; ValueError if the schedule has not so many."""
+        spec = self.model.spec
+        return grid.levels(spec.gauge, grid_names.find(request.schedule)(spec.ladder)(request.steps))
+
+    @torch.no_grad()
+    def images(self, x0: Tensor) -> list[Image.Image]:
+        """The decoded pictures of states (B, ...); NonFiniteError if the decoder's pixels are not finite."""
+        pixels = self.codec.decode(x0)
+        if not torch.isfinite(pixels).all():
+            raise NonFiniteError(f"the decoded pixels ({pixels.dtype}) are not finite; try dtype float32")
+        bytes_ = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return [Image.fromarray(one) for one in bytes_.movedim(1, -1).contiguous().cpu().numpy()]
+
+    def pictures(self, group: Group, x: Tensor) -> list[Picture]:
+        """The finished pictures of `group`, from its last state (B, ...)."""
+        origin = self.origin(group.request)
+        rows = enumerate(zip(self.images(x), group.prompts, group.seeds, strict=True), group.first)
+        return [
+            Picture(image=image, prompt=prompt, seed=seed, index=index, request=group.request, origin=origin)
+            for index, (image, prompt, seed) in rows
+        ]
+
+    def origin(self, request: Settled) -> Origin:
+        """What a picture of `request` is drawn with here and now."""
+        return Origin(
+            model=self.model.spec.name,
+            sha256=self.model.sha256,
+            threads=torch.get_num_threads(),
+            levels=tuple((float(at.alpha), float(at.sigma)) for at in self.levels(request)),
+            versions={"scorefield": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        )
+
+    def _settled(self, request: Request) -> Settled:
+        model, defaults = self.model, self.model.spec.defaults
+        width, height = request.width or defaults.width, request.height or defaults.height
+        _check_sides(width, height, model.spec.size_multiple)
+        try:
+            record, schedule = names.find(request.sampler or defaults.sampler)
+            if request.sampler:
+                schedule = schedule or record.schedule
+            schedule = request.schedule or schedule or defaults.schedule
+            filled = {
+                "model": model.spec.name,
+                "device": str(model.device),
+                "dtype": str(model.dtype).removeprefix("torch."),
+                "width": width,
+                "height": height,
+                "steps": request.steps or defaults.steps,
+                "cfg_scale": defaults.cfg_scale if request.cfg_scale is None else request.cfg_scale,
+                "sampler": record.name,
+                "schedule": canonical("schedule", schedule, grid_names.GRIDS, grid_names.ALIASES),
+                "noise": canonical("noise policy", request.noise, noise.POLICIES, {}),
+                "seed": secrets.randbelow(2**32) if request.seed is None else request.seed,
+            }
+            settled = Settled.model_validate(request.model_dump() | filled)
+            _stepper(settled)
+            self.levels(settled)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+        return settled
+
+    def _warn(self, settled: Settled) -> None:
+        unknown = self.model.conditioner.unknown([*settled.prompts, settled.negative_prompt])
+        if unknown:
+            told = [f"{word} (nearest: {', '.join(near)})" if near else word for word, near in unknown.items()]
+            message = f"the model {settled.model} never saw {'; '.join(told)}: it draws what the other words say"
+            warnings.warn(message, UnknownWordsWarning, stacklevel=4)
+
+    def _denoise(self, group: Group) -> Denoise:
+        request, denoiser = group.request, self.model.denoiser
+        try:
+            conds = self.model.conditioner([*group.prompts, request.negative_prompt])
+        except ValueError as error:  # a prompt that is longer than the model reads
+            raise RequestError(str(error)) from None
+        count = len(group.prompts)
+        pos, neg = conds[:count], conds[count:].map(lambda value: value.expand(count, *value.shape[1:]))
+        plain = bind(denoiser, pos)
+        if request.cfg_scale == 1:
+            return plain
+        guided = cfg_batched(denoiser, pos, neg, request.cfg_scale, request.cfg_rescale, self.model.spec.prediction)
+        return guided if request.cfg_interval is None else within(guided, plain, *request.cfg_interval)
+
+
+def load(model: str = "scenes", *, device: str = "auto", dtype: str = "auto") -> Pipeline:
+    """A pipeline of the model of that name.
+
+    `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32), float32, bfloat16 or
+    float16. RequestError for a model or a device that is not there, weights.own.WeightsError for damaged files.
+    """
+    parse({"prompt": "", "model": model, "device": device, "dtype": dtype})
+    _check_device(device)
+    try:
+        loaded = zoo.load(model, device, dtype)
+    except zoo.UnknownModelError as error:
+        raise RequestError(str(error)) from None
+    return Pipeline(loaded)
+
+
+def _check_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else int(kind != "mps" or torch.backends.mps.is_available())
+    if int(index or 0) >= count:
+        raise RequestError(f"there is no device {device} here; use cpu, or auto")
+
+
+def _stepper(request: Settled) -> Sampler:
+    """The sampler of `request` with its eta; RequestError if it takes none."""
+    record, _ = names.find(request.sampler)
+    if request.eta is None:
+        return record.sampler
+    sampler: Callable[..., Iterator[Step]] = record.sampler  # each has its own options behind the common ones
+    if "eta" not in inspect.signature(sampler).parameters:
+        raise RequestError(f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral")
+    return functools.partial(sampler, eta=request.eta)
+
+
+def _check_sides(width: int, height: int, multiple: int) -> None:
+    for name, side in (("width", width), ("height", height)):
+        if side % multiple:
+            low = side // multiple * multiple
+            near = " or ".join(str(one) for one in (low, low + multiple) if one)
+            raise RequestError(f"{name} {side} is not a multiple of {multiple}; use {near}")

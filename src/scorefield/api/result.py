@@ -1,0 +1,101 @@
+"""What a run gives: pictures, each with the record from which it can be drawn again."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from scorefield.files import atomic, parameters, picture
+from scorefield.files.names import Names
+from scorefield.request import Settled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a picture was drawn with, besides its request."""
+
+    model: str
+    sha256: str  # of the model's weights
+    threads: int
+    levels: tuple[tuple[float, float], ...]  # alpha and sigma from noise to clean
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One picture, the `index`-th of its request, and all that it takes to draw it again."""
+
+    image: Image.Image
+    prompt: str
+    seed: int
+    index: int
+    request: Settled
+    origin: Origin
+
+    def record(self) -> dict[str, object]:
+        """What a PNG file carries in its `scorefield` chunk: plain JSON."""
+        request = self.request.model_dump(mode="json")
+        return {"prompt": self.prompt, "seed": self.seed, "index": self.index, "request": request} | asdict(self.origin)
+
+    def png(self) -> bytes:
+        """The picture as a PNG file with the `parameters` text that other programs read, and our own record."""
+        pairs = {
+            "Steps": self.request.steps,
+            "Sampler": self.request.sampler,
+            "Schedule type": self.request.schedule,
+            "CFG scale": f"{self.request.cfg_scale:g}",
+            "Seed": self.seed,
+            "Size": f"{self.image.width}x{self.image.height}",
+            "Model hash": self.origin.sha256[:10],
+            "Model": self.origin.model,
+            "RNG": "CPU",
+            "Version": f"scorefield {self.origin.versions['scorefield']}",
+        }
+        text = parameters.write(self.prompt, self.request.negative_prompt, pairs)
+        return picture.encode(self.image, {"parameters": text, picture.OURS: json.dumps(self.record())})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The pictures of one request, in order; `seconds` says what took how long."""
+
+    request: Settled
+    pictures: tuple[Picture, ...]
+    seconds: dict[str, float]
+
+    @property
+    def images(self) -> tuple[Image.Image, ...]:
+        """The pictures alone."""
+        return tuple(one.image for one in self.pictures)
+
+    @property
+    def image(self) -> Image.Image:
+        """The only picture; ValueError if there are more."""
+        if len(self.pictures) != 1:
+            raise ValueError(f"there are {len(self.pictures)} pictures; take one of `images`")
+        return self.pictures[0].image
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each picture."""
+        return tuple(one.seed for one in self.pictures)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return self.pictures[index].image
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return iter(self.images)
+
+    def save(self, output: str | Path = ".", *, overwrite: bool = False) -> list[Path]:
+        """Write every picture into a folder, or under a name that ends in .png; returns the names.
+
+        A name that is taken is passed over unless `overwrite`. OutputError for another kind of file, OSError if the
+        folder cannot be written; no file is ever half written.
+        """
+        names = Names(Path(output))
+        return [atomic.write(one.png(), names.of(one.prompt), overwrite=overwrite) for one in self.pictures]

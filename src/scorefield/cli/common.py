@@ -1,0 +1,100 @@
+"""What the commands share: failures in one line, results as text or JSON, warnings in one line."""
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def format_option(command: Command) -> Command:
+    """--format text|json."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="How to print the result.",
+    )(command)
+
+
+def show(result: object, form: str, text: str) -> None:
+    """Print a result on stdout, as JSON or as text."""
+    click.echo(json.dumps(result, indent=2, ensure_ascii=False) if form == "json" else text)
+
+
+def say(line: str) -> None:
+    """One line on stderr."""
+    click.echo(line, err=True)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """How every command that draws runs: on the physical cores, with each warning and failure in one line.
+
+    Exit code 2 is for what was asked, 1 for what went wrong. Imports torch.
+    """
+    import torch
+
+    from scorefield.api import UnknownWordsWarning
+    from scorefield.files.film import MissingExtraError
+    from scorefield.files.picture import PictureError
+    from scorefield.request import RequestError
+    from scorefield.sample.finite import NonFiniteError
+    from scorefield.weights.own import WeightsError
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(physical_cores())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UnknownWordsWarning)
+            warnings.showwarning = _show_warning
+            yield
+    except RequestError as error:
+        raise click.UsageError(str(error)) from None
+    except (MissingExtraError, NonFiniteError, PictureError, WeightsError) as error:
+        raise click.ClickException(str(error)) from None
+    except (MemoryError, torch.OutOfMemoryError):
+        raise click.ClickException("out of memory; draw fewer pictures at once with --batch-size") from None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    say(f"warning: {message}")
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, hyper-threads counted once: more threads than these do not draw faster."""
+    if hasattr(os, "sched_getaffinity"):
+        usable = os.sched_getaffinity(0)
+    else:
+        usable = set(range(os.cpu_count() or 1))
+    siblings = {_read(f"/sys/devices/system/cpu/cpu{k}/topology/thread_siblings_list") or str(k) for k in usable}
+    return max(1, min(len(siblings), _quota()))
+
+
+def _quota() -> int:
+    # A container may hold fewer cores than it sees: "200000 100000" is two.
+    limit, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    return max(1, round(int(limit) / int(period))) if limit.isdigit() and period.isdigit() else os.cpu_count() or 1
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,79 @@
+"""Draw the pictures of a plan and write them, with a progress bar, contact sheets and films."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import hypot
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from scorefield.api import Group, Picture, Pipeline
+from scorefield.files import atomic, picture
+from scorefield.files.film import write_film
+from scorefield.files.looks import Look, sheet
+from scorefield.files.names import Names
+from scorefield.sample.walk import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What to write, and where."""
+
+    names: Names
+    overwrite: bool
+    sheet: bool
+    film: bool
+
+
+class Files(NamedTuple):
+    """The files of one picture."""
+
+    picture: Path
+    sheet: Path | None
+    film: Path | None
+
+
+def draw(pipe: Pipeline, groups: Sequence[Group], wish: Wish, *, quiet: bool) -> Iterator[tuple[Picture, Files]]:
+    """Every picture of `groups` once its files are written."""
+    total = sum(group.request.steps for group in groups)
+    with tqdm(total=total, unit="step", leave=False, disable=True if quiet else None) as bar:
+        for group in groups:
+            looks: list[list[Look]] = [[] for _ in group.seeds]
+            for step in pipe.walk(group):
+                bar.update(min(step.i, 1))
+                if wish.sheet or wish.film:
+                    for seen, look in zip(looks, _looks(pipe, step), strict=True):
+                        seen.append(look)
+            bar.clear()
+            for one, seen in zip(pipe.pictures(group, step.x), looks, strict=True):
+                yield one, _write(one, seen, wish)
+
+
+def _looks(pipe: Pipeline, step: Step) -> Iterator[Look]:
+    unit = step.x / hypot(*step.at)  # a decoder expects unit variance
+    for noisy, clean in zip(pipe.images(unit), pipe.images(step.x0), strict=True):
+        yield Look(step.i, step.n, float(step.at.lam), noisy, clean)
+
+
+def _write(one: Picture, looks: Sequence[Look], wish: Wish) -> Files:
+    path = atomic.write(one.png(), wish.names.of(one.prompt), overwrite=wish.overwrite)
+    return Files(
+        picture=path,
+        sheet=_write_sheet(looks, _beside(path, "-sheet.png"), wish) if wish.sheet else None,
+        film=_write_film(looks, _beside(path, "-film.mp4"), wish) if wish.film else None,
+    )
+
+
+def _beside(path: Path, ending: str) -> Iterator[Path]:
+    return atomic.beside(path.with_name(path.stem + ending))
+
+
+def _write_sheet(looks: Sequence[Look], names: Iterator[Path], wish: Wish) -> Path:
+    return atomic.write(picture.encode(sheet(looks), {}), names, overwrite=wish.overwrite)
+
+
+def _write_film(looks: Sequence[Look], names: Iterator[Path], wish: Wish) -> Path:
+    with atomic.staged(wish.names.folder) as path:
+        write_film(looks, path)
+        return atomic.publish(path, names, overwrite=wish.overwrite)

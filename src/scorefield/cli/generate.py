@@ -1,0 +1,117 @@
+"""scorefield generate: pictures from prompts. Its options are the fields of Request."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scorefield.cli import common
+from scorefield.files import atomic, film
+from scorefield.files.names import Names, OutputError
+from scorefield.request import Request, RequestError, options, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scorefield.api import Group, Pipeline
+    from scorefield.cli.draw import Wish
+
+
+def _with_request_options(command: click.Command) -> click.Command:
+    fields = [
+        click.Option([name, *option.flags], help=words, metavar=name.rsplit("_", 1)[-1].upper())
+        for name, (option, words) in options().items()
+    ]
+    command.params[1:1] = fields
+    return command
+
+
+@_with_request_options
+@click.command("generate")
+@click.argument("prompts", nargs=-1, metavar="PROMPT...")
+@click.option("--size", metavar="WxH", help="Width and height at once, or one number for a square.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=".", help="A folder, or a name in .png.")
+@click.option("--overwrite", is_flag=True, help="Replace files instead of taking the next free name.")
+@click.option("--sheet", is_flag=True, help="Also write a contact sheet of every step.")
+@click.option("--film", "filmed", is_flag=True, help="Also write a film of every step (mp4).")
+@click.option("--dry-run", is_flag=True, help="Say what would be drawn, and draw nothing.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+@common.format_option
+def command(
+    prompts: tuple[str, ...], size: str | None, output: Path, overwrite: bool, sheet: bool, filmed: bool,
+    dry_run: bool, quiet: bool, form: str, **given: str | None,
+) -> None:  # fmt: skip
+    """Draw a picture of every PROMPT.
+
+    Each is a PNG file that records how it was made: see `scorefield inspect` and `scorefield replay`.
+    """
+    request = _request(prompts, {"size": size, **given})
+    names = _checked_names(output, filmed=filmed, dry_run=dry_run)
+    with common.drawing():
+        from scorefield.api import load
+        from scorefield.cli.draw import Wish
+
+        start = time.perf_counter()
+        pipe = load(request.model, device=request.device, dtype=request.dtype)
+        groups = pipe.plan(request)
+        loaded = time.perf_counter() - start
+        if dry_run:
+            _tell_plan(groups, form)
+        else:
+            wish = Wish(names=names, overwrite=overwrite, sheet=sheet, film=filmed)
+            _draw(pipe, groups, wish, quiet=quiet, form=form, loaded=loaded)
+
+
+def _request(prompts: tuple[str, ...], given: dict[str, str | None]) -> Request:
+    if not all(prompt.strip() for prompt in prompts):
+        raise click.UsageError("a prompt is empty; say what to draw")
+    try:
+        if not prompts:
+            raise RequestError("there is no prompt; say what to draw")
+        return parse({"prompts": prompts} | {name: value for name, value in given.items() if value is not None})
+    except RequestError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _checked_names(output: Path, *, filmed: bool, dry_run: bool) -> Names:
+    """Where to write, tried before any long work; the error if a picture or a film could not be kept."""
+    try:
+        names = Names(output)
+        if filmed:
+            film.require_film()
+    except OutputError as error:
+        raise click.UsageError(str(error)) from None
+    except film.MissingExtraError as error:
+        raise click.ClickException(str(error)) from None
+    if not dry_run:
+        with atomic.staged(names.folder):
+            pass
+    return names
+
+
+def _draw(pipe: "Pipeline", groups: "Sequence[Group]", wish: "Wish", *, quiet: bool, form: str, loaded: float) -> None:
+    from scorefield.cli.draw import draw
+
+    start, told = time.perf_counter(), []
+    for picture, files in draw(pipe, groups, wish, quiet=quiet):
+        written = {name: str(path) for name, path in files._asdict().items() if path is not None}
+        told.append({"prompt": picture.prompt, "seed": picture.seed, **written})
+        if form == "text":
+            click.echo("\n".join(written.values()))
+    if form == "json":
+        seconds = {"load": round(loaded, 3), "draw": round(time.perf_counter() - start, 3)}
+        request = groups[0].request.model_dump(mode="json")
+        common.show({"pictures": told, "request": request, "seconds": seconds}, form, "")
+
+
+def _tell_plan(groups: "Sequence[Group]", form: str) -> None:
+    settled = groups[0].request.model_dump(mode="json")
+    pictures = [
+        {"prompt": prompt, "seed": seed}
+        for group in groups
+        for prompt, seed in zip(group.prompts, group.seeds, strict=True)
+    ]
+    lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value is not None]
+    lines += [f"picture: {one['prompt']} (seed {one['seed']})" for one in pictures]
+    common.show({"pictures": pictures, "request": settled}, form, "\n".join(lines))

@@ -1,0 +1,117 @@
+"""scorefield: the commands, and how each ends: in silence, or with one line that says what went wrong."""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from scorefield import __version__
+
+_FAILURE, _INTERRUPTED = 1, 130
+
+
+class Face(NamedTuple):
+    """A command that is imported when it is called: the module whose `command` it is, and its line in the help."""
+
+    module: str
+    help: str
+
+
+FACES = {
+    "generate": Face("scorefield.cli.generate", "Draw pictures from prompts."),
+    "replay": Face("scorefield.cli.replay", "Draw a picture again from what its file records."),
+    "inspect": Face("scorefield.cli.inspect", "Show what a picture or a weights file says of itself."),
+    "models": Face("scorefield.cli.models", "List the models and what each knows."),
+    "eval": Face("scorefield.cli.eval", "Measure how well a model follows its prompts."),
+    "train": Face("scorefield.cli.train", "Train a model by a recipe."),
+}
+
+
+class Interrupted(Exception):
+    """Ctrl-C while a command ran."""
+
+
+class LazyGroup(click.Group):
+    """A group that lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(FACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in FACES:
+            return None
+        command: click.Command = import_module(FACES[cmd_name].module).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in FACES and not args[0].startswith("-"):
+            near = get_close_matches(args[0], FACES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(FACES)}"
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # told here: click would write a line of its own
+            raise Interrupted from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, face.help) for name, face in FACES.items()])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="scorefield", message="%(prog)s %(version)s")
+@click.pass_context
+def group(context: click.Context) -> None:
+    """From words to a picture: scorefield generate "a tree in the desert"."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code: 0, 1 for a failure, 2 for a wrong call, 130 for Ctrl-C."""
+    try:
+        code = group.main(args, prog_name="scorefield", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        return _end(error.format_message(), error.exit_code)
+    except (Interrupted, click.Abort, KeyboardInterrupt):
+        return _end("interrupted", _INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has gone and wants no more; what is left in the buffer must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILURE
+    except OSError as error:
+        return _end(reason(error), _FAILURE)
+    except MemoryError:
+        return _end("out of memory; draw fewer pictures at once", _FAILURE)
+    return code if isinstance(code, int) else 0
+
+
+def reason(error: OSError) -> str:
+    """A file error in words: "cannot use out/tree.png: Permission denied"."""
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run())
+
+
+def _end(line: str, code: int) -> int:
+    click.echo(f"error: {' '.join(line.split())}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

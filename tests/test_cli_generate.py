@@ -1,0 +1,395 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests import toy
+from torch import nn
+
+from scorefield import zoo
+from scorefield.cli import common, main
+from scorefield.cli import draw as drawing
+from scorefield.files import film, picture
+from scorefield.request import options
+from scorefield.weights.own import WeightsError
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def the_toy_is_the_model(monkeypatch, tmp_path):
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype: toy.model())
+    monkeypatch.setattr(zoo, "available", lambda: (toy.TOY,))
+    monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def scorefield(capsys):
+    def call(*args):
+        code = main.run([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def failed(scorefield):
+    def call(*args):
+        code, out, err = scorefield(*args)
+        assert out == ""
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1, err
+        assert os.listdir() == []
+        return code, err.removeprefix("error: ").strip()
+
+    return call
+
+
+@contextmanager
+def nobody():
+    """Without the rights of an administrator, whom no file mode stops."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_prompt_becomes_a_file_whose_name_is_printed(scorefield):
+    assert scorefield("generate", "a tree in the desert", "--seed", 0) == (0, "a-tree-in-the-desert-0.png\n", "")
+    image, history = picture.read(Path("a-tree-in-the-desert-0.png"))
+    assert image.size == (16, 16)
+    assert history.ours["seed"] == 0
+    assert os.listdir() == ["a-tree-in-the-desert-0.png"]
+
+
+def test_the_command_draws_what_the_pipeline_draws(scorefield):
+    from scorefield.api import Pipeline
+
+    scorefield("generate", "a tree", "--seed", 5, "--steps", 7, "--guidance", "2.5", "-o", "x.png")
+    wanted = Pipeline(toy.model())("a tree", seed=5, steps=7, guidance=2.5).image
+    assert np.array_equal(np.asarray(Image.open("x.png")), np.asarray(wanted))
+
+
+@pytest.mark.parametrize(
+    ("args", "field", "value"),
+    [
+        (["--guidance", "2"], "cfg_scale", 2),
+        (["--guidance-scale", "2"], "cfg_scale", 2),
+        (["--cfg-scale", "2"], "cfg_scale", 2),
+        (["--sampling-method", "heun"], "sampler", "heun"),
+        (["--sampler-name", "heun"], "sampler", "heun"),
+        (["--sampler", "Euler a"], "sampler", "euler_ancestral"),
+        (["--scheduler", "karras"], "schedule", "karras"),
+        (["--schedule", "karras"], "schedule", "karras"),
+        (["-n", "fog"], "negative_prompt", "fog"),
+        (["--negative-prompt", "fog"], "negative_prompt", "fog"),
+        (["-W", "24"], "width", 24),
+        (["-H", "24"], "height", 24),
+        (["--size", "24x8"], "width", 24),
+        (["--size", "24"], "height", 24),
+        (["--cfg-interval", "-2,3"], "cfg_interval", [-2, 3]),
+        (["-b", "2"], "count", 2),
+        (["--count", "2"], "count", 2),
+        (["--eta", "0.5", "--sampler", "ddim"], "eta", 0.5),
+    ],
+)
+def test_every_spelling_of_an_option_is_taken(scorefield, args, field, value):
+    code, out, err = scorefield("generate", "a tree", "--seed", 1, "--dry-run", "--format", "json", *args)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["request"][field] == value
+    assert os.listdir() == []
+
+
+def test_every_field_of_the_request_is_an_option(scorefield):
+    out = scorefield("generate", "--help")[1]
+    for option, _ in options().values():
+        assert all(flag in out for flag in option.flags)
+
+
+def test_json_tells_the_files_and_the_whole_request(scorefield):
+    code, out, _ = scorefield("generate", "a tree", "a cat", "--seed", 4, "--count", 2, "--format", "json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["pictures"] == [
+        {"prompt": "a tree", "seed": 4, "picture": "a-tree-0.png"},
+        {"prompt": "a tree", "seed": 5, "picture": "a-tree-1.png"},
+        {"prompt": "a cat", "seed": 6, "picture": "a-cat-0.png"},
+        {"prompt": "a cat", "seed": 7, "picture": "a-cat-1.png"},
+    ]
+    assert told["request"]["steps"] == 4
+    assert told["seconds"].keys() == {"load", "draw"}
+
+
+def test_a_dry_run_tells_the_plan(scorefield):
+    code, out, _ = scorefield("generate", "a tree", "--count", 2, "--seed", 8, "--dry-run")
+    assert code == 0
+    assert "picture: a tree (seed 9)" in out
+    assert "sampler: euler" in out
+    assert os.listdir() == []
+
+
+def test_no_file_is_overwritten_unasked(scorefield):
+    names = [scorefield("generate", "a tree", "--seed", k, "-o", "x.png")[1].strip() for k in range(3)]
+    assert names == ["x.png", "x-1.png", "x-2.png"]
+    before = Path("x.png").read_bytes()
+    assert scorefield("generate", "a tree", "--seed", 9, "-o", "x.png", "--overwrite")[1].strip() == "x.png"
+    assert Path("x.png").read_bytes() != before
+    assert len(os.listdir()) == 3
+
+
+def test_an_output_folder_is_made(scorefield):
+    assert scorefield("generate", "a tree", "-o", "new/folder")[1].strip() == os.path.join(
+        "new", "folder", "a-tree-0.png"
+    )
+
+
+def test_words_that_the_model_never_saw_are_a_warning(scorefield):
+    code, out, err = scorefield("generate", "a zebra")
+    assert code == 0
+    assert out == "a-zebra-0.png\n"
+    assert err.startswith("warning: the model toy never saw zebra")
+    assert err.count("\n") == 1
+
+
+def test_a_progress_bar_counts_the_steps(monkeypatch, capfd):
+    bars = []
+
+    class Bar(drawing.tqdm):
+        def __init__(self, **given):
+            super().__init__(**{**given, "disable": False})
+            bars.append(self)
+
+    monkeypatch.setattr(drawing, "tqdm", Bar)
+    main.run(["generate", "a tree", "--steps", "6", "--count", "3", "--batch-size", "2"])
+    assert (bars[0].n, bars[0].total) == (12, 12)
+    assert "0/12" in capfd.readouterr().err
+
+
+def test_a_sheet_shows_state_and_prediction_of_every_step(scorefield):
+    code, out, _ = scorefield("generate", "a tree", "--seed", 0, "--steps", 5, "--sheet")
+    assert code == 0
+    assert out.split() == ["a-tree-0.png", "a-tree-0-sheet.png"]
+    sheet, last = np.asarray(Image.open("a-tree-0-sheet.png")), np.asarray(Image.open("a-tree-0.png"))
+    width, height = 2 * 16 + 2 + 8, 16 + 16 + 8
+    top, left = 8 + height, 8 + width  # the sixth of the looks, four a row
+    assert np.array_equal(sheet[top : top + 16, left : left + 16], last)
+    assert np.array_equal(sheet[top : top + 16, left + 18 : left + 34], last)
+    first_state, first_guess = sheet[8:24, 8:24], sheet[8:24, 26:42]
+    assert not np.array_equal(first_state, first_guess)
+    start = next(iter(_stream("a tree", seed=0, steps=5)))
+    assert np.array_equal(first_state, ((start.x[0].clamp(-1, 1) + 1) * 127.5).round().byte().movedim(0, -1).numpy())
+
+
+def _stream(prompt, **given):
+    from scorefield.api import Pipeline
+
+    return Pipeline(toy.model()).stream(prompt, **given)
+
+
+def test_a_film_shows_every_step(scorefield):
+    av = pytest.importorskip("av")
+    code, out, _ = scorefield("generate", "a tree", "--seed", 0, "--steps", 5, "--film", "--sheet")
+    assert code == 0
+    assert out.split() == ["a-tree-0.png", "a-tree-0-sheet.png", "a-tree-0-film.mp4"]
+    with av.open("a-tree-0-film.mp4") as container:
+        frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
+    assert frames[0].shape[1] >= 1024
+    last = np.asarray(Image.open("a-tree-0.png").resize((512, 512), Image.Resampling.NEAREST)).astype(float)
+    away = [np.abs(frame[:512, -512:] - last).mean() for frame in frames]
+    assert len(frames) > 6
+    assert away[0] > 20
+    assert away[5] < 8
+    assert max(away[5:]) < 8
+    assert sorted(os.listdir()) == ["a-tree-0-film.mp4", "a-tree-0-sheet.png", "a-tree-0.png"]
+
+
+def test_a_film_without_its_library_fails_before_drawing(failed, monkeypatch):
+    def absent(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(film, "import_module", absent)
+    code, line = failed("generate", "a tree", "--film")
+    assert code == 1
+    assert "scorefield[video]" in line
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "there is no prompt; say what to draw"),
+        ([""], "a prompt is empty; say what to draw"),
+        (["a tree", "  "], "a prompt is empty; say what to draw"),
+        (["a tree"] * 300, "1 to 256 texts"),
+        (["a" * 20000], "a prompt of 20000 characters is too long"),
+        (["a\x07b"], "control character"),
+        (["tree " * 20], "the prompt has 20 words, this model reads at most 12"),
+        (["a tree", "--steps", "0"], "steps must be a whole number from 1 to 1000, not '0'"),
+        (["a tree", "--steps", "100000"], "steps must be a whole number from 1 to 1000, not '100000'"),
+        (["a tree", "--steps", "many"], "steps must be a whole number from 1 to 1000, not 'many'"),
+        (["a tree", "--cfg-scale", "nan"], "cfg_scale must be a number from 0 to 100, not 'nan'"),
+        (["a tree", "--size", "20x16"], "width 20 is not a multiple of 8; use 16 or 24"),
+        (["a tree", "--size", "big"], "size must be WIDTHxHEIGHT"),
+        (["a tree", "--sampler", "eulr"], "euler"),
+        (["a tree", "--schedule", "karas"], "karras"),
+        (["a tree", "--count", "100000"], "count must be a whole number from 1 to 1024"),
+        (["a tree", "--seed", "-5"], "seed must be a whole number"),
+        (["a tree", "--device", "cuda:99"], "there is no device cuda:99 here"),
+        (["a tree", "--format", "yaml"], "yaml"),
+        (["a tree", "-o", "x.jpg"], "name it x.png"),
+        (["a tree", "--stesp", "3"], "--steps"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_leaves_nothing(failed, args, says):
+    code, line = failed("generate", *args)
+    assert code == 2
+    assert says in line
+
+
+def test_an_unknown_model_is_one_line(failed, monkeypatch):
+    def load(name, device, dtype):
+        raise zoo.UnknownModelError(f"no model {name!r}; there is: toy")
+
+    monkeypatch.setattr(zoo, "load", load)
+    assert failed("generate", "a tree", "--model", "tyo") == (2, "no model 'tyo'; there is: toy")
+
+
+def test_a_damaged_weights_file_is_one_line(failed, monkeypatch):
+    def load(name, device, dtype):
+        raise WeightsError("w.safetensors is damaged; get it again")
+
+    monkeypatch.setattr(zoo, "load", load)
+    assert failed("generate", "a tree") == (1, "w.safetensors is damaged; get it again")
+
+
+def test_a_number_that_is_none_is_one_line_and_no_picture(failed, monkeypatch):
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, x, time, tokens, mask):
+            return x / 0
+
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype: toy.model(Broken()))
+    code, line = failed("generate", "a tree")
+    assert code == 1
+    assert "step 0 of 4" in line
+    assert "x0" in line
+
+
+def test_a_read_only_folder_is_one_line_before_any_work(scorefield, monkeypatch):
+    def load(name, device, dtype):
+        raise AssertionError("nothing is loaded for a folder that cannot be written")
+
+    monkeypatch.setattr(zoo, "load", load)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        with nobody():
+            code, out, err = scorefield("generate", "a tree", "-o", folder)
+        assert os.listdir(folder) == []
+    assert (code, out) == (1, "")
+    assert "Permission denied" in err
+    assert err.count("\n") == 1
+
+
+def test_an_output_inside_a_file_is_one_line(scorefield):
+    Path("taken").write_text("")
+    code, out, err = scorefield("generate", "a tree", "-o", "taken/x")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: cannot use taken/x: ")
+    assert os.listdir() == ["taken"]
+
+
+@pytest.mark.parametrize("extra", [(), ("--sheet",), ("--film",)])
+def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_file(scorefield, extra):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000 if extra else 500, hard))  # the kernel refuses longer files
+    try:
+        code, _, err = scorefield("generate", "a tree", "--steps", 20, *extra)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 1
+    assert "too large" in err
+    assert err.count("\n") == 1
+    assert os.listdir() == (["a-tree-0.png"] if extra else [])
+
+
+DRIVER = """
+import sys, time
+from tests import toy
+from scorefield import zoo
+class Slow(toy.Net):
+    def forward(self, *args, **given):
+        print("drawing", file=sys.stderr, flush=True)
+        time.sleep(0.01)
+        return super().forward(*args, **given)
+zoo.load = lambda name, device, dtype: toy.model(Slow())
+from scorefield.cli.main import main
+main()
+"""
+
+
+def driven(*args):
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *args],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_half_way_is_one_line_and_leaves_nothing():
+    process = driven("generate", "a tree", "--steps", "1000", "--sheet")
+    for line in process.stderr:
+        if line == "drawing\n":
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.replace("drawing\n", "") == "error: interrupted\n"
+    assert os.listdir() == []
+
+
+def test_two_runs_that_write_to_one_name_both_keep_their_picture():
+    runs = [driven("generate", "a tree", "--seed", str(seed), "-o", "x.png", "--steps", "3") for seed in (1, 2)]
+    told = sorted(run.communicate(timeout=60)[0].strip() for run in runs)
+    assert [run.returncode for run in runs] == [0, 0]
+    assert told == sorted(os.listdir()) == ["x-1.png", "x.png"]
+    assert {picture.read(Path(name))[1].ours["seed"] for name in told} == {1, 2}
+
+
+def test_models_tells_what_each_knows(scorefield):
+    code, out, _ = scorefield("models")
+    assert code == 0
+    assert "toy: Noise, coloured by its words." in out
+    assert "things: tree, cat, dog" in out
+    (told,) = json.loads(scorefield("models", "--format", "json")[1])
+    assert told["knows"] == {"things": ["tree", "cat", "dog"], "places": ["the desert"]}
+    assert told["defaults"]["steps"] == 4
+
+
+def test_inspect_shows_our_record_and_the_text_of_other_programs(scorefield):
+    scorefield("generate", "a tree", "--seed", 3, "-n", "fog", "-o", "x.png")
+    told = json.loads(scorefield("inspect", "x.png", "--format", "json")[1])
+    assert told["a1111"]["prompt"] == "a tree"
+    assert told["a1111"]["negative_prompt"] == "fog"
+    assert told["scorefield"]["request"]["seed"] == 3
+    assert "a1111\n  prompt: a tree\n" in scorefield("inspect", "x.png")[1]

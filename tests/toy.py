@@ -1,0 +1,91 @@
+"""A model of three channels and sixteen pixels a side, built in an instant: what the faces are tested with."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from scorefield.core import clock, gauge, predict, schedule
+from scorefield.core.cond import Cond
+from scorefield.core.denoiser import Preconditioned
+from scorefield.zoo import Defaults, Model, ModelSpec
+
+WORDS = {"a", "and", "tree", "in", "the", "desert", "cat", "dog", "fog", "red"}
+LONGEST = 12
+
+TOY = ModelSpec(
+    name="toy",
+    about="Noise, coloured by its words.",
+    gauge=gauge.rf,
+    clock=clock.flow,
+    prediction=predict.flow,
+    ladder=schedule.flow(),
+    defaults=Defaults(steps=4, cfg_scale=3.0, sampler="euler", schedule="trailing", width=16, height=16),
+    size_multiple=8,
+    knows={"things": ("tree", "cat", "dog"), "places": ("the desert",)},
+)
+
+
+class Net(nn.Module):
+    """Convolutions of the state, coloured by the mean token: every pixel depends on seed, level and prompt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        source = torch.Generator().manual_seed(1)
+        self.kernel = nn.Parameter(torch.randn(3, 3, 3, 3, generator=source) / 4)
+        self.colour = nn.Parameter(torch.randn(8, 3, generator=source))
+
+    def forward(self, x: Tensor, time: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        colour = (tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1) @ self.colour
+        away = nn.functional.conv2d(x, self.kernel, padding=1)
+        return torch.tanh(away) * (1 + time[:, None, None, None] / 1000) - colour[..., None, None]
+
+
+class Words:
+    """Tokens from the spelling of words."""
+
+    def __call__(self, prompts: Sequence[str]) -> Cond:
+        tokens, mask = torch.zeros(len(prompts), LONGEST, 8), torch.zeros(len(prompts), LONGEST, dtype=torch.bool)
+        for row, prompt in enumerate(prompts):
+            words = re.findall(r"\w+", prompt.lower())
+            if len(words) > LONGEST:
+                raise ValueError(f"the prompt has {len(words)} words, this model reads at most {LONGEST}")
+            for k, word in enumerate(words):
+                digest = hashlib.sha256(word.encode()).digest()[:8]
+                tokens[row, k], mask[row, k] = torch.tensor([byte / 128 - 1 for byte in digest]), True
+        return Cond(tokens=tokens, mask=mask)
+
+    def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        words = [word for prompt in prompts for word in re.findall(r"\w+", prompt.lower())]
+        return {word: ["tree"] if word.startswith("t") else [] for word in words if word not in WORDS}
+
+
+class Pixels:
+    """The codec of a model that works on pixels."""
+
+    def shape(self, width: int, height: int) -> tuple[int, int, int]:
+        return 3, height, width
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return pixels
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return x0.clamp(-1, 1)
+
+    def preview(self, x0: Tensor) -> Tensor:
+        return x0[..., ::4, ::4].clamp(-1, 1)
+
+
+def model(net: nn.Module | None = None, sha256: str = "5ca1ab1e" * 8) -> Model:
+    """The toy, or a model of the same make around another network."""
+    return Model(
+        spec=TOY,
+        denoiser=Preconditioned((net or Net()).eval().requires_grad_(False), TOY.prediction, TOY.clock),
+        conditioner=Words(),
+        codec=Pixels(),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        sha256=sha256,
+    )
