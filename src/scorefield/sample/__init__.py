@@ -1,0 +1,1 @@
+"""Samplers: walks from noise to data along a list of levels. Generators, pure, in any gauge."""

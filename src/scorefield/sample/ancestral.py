@@ -1,0 +1,50 @@
+"""Samplers that draw a part of the noise afresh at each step: DDPM, DDIM and Euler ancestral, one formula."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import Tensor
+
+from scorefield.core.denoiser import Denoise
+from scorefield.core.level import Level
+from scorefield.core.noise import Noise
+from scorefield.sample import formulas
+from scorefield.sample.walk import Step, Trail, look, walk
+
+Split = Callable[[Level, Level], tuple[float, float]]
+
+
+def _renewing(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, split: Split) -> Iterator[Step]:
+    def advance(trail: Trail, to: Level) -> Tensor:
+        now = trail[-1]
+        return formulas.hop(now.x, now.x0, now.at, to, split(now.at, to), noise)
+
+    return walk(look(denoise), advance, x, levels)
+
+
+def ddim(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, eta: float = 0.0) -> Iterator[Step]:
+    """DDIM (Song et al. 2021a, eq. 12 and 16); `eta` from 0 (an ODE, Euler's method) to 1 (DDPM)."""
+    return _renewing(denoise, x, levels, noise, lambda at, to: formulas.ancestral(at, to, eta))
+
+
+def euler_ancestral(
+    denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, eta: float = 1.0
+) -> Iterator[Step]:
+    """Euler with ancestral noise, "Euler a" (k-diffusion): DDIM under its other name, with eta = 1."""
+    return ddim(denoise, x, levels, noise, eta=eta)
+
+
+def ddpm(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, large: bool = False) -> Iterator[Step]:
+    """DDPM (Ho et al. 2020, algorithm 2): each step draws from q(x' | x, x0).
+
+    `large` takes the forward step's variance beta for that of the posterior (section 3.2 there; "fixed large").
+    """
+    return _renewing(denoise, x, levels, noise, _large if large else lambda at, to: formulas.ancestral(at, to, 1.0))
+
+
+def _large(at: Level, to: Level) -> tuple[float, float]:
+    kept, fresh = formulas.ancestral(at, to, 1.0)
+    if not fresh:
+        return kept, fresh
+    scale, scale_to = math.hypot(at.alpha, at.sigma), math.hypot(to.alpha, to.sigma)
+    return kept, fresh * float(at.sigma / scale) / float(to.sigma / scale_to)  # sigma / scale is the VP gauge's sigma

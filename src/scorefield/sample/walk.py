@@ -1,0 +1,100 @@
+"""A sampler is a walk along levels: one driver, and two functions that tell one sampler from another."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from scorefield.core.denoiser import Denoise
+from scorefield.core.level import Level, Number
+from scorefield.core.noise import Noise
+
+
+class Step(NamedTuple):
+    """One level of a walk: the state there, and the clean picture that the denoiser sees in it.
+
+    i = 0..n; step n is the result, and its x0 is its x. Tensors are (B, ...).
+    """
+
+    i: int
+    n: int
+    at: Level
+    x: Tensor
+    x0: Tensor
+
+
+class Sampler(Protocol):
+    """What every sampler is, with its own options behind: state `x` (B, ...) at levels[0] -> a Step a level.
+
+    `levels` are scalars from noisy to clean, the last one may be clean (sigma = 0), the first one pure noise
+    (alpha = 0). `noise` gives the unit normals; samplers that add none leave it alone.
+    """
+
+    def __call__(self, denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise) -> Iterator[Step]: ...
+
+
+Trail = Sequence[Step]  # the steps so far, newest last
+Arrive = Callable[[Trail, Tensor, Level], tuple[Level, Tensor, Tensor]]  # trail, x, at -> level, state and x0 there
+Advance = Callable[[Trail, Level], Tensor]  # trail, next level -> the state there
+
+
+def look(denoise: Denoise) -> Arrive:
+    """Arrive at a level as most samplers do: take the state as it is and denoise it once."""
+    return lambda _, x, at: (at, x, denoise(x, at))
+
+
+def walk(
+    arrive: Arrive, advance: Advance, x: Tensor, levels: Sequence[Level], *, past: Trail = (), memory: int = 1
+) -> Iterator[Step]:
+    """Walk from levels[0] to levels[-1]; `advance` sees at most `memory` steps, of which the first may be `past`.
+
+    ValueError at the call, not at the first step, if no walk can follow these levels.
+    """
+    return _steps(arrive, advance, x, _checked(levels), deque(past, maxlen=memory))
+
+
+def _steps(arrive: Arrive, advance: Advance, x: Tensor, levels: list[Level], trail: deque[Step]) -> Iterator[Step]:
+    n = len(levels) - 1
+    for i, (here, to) in enumerate(pairwise(levels)):
+        at, x, x0 = arrive(trail, x, here)
+        trail.append(Step(i, n, at, x, x0))
+        yield trail[-1]
+        x = advance(trail, to)
+    yield Step(n, n, levels[-1], x, x)
+
+
+def recent(trail: Trail, most: int) -> list[Step]:
+    """The last steps, newest first, that lie on a line in lam: at least one, at most `most`.
+
+    A level of pure noise has no finite lam, so no polynomial goes through it: what lies behind it is left out.
+    """
+    steps = [trail[-1]]
+    for step in list(trail)[-2::-1]:
+        if len(steps) == most or math.isinf(step.at.lam) or math.isinf(steps[-1].at.lam):
+            break
+        steps.append(step)
+    return steps
+
+
+def _checked(levels: Sequence[Level]) -> list[Level]:
+    plain = [Level(_scalar(at.alpha), _scalar(at.sigma)) for at in levels]
+    if len(plain) < 2:
+        raise ValueError(f"a walk needs at least two levels, got {len(plain)}")
+    for i, at in enumerate(plain):
+        if not (math.isfinite(at.alpha + at.sigma) and min(at) >= 0 < max(at)):
+            raise ValueError(f"level {i} is {at}: alpha and sigma must be finite, not negative, and not both 0")
+    for i, (at, to) in enumerate(pairwise(plain)):
+        if at.sigma == 0:
+            raise ValueError(f"level {i} of {len(plain) - 1} is clean (sigma = 0): only the last one may be")
+        if at.lam == to.lam:
+            raise ValueError(f"levels {i} and {i + 1} are the same noise level: {at} and {to}")
+    return plain
+
+
+def _scalar(value: Number) -> float:
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"a sampler's levels are scalars, got a tensor of shape {tuple(value.shape)}")
+    return float(value)
