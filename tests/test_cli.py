@@ -91,8 +91,9 @@ def test_every_end_has_its_code_and_its_line(capsys, monkeypatch, error, code, l
 
 def test_a_reader_that_goes_away_is_no_error():
     code = (
-        "import sys, time; from scorefield.cli import common, main, inspect; "
-        "inspect.command.callback = lambda **_: [common.show([], 'text', 'x' * 100000) for _ in range(50)]; main.main()"
+        "import sys, time; from scorefield.cli import common, main, inspecting; "
+        "inspecting.command.callback = lambda **_: [common.show([], 'text', 'x' * 100000) for _ in range(50)]; "
+        "main.main()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, "inspect", __file__],

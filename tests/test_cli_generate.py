@@ -276,6 +276,23 @@ def test_a_damaged_weights_file_is_one_line(failed, monkeypatch):
     assert failed("generate", "a tree") == (1, "w.safetensors is damaged; get it again")
 
 
+def test_models_of_a_damaged_file_is_one_line(failed, monkeypatch):
+    def available():
+        raise WeightsError("w.safetensors is damaged; get it again")
+
+    monkeypatch.setattr(zoo, "available", available)
+    assert failed("models") == (1, "w.safetensors is damaged; get it again")
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+def test_what_a_library_says_is_told_in_one_line(failed, monkeypatch, kind):
+    def load(name, device, dtype):
+        raise kind("strange kernel\nand how it came about")
+
+    monkeypatch.setattr(zoo, "load", load)
+    assert failed("generate", "a tree") == (1, "strange kernel")
+
+
 def test_a_number_that_is_none_is_one_line_and_no_picture(failed, monkeypatch):
     class Broken(nn.Module):
         def __init__(self):

@@ -50,8 +50,8 @@ class Request(BaseModel):
     ] = ""
     model: Annotated[
         str,
-        Field(min_length=1, max_length=4096, description="A model's name, or the path of its weights."),
-        Option(flags=("-m", "--model"), expects="a model's name or a path"),
+        Field(min_length=1, max_length=4096, description="A model's name: see `scorefield models`."),
+        Option(flags=("-m", "--model"), expects="a model's name"),
     ] = "scenes"
     steps: Annotated[
         int | None,
@@ -81,7 +81,7 @@ class Request(BaseModel):
     ] = 0.0
     cfg_interval: Annotated[
         tuple[float, float] | None,
-        Field(description="Guide only where LO <= lam <= HI, lam = log(alpha / sigma)."),
+        Field(description="LO,HI: guide only where lam = log(alpha / sigma) lies between."),
         Option(flags=("--cfg-interval",), expects="two numbers LO,HI with LO below HI, such as -4,2"),
     ] = None
     sampler: Annotated[

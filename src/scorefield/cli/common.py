@@ -36,34 +36,37 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """How every command that draws runs: on the physical cores, with each warning and failure in one line.
-
-    Exit code 2 is for what was asked, 1 for what went wrong. Imports torch.
-    """
+def failures() -> Iterator[None]:
+    """Every failure of a model in one line: exit code 2 for what was asked, 1 for what went wrong. Imports torch."""
     import torch
 
-    from scorefield.api import UnknownWordsWarning
-    from scorefield.files.film import MissingExtraError
-    from scorefield.files.picture import PictureError
     from scorefield.request import RequestError
-    from scorefield.sample.finite import NonFiniteError
     from scorefield.weights.own import WeightsError
 
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(physical_cores())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("always", UnknownWordsWarning)
-            warnings.showwarning = _show_warning
-            yield
+        yield
     except RequestError as error:
         raise click.UsageError(str(error)) from None
-    except (MissingExtraError, NonFiniteError, PictureError, WeightsError) as error:
-        raise click.ClickException(str(error)) from None
     except (MemoryError, torch.OutOfMemoryError):
         raise click.ClickException("out of memory; draw fewer pictures at once with --batch-size") from None
+    except (WeightsError, ArithmeticError, ImportError, RuntimeError, ValueError) as error:
+        raise click.ClickException(str(error).partition("\n")[0]) from None
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """How a command draws: on the physical cores, unless OMP_NUM_THREADS says else, and with warnings in one line."""
+    with failures(), warnings.catch_warnings():
+        import torch
+
+        from scorefield.api import UnknownWordsWarning
+
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UnknownWordsWarning)
+        warnings.showwarning = _show_warning
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(physical_cores())
+        yield
 
 
 def _show_warning(

@@ -28,7 +28,7 @@ def _with_request_options(command: click.Command) -> click.Command:
 
 
 @_with_request_options
-@click.command("generate")
+@click.command("generate", epilog="What is left out is as the model says: see `scorefield models`.")
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
 @click.option("--size", metavar="WxH", help="Width and height at once, or one number for a square.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=".", help="A folder, or a name in .png.")

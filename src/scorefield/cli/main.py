@@ -24,7 +24,7 @@ class Face(NamedTuple):
 FACES = {
     "generate": Face("scorefield.cli.generate", "Draw pictures from prompts."),
     "replay": Face("scorefield.cli.replay", "Draw a picture again from what its file records."),
-    "inspect": Face("scorefield.cli.inspect", "Show what a picture or a weights file says of itself."),
+    "inspect": Face("scorefield.cli.inspecting", "Show what a picture or a weights file says of itself."),
     "models": Face("scorefield.cli.models", "List the models and what each knows."),
     "eval": Face("scorefield.cli.eval", "Measure how well a model follows its prompts."),
     "train": Face("scorefield.cli.train", "Train a model by a recipe."),

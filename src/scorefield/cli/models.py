@@ -17,7 +17,8 @@ def command(form: str) -> None:
     """List the models that can be loaded, their settings, and what each knows."""
     from scorefield.zoo import available
 
-    specs = available()
+    with common.failures():
+        specs = available()
     common.show([_told(spec) for spec in specs], form, "\n\n".join("\n".join(_lines(spec)) for spec in specs))
 
 
