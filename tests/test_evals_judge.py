@@ -1,0 +1,100 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from scorefield.data.scenes import NAMES
+from scorefield.evals import judge
+from scorefield.evals.judge import COLOUR_NAMES, PLACE_NAMES, WORN_NAMES
+from scorefield.nets.detector import Detection, Detector
+
+TINY = replace(judge.config(), width_quarter=8, width_eighth=16, width_sixteenth=16)
+
+
+def nothing(pictures: int = 1) -> Detection:
+    """The detection of empty pictures of 128 x 128."""
+    cells = (16, 16)
+    maps = [torch.zeros(pictures, count, *cells) for count in (2, len(NAMES), len(COLOUR_NAMES), len(WORN_NAMES))]
+    return Detection(torch.full((pictures, *cells), -9.0), *maps, torch.zeros(pictures, len(PLACE_NAMES)))
+
+
+def put(detection: Detection, cell: tuple[int, int], thing: str, score: float = 4.0, picture: int = 0) -> None:
+    detection.centre[picture, *cell] = score
+    detection.thing[picture, NAMES.index(thing), *cell] = 5
+
+
+def test_an_empty_picture_shows_nothing() -> None:
+    assert judge.read(nothing(2), 8, 0.5) == [((), PLACE_NAMES[0])] * 2
+
+
+def test_a_thing_is_read_with_all_its_qualities() -> None:
+    seen = nothing(2)
+    put(seen, (3, 12), "car", picture=1)
+    seen.colour[1, COLOUR_NAMES.index("purple"), 3, 12] = 5
+    seen.offset[1, :, 3, 12] = torch.atanh(torch.tensor([0.25, -0.5]))
+    seen.place[1, PLACE_NAMES.index("night")] = 5
+    empty, (found, place) = judge.read(seen, 8, 0.5)
+    assert empty.found == ()
+    assert place == "night"
+    assert len(found) == 1
+    assert found[0][0] == "car"
+    assert found[0][1:4] == pytest.approx(((12.5 + 0.25) * 8, (3.5 - 0.5) * 8, 0.982), abs=1e-3)
+    assert found[0][4:] == ("purple", None)
+
+
+def test_headgear_is_read_of_heads_alone_and_colour_of_what_has_colours() -> None:
+    seen = nothing()
+    for cell, thing in (((3, 3), "cat"), ((9, 9), "tree")):
+        put(seen, cell, thing)
+        seen.worn[0, WORN_NAMES.index("cap"), *cell] = 5
+    found = {one.thing: one for one in judge.read(seen, 8, 0.5)[0].found}
+    assert found["cat"].worn == "cap"
+    assert found["tree"].worn is None
+    assert found["cat"].colour is None
+
+
+def test_neighbouring_cells_are_one_thing_and_distant_ones_several() -> None:
+    seen = nothing()
+    put(seen, (4, 4), "cat", 3.0)
+    put(seen, (4, 5), "dog", 2.0)
+    put(seen, (4, 10), "dog", 1.0)
+    assert [one.thing for one in judge.read(seen, 8, 0.5)[0].found] == ["cat", "dog"]
+    assert [one.thing for one in judge.read(seen, 8, 0.9)[0].found] == ["cat"]
+
+
+def test_what_is_seen_does_not_depend_on_the_batch() -> None:
+    module = Detector(TINY).eval()
+    pictures = torch.randint(0, 256, (5, 3, 128, 128), dtype=torch.uint8)
+    together = judge.look(module, pictures, 0.018)
+    assert len(together) == 5
+    assert any(one.found for one in together)
+    for picture, one in zip(pictures, together, strict=True):
+        alone = judge.look(module, picture[None], 0.018, batch=1)[0]
+        assert alone.place == one.place
+        assert [found.thing for found in alone.found] == [found.thing for found in one.found]
+
+
+@pytest.mark.parametrize(
+    "pictures", [torch.zeros(1, 3, 128, 128), torch.zeros(3, 128, 128).byte(), torch.zeros(1, 1, 128, 128).byte()]
+)
+def test_other_tensors_than_pictures_are_refused(pictures: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        judge.look(Detector(TINY), pictures)
+
+
+def test_a_size_that_does_not_fit_the_grid_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiples of 16"):
+        judge.look(Detector(TINY), torch.zeros(1, 3, 120, 128).byte())
+
+
+def test_labels_of_other_things_are_noticed() -> None:
+    labels = {name: list(each) for name, each in judge.LABELS.items()}
+    assert judge.unlike(labels) == []
+    assert judge.unlike(labels | {"things": [*NAMES[:-1], "unicorn"]}) == ["things"]
+    assert judge.unlike({}) == ["things", "colours", "worn", "places"]
+
+
+def test_the_detector_of_the_scenes_is_small() -> None:
+    with torch.device("meta"):
+        module = Detector(judge.config())
+    assert sum(p.numel() for p in module.parameters()) <= 3_000_000
