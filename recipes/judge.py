@@ -1,0 +1,220 @@
+"""The judge of adherence: a detector of what rendered scenes show. `scorefield train judge`."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from scorefield.data import scenes
+from scorefield.data.places import SIZE, VARIANTS
+from scorefield.data.render import render
+from scorefield.data.scenes import COLOURED, HATTED, MIRROR, NAMES, TASKS, Item, Scene, Split
+from scorefield.data.things import WORN
+from scorefield.evals import judge
+from scorefield.evals.verdict import faults
+from scorefield.nets.detector import Detector
+from scorefield.train.batches import Batch, in_order
+from scorefield.train.optim import Muon, hidden_matrices
+from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.schedule import Wsd
+from scorefield.weights import own
+
+MOST = 5  # things in a picture
+NONE = -1  # no thing, or a quality that is not to be learned
+
+
+def strangers(one: str, other: str) -> bool:
+    """Whether the two may not be trained on together in some arrangement."""
+    ways = (None, "on", *MIRROR)
+    return any(scenes.held_out_pair(*pair, way) for pair in ((one, other), (other, one)) for way in ways)
+
+
+def item(rng: np.random.Generator, name: str, placed: list[Item]) -> Item | None:
+    """A thing of any size and look, at most a third over another one; None where there is no room."""
+    size = int(rng.integers(7, 24)) * 4
+    for _ in range(6):
+        x, y = (int(rng.integers(size // 2 - 4, SIZE - size // 2 + 5)) for _ in range(2))
+        if all(max(abs(x - one.x), abs(y - one.y)) > 0.36 * (size + one.size) for one in placed):
+            colour = str(rng.choice(judge.COLOUR_NAMES)) if name in COLOURED and rng.random() < 0.7 else None
+            worn = str(rng.choice(list(WORN))) if name in HATTED and rng.random() < 0.4 else None
+            return Item(thing=name, x=x, y=y, size=size, colour=colour, worn=worn)
+    return None
+
+
+def scattered(rng: np.random.Generator) -> Scene:
+    """Up to five things anywhere, so that the judge learns looks and not the grammar's layouts."""
+    place = str(rng.choice(judge.PLACE_NAMES))
+    placed: list[Item] = []
+    for _ in range(int(rng.integers(0, MOST + 1))):
+        again = placed and rng.random() < 0.3
+        name = placed[-1].thing if again else NAMES[rng.integers(len(NAMES))]
+        if scenes.held_out_place(name, place) or any(strangers(name, one.thing) for one in placed if one.thing != name):
+            continue
+        one = item(rng, name, placed)
+        placed += [one] if one else []
+    return Scene(
+        task="single", caption="", nouns=(), relation=None, place=place, place_said=False, style=None,
+        variant=int(rng.integers(VARIANTS)), items=tuple(placed),
+    )  # fmt: skip
+
+
+def worn_out(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The picture softened, compressed, tinted and noisy, each more or less: what a decoder may do to it."""
+    image = Image.fromarray(picture)
+    kind = rng.random()
+    if kind < 0.3:
+        side = int(rng.integers(56, 112))
+        image = image.resize((side, side), Image.Resampling.BILINEAR).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    elif kind < 0.5:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=int(rng.integers(25, 80)))
+        image = Image.open(file)
+    values = np.asarray(image, np.float64)
+    if rng.random() < 0.6:
+        values = (values - 128) * rng.uniform(0.88, 1.12) + 128 + rng.uniform(-12, 12, 3)
+    if rng.random() < 0.4:
+        values = values + rng.normal(0, rng.uniform(1, 9), values.shape)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def row(one: Item) -> list[int]:
+    """What is to be learned of a thing: centre and size in px, thing, colour if it was moved, headgear if any fits."""
+    colour = NONE if one.colour is None else judge.COLOUR_NAMES.index(one.colour)
+    worn = judge.WORN_NAMES.index(one.worn) if one.thing in HATTED else NONE
+    return [one.x, one.y, one.size, NAMES.index(one.thing), colour, worn]
+
+
+def example(index: int) -> tuple[np.ndarray, list[list[int]], int]:
+    """Picture `index`, its things and its place: two of three are training scenes, the third is scattered."""
+    rng = np.random.default_rng([7, index])
+    shown = scattered(rng) if index % 3 == 0 else replace(scenes.scene(index, seed=3), style=None)
+    picture = render(shown)
+    rows = [row(one) for one in shown.items]
+    rows += [[0, 0, 1, NONE, NONE, NONE]] * (MOST - len(rows))
+    return worn_out(picture, rng) if rng.random() < 0.7 else picture, rows, judge.PLACE_NAMES.index(shown.place)
+
+
+def examples(indices: range) -> Batch:
+    """Pictures (B, 3, 128, 128) uint8, things (B, MOST, 6), places (B,)."""
+    pictures, things, places = zip(*(example(index) for index in indices), strict=True)
+    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    return {"pictures": stacked, "things": torch.tensor(things), "places": torch.tensor(places)}
+
+
+class Wanted(NamedTuple):
+    """What the maps (B, h, w) should say, cell by cell."""
+
+    bump: Tensor  # 1 in the cells that hold a centre, falling off around them
+    which: Tensor  # the thing, of those of its picture, whose bump is highest
+    offset: Tensor  # (B, 2, h, w) to that thing's centre, in cells
+
+
+def wanted(things: Tensor, stride: int, h: int, w: int) -> Wanted:
+    """The targets of `things` (B, MOST, 6) on a grid of h x w cells of `stride` px."""
+    x, y, size, thing = (column[..., None, None] for column in things.unbind(2)[:4])  # each (B, MOST, 1, 1)
+    columns, rows = torch.arange(w, device=x.device), torch.arange(h, device=x.device)[:, None]
+    near = (x // stride - columns).square() + (y // stride - rows).square()  # to the centre's cell, in cells
+    spread = (size / stride / 8).clamp(min=0.6)
+    bumps = torch.exp(-near / (2 * spread.square())) * (thing != NONE)
+    bump, which = bumps.max(1)
+    ways = (x / stride - 0.5 - columns, y / stride - 0.5 - rows)
+    offset = torch.cat([way.expand_as(bumps).gather(1, which[:, None]) for way in ways], 1)
+    return Wanted(bump, which, offset)
+
+
+def focal(score: Tensor, bump: Tensor) -> Tensor:
+    """Loss of the map of centres (B, h, w), for each centre (Zhou et al. 2019, eq. 1: alpha 2, beta 4)."""
+    hit = bump == 1
+    there = -F.logsigmoid(score) * torch.sigmoid(-score).square() * hit
+    beside = -F.logsigmoid(-score) * torch.sigmoid(score).square() * (1 - bump).pow(4)
+    return (there + beside).sum() / hit.sum().clamp(min=1)
+
+
+def naming(logits: Tensor, labels: Tensor, which: Tensor, weight: Tensor) -> Tensor:
+    """Cross-entropy of a map (B, C, h, w) against its things' `labels` (B, MOST), by weight where there is a label."""
+    told = labels.gather(1, which.flatten(1)).view_as(which)
+    weight = weight * (told != NONE)
+    errors = F.cross_entropy(logits.float(), told, ignore_index=NONE, reduction="none")
+    return (errors * weight).sum() / weight.sum().clamp(min=1)
+
+
+def loss(module: Detector, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Where the centres are, what is at and close around them, and the place; equally weighted."""
+    said = module(batch["pictures"].float() / 127.5 - 1)
+    bump, which, offset = wanted(batch["things"], module.stride, *said.centre.shape[1:])
+    hit, close = bump == 1, bump * (bump > 0.3)
+    thing, colour, worn = batch["things"].unbind(2)[3:]
+    misses = (said.offset.float().tanh() - offset).abs().sum(1) * hit
+    parts = {
+        "centre": focal(said.centre.float(), bump),
+        "offset": misses.sum() / hit.sum().clamp(min=1),
+        "thing": naming(said.thing, thing, which, close),
+        "colour": naming(said.colour, colour, which, close),
+        "worn": naming(said.worn, worn, which, close),
+        "place": F.cross_entropy(said.place.float(), batch["places"]),
+    }
+    return torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()}
+
+
+def rights(module: Detector, split: Split, count: int, threshold: float, seed: int = 0) -> dict[str, float]:
+    """Share of renders of each task that the judge finds right in every respect, and their mean."""
+    shares = {}
+    for task in TASKS:
+        some = [replace(scenes.scene(index, seed, split, task), style=None) for index in range(count)]
+        pictures = torch.from_numpy(np.stack([render(one) for one in some])).permute(0, 3, 1, 2)
+        seen = judge.look(module, pictures, threshold)
+        shares[task] = sum(not faults(*pair) for pair in zip(some, seen, strict=True)) / count
+    return shares | {"overall": sum(shares.values()) / len(shares)}
+
+
+def tuned(module: Detector, count: int = 50) -> float:
+    """The threshold in the middle of those that judge most training renders right."""
+    shares = {percent: rights(module, "train", count, percent / 100, seed=1)["overall"] for percent in range(15, 75, 5)}
+    best = [percent for percent, share in shares.items() if share == max(shares.values())]
+    return best[len(best) // 2] / 100
+
+
+def recipe(steps: int = 1000, batch: int = 32, lr: float = 2e-3) -> Recipe[Detector]:
+    """Point detection with focal loss on renders alone; never a generated picture."""
+    config = judge.config()
+
+    def build() -> Detector:
+        return Detector(config)
+
+    def optimizer(module: Detector) -> torch.optim.Optimizer:
+        return Muon(module, hidden_matrices(module, ["stem.1", "read", "place"]), lr)
+
+    def finish(module: Detector, progress: Progress) -> Path:
+        threshold = tuned(module)
+        shares = rights(module, "heldout", 400, threshold)
+        header = own.Header(
+            kind="judge",
+            config=asdict(config),
+            step=progress.step,
+            samples=progress.samples,
+            figures={f"heldout_right_{task}": round(share, 4) for task, share in shares.items()},
+            notes={"threshold": threshold, "labels": {name: list(each) for name, each in judge.LABELS.items()}},
+        )
+        return own.save(progress.folder / "scenes-judge.safetensors", module.state_dict(), header)
+
+    return Recipe(
+        name="judge",
+        build=build,
+        batches=in_order(examples, batch),
+        loss=loss,
+        optimizer=optimizer,
+        finish=finish,
+        steps=steps,
+        batch=batch,
+        schedule=Wsd(warmup=50, decay=0.4),
+        ema=0.995,
+        evaluate=lambda module: rights(module, "heldout", 20, judge.THRESHOLD),
+        evaluate_every=250,
+    )

@@ -1,0 +1,107 @@
+"""The recipe of the judge: what it is shown, and that its loss asks for just what the judge reads."""
+
+import sys
+from itertools import combinations
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from scorefield.data.render import render
+from scorefield.data.scenes import held_out_place
+from scorefield.evals import judge
+from scorefield.nets.detector import Detection
+from scorefield.train import recipe as recipes
+
+FILE = Path(__file__).parents[1] / "recipes" / "judge.py"
+
+
+@pytest.fixture(scope="module")
+def recipe() -> ModuleType:
+    recipes.read(FILE)
+    return sys.modules["scorefield_recipe_judge"]
+
+
+class Oracle(nn.Module):
+    """A detector that says what the labels say."""
+
+    stride = 8
+
+    def __init__(self, things: Tensor, places: Tensor) -> None:
+        super().__init__()
+        self.things, self.places = things, places
+
+    def forward(self, pixels: Tensor) -> Detection:
+        sizes = {"things": len(judge.NAMES), "colours": len(judge.COLOUR_NAMES), "worn": len(judge.WORN_NAMES)}
+        maps = {name: torch.zeros(len(pixels), count, 16, 16) for name, count in sizes.items()}
+        centre, offset = torch.full((len(pixels), 16, 16), -20.0), torch.zeros(len(pixels), 2, 16, 16)
+        for b, row in ((b, row) for b, rows in enumerate(self.things.tolist()) for row in rows if row[3] >= 0):
+            x, y = row[0] / 8 - 0.5, row[1] / 8 - 0.5
+            i, j = row[1] // 8, row[0] // 8
+            centre[b, i, j] = 20
+            offset[b, :, i, j] = torch.atanh(torch.tensor([x - j, y - i]))
+            near = (slice(max(0, i - 2), i + 3), slice(max(0, j - 2), j + 3))
+            for name, label in zip(maps, row[3:], strict=True):
+                if label >= 0:
+                    maps[name][b, label, *near] = 30
+        place = nn.functional.one_hot(self.places, len(judge.PLACE_NAMES)) * 30.0
+        return Detection(centre, offset, *maps.values(), place)
+
+
+def test_examples_depend_on_their_index_alone(recipe: ModuleType) -> None:
+    whole, part = recipe.examples(range(6)), recipe.examples(range(3, 6))
+    for name, value in whole.items():
+        assert torch.equal(value[3:], part[name])
+    assert not torch.equal(whole["pictures"][0], whole["pictures"][3])
+
+
+def test_scattered_things_are_never_a_held_out_combination(recipe: ModuleType) -> None:
+    several = 0
+    for index in range(300):
+        one = recipe.scattered(np.random.default_rng(index))
+        assert render(one).shape == (128, 128, 3)
+        assert not any(held_out_place(item.thing, one.place) for item in one.items)
+        names = sorted({item.thing for item in one.items})
+        several += len(names) > 1
+        assert not any(recipe.strangers(*pair) for pair in combinations(names, 2))
+    assert several > 50
+
+
+def spread(recipe: ModuleType, count: int = 40) -> dict[str, Tensor]:
+    """Examples of the grammar, whose things are far apart, so that no label hides another."""
+    singles = [recipe.examples(range(index, index + 1)) for index in range(1, 3 * count, 3)]
+    return {name: torch.cat([one[name] for one in singles]) for name in singles[0]}
+
+
+def test_the_loss_of_what_the_labels_say_is_nothing_but_the_neighbours_doubt(recipe: ModuleType) -> None:
+    batch = spread(recipe)
+    total, parts = recipe.loss(Oracle(batch["things"], batch["places"]), batch, torch.Generator())
+    assert torch.isfinite(total)
+    assert float(total) < 0.02, parts
+
+
+def test_the_loss_grows_with_every_kind_of_error(recipe: ModuleType) -> None:
+    batch = spread(recipe)
+    right = recipe.loss(Oracle(batch["things"], batch["places"]), batch, torch.Generator())[0]
+    for column, kind in ((0, "x"), (1, "y"), (3, "thing"), (4, "colour"), (5, "worn")):
+        wrong = batch["things"].clone()
+        told = wrong[..., column] >= 0 if column > 2 else wrong[..., 3] >= 0
+        wrong[..., column] += told * (3 if column < 2 else -1)
+        if column > 2:
+            wrong[..., column] = torch.where(told & (wrong[..., column] < 0), 1, wrong[..., column])
+        lost = recipe.loss(Oracle(wrong, batch["places"]), batch, torch.Generator())[0]
+        assert lost > right + 0.1, kind
+    lost = recipe.loss(Oracle(batch["things"], (batch["places"] + 1) % 15), batch, torch.Generator())[0]
+    assert lost > right + 10
+
+
+def test_the_judge_reads_what_the_loss_asks_for(recipe: ModuleType) -> None:
+    batch = spread(recipe)
+    seen = judge.read(Oracle(batch["things"], batch["places"])(batch["pictures"]), 8, 0.5)
+    for rows, one in zip(batch["things"].tolist(), seen, strict=True):
+        wanted = sorted((judge.NAMES[row[3]], row[0], row[1]) for row in rows if row[3] >= 0)
+        got = sorted((found.thing, round(found.x), round(found.y)) for found in one.found)
+        assert got == wanted
