@@ -1,0 +1,146 @@
+"""scorefield eval: how well a model follows its prompts, told by a judge that never saw it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+import click
+
+from scorefield.cli import common
+from scorefield.files import atomic
+from scorefield.request import MOST_PROMPTS, options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scorefield.cli.judging import Draws
+    from scorefield.data.scenes import Task
+    from scorefield.evals.adherence import Judged, Look
+
+TASKS = ("single", "two", "counting", "colours", "position", "binding")
+RENDERS = "renders"  # in place of a model: the true pictures, so that the judge itself is measured
+
+
+class Drawing(TypedDict):
+    """The options of every command that draws pictures to judge them."""
+
+    model: str
+    count: int
+    steps: int | None
+    sampler: str | None
+    seed: int
+    tasks: "tuple[Task, ...]"
+    batch_size: int
+
+
+@click.group("eval")
+def command() -> None:
+    """Measure how well a model follows its prompts."""
+
+
+def _tasks(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    chosen = TASKS if value is None else tuple(dict.fromkeys(word.strip() for word in value.split(",")))
+    if odd := [word for word in chosen if word not in TASKS]:
+        raise click.BadParameter(f"there is no task {odd[0]!r}; the tasks are {', '.join(TASKS)}")
+    return chosen
+
+
+def _scales(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(sorted({float(word) for word in value.split(",")}))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 1,2,4") from None
+    if not all(0 < scale <= 100 for scale in scales):
+        raise click.BadParameter("guidance scales are numbers above 0, of 100 at most")
+    return scales
+
+
+def _flags(field: str) -> list[str]:
+    """A field of Request as an option, under all the names that it goes by."""
+    return [field, *options()[field][0].flags]
+
+
+def _with_drawing(one: click.Command) -> click.Command:
+    seeds, batches = click.IntRange(0, 2**63), click.IntRange(1, MOST_PROMPTS)
+    one.params[:0] = [
+        click.Option(_flags("model"), default="scenes", show_default=True, help=f"A model, or {RENDERS}: the truth."),
+        click.Option(["--count"], type=click.IntRange(1, 9999), default=100, show_default=True, help="Prompts a task."),
+        click.Option(_flags("steps"), type=click.IntRange(1, 1000), help="Steps from noise to picture [the model's]."),
+        click.Option(_flags("sampler"), help="How to step [the model's]."),
+        click.Option(_flags("seed"), type=seeds, default=0, show_default=True, help="Of the first picture."),
+        click.Option(["--tasks"], callback=_tasks, metavar="A,B,...", help=f"Only these of {', '.join(TASKS)}."),
+        click.Option(_flags("batch_size"), type=batches, default=32, show_default=True, help="Drawn at once."),
+    ]
+    return one
+
+
+def _start(given: Drawing) -> "tuple[Draws, Look]":
+    """The model and the judge, loaded."""
+    from scorefield.cli import judging
+    from scorefield.request import Options
+
+    look = judging.judge_of_scenes()
+    if given["model"] == RENDERS:
+        return judging.truth, look
+    return judging.draws(given["model"], Options(steps=given["steps"], sampler=given["sampler"])), look
+
+
+def _results(given: Drawing, draws: "Draws", look: "Look", scale: float | None, name: str) -> "Iterator[Judged]":
+    from scorefield.cli.judging import watched
+    from scorefield.evals.adherence import judged
+
+    settings = {"count": given["count"], "seed": given["seed"], "batch": given["batch_size"]}
+    results = judged(draws(scale), look, tasks=given["tasks"], **settings)
+    return watched(results, len(given["tasks"]) * given["count"], name)
+
+
+@_with_drawing
+@command.command("adherence")
+@click.option(*_flags("cfg_scale"), type=click.FloatRange(0, 100), help="Guidance scale [the model's].")
+@click.option("--details", type=click.Path(path_type=Path, dir_okay=False), help="File for every verdict (JSON lines).")
+@common.format_option
+def adherence(cfg_scale: float | None, details: Path | None, form: str, **given: Unpack[Drawing]) -> None:
+    """Share of pictures that show just what held-out prompts say, with 95 % intervals.
+
+    Every thing that is named has to be there in its number, and nothing besides, with the colours, headgear, relation
+    and place that the prompt says. The prompts are always the same; --model renders measures the judge itself.
+    """
+    if details:
+        with atomic.staged(details.parent):  # the error, before any long work, if it could not be kept
+            pass
+    with common.drawing():
+        from scorefield.cli import judging
+        from scorefield.evals.adherence import shares
+
+        results = list(_results(given, *_start(given), cfg_scale, given["model"]))
+        found = shares(results)
+    if details:
+        lines = "".join(json.dumps(judging.told(one), ensure_ascii=False) + "\n" for one in results)
+        atomic.write(lines.encode(), iter([details]), overwrite=True)
+    common.show(judging.numbers(found), form, judging.table(found))
+
+
+@_with_drawing
+@command.command("guidance")
+@click.option("--scales", callback=_scales, default="1,1.5,2,3,5,8", show_default=True, help="Guidance scales to try.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The figure's file."
+)
+@common.format_option
+def guidance(scales: tuple[float, ...], output: Path, form: str, **given: Unpack[Drawing]) -> None:
+    """A figure of adherence against guidance scale."""
+    from scorefield.cli import figures
+
+    figures.check(output)
+    with common.drawing():
+        from scorefield.cli import judging
+        from scorefield.evals.adherence import shares
+
+        draws, look = _start(given)
+        found = {scale: shares(_results(given, draws, look, scale, f"scale {scale:g}")) for scale in scales}
+    figures.adherence(found, output)
+    told = {f"{scale:g}": judging.numbers(each) for scale, each in found.items()}
+    lines = [f"{scale:>14g}  {100 * each['overall'].rate:5.1f} %" for scale, each in found.items()]
+    common.show(
+        {"figure": str(output), "scales": told}, form, "\n".join(["guidance scale  right", *lines, str(output)])
+    )

@@ -1,0 +1,99 @@
+"""What the commands that judge share: the judge from its file, a model as a draughtsman, results as table and JSON."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from scorefield.api import Pipeline, load
+from scorefield.data.places import SIZE
+from scorefield.data.scenes import Scene
+from scorefield.evals import adherence, judge
+from scorefield.evals.interval import Share
+from scorefield.nets.detector import Detector
+from scorefield.request import Options
+from scorefield.weights import own
+from scorefield.zoo.embedded import ASSETS
+
+JUDGE = ASSETS / "scenes-judge.safetensors"
+Shares = Mapping[str, Share]
+Draws = Callable[[float | None], adherence.Draw]  # guidance scale, None for the model's own -> Draw
+
+
+def judge_of_scenes() -> adherence.Look:
+    """The judge that ships; WeightsError if its file is damaged, or of other things than there are now."""
+    tensors, header = own.load(JUDGE, "judge")
+    labels, threshold = header.notes.get("labels"), header.notes.get("threshold")
+    if not isinstance(labels, dict) or not isinstance(threshold, float) or judge.unlike(labels):
+        raise own.WeightsError(f"{JUDGE} knows other things than this version of scorefield; train or install it again")
+    with torch.device("meta"):
+        module = Detector(judge.config())
+    own.fill(module, tensors, torch.float32, JUDGE)
+    module.eval().requires_grad_(False)
+    return lambda pictures: judge.look(module, pictures, threshold)
+
+
+def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
+    """The pipeline as a Draw: captions to pictures of the judge's size."""
+
+    def draw(scenes: Sequence[Scene], seed: int) -> Tensor:
+        wanted = options | Options(seed=seed, batch_size=len(scenes))
+        result = pipe([one.caption for one in scenes], **wanted)
+        sized = [image.resize((SIZE, SIZE), Image.Resampling.LANCZOS) for image in result.images]
+        return torch.from_numpy(np.stack([np.asarray(image) for image in sized])).permute(0, 3, 1, 2)
+
+    return draw
+
+
+def draws(model: str, options: Options) -> Draws:
+    """A model's Draws, loaded once; RequestError for an unknown model."""
+    pipe = load(model)
+    return lambda scale: drawer(pipe, Options(**options, cfg_scale=scale))
+
+
+def truth(scale: float | None) -> adherence.Draw:
+    """The true renders as a model that knows no guidance."""
+    return adherence.renders
+
+
+def watched(results: Iterator[adherence.Judged], total: int, name: str) -> Iterator[adherence.Judged]:
+    """The same results behind a progress bar on stderr that shows the share of right pictures."""
+    right = 0
+    with tqdm(results, total=total, desc=name, unit="picture", leave=False, disable=None) as bar:
+        for k, one in enumerate(bar, 1):
+            right += not one.faults
+            bar.set_postfix(right=f"{100 * right / k:.1f} %", refresh=False)
+            yield one
+
+
+def told(one: adherence.Judged) -> dict[str, object]:
+    """A picture's verdict as plain JSON."""
+    return {
+        "task": one.scene.task,
+        "prompt": one.scene.caption,
+        "seed": one.seed,
+        "right": not one.faults,
+        "faults": one.faults,
+        "found": [found._asdict() for found in one.seen.found],
+        "place": one.seen.place,
+    }
+
+
+def numbers(shares: Shares) -> dict[str, dict[str, float]]:
+    """The table as plain JSON."""
+    return {
+        task: {name: value if name == "n" else round(value, 4) for name, value in share._asdict().items()}
+        for task, share in shares.items()
+    }
+
+
+def table(shares: Shares) -> str:
+    """The table as text."""
+    lines = [f"{'task':<10} {'right':>7}  {'95 % interval':>15}  {'n':>5}"]
+    for task, share in shares.items():
+        low, high = f"{100 * share.low:.1f}", f"{100 * share.high:.1f}"
+        lines.append(f"{task:<10} {100 * share.rate:5.1f} %  {low:>6} - {high:>5} %  {share.n:>5}")
+    return "\n".join(lines)

@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from tests.toy import model
+
+from scorefield.api import Pipeline
+from scorefield.cli import judging
+from scorefield.cli.main import group, run
+from scorefield.data.scenes import scene
+from scorefield.evals import adherence
+from scorefield.request import Options
+
+TASKS = ["single", "two", "counting", "colours", "position", "binding"]
+
+
+def call(*words: str) -> Result:
+    result = CliRunner().invoke(group, ["eval", *words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_json_has_every_task_with_its_interval() -> None:
+    told = json.loads(call("adherence", "--model", "renders", "--count", "2", "--format", "json").stdout)
+    assert list(told) == [*TASKS, "overall"]
+    for task, share in told.items():
+        assert list(share) == ["rate", "n", "low", "high"]
+        assert share["n"] == (12 if task == "overall" else 2)
+        assert 0 <= share["low"] <= share["rate"] <= share["high"] <= 1
+
+
+def test_the_table_names_the_chosen_tasks() -> None:
+    lines = call("adherence", "--model", "renders", "--count", "2", "--tasks", "two,counting").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["task", "two", "counting", "overall"]
+    assert lines[-1].split()[-1] == "4"
+
+
+def test_the_details_hold_every_picture(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "details.jsonl"
+    call("adherence", "--model", "renders", "--count", "3", "--tasks", "binding", "--seed", "7", "--details", str(path))
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [one["seed"] for one in told] == [7, 8, 9]
+    for one in told:
+        assert one["task"] == "binding"
+        assert one["right"] == (one["faults"] == [])
+        assert " and " in one["prompt"]
+        assert {"thing", "x", "y", "score", "colour", "worn"} == set(one["found"][0])
+    assert [file.name for file in path.parent.iterdir()] == ["details.jsonl"]
+
+
+def test_the_figure_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "figure.png"
+    words = ("--model", "renders", "--count", "1", "--scales", "3,1", "--output", str(path), "--format", "json")
+    told = json.loads(call("guidance", *words).stdout)
+    assert list(told["scales"]) == ["1", "3"]
+    assert told["figure"] == str(path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["adherence", "--tasks", "two,cats"], "there is no task 'cats'"),
+        (["adherence", "--count", "0"], "1<=x<=9999"),
+        (["adherence", "--model", "scene"], "scenes"),
+        (["guidance", "--scales", "1,x", "--output", "a.png"], "list of numbers"),
+        (["guidance", "--scales", "0", "--output", "a.png"], "numbers above 0"),
+        (["guidance", "--model", "renders", "--output", "a.txt"], "a figure's name ends in .png"),
+        (["adherence", "--details", "/dev/null/details"], "/dev/null"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["eval", *words]) in (1, 2)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert told in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:the model toy never saw")
+def test_a_pipeline_draws_the_captions_with_the_kth_seed() -> None:
+    pipe = Pipeline(model())
+    scenes = [scene(index, task="counting") for index in range(3)]
+    draw = judging.drawer(pipe, Options(steps=2, cfg_scale=1.5))
+    drawn, alone = draw(scenes, 11), draw(scenes[2:], 13)
+    assert drawn.shape == (3, 3, 128, 128)
+    assert drawn.dtype == torch.uint8
+    assert (drawn[2:].int() - alone.int()).abs().max() <= 1
+    assert (drawn[0].int() - drawn[1].int()).abs().max() > 1
+
+
+def test_an_interrupt_ends_in_one_line_and_leaves_no_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(scenes: object, seed: int) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adherence, "renders", interrupted)
+    assert run(["eval", "adherence", "--model", "renders", "--details", str(tmp_path / "details.jsonl")]) == 130
+    assert capsys.readouterr() == ("", "error: interrupted\n")
+    assert not list(tmp_path.iterdir())
