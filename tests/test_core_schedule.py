@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
 from scorefield.core import clock, schedule
@@ -33,8 +33,6 @@ def test_the_tables_are_those_of_diffusers(betas: Tensor, config: dict[str, floa
 
 
 def test_the_sigmoid_betas_are_those_of_ddpm_in_diffusers() -> None:
-    from diffusers import DDPMScheduler
-
     near(schedule.sigmoid(), DDPMScheduler(beta_schedule="sigmoid").betas, 1e-8)
 
 

@@ -1,0 +1,1 @@
+"""Guidance: functions from Denoise to Denoise. They hold no state, and they compose."""

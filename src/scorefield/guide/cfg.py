@@ -1,0 +1,73 @@
+"""Classifier-free guidance: away from one denoiser, along another."""
+
+import torch
+from torch import Tensor
+
+from scorefield.core import predict
+from scorefield.core.cond import Cond, cat
+from scorefield.core.denoiser import Denoise, Denoiser
+from scorefield.core.level import Level, Number, per_sample
+from scorefield.core.predict import Prediction
+from scorefield.guide.scale import Scale, strength
+
+
+def cfg(pos: Denoise, neg: Denoise, scale: Scale, rescale: float = 0.0, output: Prediction = predict.x0) -> Denoise:
+    """neg + scale * (pos - neg) (Ho & Salimans 2022): scale 1 is `pos` alone, 0 is `neg` alone.
+
+    `neg` is the denoiser without condition, or of a negative prompt, or a weaker model (autoguidance, Karras et al.
+    2024). `rescale` in [0, 1] draws the guided prediction's deviation back to that of `pos` (Lin et al. 2023, eq. 15
+    and 16), in terms of `output`: published pipelines do that on the network's own prediction, say `predict.v`.
+    """
+    _check(rescale)
+
+    def guided(x: Tensor, at: Level) -> Tensor:
+        weight = strength(scale, at)
+        if weight == 1:
+            return pos(x, at)
+        return _mix(x, at, pos(x, at), neg(x, at), weight, rescale, output)
+
+    return guided
+
+
+def cfg_batched(
+    denoiser: Denoiser, pos: Cond, neg: Cond, scale: Scale, rescale: float = 0.0, output: Prediction = predict.x0
+) -> Denoise:
+    """`cfg` of one denoiser in one forward of twice the batch; pos and neg hold the same fields and shapes."""
+    _check(rescale)
+    both = cat([pos, neg])
+
+    def guided(x: Tensor, at: Level) -> Tensor:
+        weight = strength(scale, at)
+        if weight == 1:
+            return denoiser(x, at, pos)
+        twice = Level(_twice(at.alpha), _twice(at.sigma))
+        toward, away = denoiser(torch.cat([x, x]), twice, both).chunk(2)
+        return _mix(x, at, toward, away, weight, rescale, output)
+
+    return guided
+
+
+def _check(rescale: float) -> None:
+    if not 0 <= rescale <= 1:
+        raise ValueError(f"the rescale of guidance must lie in [0, 1], got {rescale}")
+
+
+def _twice(value: Number) -> Number:
+    return torch.cat([value, value]) if isinstance(value, Tensor) and value.ndim == 1 else value
+
+
+def _mix(x: Tensor, at: Level, pos: Tensor, neg: Tensor, weight: float, rescale: float, output: Prediction) -> Tensor:
+    guided = neg + weight * (pos - neg)
+    if rescale == 0:
+        return guided
+    scales = output(at)
+    raw = _rescaled(predict.target(output, x, guided, at), predict.target(output, x, pos, at), rescale)
+    return per_sample(scales.c_skip, x) * x + per_sample(scales.c_out, x) * raw
+
+
+def _rescaled(guided: Tensor, pos: Tensor, share: float) -> Tensor:
+    """`guided` (B, ...) with its deviation moved by `share` of the way to that of `pos`, each sample by itself."""
+    over = tuple(range(1, guided.ndim))
+    have, want = (value.std(over, correction=0, keepdim=True) for value in (guided, pos))
+    ratio = torch.where(have > 0, want / have, torch.ones_like(have))
+    return guided * (share * ratio + (1 - share))

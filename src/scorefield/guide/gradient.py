@@ -1,0 +1,94 @@
+"""Guidance by a gradient: x0 + (sigma^2 / alpha) * grad log p(wish | x), confined to alpha > 0.
+
+It follows from Tweedie's x0 = (x + sigma^2 score) / alpha. Gradients are switched on inside, so guides work under
+`torch.no_grad`; inside `torch.inference_mode` they cannot, and say so.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from scorefield.core.denoiser import Denoise
+from scorefield.core.level import Level
+from scorefield.guide.scale import Scale, strength
+
+Loss = Callable[[Tensor], Tensor]  # x0 (B, ...) -> (B,), one value a sample, so that a picture ignores its batch
+LogProb = Callable[[Tensor, Level], Tensor]  # (noisy x (B, ...), level) -> (B,), up to a constant
+
+
+def classifier_guided(denoise: Denoise, log_prob: LogProb, scale: Scale = 1.0) -> Denoise:
+    """`denoise` given what a noise-aware classifier was asked for (Dhariwal & Nichol 2021); scale 1 is Bayes' rule.
+
+    `log_prob` may be any noise-aware score of x, so noised CLIP (Nichol et al. 2022, section 2.3) is this too.
+    At alpha = 0 the state holds nothing of the picture, and the plain prediction is returned.
+    """
+
+    def guided(x: Tensor, at: Level) -> Tensor:
+        x0 = denoise(x, at)
+        gain = _gain(at) * strength(scale, at)
+        return x0 if gain == 0 else x0 + gain * _gradient(lambda leaf: log_prob(leaf, at), x)
+
+    return guided
+
+
+def loss_guided(denoise: Denoise, loss: Loss, scale: Scale, exact: bool = False, recompute: bool = False) -> Denoise:
+    """`denoise` pulled down `loss` of its predicted x0, as if log p(wish | x) = -scale * loss.
+
+    Cheap path: the gradient at x0, times r^2 = sigma^2 / (alpha^2 + sigma^2) in place of the posterior's covariance,
+    which is right for unit normal data (Song et al. 2023, Pi-GDM). `exact` takes the gradient at x, through the
+    network; `recompute` then runs the network again rather than keep its activations while the loss is computed.
+    For every k-th step see `at_levels`.
+    """
+    return _exact(denoise, loss, scale, recompute) if exact else _cheap(denoise, loss, scale)
+
+
+def _cheap(denoise: Denoise, loss: Loss, scale: Scale) -> Denoise:
+    def guided(x: Tensor, at: Level) -> Tensor:
+        x0, weight = denoise(x, at), strength(scale, at)
+        alpha, sigma = float(at.alpha), float(at.sigma)
+        if weight == 0:
+            return x0
+        return x0 - weight * sigma**2 / (alpha**2 + sigma**2) * _gradient(loss, x0)
+
+    return guided
+
+
+def _exact(denoise: Denoise, loss: Loss, scale: Scale, recompute: bool) -> Denoise:
+    def guided(x: Tensor, at: Level) -> Tensor:
+        gain = _gain(at) * strength(scale, at)
+        if gain == 0:
+            return denoise(x, at)
+        kept: list[Tensor] = []
+
+        def of_state(leaf: Tensor) -> Tensor:
+            if recompute:
+                x0 = checkpoint(denoise, leaf, at, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x0 = denoise(leaf, at)
+            kept.append(x0.detach())
+            return loss(x0)
+
+        gradient = _gradient(of_state, x)
+        return kept[0] - gain * gradient
+
+    return guided
+
+
+def _gain(at: Level) -> float:
+    """sigma^2 / alpha; 0 at alpha = 0, where no gradient is asked for."""
+    return float(at.sigma) ** 2 / float(at.alpha) if at.alpha > 0 else 0.0
+
+
+def _gradient(of: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The gradient of each sample's value with respect to `x`, in its shape."""
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("gradient guidance cannot run in torch.inference_mode: use torch.no_grad")
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        value = of(leaf)
+        if not value.requires_grad:
+            raise ValueError("the guiding value has no gradient to the picture: take detach and no_grad out of it")
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    return gradient

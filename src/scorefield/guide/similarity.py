@@ -1,0 +1,34 @@
+"""Guidance by a pair of encoders, as CLIP, that says how well a clean picture fits a text."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from scorefield.core.denoiser import Denoise
+from scorefield.guide.gradient import Loss, loss_guided
+from scorefield.guide.scale import Scale
+
+
+def dissimilarity(decode: Callable[[Tensor], Tensor], embed: Callable[[Tensor], Tensor], text: Tensor) -> Loss:
+    """1 - cosine of each decoded picture's embedding and `text` (B, E) or (1, E); in [0, 2].
+
+    `decode`: x0 -> pixels, the identity for pixel models; `embed`: pixels -> (B, E), with cut-outs if wanted.
+    """
+    return lambda x0: 1 - cosine_similarity(embed(decode(x0)), text, dim=-1)
+
+
+def clip_guided(
+    denoise: Denoise,
+    decode: Callable[[Tensor], Tensor],
+    embed: Callable[[Tensor], Tensor],
+    text: Tensor,
+    scale: Scale,
+    exact: bool = False,
+    recompute: bool = False,
+) -> Denoise:
+    """`denoise` pulled towards the text by the similarity of its decoded prediction; see `loss_guided`.
+
+    A CLIP that was trained on noisy states guides by `classifier_guided`.
+    """
+    return loss_guided(denoise, dissimilarity(decode, embed, text), scale, exact, recompute)
