@@ -45,7 +45,8 @@ class Preconditioned(nn.Module):
         scales = self.prediction(at)
         time = self.clock(at.lam).to(x.device).expand(len(x))
         given = {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in cond.given().items()}
-        return self.net((per_sample(scales.c_in, x) * x).to(self.dtype), time, **given).float()
+        out: Tensor = self.net((per_sample(scales.c_in, x) * x).to(self.dtype), time, **given)
+        return out.float()
 
     def forward(self, x: Tensor, at: Level, cond: Cond) -> Tensor:
         """x0 for state `x` (B, ...) float32 at level `at`."""
