@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from scorefield.data.render import render
 from scorefield.data.scenes import Split, scene
@@ -65,7 +65,7 @@ def recipe(
     batch: int = 16,
     lr: float = 1.5e-3,
     decoder_only: Path | None = None,
-) -> Recipe[nn.Module]:
+) -> Recipe[Autoencoder]:
     """Mean squared error and a little mean absolute error.
 
     `decoder_only` names a file whose encoder is kept as it is, so that latents made with it stay valid.
@@ -73,7 +73,7 @@ def recipe(
     config = AutoencoderConfig()
 
     def build() -> Autoencoder:
-        module = Autoencoder(config).to(memory_format=torch.channels_last)
+        module: Autoencoder = Autoencoder(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if decoder_only:
             tensors, _ = own.load(decoder_only, "autoencoder")
             own.fill(Codec(module), tensors, torch.float32, decoder_only)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scorefield.data.captions import article
 from scorefield.data.render import render
@@ -39,11 +39,12 @@ def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
     for start in range(0, count, 64):
         part = scenes[start : start + 64]
         images = module.encode_image(pixels(torch.from_numpy(np.stack([render(one) for one in part]))))
-        right += sum(names[best] == one.nouns[0].thing for best, one in zip((images @ texts.T).argmax(1), part, strict=True))
+        nearest = (images @ texts.T).argmax(1)
+        right += sum(names[best] == one.nouns[0].thing for best, one in zip(nearest, part, strict=True))
     return right / count
 
 
-def recipe(steps: int = 1000, batch: int = 128, lr: float = 1e-3, image_only: Path | None = None) -> Recipe[nn.Module]:
+def recipe(steps: int = 1000, batch: int = 128, lr: float = 1e-3, image_only: Path | None = None) -> Recipe[Clip]:
     """Symmetric cross-entropy over the batch; `image_only` names a file whose text tower is kept as it is."""
     tokenizer = WordTokenizer.from_file(TOKENIZER)
     end = tokenizer.vocabulary[END]

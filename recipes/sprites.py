@@ -1,6 +1,6 @@
 """Make the sheet of sprites that ships with the package from the Noto Color Emoji font.
 
-Run: `python recipes/sprites.py [--font PATH]`. The font is Debian's package fonts-noto-color-emoji (artwork Apache-2.0).
+Run: `python recipes/sprites.py [--font PATH]`. The font is Debian's fonts-noto-color-emoji (artwork Apache-2.0).
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
         sprite = draw(glyph, font)
         sheet.paste(sprite, (column * CELL + (CELL - sprite.width) // 2, row * CELL + (CELL - sprite.height) // 2))
     sheet.save(SHEET, lossless=True, method=6, exact=True)
-    print(f"{len(names)} sprites, {SHEET.stat().st_size / 1024:.0f} KiB: {SHEET}")
+    print(f"{len(names)} sprites, {SHEET.stat().st_size / 1024:.0f} KiB: {SHEET}")  # noqa: T201
 
 
 if __name__ == "__main__":

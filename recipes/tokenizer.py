@@ -10,4 +10,4 @@ ASSET = Path(__file__).parent.parent / "src" / "scorefield" / "assets" / "scenes
 if __name__ == "__main__":
     tokenizer = build(words())
     tokenizer.save(ASSET)
-    print(f"{len(tokenizer)} tokens: {ASSET}")
+    print(f"{len(tokenizer)} tokens: {ASSET}")  # noqa: T201

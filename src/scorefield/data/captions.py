@@ -21,7 +21,8 @@ class Noun:
 
 def article(words: str) -> str:
     """'a' or 'an' before `words`."""
-    return "an" if words[0] in "aeiou" and not words.startswith(("un", "one")) or words.startswith("umb") else "a"
+    vowel = words[0] in "aeiou" and not words.startswith(("un", "one"))
+    return "an" if vowel or words.startswith("umb") else "a"
 
 
 def _pick(rng: random.Random, phrases: Sequence[str]) -> str:

@@ -5,54 +5,60 @@ from functools import cache
 
 import numpy as np
 
+from scorefield.data.arrays import Bytes, Floats, Mask
+
 SIZE = 128  # px, both sides of a scene
 VARIANTS = 24  # paintings of each place
 
-Array = np.ndarray
 Colour = tuple[int, int, int]
-Painter = Callable[[np.random.Generator], Array]  # -> (SIZE, SIZE, 3) float32 in 0..255
+Painter = Callable[[np.random.Generator], Floats]  # -> (SIZE, SIZE, 3) in 0..255
 
 ROWS, COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
 
 
-def _fade(top: Colour, bottom: Colour, start: float = 0, stop: float = SIZE) -> Array:
+def _rgb(colour: Floats | Colour) -> Floats:
+    return np.asarray(colour, np.float32)
+
+
+def _fade(top: Colour, bottom: Colour, start: float = 0, stop: float = SIZE) -> Floats:
     """A vertical fade between two colours, from row `start` to row `stop`."""
     share = np.clip((ROWS - start) / max(stop - start, 1), 0, 1)[..., None]
-    return (np.float32(top) * (1 - share) + np.float32(bottom) * share).astype(np.float32)
+    return np.asarray(_rgb(top) * (1 - share) + _rgb(bottom) * share, np.float32)
 
 
-def _where(mask: Array, inside: Array | Colour, outside: Array) -> Array:
-    return np.where(mask[..., None], np.float32(inside), outside)
+def _where(mask: Mask, inside: Floats | Colour, outside: Floats) -> Floats:
+    return np.where(mask[..., None], _rgb(inside), outside)
 
 
-def _ridge(rng: np.random.Generator, height: float, swing: float, waves: int = 3) -> Array:
+def _ridge(rng: np.random.Generator, height: float, swing: float, waves: int = 3) -> Floats:
     """A smooth skyline: for each column the row where the land begins (SIZE,)."""
     x = np.arange(SIZE) / SIZE * 2 * np.pi
     line = sum(rng.uniform(0.3, 1) / k * np.sin(k * x * 0.6 + rng.uniform(0, 6.3)) for k in range(1, waves + 1))
-    return height + swing * np.asarray(line, np.float32)
+    return np.asarray(height + swing * np.asarray(line, np.float32), np.float32)
 
 
-def _disc(x: float, y: float, radius: float) -> Array:
-    return (COLUMNS - x) ** 2 + (ROWS - y) ** 2 < radius**2
+def _disc(x: float, y: float, radius: float) -> Mask:
+    return np.asarray((COLUMNS - x) ** 2 + (ROWS - y) ** 2 < radius**2)
 
 
-def desert(rng: np.random.Generator) -> Array:
+def desert(rng: np.random.Generator) -> Floats:
     """Pale sky over two lines of dunes."""
     sky = _fade((120, 190, 240), (250, 226, 180), 0, 60)
     far = _where(ROWS > _ridge(rng, 52, 5), _fade((226, 178, 112), (214, 160, 92), 48, 80), sky)
     return _where(ROWS > _ridge(rng, 74, 8), _fade((240, 200, 130), (222, 172, 98), 70, SIZE), far)
 
 
-def beach(rng: np.random.Generator) -> Array:
+def beach(rng: np.random.Generator) -> Floats:
     """Sky, a band of sea, sand."""
     horizon = rng.uniform(40, 50)
-    picture = _where(ROWS > horizon, _fade((30, 130, 190), (90, 200, 210), horizon, 72), _fade((130, 205, 250), (222, 242, 252), 0, horizon))
+    sky = _fade((130, 205, 250), (222, 242, 252), 0, horizon)
+    picture = _where(ROWS > horizon, _fade((30, 130, 190), (90, 200, 210), horizon, 72), sky)
     shore = _ridge(rng, 72, 3)
     picture = _where(ROWS > shore - 2, (248, 252, 252), picture)
     return _where(ROWS > shore + 1, _fade((250, 230, 178), (240, 212, 150), 70, SIZE), picture)
 
 
-def meadow(rng: np.random.Generator) -> Array:
+def meadow(rng: np.random.Generator) -> Floats:
     """Blue sky and clouds over green hills."""
     picture = _fade((110, 185, 245), (215, 238, 252), 0, 60)
     for _ in range(3):
@@ -63,7 +69,7 @@ def meadow(rng: np.random.Generator) -> Array:
     return _where(ROWS > _ridge(rng, 76, 5), _fade((104, 184, 70), (66, 144, 48), 72, SIZE), picture)
 
 
-def snow(rng: np.random.Generator) -> Array:
+def snow(rng: np.random.Generator) -> Floats:
     """Grey-blue sky, white ground, flakes."""
     picture = _fade((160, 186, 212), (216, 228, 240), 0, 64)
     picture = _where(ROWS > _ridge(rng, 64, 6), _fade((250, 252, 255), (222, 232, 246), 60, SIZE), picture)
@@ -72,17 +78,18 @@ def snow(rng: np.random.Generator) -> Array:
     return picture
 
 
-def sea(rng: np.random.Generator) -> Array:
+def sea(rng: np.random.Generator) -> Floats:
     """A little sky and waves down to the bottom."""
     horizon = rng.uniform(26, 38)
-    picture = _where(ROWS > horizon, _fade((20, 96, 170), (14, 60, 128), horizon, SIZE), _fade((150, 210, 245), (230, 244, 250), 0, horizon))
+    sky = _fade((150, 210, 245), (230, 244, 250), 0, horizon)
+    picture = _where(ROWS > horizon, _fade((20, 96, 170), (14, 60, 128), horizon, SIZE), sky)
     for k in range(5):
         crest = horizon + 10 + k * 18 + (2 + k) * np.sin(COLUMNS / (7 + 2 * k) + rng.uniform(0, 6.3))
         picture = _where(np.abs(ROWS - crest) < 1.4, (120, 186, 226), picture)
     return picture
 
 
-def night(rng: np.random.Generator) -> Array:
+def night(rng: np.random.Generator) -> Floats:
     """Dark sky with a moon and stars over dark land."""
     picture = _fade((10, 14, 44), (40, 48, 96), 0, 90)
     for x, y in zip(rng.uniform(0, SIZE, 26), rng.uniform(0, 80, 26), strict=True):
@@ -92,18 +99,18 @@ def night(rng: np.random.Generator) -> Array:
     return _where(ROWS > _ridge(rng, 92, 5), _fade((22, 34, 40), (12, 20, 26), 88, SIZE), picture)
 
 
-def space(rng: np.random.Generator) -> Array:
+def space(rng: np.random.Generator) -> Floats:
     """Black sky, stars, one planet."""
     picture = _fade((14, 6, 30), (4, 2, 12))
     for x, y in rng.uniform(0, SIZE, (44, 2)):
         picture = _where(_disc(x, y, rng.choice((0.9, 1.3))), (232, 232, 255), picture)
     x, y = rng.choice(((16.0, 18.0), (112.0, 18.0), (112.0, 112.0), (16.0, 112.0)))
     planet = np.clip(((COLUMNS - x) + (ROWS - y)) / 40 + 0.5, 0, 1)[..., None]
-    tint = np.float32(((210, 110, 70), (96, 150, 220), (170, 130, 210))[rng.integers(3)])
+    tint = _rgb(((210, 110, 70), (96, 150, 220), (170, 130, 210))[rng.integers(3)])
     return _where(_disc(x, y, 15), tint * (1 - 0.6 * planet), picture)
 
 
-def city(rng: np.random.Generator) -> Array:
+def city(rng: np.random.Generator) -> Floats:
     """Houses with lit windows behind a street."""
     picture = _fade((170, 200, 226), (226, 232, 236), 0, 84)
     left = 0
@@ -122,7 +129,7 @@ def city(rng: np.random.Generator) -> Array:
     return picture
 
 
-def forest(rng: np.random.Generator) -> Array:
+def forest(rng: np.random.Generator) -> Floats:
     """Trunks and dark leaves over mossy ground."""
     picture = _fade((150, 196, 150), (96, 150, 100), 0, 88)
     for x in np.arange(6, SIZE, 18) + rng.uniform(-4, 4, 7):
@@ -131,7 +138,7 @@ def forest(rng: np.random.Generator) -> Array:
     return _where(ROWS > _ridge(rng, 88, 3), _fade((78, 112, 52), (54, 84, 38), 84, SIZE), picture)
 
 
-def room(rng: np.random.Generator) -> Array:
+def room(rng: np.random.Generator) -> Floats:
     """A wall with a window, a skirting board, a wooden floor."""
     wall = ((236, 222, 196), (204, 218, 228), (226, 206, 206))[rng.integers(3)]
     picture = _fade(wall, wall)
@@ -150,9 +157,9 @@ def room(rng: np.random.Generator) -> Array:
 def plain(colour: Colour) -> Painter:
     """One colour, a little darker towards the bottom."""
 
-    def paint(rng: np.random.Generator) -> Array:
-        tint = np.clip(np.float32(colour) + rng.uniform(-6, 6), 0, 255)
-        return (_fade((255, 255, 255), (238, 238, 238)) / 255 * tint).astype(np.float32)
+    def paint(rng: np.random.Generator) -> Floats:
+        tint = np.clip(_rgb(colour) + rng.uniform(-6, 6), 0, 255)
+        return np.asarray(_fade((255, 255, 255), (238, 238, 238)) / 255 * tint, np.float32)
 
     return paint
 
@@ -178,10 +185,9 @@ FLOATING = frozenset({"space", "white", "grey", "blue", "green", "pink"})  # pla
 
 
 @cache
-def painted(place: str, variant: int) -> Array:
-    """The `variant`-th painting of `place`: (SIZE, SIZE, 3) uint8, read-only."""
+def painted(place: str, variant: int) -> Bytes:
+    """The `variant`-th painting of `place`: (SIZE, SIZE, 3), read-only."""
     number = list(PAINTERS).index(place)
-    picture = PAINTERS[place](np.random.default_rng([number, variant]))
-    picture = np.clip(picture, 0, 255).astype(np.uint8)
+    picture = np.clip(PAINTERS[place](np.random.default_rng([number, variant])), 0, 255).astype(np.uint8)
     picture.flags.writeable = False
     return picture

@@ -3,23 +3,24 @@
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from scorefield.data.arrays import Bytes
 from scorefield.data.places import FLOATING, SIZE, painted
 from scorefield.data.scenes import Scene
 from scorefield.data.sprites import sprite
 
-Array = np.ndarray
 SHADOW = 90  # of 255: how dark the shadow under a thing is
 
 
 @cache
-def _shadow(width: int) -> Array:
+def _shadow(width: int) -> NDArray[np.uint16]:
     """A soft ellipse (h, w) of darkness, 0..SHADOW."""
     height = max(6, width // 5)
     rows, columns = np.mgrid[0:height, 0:width]
     away = ((columns + 0.5) / width * 2 - 1) ** 2 + ((rows + 0.5) / height * 2 - 1) ** 2
-    return (np.clip(1 - away, 0, 1) * SHADOW).astype(np.uint16)
+    return np.asarray(np.clip(1 - away, 0, 1) * SHADOW).astype(np.uint16)
 
 
 def _window(length: int, start: int) -> tuple[slice, slice]:
@@ -28,7 +29,7 @@ def _window(length: int, start: int) -> tuple[slice, slice]:
     return slice(first, last), slice(first - start, last - start)
 
 
-def _blend(picture: Array, colour: Array | int, alpha: Array, left: int, top: int) -> None:
+def _blend(picture: Bytes, colour: Bytes | int, alpha: Bytes | NDArray[np.uint16], left: int, top: int) -> None:
     """Lay `colour` ((h, w, 3) or one grey) over `picture` with `alpha` (h, w) in 0..255, in place."""
     rows, inner_rows = _window(alpha.shape[0], top)
     columns, inner_columns = _window(alpha.shape[1], left)
@@ -38,7 +39,7 @@ def _blend(picture: Array, colour: Array | int, alpha: Array, left: int, top: in
     picture[rows, columns] = ((part * (255 - a) + over * a + 127) // 255).astype(np.uint8)
 
 
-def _pencil(picture: Array) -> Array:
+def _pencil(picture: Bytes) -> Bytes:
     """Grey strokes on paper: the grey picture divided by its blur (colour dodge)."""
     grey = Image.fromarray(picture).convert("L")
     blur = np.asarray(grey.filter(ImageFilter.GaussianBlur(3)), np.float32)
@@ -46,23 +47,23 @@ def _pencil(picture: Array) -> Array:
     return np.repeat(strokes.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _watercolour(picture: Array) -> Array:
+def _watercolour(picture: Bytes) -> Bytes:
     """Washed-out blots: a median, few tones, lifted towards paper."""
     blots = np.asarray(Image.fromarray(picture).filter(ImageFilter.MedianFilter(5)), np.float32)
-    return (np.round(blots / 32) * 32 * 0.66 + 255 * 0.34).clip(0, 255).astype(np.uint8)
+    return np.clip(np.round(blots / 32) * 32 * 0.66 + 255 * 0.34, 0, 255).astype(np.uint8)
 
 
-def _pixel(picture: Array) -> Array:
+def _pixel(picture: Bytes) -> Bytes:
     """Blocks of 4 x 4 px."""
-    small = picture.reshape(SIZE // 4, 4, SIZE // 4, 4, 3).mean((1, 3)).astype(np.uint8)
-    return small.repeat(4, 0).repeat(4, 1)
+    small: Bytes = picture.reshape(SIZE // 4, 4, SIZE // 4, 4, 3).mean((1, 3)).astype(np.uint8)
+    return np.repeat(np.repeat(small, 4, 0), 4, 1)
 
 
 FILTERS = {"pencil": _pencil, "watercolour": _watercolour, "pixel": _pixel}
 
 
-def render(scene: Scene) -> Array:
-    """The scene's picture: (128, 128, 3) uint8."""
+def render(scene: Scene) -> Bytes:
+    """The scene's picture: (128, 128, 3)."""
     picture = painted(scene.place, scene.variant).copy()
     for item in reversed(scene.items):  # the first named lies on top
         drawn = sprite(item.thing, item.size, item.colour, item.worn)

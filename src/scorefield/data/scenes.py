@@ -8,7 +8,7 @@ from typing import Literal
 
 from scorefield.data.captions import Noun, caption
 from scorefield.data.places import FLOATING, VARIANTS
-from scorefield.data.things import COLOURS, PLACES, RELATIONS, SIZES, STYLES, THINGS, WORN
+from scorefield.data.things import COLOURS, PLACES, SIZES, STYLES, THINGS, WORN
 
 Split = Literal["train", "heldout"]
 Task = Literal["single", "two", "counting", "colours", "position", "binding"]

@@ -12,7 +12,7 @@ class Thing:
     plural: str
     synonyms: tuple[str, ...] = ()
     coloured: bool = False  # its colour may be moved
-    hat_at: tuple[float, float, float] | None = None  # where a hat sits: centre x, brim y, width, as shares of the sprite
+    hat_at: tuple[float, float, float] | None = None  # a hat's centre x, brim y, width, as shares of the sprite
 
 
 def _thing(

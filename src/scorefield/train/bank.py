@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = np.ndarray
+Rows = NDArray[np.float16]
+Indices = NDArray[np.int64]
 
 
 class Bank:
@@ -14,7 +16,7 @@ class Bank:
     Rows are a pure function of their index, so a bank may be thrown away or shared at any time. One writer at a time.
     """
 
-    def __init__(self, path: Path, count: int, shape: Sequence[int], make: Callable[[Array], Array]) -> None:
+    def __init__(self, path: Path, count: int, shape: Sequence[int], make: Callable[[Indices], Rows]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         whole, size = (count, *shape), count * (2 * int(np.prod(shape)) + 1)
         fresh = not path.exists() or path.stat().st_size != size
@@ -25,7 +27,7 @@ class Bank:
         self._rows = np.memmap(path, np.float16, "r+", offset=count, shape=whole)
         self._make = make
 
-    def __getitem__(self, indices: Array) -> Array:
+    def __getitem__(self, indices: Indices) -> Rows:
         """Rows (n, *shape) float16; those not there yet are made in one call of `make` and kept."""
         missing = indices[self._there[indices] == 0]
         if len(missing):

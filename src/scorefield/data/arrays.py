@@ -1,0 +1,8 @@
+"""The arrays that pictures are made of, by dtype."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
