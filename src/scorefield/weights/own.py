@@ -3,7 +3,9 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-KEY = "scorefield"  # the header's entry that holds our JSON
+KEY, CHECKSUM = "scorefield", "crc32"  # entries of the file's metadata: our JSON, and the checksum of all it holds
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
@@ -30,6 +32,13 @@ class Header:
     samples: int = 0  # pictures seen in training
     figures: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, Json] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        texts, numbers, maps = (self.kind,), (self.step, self.samples), (self.config, self.figures, self.notes)
+        wanted = ((texts, str), (numbers, int), (maps, Mapping), (self.figures.values(), (int, float)))
+        for values, kind in wanted:
+            if not all(isinstance(value, kind) for value in values):
+                raise TypeError("an entry is of the wrong type")
 
     def text(self) -> str:
         """The JSON that the file holds."""
@@ -50,53 +59,88 @@ def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Path:
-    """Write a file atomically, floating tensors in float16."""
+    """Write a file whole or not at all, floating tensors in float16.
+
+    WeightsError if a value does not fit float16 or the disk is full.
+    """
+    kept = half(tensors)
+    metadata = {KEY: header.text(), CHECKSUM: _checksum(header.text(), kept)}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        save_file(half(tensors), name, metadata={KEY: header.text()})
+        save_file(kept, name, metadata=metadata)
         os.chmod(name, 0o644)
         os.replace(name, path)
+    except SafetensorError as error:
+        raise WeightsError(f"cannot write {path} ({error}); nothing of it was kept") from None
     finally:
         Path(name).unlink(missing_ok=True)
     return path
 
 
-def read_header(path: Path) -> Header:
-    """The header alone; WeightsError for a file that is missing, damaged or not ours."""
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    crc = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        crc = zlib.crc32(f"{name} {value.dtype} {list(value.shape)}".encode(), crc)
+        crc = zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the library says of a file becomes a WeightsError."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+        yield
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged or no safetensors file ({error}); get it again") from None
+
+
+def _header(metadata: Mapping[str, str], path: Path) -> Header:
     if KEY not in metadata:
         raise WeightsError(f"{path} has no scorefield header; it is not one of our own files")
+    if metadata.keys() - {KEY, CHECKSUM}:
+        raise WeightsError(f"{path} is damaged (its header has entries that are not ours); get it again")
     try:
         return Header(**json.loads(metadata[KEY]))
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path} has a scorefield header that cannot be read ({error})") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} has a scorefield header that cannot be read ({error}); get it again") from None
+
+
+def read_header(path: Path) -> Header:
+    """The header alone; WeightsError for a file that is missing, damaged or not ours."""
+    with _told(path), safe_open(path, framework="pt") as file:
+        return _header(file.metadata() or {}, path)
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], Header]:
-    """Every tensor of a file of `kind`, as stored, and its header; WeightsError as `read_header`."""
-    header = read_header(path)
-    if header.kind != kind:
-        raise WeightsError(f"{path} holds a {header.kind}, not a {kind}")
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+    """Every tensor of a file of `kind`, as stored, and its header; WeightsError also if a byte of it is damaged."""
+    with _told(path), safe_open(path, framework="pt") as file:
+        metadata: Mapping[str, str] = file.metadata() or {}
+        header = _header(metadata, path)
+        if header.kind != kind:
+            raise WeightsError(f"{path} holds a {header.kind}, not a {kind}")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(metadata[KEY], tensors):  # the first files have none
+        raise WeightsError(f"{path} is damaged (its checksum is wrong); get it again")
+    return tensors, header
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> None:
     """Assign every tensor to `module` in `dtype`; WeightsError names keys that are missing, unknown or misshapen."""
     wanted = module.state_dict()
     missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    odd = [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
+    odd = sorted(name for name in wanted.keys() & tensors.keys() if _form(wanted[name]) != _form(tensors[name]))
     if missing or unknown or odd:
-        told = {"missing": missing, "unknown": unknown, "of another shape": sorted(odd)}
+        told = {"missing": missing, "unknown": unknown, "of another shape or type": odd}
         lines = "; ".join(f"{what}: {', '.join(names[:4])}" for what, names in told.items() if names)
         raise WeightsError(f"{path} does not fit its own configuration: {lines}")
     cast = {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
     module.load_state_dict(cast, assign=True)
+
+
+def _form(tensor: Tensor) -> tuple[torch.Size, bool]:
+    return tensor.shape, tensor.is_floating_point()
