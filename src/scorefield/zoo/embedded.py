@@ -1,19 +1,20 @@
 """The model that ships inside the package: `scenes`, captioned pictures of 128 x 128."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from scorefield.core import clock, gauge, predict, schedule
 from scorefield.core.denoiser import Preconditioned
 from scorefield.latent.codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
-from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
+from scorefield.nets.clip import Clip, ClipConfig
 from scorefield.nets.dit import Dit, DitConfig
 from scorefield.prompt.text import TextConditioner
 from scorefield.prompt.tokenizer import WordTokenizer
@@ -40,13 +41,43 @@ SCENES = ModelSpec(
 C = TypeVar("C")
 
 
+def _read(hint: type[Any], stored: own.Json | Mapping[str, own.Json]) -> Any:
+    """A stored value as `hint` wants it, a dataclass from its fields; ValueError names what is not as it should be."""
+    if not is_dataclass(hint):
+        if hint in (int, float, str) and not isinstance(stored, hint):
+            raise ValueError(f"{stored!r} is no {hint.__name__}")
+        return stored
+    hints = get_type_hints(hint)
+    held = stored if isinstance(stored, Mapping) else {}
+    if odd := sorted(hints.keys() ^ held.keys()):
+        raise ValueError(f"{odd[0]} is {'missing' if odd[0] in hints else 'unknown'}")
+    build: Callable[..., Any] = hint
+    return build(**{name: _read(hints[name], value) for name, value in held.items()})
+
+
 def _config(kind: type[C], stored: Mapping[str, own.Json], path: Path) -> C:
     """A configuration from a header; WeightsError if it is of another version."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if names != stored.keys():
-        raise own.WeightsError(f"{path} was made by another version of scorefield; train or install it again")
-    values: dict[str, Any] = dict(stored)
-    return kind(**values)
+    try:
+        return cast(C, _read(kind, stored))
+    except ValueError as error:
+        told = f"{path} was made by another version of scorefield ({error}); train or install it again"
+        raise own.WeightsError(told) from None
+
+
+class _Blank(TorchFunctionMode):
+    """Modules are built without drawing their first weights, which a file's replace: sooner, and no generator moves.
+
+    The meta device would do as well, but the least arithmetic on it loads a second's worth of torch's modules.
+    """
+
+    DRAWS = frozenset({nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_})
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in self.DRAWS:
+            return None
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
 
 
 def _built(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> nn.Module:
@@ -57,32 +88,32 @@ def _built(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype,
 def codec(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Codec:
     """The autoencoder in `dtype`, with its latents' statistics."""
     tensors, header = own.load(folder / AUTOENCODER, "autoencoder")
-    config = _config(AutoencoderConfig, header.config, folder / AUTOENCODER)
-    with torch.device("meta"):
-        module = Codec(Autoencoder(config))
+    with _Blank():
+        module = Codec(Autoencoder(_config(AutoencoderConfig, header.config, folder / AUTOENCODER)))
     _built(module, tensors, torch.float32, folder / AUTOENCODER)
-    module.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)  # the statistics stay in float32
+    # the statistics stay in float32
+    module.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 
 
 def clip(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Clip:
     """The CLIP pair."""
     tensors, header = own.load(folder / CLIP, "clip")
-    values: dict[str, Any] = dict(header.config)
-    try:
-        towers = {"vision": VisionConfig(**values.pop("vision")), "text": TextConfig(**values.pop("text"))}
-        config = ClipConfig(**towers, **values)
-    except (KeyError, TypeError) as error:
-        raise own.WeightsError(f"{folder / CLIP} was made by another version of scorefield ({error})") from None
-    with torch.device("meta"):
-        module = Clip(config)
+    with _Blank():
+        module = Clip(_config(ClipConfig, header.config, folder / CLIP))
     _built(module, tensors, dtype, folder / CLIP)
     return module
 
 
 def conditioner(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> TextConditioner:
     """The tokenizer and the text tower."""
-    return TextConditioner(WordTokenizer.from_file(folder / TOKENIZER), clip(folder, dtype))
+    tower = clip(folder, dtype)
+    try:
+        return TextConditioner(WordTokenizer.from_file(folder / TOKENIZER), tower)
+    except FileNotFoundError:
+        raise own.WeightsError(f"{folder / TOKENIZER}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise own.WeightsError(f"{folder / TOKENIZER} cannot be used ({error}); get it again") from None
 
 
 def spec(folder: Path = ASSETS) -> ModelSpec:
@@ -95,7 +126,7 @@ def scenes(device: torch.device, dtype: torch.dtype, folder: Path = ASSETS) -> M
     """The whole model from the files in `folder`; WeightsError names a file that is missing or damaged."""
     path = folder / GENERATOR
     tensors, header = own.load(path, "generator")
-    with torch.device("meta"):
+    with _Blank():
         net = Dit(_config(DitConfig, header.config, path))
     _built(net, tensors, dtype, path)
     words = conditioner(folder, torch.float32)
