@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from scorefield.core import clock, gauge, predict
 from scorefield.core.cond import Cond
@@ -30,12 +31,12 @@ SEED = 3  # of the scenes that it sees
 def recipe(
     steps: int = 12_000,
     batch: int = 96,
-    lr: float = 1.5e-3,
+    lr: float = 2.5e-3,
     count: int = 160_000,
     bank: Path = Path("runs/latents.bank"),
     parts: Path = embedded.ASSETS,
     start: Path | None = None,
-) -> Recipe[nn.Module]:
+) -> Recipe[Dit]:
     """Flow matching with logit-normal times and a tenth of the captions dropped.
 
     `bank` keeps the latents of the `count` scenes; `parts` is the folder of the autoencoder, CLIP and tokenizer;
@@ -48,14 +49,14 @@ def recipe(
     tokenizer = conditioner.tokenizer
 
     @torch.no_grad()
-    def encode(indices: np.ndarray) -> np.ndarray:
+    def encode(indices: NDArray[np.int64]) -> NDArray[np.float16]:
         pictures = torch.from_numpy(np.stack([render(scene(int(index), SEED)) for index in indices]))
         x0 = codec.encode(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1)
         return x0.float().numpy().astype(np.float16)
 
     rows = Bank(bank, count, (config.channels, 16, 16), encode)
 
-    def make(indices: np.ndarray) -> Batch:
+    def make(indices: NDArray[np.int64]) -> Batch:
         ids, mask = tokenizer.encode([scene(int(index), SEED).caption for index in indices])
         length = int(mask.sum(1).max())
         return {"x0": torch.from_numpy(rows[indices]), "ids": ids[:, :length], "mask": mask[:, :length]}
@@ -81,7 +82,8 @@ def recipe(
         return errors.mean(), {}
 
     def optimizer(module: Dit) -> torch.optim.Optimizer:
-        return Muon(module, hidden_matrices(module, ("patch", "time", "modulation", "last")), lr, weight_decay=0.01)
+        hidden = hidden_matrices(module, ("patch", "time", "modulation", "last"))
+        return Muon(module, hidden, lr, other_lr=lr / 2)
 
     def finish(module: Dit, progress: Progress) -> Path:
         header = own.Header(
