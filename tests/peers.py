@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,12 +77,17 @@ def scheduler(name: str, **config: object) -> Any:
 
 
 class WaveNoise:
-    """Noise that is a smooth function of its interval, so that two programs that ask for the same get the same."""
+    """Noise that is a smooth function of its interval, so that two programs that ask for the same get the same.
+
+    Where theirs asks for (a, b) and then for (a, c), c beyond b, the second is made of those of (a, b) and (b, c), as
+    for the one Brownian motion that both programs' samplers mean.
+    """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         source = torch.Generator().manual_seed(7)
         self.start, self.end, self.phase = torch.randn(3, *shape, generator=source, dtype=torch.float64) * 3
         self.asked = 0
+        self.before = (0.0, 0.0)
 
     def between(self, lam: float, lam_to: float) -> Tensor:
         self.asked += 1
@@ -93,4 +99,10 @@ class WaveNoise:
 
     def of_sigmas(self, sigma: Tensor, sigma_to: Tensor) -> Tensor:
         """The same by the sigmas of the VE gauge, k-diffusion's noise_sampler."""
-        return self.between(-float(torch.as_tensor(sigma).log()), -float(torch.as_tensor(sigma_to).log()))
+        lam, lam_to = (-float(torch.as_tensor(value).log()) for value in (sigma, sigma_to))
+        start, middle = self.before
+        self.before = (lam, lam_to)
+        if abs(lam - start) > 1e-6 or not middle < lam_to:
+            return self.between(lam, lam_to)
+        share = (math.exp(2 * middle) - math.exp(2 * lam)) / (math.exp(2 * lam_to) - math.exp(2 * lam))
+        return share**0.5 * self.between(lam, middle) + (1 - share) ** 0.5 * self.between(middle, lam_to)

@@ -3,6 +3,7 @@
 The published noise of the SDE solvers is kept: eta = 0 is the ODE, eta = 1 the reverse SDE.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -77,17 +78,23 @@ def dpmpp_sde(
 ) -> Iterator[Step]:
     """DPM-Solver++(2S) with ancestral noise, two evaluations: here and at lam + r h, 0 < r < 1 (k-diffusion).
 
-    Noise is drawn for (here, between) and for (here, there): two increments of one Brownian motion where `noise`
-    is one. A step from alpha = 0 or to sigma = 0 has no middle and takes one evaluation.
+    Noise is drawn for the way to the middle and for the rest; the whole step gets both, as increments of one Brownian
+    motion. A step from alpha = 0 or to sigma = 0 has no middle and takes one evaluation.
     """
 
     def advance(trail: Trail, to: Level) -> Tensor:
-        now, x0 = trail[-1], trail[-1].x0
-        if math.isfinite(formulas.gap(now.at, to)):
-            middle = formulas.between(now.at, to, r)
-            split = formulas.ancestral(now.at, middle, eta)
-            seen = denoise(formulas.hop(now.x, x0, now.at, middle, split, noise), middle)
-            x0 = x0 + (seen - x0) / (2 * r)
-        return formulas.hop(now.x, x0, now.at, to, formulas.ancestral(now.at, to, eta), noise)
+        now = trail[-1]
+        split = formulas.ancestral(now.at, to, eta)
+        if math.isinf(formulas.gap(now.at, to)):
+            return formulas.hop(now.x, now.x0, now.at, to, split, noise)
+        middle = formulas.between(now.at, to, r)
+        once = functools.cache(noise)
+
+        def both(at: Level, to: Level) -> Tensor:
+            return formulas.joined(once(at, middle), once(middle, to), at, middle, to)
+
+        there = formulas.hop(now.x, now.x0, now.at, middle, formulas.ancestral(now.at, middle, eta), once)
+        x0 = now.x0 + (denoise(there, middle) - now.x0) / (2 * r)
+        return formulas.hop(now.x, x0, now.at, to, split, both)
 
     return walk(look(denoise), advance, x, levels)

@@ -62,6 +62,15 @@ def _lost(at: Level, to: Level, rate: float) -> float:
     return -math.expm1(-rate * h)
 
 
+def joined(first: Tensor, second: Tensor, at: Level, middle: Level, to: Level) -> Tensor:
+    """The unit normal of the interval (at, to) from those of (at, middle) and (middle, to).
+
+    Increments of a Brownian motion in u = e^(2 lam): there the noise of the reverse SDE simply adds.
+    """
+    share = math.expm1(2 * gap(at, middle)) / math.expm1(2 * gap(at, to))
+    return math.sqrt(share) * first + math.sqrt(1 - share) * second
+
+
 def trapezoid(x: Tensor, ends: tuple[Tensor, Tensor], eps: tuple[Tensor, Tensor], at: Level, to: Level) -> Tensor:
     """Heun's step of dx = x0 d(alpha) + eps d(sigma): `ends` = x0 here and there, `eps` likewise."""
     rise, fall = float(to.alpha - at.alpha) / 2, float(to.sigma - at.sigma) / 2
@@ -87,9 +96,9 @@ def second(x0s: Sequence[Tensor], lams: Sequence[float], to: float, eta: float, 
 
 
 def third(x0s: Sequence[Tensor], lams: Sequence[float], to: float, eta: float) -> Tensor:
-    """The same for DPM-Solver++(3M), with the curvature as published: half of the second derivative.
+    """The same for DPM-Solver++(3M), as k-diffusion has it: the curvature enters with half of its weight.
 
-    So its order in h is two, like that of (2M), with a smaller constant (Lu et al. 2022b, appendix B).
+    So its order in h is two, like that of (2M), with a smaller constant.
     """
     h = to - lams[0]
     newer, older = (lams[0] - lams[1]) / h, (lams[1] - lams[2]) / h

@@ -24,7 +24,7 @@ class SamplerRecord:
     name: str  # the one name that we print
     sampler: Sampler
     evaluations: int  # of the network, a step
-    order: int  # of its ODE in the step length, as measured from a cold start
+    order: int  # of its ODE (eta = 0) in the step length, as measured from a cold start; DDPM has none: that of DDIM
     stochastic: bool  # draws noise on the way, as called here
     schedule: str | None  # the grid that the name stands for where nobody says which; None: the model's own
     aliases: tuple[str, ...]  # as written in A1111, ComfyUI, diffusers, k-diffusion or InvokeAI

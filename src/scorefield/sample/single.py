@@ -27,7 +27,7 @@ class Churn:
 
 
 def _churned(denoise: Denoise, noise: Noise, churn: Churn, steps: int) -> Arrive:
-    gamma = min(churn.amount / steps, math.sqrt(2) - 1)
+    gamma = min(churn.amount / max(steps, 1), math.sqrt(2) - 1)  # without a step, `walk` says what is wrong
 
     def arrive(_: Trail, x: Tensor, at: Level) -> tuple[Level, Tensor, Tensor]:
         if churn.low <= math.exp(-at.lam) <= churn.high:
