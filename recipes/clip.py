@@ -59,7 +59,7 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 1e-3, image_only: Pa
         return module
 
     def make(indices: range) -> Batch:
-        scenes = [scene(index, 2) for index in indices]
+        scenes = [scene(index, 2, task="single" if index % 2 else None) for index in indices]  # names, and all the rest
         ids, mask = tokenizer.encode([one.caption for one in scenes])
         length = int(mask.sum(1).max())
         pictures = torch.from_numpy(np.stack([render(one) for one in scenes]))
@@ -94,7 +94,7 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 1e-3, image_only: Pa
         steps=steps,
         batch=batch,
         schedule=Wsd(warmup=50, decay=0.3),
-        ema=0.99,
+        ema=0.995,
         evaluate=lambda module: {"heldout_naming": naming(module, tokenizer)},
         evaluate_every=250,
     )
