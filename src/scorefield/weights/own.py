@@ -34,11 +34,12 @@ class Header:
     notes: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        texts, numbers, maps = (self.kind,), (self.step, self.samples), (self.config, self.figures, self.notes)
-        wanted = ((texts, str), (numbers, int), (maps, Mapping), (self.figures.values(), (int, float)))
-        for values, kind in wanted:
-            if not all(isinstance(value, kind) for value in values):
-                raise TypeError("an entry is of the wrong type")
+        kinds = {"kind": str, "config": Mapping, "step": int, "samples": int, "figures": Mapping, "notes": Mapping}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is no {kind.__name__}")
+        if odd := [name for name, value in self.figures.items() if not isinstance(value, (int, float))]:
+            raise TypeError(f"figure {odd[0]} is no number")
 
     def text(self) -> str:
         """The JSON that the file holds."""
