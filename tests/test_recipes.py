@@ -1,0 +1,173 @@
+"""The recipes: each trains two steps and writes its file; the files that ship are what they should be."""
+
+import hashlib
+import inspect
+import json
+import math
+import runpy
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from scorefield.data.sprites import SHEET
+from scorefield.train import recipe as recipes
+from scorefield.train import run
+from scorefield.train.recipe import Recipe
+from scorefield.weights import own
+from scorefield.zoo import embedded
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "recipes"
+MIB = 2**20
+FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+FONT_SHA256 = "e5899ed38b8ed83e08bd3ac5de09791e9d19d288333a796de1d35ad17396f1ec"  # of Debian's 2.042-0+deb12u1
+
+SETTINGS = {  # of two steps; the networks are those that ship
+    "autoencoder": {"batch": "2"},
+    "clip": {"batch": "4"},
+    "generator": {"batch": "2", "count": "4"},
+    "judge": {"batch": "2"},
+    "tiny": {"batch": "2"},
+}
+FEW = {"psnr": 32, "codec": 32, "naming": 32, "sights": 3}  # scenes for a recipe's evaluations, instead of hundreds
+SHIPPED = ("autoencoder", "clip", "generator", "judge")
+
+
+def _of_few(whole: Callable[..., object], count: int) -> Callable[..., object]:
+    """The evaluation with another `count`, whatever it is called with."""
+
+    def few(*given: object, **more: object) -> object:
+        bound = inspect.signature(whole).bind(*given, **more)
+        bound.arguments["count"] = count
+        return whole(*bound.args, **bound.kwargs)
+
+    return few
+
+
+def _recipe(name: str, monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> Recipe[nn.Module]:
+    """A recipe from its file as the command reads it, its evaluations cut to a few scenes."""
+    function = recipes.read(FOLDER / f"{name}.py")
+    names = function.__globals__
+    for counted in FEW.keys() & names.keys():
+        monkeypatch.setitem(names, counted, _of_few(names[counted], FEW[counted]))
+    return function(**recipes.settings(function, settings))
+
+
+def _train(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **more: str) -> Path:
+    """Two steps and the file that they end in."""
+    settings = SETTINGS[name] | ({"bank": str(folder / "bank")} if name == "generator" else {}) | more
+    options = run.Options(folder=folder, steps=2, device=torch.device("cpu"), dtype=torch.float32)
+    made = run.execute(_recipe(name, monkeypatch, settings), options)
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [2]
+    assert all(math.isfinite(value) for line in lines for value in line.values() if isinstance(value, float))
+    return made
+
+
+def test_every_recipe_is_tried_here() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py") if "\ndef recipe(" in path.read_text()} == SETTINGS.keys()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_recipe_takes_two_steps_and_writes_the_file_that_ships(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _train(name, tmp_path, monkeypatch)
+    assert path == tmp_path / f"scenes-{name}.safetensors"
+    tensors, header = own.load(path, name)
+    shipped, wanted = own.load(embedded.ASSETS / path.name, name)
+    assert all(value.isfinite().all() for value in tensors.values())
+    assert {key: value.shape for key, value in tensors.items()} == {key: value.shape for key, value in shipped.items()}
+    assert header.config == wanted.config
+    assert (header.step, header.samples) == (2, 2 * int(SETTINGS[name]["batch"]))
+    assert header.notes.keys() == wanted.notes.keys()
+    if name != "generator":  # whose figures are the judge's of its pictures, which the recipe does not draw
+        assert header.figures.keys() == wanted.figures.keys()
+        assert all(math.isfinite(value) for value in header.figures.values())
+
+
+def test_the_tiny_recipe_takes_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _train("tiny", tmp_path, monkeypatch) == tmp_path / "tiny.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "locked"),
+    [("autoencoder", "decoder_only", "decoder"), ("clip", "image_only", "vision")],
+)
+def test_with_one_half_locked_only_the_other_learns(
+    name: str, setting: str, locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = embedded.ASSETS / f"scenes-{name}.safetensors"
+    held, _ = own.load(before, name)
+    tensors, _ = own.load(_train(name, tmp_path, monkeypatch, **{setting: str(before)}), name)
+    changed = {key for key in held if not torch.equal(tensors[key], held[key])}
+    learnt = "autoencoder.decoder." if name == "autoencoder" else ("vision.", "logit_scale")
+    assert changed
+    assert all(key.startswith(learnt) for key in changed), sorted(changed)
+
+
+def test_a_generator_goes_on_from_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = embedded.ASSETS / embedded.GENERATOR
+    settings = {"start": str(shipped), "bank": str(tmp_path / "bank"), "count": "4"}
+    module = _recipe("generator", monkeypatch, settings).build()
+    held, _ = own.load(shipped, "generator")
+    assert [key for key, value in module.state_dict().items() if not torch.equal(value, held[key].float())] == []
+
+
+def test_the_latents_of_a_generator_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SETTINGS["generator"] | {"bank": str(tmp_path / "bank")}
+    first = next(_recipe("generator", monkeypatch, settings).batches(0))
+    again = _recipe("generator", monkeypatch, settings)
+    monkeypatch.setitem(again.build.__globals__, "render", None)
+    second = next(again.batches(0))
+    assert first["x0"].isfinite().all()
+    assert first["x0"].shape == (2, 8, 16, 16)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.skipif(
+    not FONT.exists() or hashlib.sha256(FONT.read_bytes()).hexdigest() != FONT_SHA256,
+    reason="not installed here: the font of the sheet, Debian's fonts-noto-color-emoji 2.042-0+deb12u1",
+)
+def test_the_font_gives_the_sheet_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = runpy.run_path(str(FOLDER / "sprites.py"))
+    monkeypatch.setitem(names["main"].__globals__, "SHEET", tmp_path / "sprites.webp")
+    monkeypatch.setattr(sys, "argv", ["sprites.py", "--font", str(FONT)])
+    names["main"]()
+    drawn, shipped = (np.asarray(Image.open(path)) for path in (tmp_path / "sprites.webp", SHEET))
+    assert drawn.shape == shipped.shape
+    assert np.array_equal(drawn, shipped)
+
+
+def test_the_grammar_gives_the_tokenizer_that_ships(tmp_path: Path) -> None:
+    copied = tmp_path / "recipes" / "tokenizer.py"
+    made = tmp_path / "src" / "scorefield" / "assets" / embedded.TOKENIZER
+    copied.parent.mkdir()
+    made.parent.mkdir(parents=True)
+    copied.write_bytes((FOLDER / copied.name).read_bytes())
+    runpy.run_path(str(copied), run_name="__main__")
+    assert made.read_bytes() == (embedded.ASSETS / embedded.TOKENIZER).read_bytes()
+
+
+def test_what_ships_fits_its_limits() -> None:
+    sizes = {path.name: path.stat().st_size for path in embedded.ASSETS.iterdir()}
+    assert {f"scenes-{name}.safetensors" for name in SHIPPED} | {embedded.TOKENIZER, SHEET.name} == sizes.keys()
+    assert max(sizes.values()) <= 16 * MIB
+    assert sum(sizes.values()) <= 64 * MIB
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_weights_ship_in_half_precision_with_their_figures(name: str) -> None:
+    tensors, header = own.load(embedded.ASSETS / f"scenes-{name}.safetensors", name)
+    assert all(value.isfinite().all() for value in tensors.values())
+    assert {value.dtype for value in tensors.values() if value.is_floating_point()} == {torch.float16}
+    assert header.step > 0
+    assert header.samples > 0
+    assert header.figures, f"the header of scenes-{name}.safetensors does not say how good it is"
+    assert all(math.isfinite(value) for value in header.figures.values())
