@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -19,7 +20,8 @@ from scorefield.cli import common, main
 from scorefield.cli import draw as drawing
 from scorefield.files import film, picture
 from scorefield.request import options
-from scorefield.weights.own import WeightsError
+from scorefield.weights import own
+from scorefield.zoo import embedded
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
@@ -268,17 +270,23 @@ def test_an_unknown_model_is_one_line(failed, monkeypatch):
     assert failed("generate", "a tree", "--model", "tyo") == (2, "no model 'tyo'; there is: toy")
 
 
-def test_a_damaged_weights_file_is_one_line(failed, monkeypatch):
-    def load(name, device, dtype):
-        raise WeightsError("w.safetensors is damaged; get it again")
-
-    monkeypatch.setattr(zoo, "load", load)
-    assert failed("generate", "a tree") == (1, "w.safetensors is damaged; get it again")
+@pytest.mark.parametrize("size", [None, 0, 100, 3000])
+def test_a_damaged_weights_file_is_one_line(failed, monkeypatch, tmp_path_factory, size):
+    folder = tmp_path_factory.mktemp("weights")
+    path = folder / embedded.GENERATOR
+    if size is not None:
+        own.save(path, {"a": torch.zeros(2000)}, own.Header(kind="generator", config={}))
+        path.write_bytes(path.read_bytes()[:size])
+    load = functools.partial(embedded.scenes, torch.device("cpu"), torch.float32, folder)
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype: load())
+    code, line = failed("generate", "a tree")
+    assert code == 1
+    assert str(path) in line
 
 
 def test_models_of_a_damaged_file_is_one_line(failed, monkeypatch):
     def available():
-        raise WeightsError("w.safetensors is damaged; get it again")
+        raise own.WeightsError("w.safetensors is damaged; get it again")
 
     monkeypatch.setattr(zoo, "available", available)
     assert failed("models") == (1, "w.safetensors is damaged; get it again")

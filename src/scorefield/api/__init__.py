@@ -1,6 +1,10 @@
 """The front door: load a model, and draw."""
 
+# First of all, before torch: the garbage collector makes pydantic's import twice as slow on torch's full heap.
+from scorefield.request import Request, RequestError
+
+# isort: split
 from scorefield.api.pipeline import Group, Pipeline, UnknownWordsWarning, load
 from scorefield.api.result import Picture, Result
 
-__all__ = ["Group", "Picture", "Pipeline", "Result", "UnknownWordsWarning", "load"]
+__all__ = ["Group", "Picture", "Pipeline", "Request", "RequestError", "Result", "UnknownWordsWarning", "load"]
