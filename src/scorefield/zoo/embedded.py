@@ -122,6 +122,13 @@ def spec(folder: Path = ASSETS) -> ModelSpec:
     return replace(SCENES, knows=cast(Mapping[str, Sequence[str]], header.notes.get("knows", {})))
 
 
+def _hash(folder: Path) -> str:
+    """One hash over every file of the model, so that a change in any of them is a change of the model."""
+    return hashlib.sha256(
+        b"".join(hashlib.sha256((folder / name).read_bytes()).digest() for name in SCENES.files)
+    ).hexdigest()
+
+
 def scenes(device: torch.device, dtype: torch.dtype, folder: Path = ASSETS) -> Model:
     """The whole model from the files in `folder`; WeightsError names a file that is missing or damaged."""
     path = folder / GENERATOR
@@ -138,5 +145,5 @@ def scenes(device: torch.device, dtype: torch.dtype, folder: Path = ASSETS) -> M
         codec=codec(folder, dtype).to(device),
         device=device,
         dtype=dtype,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=_hash(folder),
     )

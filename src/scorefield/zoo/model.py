@@ -38,4 +38,4 @@ class Model:
     codec: Codec
     device: torch.device
     dtype: torch.dtype
-    sha256: str  # of the denoiser's file
+    sha256: str  # of all that the model was loaded from
