@@ -185,6 +185,12 @@ class Request(BaseModel):
     def _drawn(cls, value: object) -> object:
         return None if value in (-1, "-1") else value
 
+    @field_validator("schedule")
+    @classmethod
+    def _automatic(cls, value: str | None) -> str | None:
+        # A1111's "Automatic": the sampler's own schedule, or else the model's.
+        return None if value is not None and value.strip().lower() == "automatic" else value
+
     @field_validator("cfg_interval", mode="before")
     @classmethod
     def _pair(cls, value: object) -> object:
