@@ -4,7 +4,9 @@ import hashlib
 import inspect
 import json
 import math
+import re
 import runpy
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from scorefield.cli.train import command
 from scorefield.data.sprites import SHEET
 from scorefield.train import recipe as recipes
 from scorefield.train import run
@@ -90,6 +93,16 @@ def test_a_recipe_takes_two_steps_and_writes_the_file_that_ships(
     if name != "generator":  # whose figures are the judge's of its pictures, which the recipe does not draw
         assert header.figures.keys() == wanted.figures.keys()
         assert all(math.isfinite(value) for value in header.figures.values())
+
+
+def test_every_training_command_of_the_docs_is_understood() -> None:
+    lines = re.findall(r"^scorefield (train .+)$", (ROOT / "docs" / "training.md").read_text("utf-8"), re.MULTILINE)
+    names = set()
+    for line in lines:
+        given = command.make_context("train", shlex.split(line)[1:]).params
+        names.add(given["name"])
+        recipes.settings(recipes.read(recipes.find(given["name"])), given["given"])
+    assert names == SETTINGS.keys()
 
 
 def test_the_tiny_recipe_takes_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,25 @@
+"""The sheet of scenes in docs/ shows the scenes as they are drawn now."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from scorefield.data.places import SIZE
+from scorefield.data.render import render
+
+SCRIPT = Path(__file__).parents[1] / "docs" / "make_scenes_sheet.py"
+
+
+def test_the_sheet_of_scenes_is_of_these_scenes() -> None:
+    names = runpy.run_path(str(SCRIPT))
+    held, drawn = Image.open(names["OUTPUT"]).convert("RGB"), names["sheet"]()
+    assert held.size == drawn.size
+    scenes = names["shown"]()
+    assert sum(len(row) for row in scenes) == 24
+    for row, some in enumerate(scenes):
+        for column, one in enumerate(some):
+            left, top = names["corner"](row, column)
+            for sheet in (held, drawn):
+                assert np.array_equal(np.asarray(sheet.crop((left, top, left + SIZE, top + SIZE))), render(one))
