@@ -1,0 +1,25 @@
+"""Put what `scorefield eval adherence --format json` found into the header of the generator's file.
+
+Run: `python recipes/record.py src/scorefield/assets/scenes-generator.safetensors adherence.json`.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from scorefield.weights import own
+
+
+def recorded(header: own.Header, found: dict[str, dict[str, float]]) -> own.Header:
+    """The header with the rate of every task in place of the figures that it held."""
+    return replace(header, figures={f"adherence_{task}": round(share["rate"], 4) for task, share in found.items()})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("result", type=Path)
+    given = parser.parse_args()
+    tensors, header = own.load(given.weights, "generator")
+    own.save(given.weights, tensors, recorded(header, json.loads(given.result.read_text())))
