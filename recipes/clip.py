@@ -44,17 +44,20 @@ def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
     return right / count
 
 
-def recipe(steps: int = 1000, batch: int = 128, lr: float = 1e-3, image_only: Path | None = None) -> Recipe[Clip]:
+def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Path | None = None) -> Recipe[Clip]:
     """Symmetric cross-entropy over the batch; `image_only` names a file whose text tower is kept as it is."""
     tokenizer = WordTokenizer.from_file(TOKENIZER)
     end = tokenizer.vocabulary[END]
-    config = ClipConfig(vision=VisionConfig(layers=5), text=TextConfig(vocab_size=len(tokenizer), end_id=end))
+    config = ClipConfig(
+        vision=VisionConfig(layers=4, stem="convolutions"), text=TextConfig(vocab_size=len(tokenizer), end_id=end)
+    )
 
     def build() -> Clip:
         module = Clip(config)
         if image_only:
             tensors, _ = own.load(image_only, "clip")
-            own.fill(module, tensors, torch.float32, image_only)
+            text = {name.removeprefix("text."): value for name, value in tensors.items() if name.startswith("text.")}
+            own.fill(module.text, text, torch.float32, image_only)
             module.text.requires_grad_(False)
         return module
 
@@ -72,7 +75,9 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 1e-3, image_only: Pa
         return contrastive(images, texts, module.logit_scale), {"found": found.float().mean()}
 
     def optimizer(module: Clip) -> torch.optim.Optimizer:
-        return Muon(module, hidden_matrices(module, ("projection", "vision.patch")), lr, weight_decay=0.05)
+        return Muon(
+            module, hidden_matrices(module, ("projection", "vision.patch.0")), lr, weight_decay=0.05, other_lr=lr / 2
+        )
 
     def finish(module: Clip, progress: Progress) -> Path:
         header = own.Header(

@@ -1,5 +1,7 @@
 """CLIP: unit vectors, causal text, pooling at the end token, and the standard blocks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,6 +88,17 @@ def test_the_class_token_is_first_and_positions_matter() -> None:
     assert clip.vision(pixels).shape == (1, 1 + 16, 32)
     apart = clip.encode_image(pixels) - clip.encode_image(pixels.flip(3))
     assert apart.norm() > 1e-3
+
+
+def test_a_stem_of_convolutions_gives_one_state_a_patch_and_sees_over_its_edge() -> None:
+    config = VisionConfig(width=16, layers=1, heads=2, patch_size=8, image_size=32, stem="convolutions")
+    clip = _clip(replace(SMALL, vision=config))
+    pixels = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert clip.vision(pixels).shape == (1, 1 + 16, 16)
+    touched = pixels.clone()
+    touched[..., 7, 7] += 1  # the last pixel of the first patch
+    moved = (clip.vision.patch(touched) - clip.vision.patch(pixels)).abs().amax(1)[0] > 0
+    assert moved[:2, :2].all() and not moved[2:].any() and not moved[:, 2:].any()
 
 
 def test_quick_gelu_is_its_own_activation() -> None:

@@ -2,26 +2,29 @@
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scorefield.nets.layers import attend, hiding
+from scorefield.nets.layers import ChannelNorm, attend, channels_last, hiding
 
 Activation = Literal["gelu", "quick_gelu"]
+Stem = Literal["patch", "convolutions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisionConfig:
-    """The image tower; sizes in pixels."""
+    """The image tower; sizes in pixels, `patch_size` a power of 2 where the stem is of convolutions."""
 
     width: int = 256
     layers: int = 6
     heads: int = 4
     patch_size: int = 16
     image_size: int = 128
+    stem: Stem = "patch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,21 @@ def _blocks(width: int, layers: int, heads: int, activation: Activation) -> nn.M
     return blocks
 
 
+def _stem(config: VisionConfig) -> nn.Module:
+    """(B, 3, S, S) -> (B, width, S / patch_size, S / patch_size): one patch embedding, or halvings one after another.
+
+    Early convolutions learn from fewer pictures (Xiao et al. 2021); published CLIPs have the patch embedding.
+    """
+    if config.stem == "patch":
+        return nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size, bias=False)
+    halvings = config.patch_size.bit_length() - 1
+    widths = [3, *(config.width >> (halvings - 1 - k) for k in range(halvings))]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), ChannelNorm(after), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Conv2d(config.width, config.width, 1))
+
+
 class VisionTower(nn.Module):
     """A ViT: (B, 3, S, S) pixels -> (B, 1 + patches, width) states, the class token's first."""
 
@@ -107,7 +125,7 @@ class VisionTower(nn.Module):
         super().__init__()
         self.image_size = config.image_size
         patches, scale = (config.image_size // config.patch_size) ** 2, config.width**-0.5
-        self.patch = nn.Conv2d(3, config.width, config.patch_size, stride=config.patch_size, bias=False)
+        self.patch = _stem(config)
         self.class_token = nn.Parameter(scale * torch.randn(config.width))
         self.positions = nn.Parameter(scale * torch.randn(1 + patches, config.width))
         self.norm_pre = nn.LayerNorm(config.width)
@@ -121,7 +139,7 @@ class VisionTower(nn.Module):
             raise ValueError(
                 f"pixels {tuple(pixels.shape)}: this CLIP sees (B, 3, {self.image_size}, {self.image_size})"
             )
-        x = self.patch(pixels).flatten(2).transpose(1, 2)
+        x = self.patch(channels_last(pixels)).flatten(2).transpose(1, 2)
         x = torch.cat([self.class_token.to(x.dtype).expand(len(x), 1, -1), x], 1) + self.positions.to(x.dtype)
         x = self.norm_pre(x)
         for block in self.blocks:
