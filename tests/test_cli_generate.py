@@ -356,7 +356,8 @@ def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_file(scorefield, extra)
 
 
 DRIVER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job hands down an ignored one
 from tests import toy
 from scorefield import zoo
 class Slow(toy.Net):
