@@ -20,7 +20,7 @@ def nothing(pictures: int = 1) -> Detection:
 
 def put(detection: Detection, cell: tuple[int, int], thing: str, score: float = 4.0, picture: int = 0) -> None:
     detection.centre[picture, *cell] = score
-    detection.thing[picture, NAMES.index(thing), *cell] = 5
+    detection.thing[picture, NAMES.index(thing), *cell] = 9
 
 
 def test_an_empty_picture_shows_nothing() -> None:
@@ -51,6 +51,15 @@ def test_headgear_is_read_of_heads_alone_and_colour_of_what_has_colours() -> Non
     assert found["cat"].worn == "cap"
     assert found["tree"].worn is None
     assert found["cat"].colour is None
+
+
+def test_a_thing_that_could_be_several_is_unclear() -> None:
+    seen = nothing()
+    put(seen, (3, 3), "cat")
+    seen.thing[0, NAMES.index("dog"), 3, 3] = 8.8
+    assert judge.read(seen, 8, 0.5)[0].found[0].thing == judge.UNCLEAR
+    seen.thing[0, NAMES.index("dog"), 3, 3] = 8
+    assert judge.read(seen, 8, 0.5)[0].found[0].thing == "cat"
 
 
 def test_neighbouring_cells_are_one_thing_and_distant_ones_several() -> None:

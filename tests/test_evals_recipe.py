@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.data.render import render
-from scorefield.data.scenes import held_out_place
+from scorefield.data.scenes import TASKS, held_out_place, scene
 from scorefield.evals import judge
 from scorefield.nets.detector import Detection
 from scorefield.train import recipe as recipes
@@ -105,3 +105,15 @@ def test_the_judge_reads_what_the_loss_asks_for(recipe: ModuleType) -> None:
         wanted = sorted((judge.NAMES[row[3]], row[0], row[1]) for row in rows if row[3] >= 0)
         got = sorted((found.thing, round(found.x), round(found.y)) for found in one.found)
         assert got == wanted
+
+
+def test_the_threshold_is_the_lowest_of_the_best(recipe: ModuleType) -> None:
+    one = scene(0, task="two")
+    things = tuple(judge.Found(item.thing, item.x, item.y, 0.52, item.colour, item.worn) for item in one.items)
+    ghost = judge.Found("owl", 5, 5, 0.31, None, None)
+    pairs = [(one, judge.Seen((*things, ghost), one.place))]
+    pairs += [(scene(0, task=task), judge.Seen((), "")) for task in TASKS]  # wrong at every threshold
+    assert recipe.tuned(pairs) == 0.35
+    assert recipe.rights(pairs, 0.35)["two"] == 0.5
+    assert recipe.rights(pairs, 0.3)["two"] == 0
+    assert recipe.rights(pairs, 0.55)["two"] == 0

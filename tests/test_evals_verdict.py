@@ -4,7 +4,7 @@ import pytest
 
 from scorefield.data.captions import Noun
 from scorefield.data.scenes import TASKS, Item, Scene, Task, scene
-from scorefield.evals.judge import Found, Seen
+from scorefield.evals.judge import UNCLEAR, Found, Seen
 from scorefield.evals.verdict import faults, holds
 
 PAIR = Scene(
@@ -49,6 +49,7 @@ def test_a_true_render_that_is_seen_rightly_has_no_fault(task: Task) -> None:
         (Seen(truth(PAIR).found[:1], "desert"), ["0 x cat instead of 1"]),
         (Seen((*truth(PAIR).found, Found("cat", 5, 5, 0.6, None, "hat")), "desert"), ["2 x cat instead of 1"]),
         (Seen((*truth(PAIR).found, Found("owl", 5, 5, 0.6, None, None)), "desert"), ["1 x owl instead of 0"]),
+        (changed(thing=UNCLEAR), ["0 x car instead of 1", "1 x something unclear instead of 0"]),
         (changed(thing="train"), ["0 x car instead of 1", "1 x train instead of 0"]),
         (changed(colour="blue"), ["the car is blue instead of red"]),
         (changed(x=120.0), ["the car is not left the cat"]),
