@@ -11,7 +11,7 @@ from torch import Tensor
 from scorefield.data.captions import article
 from scorefield.data.render import render
 from scorefield.data.scenes import scene
-from scorefield.data.things import THINGS
+from scorefield.data.things import PLACES, THINGS
 from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
 from scorefield.prompt.tokenizer import END, WordTokenizer
 from scorefield.train.batches import Batch, in_order
@@ -29,18 +29,25 @@ def pixels(pictures: Tensor) -> Tensor:
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def names(module: Clip, tokenizer: WordTokenizer) -> Tensor:
+    """A vector (67, D) for every thing: the mean over captions of it in every place (Radford et al. 2021, 3.1.4)."""
+    vectors = []
+    for phrase in (phrases[0] for phrases in PLACES.values()):
+        ids, mask = tokenizer.encode([f"{article(thing.name)} {thing.name} {phrase}" for thing in THINGS])
+        vectors.append(module.encode_text(ids, mask))
+    return torch.stack(vectors).mean(0)
+
+
 def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
-    """Share of held-out pictures of one thing whose caption, among those of all things, is nearest."""
-    names = [thing.name for thing in THINGS]
-    ids, mask = tokenizer.encode([f"a picture of {article(name)} {name}" for name in names])
-    texts = module.encode_text(ids, mask)
+    """Share of held-out pictures of one thing, in all styles and sizes, that lie nearest to its name among all things."""
+    texts = names(module, tokenizer)
     scenes = [scene(index, 0, "heldout", "single") for index in range(count)]
     right = 0
     for start in range(0, count, 64):
         part = scenes[start : start + 64]
         images = module.encode_image(pixels(torch.from_numpy(np.stack([render(one) for one in part]))))
-        nearest = (images @ texts.T).argmax(1)
-        right += sum(names[best] == one.nouns[0].thing for best, one in zip(nearest, part, strict=True))
+        best = (images @ texts.T).argmax(1).tolist()
+        right += sum(THINGS[k].name == one.nouns[0].thing for k, one in zip(best, part, strict=True))
     return right / count
 
 
