@@ -39,7 +39,7 @@ def names(module: Clip, tokenizer: WordTokenizer) -> Tensor:
 
 
 def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
-    """Share of held-out pictures of one thing, in all styles and sizes, that lie nearest to its name among all things."""
+    """Share of held-out pictures of one thing, in all styles and sizes, whose nearest name is the right one."""
     texts = names(module, tokenizer)
     scenes = [scene(index, 0, "heldout", "single") for index in range(count)]
     right = 0
