@@ -112,8 +112,37 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 
 def test_a_folder_that_is_a_file_is_an_error_before_any_work(tmp_path):
     (tmp_path / "tree").write_text("")
-    with pytest.raises(OSError, match="exists"), staged(tmp_path / "tree"):
+    with pytest.raises(NotADirectoryError) as caught, staged(tmp_path / "tree"):
         pass
+    assert caught.value.filename == str(tmp_path / "tree")
+
+
+def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path):
+    (tmp_path / "old").mkdir()
+    for folder in (tmp_path / "new" / "deep", tmp_path / "old" / "deep", tmp_path / "old"):
+        with staged(folder) as path:
+            assert path.exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+
+
+def test_an_error_of_the_hidden_file_names_its_folder(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught, staged(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it: without a name
+    assert caught.value.filename == str(tmp_path)
+
+
+def test_a_folder_that_another_run_removes_meanwhile_is_made_again(tmp_path, monkeypatch):
+    create, calls = os.open, []
+
+    def late(path, *flags):
+        calls.append(path)
+        if len(calls) == 1:
+            path.parent.rmdir()
+        return create(path, *flags)
+
+    monkeypatch.setattr(atomic.os, "open", late)
+    assert write(b"x", beside(tmp_path / "new" / "tree.png")).read_bytes() == b"x"
+    assert len(calls) == 2
 
 
 def test_published_files_have_ordinary_permissions(tmp_path):

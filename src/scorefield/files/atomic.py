@@ -6,7 +6,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
 
@@ -38,15 +38,35 @@ def beside(path: Path) -> Iterator[Path]:
 def staged(folder: Path) -> Iterator[Path]:
     """A new empty hidden file in `folder`, which is made if it is missing; gone afterwards unless it was moved.
 
-    OSError if the folder cannot be written: so it also tells, before long work, whether a result could be kept.
+    A folder that was made for it goes, too, if it stays empty. OSError names a folder that cannot be written: so it
+    also tells, before long work, whether a result could be kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    made = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     path = folder / f".scorefield-{os.getpid()}-{secrets.token_hex(6)}.part"
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        _create(path)
         yield path
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, path, str(path)):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(folder)) from None
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+            for parent in made:
+                parent.rmdir()  # an OSError if it holds something by now
+
+
+def _create(path: Path, tries: int = 3) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from None
+    except FileNotFoundError:  # another run made the folder, put nothing there, and has removed it just now
+        if tries == 1:
+            raise
+        _create(path, tries - 1)
 
 
 def publish(path: Path, names: Iterator[Path], *, overwrite: bool = False) -> Path:
