@@ -60,6 +60,32 @@ def test_an_unknown_command_gets_the_nearest(capsys):
     assert failed(capsys, "xyz")[1].startswith("there is no command 'xyz'; the commands are generate,")
 
 
+def test_a_group_without_a_command_shows_its_help(capsys):
+    code, out, err = run(capsys, "eval")
+    assert (code, err) == (0, "")
+    assert "adherence" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def recipe(:", "broken.py cannot be read: invalid syntax (broken.py, line 1)"),
+        ("import no_such_thing", "broken.py cannot be read: No module named 'no_such_thing'"),
+        ("x = 1", "broken.py has no function recipe()"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_is_one_line(capsys, tmp_path, monkeypatch, text, says):
+    monkeypatch.chdir(tmp_path)
+    Path("broken.py").write_text(text)
+    assert failed(capsys, "train", "broken.py") == (1, says)
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(capsys):
+    code, line = failed(capsys, "train", "tiny", "--output", "/dev/null/run")
+    assert code == 1
+    assert line.startswith("cannot use /dev/null/run: ")
+
+
 def test_an_unknown_option_is_one_line(capsys):
     code, line = failed(capsys, "inspect", "--bogus")
     assert code == 2
@@ -68,9 +94,45 @@ def test_an_unknown_option_is_one_line(capsys):
 
 def test_a_file_error_names_the_file():
     assert (
-        main.reason(PermissionError(13, "Permission denied", "out/x.png")) == "cannot use out/x.png: Permission denied"
+        common.reason(PermissionError(13, "Permission denied", "out/x.png"))
+        == "cannot use out/x.png: Permission denied"
     )
-    assert main.reason(OSError("strange")) == "strange"
+    assert common.reason(OSError("strange")) == "strange"
+
+
+def test_a_result_that_cannot_be_written_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "scorefield.cli.main", "--help"],
+            env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: cannot write the result: No space left on device\n")
+
+
+def test_nobody_has_to_listen():
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{sys.executable} -m scorefield.cli.main --help >&-"],
+        env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_without_unicode_gets_the_whole_result(tmp_path):
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("prompt", '{"text": "ein Bär \\ud800 🐻"}')
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png", pnginfo=info)
+    for form in ("text", "json"):
+        for encoding in ("latin-1", "utf-8"):
+            done = subprocess.run(
+                [sys.executable, "-m", "scorefield.cli.main", "inspect", str(tmp_path / "x.png"), "--format", form],
+                env=ENVIRONMENT | {"PYTHONIOENCODING": encoding}, capture_output=True,
+            )  # fmt: skip
+            assert (done.returncode, done.stderr) == (0, b"")
+            assert ("🐻".encode() in done.stdout) is (encoding == "utf-8")
+            if form == "json":
+                assert json.loads(done.stdout.decode())["comfyui"]["prompt"]["text"] == "ein Bär \ud800 🐻"
 
 
 @pytest.mark.parametrize(

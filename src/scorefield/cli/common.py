@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,12 +28,25 @@ def format_option(command: Command) -> Command:
 
 def show(result: object, form: str, text: str) -> None:
     """Print a result on stdout, as JSON or as text."""
-    click.echo(json.dumps(result, indent=2, ensure_ascii=False) if form == "json" else text)
+    if form == "json":
+        # A terminal without Unicode gets JSON's own escapes: what would be written in place of a letter is no JSON.
+        unicode = getattr(sys.stdout, "encoding", None) in ("utf-8", "UTF-8")
+        text = json.dumps(result, indent=2, ensure_ascii=not unicode)
+    click.echo(text)
 
 
 def say(line: str) -> None:
     """One line on stderr."""
     click.echo(line, err=True)
+
+
+def reason(error: OSError) -> str:
+    """A file error in words: "cannot use out/tree.png: Permission denied"."""
+    if error.strerror is None:
+        return str(error)
+    if error.filename is None:  # stdout has no name
+        return f"cannot write the result: {error.strerror}"
+    return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
 
 
 @contextmanager

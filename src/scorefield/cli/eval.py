@@ -33,9 +33,12 @@ class Drawing(TypedDict):
     batch_size: int
 
 
-@click.group("eval")
-def command() -> None:
+@click.group("eval", invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
     """Measure how well a model follows its prompts."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def _tasks(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:

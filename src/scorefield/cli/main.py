@@ -1,5 +1,6 @@
 """scorefield: the commands, and how each ends: in silence, or with one line that says what went wrong."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import click
 
 from scorefield import __version__
+from scorefield.cli import common
 
 _FAILURE, _INTERRUPTED = 1, 130
 
@@ -78,9 +80,12 @@ def group(context: click.Context) -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0, 1 for a failure, 2 for a wrong call, 130 for Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of a prompt still prints
     try:
         code = group.main(args, prog_name="scorefield", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where nobody listens, after >&-
+            sys.stdout.flush()
     except click.ClickException as error:
         return _end(error.format_message(), error.exit_code)
     except (Interrupted, click.Abort, KeyboardInterrupt):
@@ -90,17 +95,10 @@ def run(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILURE
     except OSError as error:
-        return _end(reason(error), _FAILURE)
+        return _end(common.reason(error), _FAILURE)
     except MemoryError:
         return _end("out of memory; draw fewer pictures at once", _FAILURE)
     return code if isinstance(code, int) else 0
-
-
-def reason(error: OSError) -> str:
-    """A file error in words: "cannot use out/tree.png: Permission denied"."""
-    if error.filename is None or error.strerror is None:
-        return str(error)
-    return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def main() -> None:

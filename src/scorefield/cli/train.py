@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scorefield.cli import common
+
 if TYPE_CHECKING:
     import torch
 
@@ -79,8 +81,10 @@ def command(
     except KeyboardInterrupt:
         click.echo("stopped; the same command goes on from the last saved state", err=True)
         raise click.exceptions.Exit(130) from None
-    except (TrainError, WeightsError, OSError) as error:
+    except (TrainError, WeightsError) as error:
         raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(common.reason(error)) from None
     click.echo(str(made))
 
 

@@ -67,19 +67,23 @@ def find(name: str) -> Path:
     known = {path.stem: path for path in files if "def recipe(" in path.read_text(encoding="utf-8")}
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(Path(name).stem, known, n=3, cutoff=0.3) or sorted(known)
-    told = f"nearest: {', '.join(near)}" if near else "there is no recipes folder here; give a path"
+    near = difflib.get_close_matches(Path(name).stem, known, n=3, cutoff=0.3)
+    told = f"{'nearest' if near else 'known'}: {', '.join(near or sorted(known))}"
+    told = told if known else "there is no recipes folder here; give a path"
     raise TrainError(f"no recipe {name!r}; {told}")
 
 
 def read(path: Path) -> Callable[..., Recipe[nn.Module]]:
-    """The function `recipe` of a recipe file."""
+    """The function `recipe` of a recipe file; TrainError if it is not there, or if the file cannot be imported."""
     spec = importlib.util.spec_from_file_location(f"scorefield_recipe_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise TrainError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and data loader workers look a module up by its name
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise TrainError(f"{path} cannot be read: {error}") from None
     function = getattr(module, "recipe", None)
     if not callable(function):
         raise TrainError(f"{path} has no function recipe()")
@@ -92,8 +96,9 @@ def settings(function: Callable[..., Recipe[nn.Module]], given: Mapping[str, str
     values = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
     for name, text in given.items():
         if name not in values:
-            near = difflib.get_close_matches(name, values, n=3, cutoff=0.3) or list(values)
-            raise TrainError(f"no setting {name!r}; nearest: {', '.join(near) or 'this recipe has none'}")
+            near = difflib.get_close_matches(name, values, n=3, cutoff=0.3)
+            told = f"{'nearest' if near else 'known'}: {', '.join(near or values)}"
+            raise TrainError(f"no setting {name!r}; {told if values else 'this recipe has none'}")
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(text)
         except ValidationError as error:
