@@ -215,6 +215,54 @@ def test_inspect_reads_tensors_of_a_torch_file(capsys, tmp_path):
     assert told["tensors"] == {"state.a": {"dtype": "float32", "shape": [2, 3]}}
 
 
+def test_inspect_finds_tensors_in_lists_and_alone(capsys, tmp_path):
+    import torch
+
+    torch.save([torch.zeros(3), {"a": (torch.zeros(()),)}], tmp_path / "list.pt")
+    assert list(inspected(capsys, tmp_path / "list.pt")["tensors"]) == ["0", "1.a.0"]
+    assert "1.a.0  float32  scalar" in run(capsys, "inspect", str(tmp_path / "list.pt"))[1]
+    torch.save(torch.zeros(3), tmp_path / "one.pt")
+    assert "1 tensor (1 float32), 3 numbers" in run(capsys, "inspect", str(tmp_path / "one.pt"))[1]
+
+
+def test_inspect_of_mutated_torch_files_is_one_line_or_a_result(capsys, tmp_path):
+    import random
+
+    import torch
+
+    source, path, codes = random.Random(0), tmp_path / "w.pt", set()
+    torch.save({"a": torch.zeros(2, 3), "step": 3}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    for _ in range(300):
+        mutated = bytearray(whole[: source.choice([len(whole), source.randrange(1, len(whole))])])
+        for _ in range(source.randrange(1, 5)):
+            mutated[source.randrange(len(mutated))] = source.randrange(256)
+        path.write_bytes(b"\x80" + mutated[1:])
+        code, out, err = run(capsys, "inspect", str(path))
+        codes.add(code)
+        assert (code, out, err.count("\n")) == (1, "", 1) or (code, err) == (0, "")
+    assert 1 in codes
+
+
+def test_inspect_of_a_list_that_holds_itself_ends(capsys, tmp_path):
+    import torch
+
+    endless = []
+    endless.append(endless)
+    torch.save(endless, tmp_path / "w.pt")
+    assert failed(capsys, "inspect", str(tmp_path / "w.pt"))[0] == 1
+
+
+def test_inspect_shows_no_control_character_of_a_file(capsys, tmp_path):
+    from PIL import Image, PngImagePlugin
+
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("parameters", "a\x1b]0;title\x07 tree\x9b2J\tand\nmore")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png", pnginfo=info)
+    out = run(capsys, "inspect", str(tmp_path / "x.png"))[1]
+    assert "a\\x1b]0;title\\x07 tree\\x9b2J\tand\n    more" in out
+
+
 class Code:
     """What a pickle may hold."""
 
@@ -274,4 +322,7 @@ def test_inspect_says_when_a_picture_says_nothing(capsys, tmp_path):
 def test_inspect_of_no_file_is_one_line(capsys, tmp_path):
     assert failed(capsys, "inspect", str(tmp_path / "none"))[0] == 2
     (tmp_path / "text").write_text("hello")
-    assert failed(capsys, "inspect", str(tmp_path / "text"))[0] == 1
+    assert failed(capsys, "inspect", str(tmp_path / "text")) == (
+        1,
+        f"{tmp_path / 'text'} is neither a picture nor a weights file that can be read",
+    )

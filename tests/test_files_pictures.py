@@ -92,6 +92,13 @@ def test_the_user_comment_of_other_formats_is_read(tmp_path, form):
     assert history.a1111.pairs["Steps"] == "20"
 
 
+def test_a_record_too_deep_to_read_is_shown_as_text(tmp_path):
+    deep = "[" * 50000
+    (tmp_path / "tree.png").write_bytes(picture.encode(photo(), {"prompt": deep, picture.OURS: deep}))
+    history = picture.read(tmp_path / "tree.png")[1]
+    assert (history.ours, history.comfyui) == (None, {"prompt": deep})
+
+
 def test_a_picture_without_a_history_says_nothing(tmp_path):
     photo().save(tmp_path / "tree.png")
     history = picture.read(tmp_path / "tree.png")[1]
@@ -186,7 +193,14 @@ def test_a_truncated_safetensors_file_is_one_line(tmp_path, cut):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"a": 3}', '{"a": {}}', '{"a": {"dtype": "F32", "shape": 3}}', "\xff{}"])
+def entry(shape, **more):
+    return json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} | more})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{", '{"a": 3}', '{"a": {}}', entry(3), entry(["x"]), entry([-1]), entry([1.5]), "\xff{}", "[" * 50000],
+)
 def test_a_header_of_another_form_is_one_line(tmp_path, text):
     body = text.encode("latin-1").ljust(64)
     (tmp_path / "w").write_bytes(len(body).to_bytes(8, "little") + body)

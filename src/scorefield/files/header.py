@@ -2,8 +2,9 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 _LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
 
@@ -42,17 +43,23 @@ def read_header(path: Path) -> Header:
     try:
         entries = json.loads(raw)
         metadata = {name: _json(value) for name, value in entries.pop("__metadata__", {}).items()}
-        tensors = {name: TensorInfo(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
+        tensors = {name: TensorInfo(str(entry["dtype"]), _shape(entry["shape"])) for name, entry in entries.items()}
         end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise HeaderError(f"{path} is not a safetensors file: its header is not what the format asks for") from None
     if size < 8 + length + end:
         raise HeaderError(f"{path} is truncated: it has {size} bytes of {8 + length + end}; fetch it again")
     return Header(metadata, tensors)
 
 
+def _shape(sides: Sequence[object]) -> tuple[int, ...]:
+    if not all(isinstance(side, int) and side >= 0 for side in sides):
+        raise ValueError("a shape is of whole numbers")
+    return cast(tuple[int, ...], tuple(sides))
+
+
 def _json(text: str) -> object:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, TypeError):
+    except (json.JSONDecodeError, TypeError, RecursionError):
         return text

@@ -20,6 +20,10 @@ class PictureError(ValueError):
     """A file that is not a readable picture, or that lacks the record which was asked for."""
 
 
+class NoPictureError(PictureError):
+    """A file of another kind."""
+
+
 class History(NamedTuple):
     """What a picture says about its making; each None or empty where it says nothing."""
 
@@ -56,7 +60,7 @@ def read(path: Path) -> tuple[Image.Image, History]:
                 text["parameters"] = comment
             return image.convert("RGB"), _history(image, text)
     except UnidentifiedImageError:
-        raise PictureError(f"{path} is no picture that can be read") from None
+        raise NoPictureError(f"{path} is no picture that can be read") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise PictureError(f"{path} is damaged: {error}") from None
 
@@ -77,7 +81,7 @@ def _history(image: Image.Image, text: Mapping[str, str]) -> History:
 def _json(text: str) -> object:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return text
 
 
