@@ -126,6 +126,13 @@ def test_a_pair_shows_the_state_left_and_the_prediction_right():
     assert (shown[18:] > 200).any(), "the label is written"
 
 
+def test_the_prediction_is_named_where_there_is_room():
+    wide, narrow = (np.asarray(looks.pair(walk(5, size)[2])) for size in ((128, 128), (64, 64)))
+    assert (wide[128:, 130:] > 200).any()
+    assert (narrow[64:, :100] > 200).any()
+    assert not (narrow[64:, 100:] > 200).any()
+
+
 def test_labels_name_the_step_and_the_level():
     first, last = walk()[0], walk()[-1]
     assert first.label.split() == ["step", "0/5", "lam", "-2.00"]
@@ -159,6 +166,20 @@ def test_a_film_plays_in_browsers_and_shows_every_step(tmp_path):
     for k, frame in enumerate(frames):
         distances = [np.abs(frame - one).mean() for one in wanted]
         assert int(np.argmin(distances)) == min(k, 5)
+
+
+def test_a_film_says_which_colours_it_means_and_keeps_them(tmp_path):
+    av = pytest.importorskip("av")
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40), (255, 255, 255)]
+    plain = [Image.new("RGB", (128, 128), colour) for colour in colours]
+    path = tmp_path / "plain.mp4"
+    films.write_film([Look(i, 4, 0.0, image, image) for i, image in enumerate(plain)], path)
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 1, 1), "BT.709"
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    for colour, frame in zip(colours, frames, strict=False):
+        assert np.abs(frame[200, 200].astype(int) - colour).max() <= 3
 
 
 def test_a_film_without_its_library_names_the_extra(monkeypatch, tmp_path):

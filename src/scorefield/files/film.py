@@ -10,6 +10,7 @@ from scorefield.files.looks import Look, pair
 _SIDE = 512  # pixels each of the two pictures is wide, as near as whole pixels get
 _PER_SECOND = 8
 _HOLD = 12  # frames that the finished picture stays
+_BT709, _LIMITED = 1, 1  # ITU-T H.273: its matrix, primaries and transfer; 16 to 235. Untagged, players guess.
 
 
 class MissingExtraError(ImportError):
@@ -32,6 +33,10 @@ def write_film(looks: Sequence[Look], path: Path) -> None:
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=_PER_SECOND, options={"crf": "16", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
+        context = stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED
         for frame in [*frames, *[frames[-1]] * _HOLD]:
-            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+            shown = av.VideoFrame.from_image(frame)
+            container.mux(stream.encode(shown.reformat(format="yuv420p", dst_colorspace="ITU709")))
         container.mux(stream.encode(None))

@@ -27,14 +27,17 @@ class Look(NamedTuple):
 
 
 def pair(look: Look, *, scale: int = 1) -> Image.Image:
-    """Noisy state, clean prediction and label as one picture; every pixel is `scale` wide. Its sides are even."""
+    """Noisy state, clean prediction and labels as one picture; every pixel is `scale` wide. Its sides are even."""
     width, height = look.noisy.width * scale, look.noisy.height * scale
     gap, bar = 2 * scale, 12 + 4 * scale
     canvas = Image.new("RGB", (_even(2 * width + gap), _even(height + bar)), _GROUND)
     for picture, left in ((look.noisy, 0), (look.clean, width + gap)):
         canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, 0))
     font = ImageFont.load_default(size=8 + 2 * scale)
-    ImageDraw.Draw(canvas).text((2 * scale, height + bar // 2), look.label, fill=_INK, font=font, anchor="lm")
+    draw, middle = ImageDraw.Draw(canvas), height + bar // 2
+    draw.text((2 * scale, middle), look.label, fill=_INK, font=font, anchor="lm")
+    if font.getlength(look.label) < width - 4 * scale:  # beside small pictures there is no room for more
+        draw.text((width + gap + 2 * scale, middle), "prediction", fill=_INK, font=font, anchor="lm")
     return canvas
 
 
