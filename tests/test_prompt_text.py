@@ -52,6 +52,13 @@ def test_unknown_words_of_all_prompts_are_named_once() -> None:
     assert _conditioner().unknown(["a cat", "a tre", "cat"]) == {"cat": ["car"], "tre": ["tree"]}
 
 
+def test_a_prompt_over_length_is_told_before_any_work() -> None:
+    conditioner = _conditioner()
+    conditioner.check(["a tree", "tree " * 30])
+    with pytest.raises(ValueError, match="31 words"):
+        conditioner.check(["a tree", "tree " * 31])
+
+
 def test_a_tokenizer_of_another_size_is_an_error() -> None:
     with pytest.raises(ValueError, match="the tokenizer knows 7 tokens, the text tower 9"):
         TextConditioner(_tokenizer(), _clip(9))

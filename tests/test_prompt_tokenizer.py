@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from scorefield.prompt.tokenizer import END, PAD, SPECIAL, START, UNKNOWN, WordTokenizer, build
 
@@ -28,26 +29,41 @@ def test_a_prompt_becomes_its_words_between_start_and_end() -> None:
     assert not (mask & (ids == tokenizer.vocabulary[PAD])).any()
 
 
-def test_unknown_words_keep_their_place_and_are_named_with_their_neighbours() -> None:
+def test_unknown_words_are_left_out_and_named_with_their_neighbours() -> None:
     tokenizer = build(WORDS)
-    ids, _ = tokenizer.encode(["a treee, xylophone"])
-    assert ids[0, [2, 4]].tolist() == [tokenizer.vocabulary[UNKNOWN]] * 2
+    with_and_without = tokenizer.encode(["a treee blue xylophone! , car", "a blue, car"])[0]
+    assert torch.equal(*with_and_without)
+    assert tokenizer.vocabulary[UNKNOWN] not in with_and_without
     assert tokenizer.unknown("a treee, xylophone, treee") == [("treee", ["tree"]), ("xylophone", [])]
     assert tokenizer.unknown("a blue car in the desert") == []
 
 
+def test_a_known_word_is_near_only_if_it_is_spelt_much_alike() -> None:
+    tokenizer = build(["cat", "the", "sketch"])
+    assert tokenizer.unknown("kat kitchen") == [("kat", ["cat"]), ("kitchen", [])]
+
+
+def test_unknown_punctuation_is_named_only_where_there_is_nothing_else() -> None:
+    tokenizer = build(["a", "tree"])
+    assert tokenizer.unknown('"a tree" -- now!') == [("now", [])]
+    assert tokenizer.unknown("?!") == [("?!", [])]
+
+
 def test_a_prompt_cannot_speak_special_tokens() -> None:
     tokenizer = build(WORDS)
-    ids, _ = tokenizer.encode(["<end> <pad>"])
-    special = [tokenizer.vocabulary[token] for token in (END, PAD)]
-    assert not set(ids[0, 1:7].tolist()) & set(special)
+    ids, mask = tokenizer.encode(["<end> <pad>", ""])
+    assert ids[0].equal(ids[1])
+    assert mask.sum(1).tolist() == [2, 2]
 
 
 def test_a_prompt_over_length_is_an_error_that_counts() -> None:
     tokenizer = build(WORDS, context_length=6)
     assert tokenizer.encode(["a blue car ,"])[1].all()
-    with pytest.raises(ValueError, match="5 words and marks, this model reads at most 4"):
+    with pytest.raises(ValueError, match=r"5 words and marks, this model reads at most 4; shorten 'a blue car , a'"):
         tokenizer.encode(["a", "a blue car , a"])
+    with pytest.raises(ValueError, match="200 words and marks") as caught:
+        tokenizer.encode(["tree " * 200])
+    assert len(str(caught.value)) < 150
 
 
 def test_a_file_gives_the_same_tokenizer(tmp_path: Path) -> None:

@@ -49,13 +49,15 @@ class Words:
     def __call__(self, prompts: Sequence[str]) -> Cond:
         tokens, mask = torch.zeros(len(prompts), LONGEST, 8), torch.zeros(len(prompts), LONGEST, dtype=torch.bool)
         for row, prompt in enumerate(prompts):
-            words = re.findall(r"\w+", prompt.lower())
-            if len(words) > LONGEST:
-                raise ValueError(f"the prompt has {len(words)} words, this model reads at most {LONGEST}")
-            for k, word in enumerate(words):
+            for k, word in enumerate(re.findall(r"\w+", prompt.lower())):
                 digest = hashlib.sha256(word.encode()).digest()[:8]
                 tokens[row, k], mask[row, k] = torch.tensor([byte / 128 - 1 for byte in digest]), True
         return Cond(tokens=tokens, mask=mask)
+
+    def check(self, prompts: Sequence[str]) -> None:
+        for words in (re.findall(r"\w+", prompt) for prompt in prompts):
+            if len(words) > LONGEST:
+                raise ValueError(f"the prompt has {len(words)} words, this model reads at most {LONGEST}")
 
     def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
         words = [word for prompt in prompts for word in re.findall(r"\w+", prompt.lower())]

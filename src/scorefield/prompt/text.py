@@ -26,6 +26,10 @@ class TextConditioner:
         ids, mask = (tensor.to(device) for tensor in self.tokenizer.encode(prompts))
         return Cond(tokens=self.clip.text_hidden(ids, mask), mask=mask)
 
+    def check(self, prompts: Sequence[str]) -> None:
+        """ValueError if a prompt is longer than the tower reads."""
+        self.tokenizer.encode(prompts)
+
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """The words of the prompts that the model never saw, each with the known words nearest in spelling."""
         return {word: near for prompt in prompts for word, near in self.tokenizer.unknown(prompt)}

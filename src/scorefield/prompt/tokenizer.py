@@ -1,6 +1,8 @@
 """The embedded model's tokenizer: one token a word, from a closed vocabulary."""
 
 import json
+import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch import Tensor
 
 START, END, PAD, UNKNOWN = SPECIAL = ("<start>", "<end>", "<pad>", "<unknown>")
 CONTEXT_LENGTH = 32
+_LIKE = 0.65  # share of letters that two words have in common, in order: "kat" is like "cat", "kitchen" not like "the"
 
 
 def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
@@ -57,28 +60,40 @@ class WordTokenizer:
             return [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids (B, L) int64 and mask (B, L) bool, True where a token is real; a prompt over length is a ValueError."""
+        """Ids (B, L) int64 and mask (B, L) bool, True where a token is real; a prompt over length is a ValueError.
+
+        What the vocabulary lacks is left out: <unknown> is never trained, so its embedding would say something random.
+        """
         ids = torch.full((len(prompts), self.context_length), self.vocabulary[PAD])
         mask = torch.zeros(ids.shape, dtype=torch.bool)
         for row, prompt in enumerate(prompts):
-            words = [START, *self._known(self.words(prompt)), END]
+            words = [START, *filter(self._knows, self.words(prompt)), END]
             if len(words) > self.context_length:
                 raise ValueError(
                     f"the prompt has {len(words) - 2} words and marks, this model reads at most "
-                    f"{self.context_length - 2}: {prompt!r}"
+                    f"{self.context_length - 2}; shorten {textwrap.shorten(prompt, 60, placeholder=' ...')!r}"
                 )
             ids[row, : len(words)] = torch.tensor([self.vocabulary[word] for word in words])
             mask[row, : len(words)] = True
         return ids, mask
 
     def unknown(self, prompt: str) -> list[tuple[str, list[str]]]:
-        """The words of a prompt that the vocabulary lacks, each with up to 3 known words spelt most like it."""
-        known = [word for word in self.vocabulary if word not in SPECIAL]
-        lacking = dict.fromkeys(word for word in self.words(prompt) if self._known([word]) == [UNKNOWN])
-        return [(word, get_close_matches(word, known, n=3)) for word in lacking]
+        """The words of a prompt that the vocabulary lacks, each with up to 3 known words spelt most like it.
 
-    def _known(self, words: Iterable[str]) -> list[str]:
-        return [word if word in self.vocabulary and word not in SPECIAL else UNKNOWN for word in words]
+        Punctuation counts as a word only in a prompt of nothing else.
+        """
+        known = [word for word in self.vocabulary if word not in SPECIAL]
+        words = self.words(prompt)
+        told = [word for word in words if not _is_punctuation(word)] or words
+        lacking = dict.fromkeys(word for word in told if not self._knows(word))
+        return [(word, get_close_matches(word, known, n=3, cutoff=_LIKE)) for word in lacking]
+
+    def _knows(self, word: str) -> bool:
+        return word in self.vocabulary and word not in SPECIAL
+
+
+def _is_punctuation(word: str) -> bool:
+    return all(unicodedata.category(letter).startswith("P") for letter in word)
 
 
 def build(words: Iterable[str], context_length: int = CONTEXT_LENGTH) -> WordTokenizer:

@@ -22,9 +22,13 @@ class Codec(Protocol):
 
 
 class Conditioner(Protocol):
-    """Prompts to their condition; `unknown` names words that the model never saw, each with the nearest it knows."""
+    """Prompts to their condition; ValueError from it and from `check` for a prompt that is too long.
+
+    `unknown` names words that the model never saw, each with the nearest it knows.
+    """
 
     def __call__(self, prompts: Sequence[str]) -> Cond: ...
+    def check(self, prompts: Sequence[str]) -> None: ...
     def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]: ...
 
 
