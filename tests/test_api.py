@@ -1,3 +1,4 @@
+import io
 import json
 import threading
 import warnings
@@ -5,11 +6,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests import toy
 from torch import nn
 
 import scorefield
-from scorefield.api import Pipeline, UnknownWordsWarning, pipeline
+from scorefield.api import Pipeline, UnknownSizeWarning, UnknownWordsWarning, pipeline
 from scorefield.files import picture
 from scorefield.request import Request, RequestError, parse
 from scorefield.sample.finite import NonFiniteError
@@ -90,6 +92,24 @@ def test_several_prompts_each_have_their_own_seed(pipe):
     assert result.seeds == (7, 8, 9, 10)
     assert len(result) == len(list(result)) == 4
     assert result[2] is result.images[2]
+
+
+def test_a_slice_of_the_pictures_is_pictures(pipe):
+    result = pipe(TREE, count=3)
+    assert result[1:] == result.images[1:]
+
+
+def test_a_notebook_shows_the_pictures_and_a_line_shows_what_they_are(pipe):
+    one, six = pipe(TREE, seed=3), pipe(TREE, seed=3, count=6)
+    assert repr(pipe) == "Pipeline(toy, cpu, float32)"
+    assert repr(one.pictures[0]) == f"Picture({TREE!r}, seed 3, 16x16)"
+    assert repr(one).startswith(f"Result({TREE!r} seed 3; 0.")
+    assert f"{TREE!r} seed 6, and 2 more; " in repr(six)
+    shown = pixels(Image.open(io.BytesIO(one._repr_png_())))
+    assert np.array_equal(shown, pixels(one.image))
+    shown = pixels(Image.open(io.BytesIO(six._repr_png_())))
+    assert shown.shape == (2 * 24 + 8, 4 * 24 + 8, 3)
+    assert np.array_equal(shown[32:48, 32:48], pixels(six[5]))
 
 
 def test_seeds_wrap_at_their_end(pipe):
@@ -209,9 +229,22 @@ def test_absurd_prompts_are_refused(pipe, prompt):
         pipe(prompt)
 
 
-def test_a_prompt_that_is_too_long_for_the_model_says_so(pipe):
+@pytest.mark.parametrize("prompts", [{"prompt": "a tree " * 7}, {"prompt": TREE, "negative_prompt": "a tree " * 7}])
+def test_a_prompt_that_is_too_long_for_the_model_is_told_before_any_step(pipe, prompts):
     with pytest.raises(RequestError, match="at most 12"):
-        pipe("a tree " * 7)
+        pipe.plan(**prompts)
+
+
+@pytest.mark.parametrize(("name", "value"), [("model", "scenes"), ("device", "cuda"), ("dtype", "bfloat16")])
+def test_what_a_pipeline_is_not_loaded_with_is_refused(pipe, name, value):
+    for wanted in ({"prompt": TREE, name: value}, {"prompt": Request.model_validate({"prompt": TREE, name: value})}):
+        with pytest.raises(RequestError, match=f"not loaded with the {name} {value}; give it to load"):
+            pipe.plan(**wanted)
+
+
+def test_what_a_pipeline_is_loaded_with_may_be_said_again(pipe):
+    said = {"model": "toy", "device": "cpu", "dtype": "float32"}
+    assert pipe.plan(TREE, seed=0, **said) == pipe.plan(TREE, seed=0)
 
 
 def test_an_empty_prompt_draws_without_a_condition(pipe):
@@ -223,6 +256,26 @@ def test_words_that_the_model_never_saw_are_named_with_the_nearest(pipe):
         pipe("a trea and a zebra", negative_prompt="fog")
     assert len(caught) == 1
     assert caught[0].filename == __file__
+
+
+def test_a_flood_of_unknown_words_is_cut_short(pipe):
+    prompts = [f"word{k}" + "x" * 5000 for k in range(50)]
+    with pytest.warns(UnknownWordsWarning, match=r"word9x{25}\.\.\. and 40 more: ") as caught:
+        pipe.plan(prompts)
+    assert len(str(caught[0].message)) < 1000
+
+
+@pytest.mark.parametrize(("size", "warns"), [("24x16", False), ("16x32", True), ("8x16", True)])
+def test_a_size_far_from_the_models_own_is_a_warning(pipe, size, warns):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pipe(TREE, size=size)
+    told = [str(one.message) for one in caught]
+    if not warns:
+        assert told == []
+        return
+    assert [one.category for one in caught] == [UnknownSizeWarning]
+    assert f"toy learnt from pictures of 16x16; one of {size} may" in told[0]
 
 
 def test_known_words_warn_of_nothing(pipe):

@@ -102,7 +102,7 @@ def test_the_command_draws_what_the_pipeline_draws(scorefield):
         (["--negative-prompt", "fog"], "negative_prompt", "fog"),
         (["-W", "24"], "width", 24),
         (["-H", "24"], "height", 24),
-        (["--size", "24x8"], "width", 24),
+        (["--size", "24x16"], "width", 24),
         (["--size", "24"], "height", 24),
         (["--cfg-interval", "-2,3"], "cfg_interval", [-2, 3]),
         (["-b", "2"], "count", 2),
@@ -152,6 +152,16 @@ def test_no_file_is_overwritten_unasked(scorefield):
     assert scorefield("generate", "a tree", "--seed", 9, "-o", "x.png", "--overwrite")[1].strip() == "x.png"
     assert Path("x.png").read_bytes() != before
     assert len(os.listdir()) == 3
+
+
+def test_a_dry_run_tells_a_prompt_that_is_too_long(failed):
+    assert failed("generate", "tree " * 20, "--dry-run") == (2, "the prompt has 20 words, this model reads at most 12")
+
+
+@pytest.mark.parametrize("args", [["--sampler", "eulr"], ["--dry-run"]])
+def test_a_run_that_draws_nothing_leaves_no_folder(scorefield, args):
+    scorefield("generate", "a tree", "-o", "new/folder", *args)
+    assert os.listdir() == []
 
 
 def test_an_output_folder_is_made(scorefield):
@@ -382,7 +392,7 @@ def driven(*args):
 
 
 def test_ctrl_c_half_way_is_one_line_and_leaves_nothing():
-    process = driven("generate", "a tree", "--steps", "1000", "--sheet")
+    process = driven("generate", "a tree", "--steps", "1000", "--sheet", "-o", "new/folder")
     for line in process.stderr:
         if line == "drawing\n":
             break

@@ -141,3 +141,19 @@ def test_replay_of_a_damaged_file_is_one_line(scorefield):
     scorefield("generate", "a tree", "-o", "x.png")
     Path("y.png").write_bytes(Path("x.png").read_bytes()[:300])
     assert one_line(scorefield("replay", "y.png"))[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("recorded", "args"), [({"device": "cuda:99"}, ["--device", "cpu"]), ({"model": "old name"}, ["--model", "toy"])]
+)
+def test_a_picture_of_another_device_or_name_is_drawn_again_when_told_how(scorefield, recorded, args):
+    scorefield("generate", "a tree", "-o", "x.png")
+    request = picture.read(Path("x.png"))[1].ours["request"] | recorded
+    rewritten("y.png", request=request)
+    assert scorefield("replay", "y.png", *args) == (0, "identical\n", "")
+
+
+def test_a_picture_of_a_device_that_is_not_here_says_so(scorefield):
+    scorefield("generate", "a tree", "-o", "x.png")
+    rewritten("y.png", request=picture.read(Path("x.png"))[1].ours["request"] | {"device": "cuda:99"})
+    assert one_line(scorefield("replay", "y.png"))[1] == "error: there is no device cuda:99 here; use cpu, or auto\n"

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from scorefield.api import Pipeline, load
-    from scorefield.request import Request
+    from scorefield.request import Request, RequestError
 
-__all__ = ["Pipeline", "Request", "__version__", "load"]
+__all__ = ["Pipeline", "Request", "RequestError", "__version__", "load"]
 __version__ = "0.1.0"
 
-_HOMES = {"Pipeline": "scorefield.api", "load": "scorefield.api", "Request": "scorefield.request"}
+_HOMES = {
+    "Pipeline": "scorefield.api",
+    "load": "scorefield.api",
+    "Request": "scorefield.request",
+    "RequestError": "scorefield.request",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -4,7 +4,19 @@
 from scorefield.request import Request, RequestError
 
 # isort: split
-from scorefield.api.pipeline import Group, Pipeline, UnknownWordsWarning, load
+from scorefield.api.pipeline import Group, Pipeline, load
 from scorefield.api.result import Picture, Result
+from scorefield.api.unseen import UnknownSizeWarning, UnknownWordsWarning, UnseenWarning
 
-__all__ = ["Group", "Picture", "Pipeline", "Request", "RequestError", "Result", "UnknownWordsWarning", "load"]
+__all__ = [
+    "Group",
+    "Picture",
+    "Pipeline",
+    "Request",
+    "RequestError",
+    "Result",
+    "UnknownSizeWarning",
+    "UnknownWordsWarning",
+    "UnseenWarning",
+    "load",
+]

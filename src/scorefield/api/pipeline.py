@@ -5,7 +5,6 @@ import inspect
 import platform
 import secrets
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import hypot
@@ -16,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from scorefield import __version__, zoo
+from scorefield.api import unseen
 from scorefield.api.result import Origin, Picture, Result
 from scorefield.core import grid, grid_names, noise
 from scorefield.core.denoiser import Denoise, bind
@@ -29,10 +29,6 @@ from scorefield.sample.finite import NonFiniteError, finite
 from scorefield.sample.walk import Sampler, Step
 
 Prompt = str | Sequence[str] | Request
-
-
-class UnknownWordsWarning(UserWarning):
-    """A prompt holds words that the model never saw."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +46,10 @@ class Pipeline:
 
     def __init__(self, model: zoo.Model) -> None:
         self.model, self.codec = model, model.codec
+
+    def __repr__(self) -> str:
+        model = self.model
+        return f"Pipeline({model.spec.name}, {model.device}, {str(model.dtype).removeprefix('torch.')})"
 
     def __call__(self, prompt: Prompt, **options: Unpack[Options]) -> Result:
         """Draw pictures: `count` of every prompt, the k-th of all from seed + k.
@@ -88,8 +88,9 @@ class Pipeline:
             request = prompt
         else:
             request = parse({"prompts": prompt, **options})
+        self._check_loaded(request)
         settled = self._settled(request)
-        self._warn(settled)
+        unseen.warn(settled, self.model, stacklevel=3)
         prompts = [prompt for prompt in settled.prompts for _ in range(settled.count)]
         seeds = [(settled.seed + k) % SEEDS for k in range(len(prompts))]
         size = settled.batch_size
@@ -166,23 +167,26 @@ class Pipeline:
             settled = Settled.model_validate(request.model_dump() | filled)
             _stepper(settled)
             self.levels(settled)
+            model.conditioner.check([*settled.prompts, settled.negative_prompt])
         except ValueError as error:
             raise RequestError(str(error)) from None
         return settled
 
-    def _warn(self, settled: Settled) -> None:
-        unknown = self.model.conditioner.unknown([*settled.prompts, settled.negative_prompt])
-        if unknown:
-            told = [f"{word} (nearest: {', '.join(near)})" if near else word for word, near in unknown.items()]
-            message = f"the model {settled.model} never saw {'; '.join(told)}: it draws what the other words say"
-            warnings.warn(message, UnknownWordsWarning, stacklevel=4)
+    def _check_loaded(self, request: Request) -> None:
+        """RequestError if `request` names another model, device or number format than are loaded."""
+        model, device = self.model, torch.device(request.device if request.device != "auto" else self.model.device)
+        is_loaded = {
+            "model": request.model == model.spec.name or "model" not in request.model_fields_set,
+            "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
+            "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),
+        }
+        if other := [name for name, loaded in is_loaded.items() if not loaded]:
+            asked = getattr(request, other[0])
+            raise RequestError(f"this pipeline was not loaded with the {other[0]} {asked}; give it to load()")
 
     def _denoise(self, group: Group) -> Denoise:
         request, denoiser = group.request, self.model.denoiser
-        try:
-            conds = self.model.conditioner([*group.prompts, request.negative_prompt])
-        except ValueError as error:  # a prompt that is longer than the model reads
-            raise RequestError(str(error)) from None
+        conds = self.model.conditioner([*group.prompts, request.negative_prompt])
         count = len(group.prompts)
         pos, neg = conds[:count], conds[count:].map(lambda value: value.expand(count, *value.shape[1:]))
         plain = bind(denoiser, pos)

@@ -4,12 +4,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import overload
 
 from PIL import Image
 
 from scorefield.files import atomic, parameters, picture
+from scorefield.files.looks import tiled
 from scorefield.files.names import Names
 from scorefield.request import Settled
+
+_MOST_SHOWN = 4  # pictures that a repr names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +27,7 @@ class Origin:
     versions: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Picture:
     """One picture, the `index`-th of its request, and all that it takes to draw it again."""
 
@@ -33,6 +37,13 @@ class Picture:
     index: int
     request: Settled
     origin: Origin
+
+    def __repr__(self) -> str:
+        return f"Picture({self.prompt!r}, seed {self.seed}, {self.image.width}x{self.image.height})"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return self.png()
 
     def record(self) -> dict[str, object]:
         """What a PNG file carries in its `scorefield` chunk: plain JSON."""
@@ -57,7 +68,7 @@ class Picture:
         return picture.encode(self.image, {"parameters": text, picture.OURS: json.dumps(self.record())})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result:
     """The pictures of one request, in order; `seconds` says what took how long."""
 
@@ -82,11 +93,24 @@ class Result:
         """The seed of each picture."""
         return tuple(one.seed for one in self.pictures)
 
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{one.prompt!r} seed {one.seed}" for one in self.pictures[:_MOST_SHOWN])
+        more = f", and {len(self) - _MOST_SHOWN} more" if len(self) > _MOST_SHOWN else ""
+        return f"Result({shown}{more}; {sum(self.seconds.values()):.2f} s)"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: all the pictures."""
+        return self.pictures[0].png() if len(self) == 1 else picture.encode(tiled(self.images), {})
+
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, index: int) -> Image.Image:
-        return self.pictures[index].image
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Image.Image, ...]: ...
+    def __getitem__(self, index: int | slice) -> Image.Image | tuple[Image.Image, ...]:
+        return self.images[index]
 
     def __iter__(self) -> Iterator[Image.Image]:
         return iter(self.images)

@@ -73,10 +73,10 @@ def drawing() -> Iterator[None]:
     with failures(), warnings.catch_warnings():
         import torch
 
-        from scorefield.api import UnknownWordsWarning
+        from scorefield.api import UnseenWarning
 
         warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UnknownWordsWarning)
+        warnings.simplefilter("always", UnseenWarning)
         warnings.showwarning = _show_warning
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(physical_cores())

@@ -31,15 +31,17 @@ class Record(BaseModel):
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--output", "-o", metavar="NEW", type=click.Path(path_type=Path), help="Write it: a folder or a .png.")
 @click.option("--overwrite", is_flag=True, help="Replace NEW instead of taking the next free name.")
-@click.option("--model", "-m", help="The model's name, if it is not the one of the record.")
+@click.option("--model", "-m", metavar="MODEL", help="The model's name, if it is not the one of the record.")
+@click.option("--device", metavar="DEVICE", help="Where to draw, if it is not where the picture was drawn.")
 @common.format_option
 @click.pass_context
 def command(
-    context: click.Context, file: Path, output: Path | None, overwrite: bool, model: str | None, form: str
-) -> None:
+    context: click.Context, file: Path, output: Path | None, overwrite: bool, model: str | None, device: str | None,
+    form: str,
+) -> None:  # fmt: skip
     """Draw the picture in FILE again, and say whether every pixel is the same.
 
-    The exit code is 0 if they are, 1 if not.
+    On the machine that drew it, it is. The exit code is 0 if every pixel is the same, 1 if not.
     """
     try:
         image, record = _recorded(file)
@@ -52,7 +54,7 @@ def command(
         from scorefield.api import load
 
         request = record.request
-        pipe = load(model or request.model, device=request.device, dtype=request.dtype)
+        pipe = load(model or request.model, device=device or request.device, dtype=request.dtype)
         again = _drawn(pipe, record)
         different = _different_pixels(image, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
@@ -84,7 +86,8 @@ def _drawn(pipe: "Pipeline", record: Record) -> "Picture":
             f"was drawn with (hash {record.sha256[:10]}); install the version of scorefield that drew it"
         )
     torch.set_num_threads(record.threads)  # how a sum is shared out decides how it is rounded
-    for group in pipe.plan(record.request):
+    loaded = {"model": pipe.model.spec.name, "device": str(pipe.model.device)}
+    for group in pipe.plan(record.request.model_copy(update=loaded)):
         if group.first <= record.index < group.first + len(group.seeds):
             for step in pipe.walk(group):
                 last = step

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 _GROUND, _INK = (24, 24, 27), (228, 228, 231)
-_SHEET_ROW = 4  # looks a row
+_SHEET_ROW = 4  # pictures a row
 
 
 class Look(NamedTuple):
@@ -43,11 +43,15 @@ def pair(look: Look, *, scale: int = 1) -> Image.Image:
 
 def sheet(looks: Sequence[Look]) -> Image.Image:
     """All the looks on one contact sheet, row by row."""
-    pairs = [pair(look) for look in looks]
-    columns = min(_SHEET_ROW, len(pairs))
-    width, height = pairs[0].width + 8, pairs[0].height + 8
-    canvas = Image.new("RGB", (columns * width + 8, math.ceil(len(pairs) / columns) * height + 8), _GROUND)
-    for k, picture in enumerate(pairs):
+    return tiled([pair(look) for look in looks])
+
+
+def tiled(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size on one sheet, row by row."""
+    columns = min(_SHEET_ROW, len(pictures))
+    width, height = pictures[0].width + 8, pictures[0].height + 8
+    canvas = Image.new("RGB", (columns * width + 8, math.ceil(len(pictures) / columns) * height + 8), _GROUND)
+    for k, picture in enumerate(pictures):
         canvas.paste(picture, (8 + k % columns * width, 8 + k // columns * height))
     return canvas
 

@@ -1,0 +1,48 @@
+"""Warnings of what a model never saw: words, and pictures of other sizes. It draws all the same."""
+
+import warnings
+from collections.abc import Sequence
+
+from scorefield import zoo
+from scorefield.request import Settled
+
+_MOST_WORDS, _LONGEST_WORD = 10, 30  # words that a warning names, and letters of each
+_FAR = 1.5  # a side this many times longer or shorter than the model's own shows a thing several times, or a part of it
+
+
+class UnseenWarning(UserWarning):
+    """A request asks for what the model never saw."""
+
+
+class UnknownWordsWarning(UnseenWarning):
+    """A prompt holds words that the model never saw."""
+
+
+class UnknownSizeWarning(UnseenWarning):
+    """A picture is much larger or smaller than those that the model saw."""
+
+
+def warn(request: Settled, model: zoo.Model, stacklevel: int) -> None:
+    """Warn of words and sizes that `model` never saw; `stacklevel` 1 is the caller of this function."""
+    prompts = [*request.prompts, request.negative_prompt]
+    if unknown := model.conditioner.unknown(prompts):
+        told = "; ".join(_told(word, near) for word, near in list(unknown.items())[:_MOST_WORDS])
+        more = f" and {len(unknown) - _MOST_WORDS} more" if len(unknown) > _MOST_WORDS else ""
+        message = (
+            f"the model {model.spec.name} never saw {told}{more}: it draws what the other words say "
+            "(`scorefield models` lists what it knows)"
+        )
+        warnings.warn(message, UnknownWordsWarning, stacklevel + 1)
+    width, height = model.spec.defaults.width, model.spec.defaults.height
+    ratios = (request.width / width, request.height / height)
+    if not all(1 / _FAR <= ratio <= _FAR for ratio in ratios):
+        message = (
+            f"the model {model.spec.name} learnt from pictures of {width}x{height}; "
+            f"one of {request.width}x{request.height} may show a thing several times, or a part of it"
+        )
+        warnings.warn(message, UnknownSizeWarning, stacklevel + 1)
+
+
+def _told(word: str, near: Sequence[str]) -> str:
+    short = word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]}..."
+    return f"{short} (nearest: {', '.join(near)})" if near else short
