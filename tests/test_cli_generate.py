@@ -16,10 +16,12 @@ from tests import toy
 from torch import nn
 
 from scorefield import zoo
-from scorefield.cli import common, main
+from scorefield.cli import common, generate, main
 from scorefield.cli import draw as drawing
+from scorefield.core import grid_names, noise
 from scorefield.files import film, picture
 from scorefield.request import options
+from scorefield.sample.names import SAMPLERS
 from scorefield.weights import own
 from scorefield.zoo import embedded
 
@@ -121,6 +123,15 @@ def test_every_field_of_the_request_is_an_option(scorefield):
     out = scorefield("generate", "--help")[1]
     for option, _ in options().values():
         assert all(flag in out for flag in option.flags)
+
+
+def test_the_help_lists_every_sampler_schedule_and_noise(scorefield):
+    assert generate.SAMPLERS.split(", ") == [record.name for record in SAMPLERS]
+    assert generate.SCHEDULES.split(", ") == list(grid_names.GRIDS)
+    out = " ".join(scorefield("generate", "--help")[1].split())
+    assert f"Samplers: {generate.SAMPLERS}." in out
+    assert f"Schedules: {generate.SCHEDULES}." in out
+    assert all(policy in out for policy in noise.POLICIES)
 
 
 def test_json_tells_the_files_and_the_whole_request(scorefield):
@@ -263,6 +274,9 @@ def test_a_film_without_its_library_fails_before_drawing(failed, monkeypatch):
         (["a tree", "--device", "cuda:99"], "there is no device cuda:99 here"),
         (["a tree", "--format", "yaml"], "yaml"),
         (["a tree", "-o", "x.jpg"], "name it x.png"),
+        (["a tree", "-o", "-"], "not to standard output"),
+        (["a tree", "--cfg-interval", "3"], "LO,HI such as -4,2, not '3'"),
+        (["a tree", "--cfg-interval", "a,b"], "LO,HI such as -4,2, not 'a,b'"),
         (["a tree", "--stesp", "3"], "--steps"),
     ],
 )
@@ -309,6 +323,13 @@ def test_what_a_library_says_is_told_in_one_line(failed, monkeypatch, kind):
 
     monkeypatch.setattr(zoo, "load", load)
     assert failed("generate", "a tree") == (1, "strange kernel")
+
+
+def test_no_memory_is_told_in_our_words(failed, monkeypatch):
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype: torch.empty(2**55))
+    code, line = failed("generate", "a tree")
+    assert code == 1
+    assert line.startswith("out of memory; ")
 
 
 def test_a_number_that_is_none_is_one_line_and_no_picture(failed, monkeypatch):

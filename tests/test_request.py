@@ -49,9 +49,10 @@ def test_two_names_of_one_thing_are_refused():
     assert line == "num_inference_steps is another name of steps; give one of the two"
 
 
-def test_an_unknown_option_is_named_with_the_known_ones():
-    line = wrong(prompt="a tree", stepz=3)
-    assert "'stepz'" in line
+def test_an_unknown_option_is_named_with_the_nearest_or_the_known_ones():
+    assert wrong(prompt="a tree", stepz=3) == "there is no option 'stepz'; nearest: steps"
+    line = wrong(prompt="a tree", zzz=3)
+    assert "'zzz'" in line
     assert "cfg_scale" in line
 
 

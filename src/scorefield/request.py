@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Literal, TypedDict, TypeVar, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -89,7 +90,7 @@ class Request(BaseModel):
         Field(
             min_length=1,
             max_length=100,
-            description="How to step: euler, heun, dpmpp_2m, ...",
+            description='How to step: euler, dpmpp_2m, "DPM++ 2M Karras", ...',
             validation_alias=AliasChoices("sampler", "sampler_name", "sampling_method"),
         ),
         Option(flags=("--sampler", "--sampling-method", "--sampler-name"), expects="a sampler's name"),
@@ -141,17 +142,20 @@ class Request(BaseModel):
     ] = None
     noise: Annotated[
         str,
-        Field(min_length=1, max_length=100, description="Where the noise comes from."),
+        Field(min_length=1, max_length=100, description="Where the noise comes from: per_sample, batch or brownian."),
         Option(flags=("--noise",), expects="a noise policy's name"),
     ] = "per_sample"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        Field(description="Number format of the network."),
+        Field(description="Number format of the network: auto, float32, bfloat16 or float16."),
         Option(flags=("--dtype",), expects="auto, float32, bfloat16 or float16"),
     ] = "auto"
     device: Annotated[
         str,
-        Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="Where the network runs."),
+        Field(
+            pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+            description="Where the network runs: auto, cpu, cuda, cuda:N or mps.",
+        ),
         Option(flags=("--device",), expects="auto, cpu, cuda, cuda:N or mps"),
     ] = "auto"
 
@@ -194,7 +198,13 @@ class Request(BaseModel):
     @field_validator("cfg_interval", mode="before")
     @classmethod
     def _pair(cls, value: object) -> object:
-        return value.split(",") if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        low, _, high = value.partition(",")
+        try:
+            return float(low), float(high)
+        except ValueError:
+            raise ValueError(f"cfg_interval must be two numbers LO,HI such as -4,2, not {_short(value)}") from None
 
     @field_validator("cfg_interval")
     @classmethod
@@ -285,7 +295,9 @@ def _line(error: ValidationError) -> str:
         return "there is no prompt; say what to draw"
     field = next((field for field in Request.model_fields if name in _names(field)), None)
     if field is None:
-        return f"there is no option {name!r}; the options are {', '.join(Request.model_fields)}, size"
+        near = get_close_matches(name, {"size", *(str(one) for field in Request.model_fields for one in _names(field))})
+        told = f"nearest: {', '.join(near)}" if near else f"the options are {', '.join(Request.model_fields)}, size"
+        return f"there is no option {name!r}; {told}"
     if first["type"] == "extra_forbidden":
         return f"{name} is another name of {field}; give one of the two"
     option = next(item for item in Request.model_fields[field].metadata if isinstance(item, Option))

@@ -11,6 +11,8 @@ from typing import TextIO, TypeVar
 
 import click
 
+_NO_MEMORY = "out of memory; draw fewer pictures at once with --batch-size, or smaller ones"
+
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
@@ -62,9 +64,11 @@ def failures() -> Iterator[None]:
     except RequestError as error:
         raise click.UsageError(str(error)) from None
     except (MemoryError, torch.OutOfMemoryError):
-        raise click.ClickException("out of memory; draw fewer pictures at once with --batch-size") from None
+        raise click.ClickException(_NO_MEMORY) from None
     except (WeightsError, ArithmeticError, ImportError, RuntimeError, ValueError) as error:
-        raise click.ClickException(str(error).partition("\n")[0]) from None
+        # PyTorch has no kind of its own for a CPU without memory.
+        line = _NO_MEMORY if "can't allocate memory" in str(error) else str(error).partition("\n")[0]
+        raise click.ClickException(line) from None
 
 
 @contextmanager

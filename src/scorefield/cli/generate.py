@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from scorefield.cli.draw import Wish
 
 
+# Known by heart, since a help that asked the samplers would import torch; a test holds them to the registers.
+SAMPLERS = (
+    "ddpm, ddim, euler, euler_ancestral, heun, dpm2, lms, dpmpp_2m, dpmpp_2m_sde, dpmpp_2m_sde_heun, dpmpp_sde, "
+    "dpmpp_3m_sde, unipc, optimise"
+)
+SCHEDULES = (
+    "karras, exponential, polyexponential, kl_optimal, normal, sgm_uniform, simple, ddim_uniform, beta, beta_sigma, "
+    "linear_quadratic, smoothstep, trailing, leading, linspace"
+)
+EPILOG = (
+    f"Samplers: {SAMPLERS}.\n\nSchedules: {SCHEDULES}.\n\nThe names that other programs use work, too. "
+    "What is left out is as the model says: see `scorefield models`."
+)
+
+
 def _with_request_options(command: click.Command) -> click.Command:
     fields = [
         click.Option([name, *option.flags], help=words, metavar=name.rsplit("_", 1)[-1].upper())
@@ -28,7 +43,7 @@ def _with_request_options(command: click.Command) -> click.Command:
 
 
 @_with_request_options
-@click.command("generate", epilog="What is left out is as the model says: see `scorefield models`.")
+@click.command("generate", epilog=EPILOG)
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
 @click.option("--size", metavar="WxH", help="Width and height at once, or one number for a square.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=".", help="A folder, or a name in .png.")
@@ -112,6 +127,6 @@ def _tell_plan(groups: "Sequence[Group]", form: str) -> None:
         for group in groups
         for prompt, seed in zip(group.prompts, group.seeds, strict=True)
     ]
-    lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value is not None]
+    lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value not in (None, "")]
     lines += [f"picture: {one['prompt']} (seed {one['seed']})" for one in pictures]
     common.show({"pictures": pictures, "request": settled}, form, "\n".join(lines))

@@ -16,6 +16,8 @@ class Names:
     """A folder, in which names come from prompts, or one name that ends in .png; OutputError for other endings."""
 
     def __init__(self, output: Path) -> None:
+        if str(output) == "-":
+            raise OutputError("pictures go into files, not to standard output; give a folder, or a name in .png")
         suffix = output.suffix.lower()
         if suffix in _OTHER_KINDS and not output.is_dir():
             raise OutputError(f"pictures are written as PNG; name it {output.with_suffix('.png')}, or give a folder")
