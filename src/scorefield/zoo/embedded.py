@@ -33,7 +33,7 @@ SCENES = ModelSpec(
     clock=clock.flow,
     prediction=predict.flow,
     ladder=schedule.flow(),
-    defaults=Defaults(steps=25, cfg_scale=3.0, sampler="euler", schedule="trailing", width=128, height=128),
+    defaults=Defaults(steps=25, cfg_scale=5.0, sampler="euler", schedule="trailing", width=128, height=128),
     size_multiple=16,
     files=(AUTOENCODER, CLIP, GENERATOR, TOKENIZER),
 )
