@@ -79,6 +79,15 @@ def assert_equal_files(one: Path, two: Path) -> None:
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
+@pytest.fixture
+def threads_put_back() -> Iterator[None]:
+    """The command sets torch's threads for its process, which here is the tests'."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_put_back")
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, begin: Begin) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = begin(killed, "--steps", "600")

@@ -86,7 +86,3 @@ def command(
     except OSError as error:
         raise click.ClickException(common.reason(error)) from None
     click.echo(str(made))
-
-
-if __name__ == "__main__":
-    command()
