@@ -1,11 +1,13 @@
 """The embedded CLIP pair, contrastive on scenes and their captions. `scorefield train clip`."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scorefield.data.captions import article
@@ -21,6 +23,8 @@ from scorefield.train.recipe import Progress, Recipe
 from scorefield.train.schedule import Wsd
 from scorefield.weights import own
 
+NAMES = [thing.name for thing in THINGS]
+MANY = -100  # the pictures whose things have two names
 TOKENIZER = Path(__file__).parent.parent / "src" / "scorefield" / "assets" / "scenes-tokenizer.json"
 
 
@@ -29,12 +33,16 @@ def pixels(pictures: Tensor) -> Tensor:
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def named(phrase: str) -> list[str]:
+    """A caption for every thing, "a tree" and the phrase of a place."""
+    return [f"{article(thing.name)} {thing.name} {phrase}" for thing in THINGS]
+
+
 def names(module: Clip, tokenizer: WordTokenizer) -> Tensor:
     """A vector (67, D) for every thing: the mean over captions of it in every place (Radford et al. 2021, 3.1.4)."""
     vectors = []
     for phrase in (phrases[0] for phrases in PLACES.values()):
-        ids, mask = tokenizer.encode([f"{article(thing.name)} {thing.name} {phrase}" for thing in THINGS])
-        vectors.append(module.encode_text(ids, mask))
+        vectors.append(module.encode_text(*tokenizer.encode(named(phrase))))
     return torch.stack(vectors).mean(0)
 
 
@@ -52,7 +60,11 @@ def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
 
 
 def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Path | None = None) -> Recipe[Clip]:
-    """Symmetric cross-entropy over the batch; `image_only` names a file whose text tower is kept as it is."""
+    """Symmetric cross-entropy over the batch, and over the names of all things for pictures of one kind of thing.
+
+    Within a batch the place alone tells most captions apart, so that pictures teach little of the things in them; the
+    names as one more set of captions do. `image_only` names a file whose text tower is kept as it is.
+    """
     tokenizer = WordTokenizer.from_file(TOKENIZER)
     end = tokenizer.vocabulary[END]
     config = ClipConfig(
@@ -72,14 +84,25 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Pa
         scenes = [scene(index, 2, task="single" if index % 2 else None) for index in indices]  # names, and all the rest
         ids, mask = tokenizer.encode([one.caption for one in scenes])
         length = int(mask.sum(1).max())
-        pictures = torch.from_numpy(np.stack([render(one) for one in scenes]))
-        return {"pictures": pictures, "ids": ids[:, :length], "mask": mask[:, :length]}
+        phrases = [phrases[0] for phrases in PLACES.values()]
+        name_ids, name_mask = tokenizer.encode(named(phrases[indices.start // len(indices) % len(phrases)]))
+        return {
+            "pictures": torch.from_numpy(np.stack([render(one) for one in scenes])),
+            "ids": ids[:, :length],
+            "mask": mask[:, :length],
+            "thing": torch.tensor([NAMES.index(one.nouns[0].thing) if len(one.nouns) == 1 else MANY for one in scenes]),
+            "name_ids": name_ids,
+            "name_mask": name_mask,
+        }
 
     def loss(module: Clip, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         images = module.encode_image(pixels(batch["pictures"]))
         texts = module.encode_text(batch["ids"], batch["mask"])
         found = (images @ texts.T).argmax(1) == torch.arange(len(images), device=images.device)
-        return contrastive(images, texts, module.logit_scale), {"found": found.float().mean()}
+        things = module.encode_text(batch["name_ids"], batch["name_mask"])
+        scores = module.logit_scale.clamp(max=math.log(100)).exp() * images @ things.T
+        called = F.cross_entropy(scores.float(), batch["thing"], ignore_index=MANY)
+        return contrastive(images, texts, module.logit_scale) + called, {"found": found.float().mean(), "called": called.detach()}
 
     def optimizer(module: Clip) -> torch.optim.Optimizer:
         return Muon(

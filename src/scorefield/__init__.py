@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from scorefield import lab
     from scorefield.api import Pipeline, load
     from scorefield.request import Request, RequestError
 
-__all__ = ["Pipeline", "Request", "RequestError", "__version__", "load"]
+__all__ = ["Pipeline", "Request", "RequestError", "__version__", "lab", "load"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -23,6 +24,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """The public names, each fetched from its module on first use (PEP 562), so that the import stays light."""
+    if name == "lab":
+        return import_module("scorefield.lab")
     if name not in _HOMES:
         raise AttributeError(f"module 'scorefield' has no attribute {name!r}")
     value: object = getattr(import_module(_HOMES[name]), name)

@@ -29,6 +29,7 @@ FACES = {
     "inspect": Face("scorefield.cli.inspecting", "Show what a picture or a weights file says of itself."),
     "models": Face("scorefield.cli.models", "List the models and what each knows."),
     "eval": Face("scorefield.cli.eval", "Measure how well a model follows its prompts."),
+    "lab": Face("scorefield.cli.lab", "Run an experiment that tests what is said of diffusion."),
     "train": Face("scorefield.cli.train", "Train a model by a recipe."),
 }
 

@@ -1,15 +1,19 @@
 """Films of the walk, in the one kind of mp4 that every browser plays: H.264, yuv420p, even sides, index in front."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
+
+from PIL import Image
 
 from scorefield.files.looks import Look, pair
 
 _SIDE = 512  # pixels each of the two pictures is wide, as near as whole pixels get
 _PER_SECOND = 8
-_HOLD = 12  # frames that the finished picture stays
+_HOLD = 1.5  # seconds that the last frame stays
 _BT709, _LIMITED = 1, 1  # ITU-T H.273: its matrix, primaries and transfer; 16 to 235. Untagged, players guess.
 
 
@@ -25,18 +29,47 @@ def require_film() -> ModuleType:
         raise MissingExtraError("films need the extra `video`: pip install 'scorefield[video]'") from None
 
 
+def can_encode() -> bool:
+    """Whether there is PyAV."""
+    return find_spec("av") is not None
+
+
 def write_film(looks: Sequence[Look], path: Path) -> None:
     """Encode one frame a look into the file `path`, the last one held; MissingExtraError without PyAV."""
-    av = require_film()
     scale = max(1, round(_SIDE / looks[0].noisy.width))
-    frames = [pair(look, scale=scale) for look in looks]
+    write_mp4((pair(look, scale=scale) for look in looks), path, _PER_SECOND)
+
+
+def write_mp4(frames: Iterable[Image.Image], path: Path, per_second: int) -> None:
+    """Encode RGB frames of one size, at least one, into the file `path`, the last one held for a second and a half.
+
+    An odd side loses a row or column of pixels. MissingExtraError without PyAV.
+    """
+    av = require_film()
+    rest = iter(frames)
+    first = next(rest)
+    size = first.width // 2 * 2, first.height // 2 * 2
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=_PER_SECOND, options={"crf": "16", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
+        stream = container.add_stream("libx264", rate=per_second, options={"crf": "16", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
-        for frame in [*frames, *[frames[-1]] * _HOLD]:
-            shown = av.VideoFrame.from_image(frame)
+        for frame in _held(chain([first], rest), round(_HOLD * per_second)):
+            shown = av.VideoFrame.from_image(frame.crop((0, 0, *size)))
             container.mux(stream.encode(shown.reformat(format="yuv420p", dst_colorspace="ITU709")))
         container.mux(stream.encode(None))
+
+
+def write_gif(frames: Iterable[Image.Image], path: Path, per_second: int) -> None:
+    """Encode RGB frames of one size, at least one, into an endless GIF, the last one held for a second and a half."""
+    first, *rest = (frame.quantize(128) for frame in frames)
+    durations = [1000 // per_second] * len(rest) + [round(1000 * _HOLD)]
+    first.save(path, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+
+
+def _held(frames: Iterable[Image.Image], more: int) -> Iterator[Image.Image]:
+    """The frames, the last of them `more` times again."""
+    for frame in frames:
+        yield frame
+    yield from [frame] * more

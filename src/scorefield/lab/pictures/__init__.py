@@ -1,0 +1,1 @@
+"""Experiments on pictures, with the embedded model."""

@@ -1,0 +1,81 @@
+"""Training the network of the plane: seconds on a CPU."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from scorefield.core import clock, gauge, predict
+from scorefield.core.cond import Cond
+from scorefield.core.denoiser import Denoise, Preconditioned, bind
+from scorefield.data.shapes import Shape
+from scorefield.lab.experiment import Watch, silent
+from scorefield.nets.plane import PlaneConfig, PlaneNet
+from scorefield.train import ema
+from scorefield.train.objective import levels, objective, uniform
+from scorefield.train.schedule import Wsd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How long and how fast."""
+
+    steps: int = 1500
+    batch: int = 512
+    lr: float = 4e-3
+    width: int = 128
+    classes: int = 0  # of which one more is learned: none at all
+    drop: float = 0.2  # share of labels replaced by none (Ho & Salimans 2022)
+
+
+class Update(NamedTuple):
+    """One step of training: how many are done, the loss, and the averaged network, which goes on changing."""
+
+    step: int
+    loss: float
+    denoiser: Preconditioned
+
+
+def training(shape: Shape, how: Training, seed: int) -> Iterator[Update]:
+    """Train on fresh samples of `shape`, all t in (0, 1) equally often, and yield after every update.
+
+    The network predicts the flow, eps - x0, of the VP state (Lipman et al. 2022): finite at both ends.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = PlaneNet(PlaneConfig(width=how.width, classes=how.classes + 1 if how.classes else 0))
+    averaged = copy.deepcopy(net).requires_grad_(False)
+    live, shown = (Preconditioned(one, predict.flow, clock.flow) for one in (net, averaged))
+    optimizer = torch.optim.Adam(net.parameters(), lr=how.lr, betas=(0.9, 0.99))
+    schedule = Wsd(warmup=100, decay=0.5)
+    for step in range(1, how.steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = how.lr * schedule(step, how.steps)
+        x0, label = shape.draw(how.batch, generator)
+        if how.classes:
+            dropped = torch.rand(how.batch, generator=generator) < how.drop
+            label = label.masked_fill(dropped, how.classes)
+        at = levels(gauge.vp, uniform, how.batch, generator)
+        eps = torch.randn(x0.shape, generator=generator)
+        cond = Cond(label=label) if how.classes else Cond()
+        loss = objective(live, x0, cond, at, eps).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        ema.update(averaged, net, ema.ramp(0.998, step))
+        yield Update(step, float(loss.detach()), shown)
+
+
+def learn(shape: Shape, how: Training, seed: int, watch: Watch = silent) -> Preconditioned:
+    """The trained network of a shape, as a Denoiser."""
+    for update in watch(training(shape, how, seed), "training", how.steps):
+        last = update
+    return last.denoiser.requires_grad_(False)
+
+
+def field(denoiser: Preconditioned) -> Denoise:
+    """An unconditional network as a Denoise."""
+    return bind(denoiser, Cond())

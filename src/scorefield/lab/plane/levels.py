@@ -1,0 +1,29 @@
+"""Levels of the plane by one number: t, the share of noise sigma / (alpha + sigma), 0 clean, 1 pure noise."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from scorefield.core import gauge
+from scorefield.core.level import Level
+
+
+def level(t: float) -> Level:
+    """The level of that share of noise, in the VP gauge; ends exact."""
+    return gauge.vp(math.log1p(-t) - math.log(t) if 0 < t < 1 else math.inf if t <= 0 else -math.inf)
+
+
+def share(at: Level) -> float:
+    """t of a level of any gauge."""
+    return float(at.sigma) / (float(at.alpha) + float(at.sigma))
+
+
+def walk_down(steps: int, start: float = 1.0, end: float = 0.0) -> list[Level]:
+    """`steps` + 1 levels from t = `start` to t = `end` in equal parts."""
+    return [level(start + (end - start) * k / steps) for k in range(steps + 1)]
+
+
+def batch(t: Tensor) -> Level:
+    """Levels (B,) float32 of shares t (B,) strictly between 0 and 1, in the VP gauge."""
+    return gauge.vp(-torch.logit(t.double()).float())

@@ -1,0 +1,128 @@
+"""One look for every figure of the lab: colours that mean the same everywhere, and axes that a plane deserves."""
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from PIL import Image
+from torch import Tensor
+
+from scorefield.files.film import MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+    from matplotlib.quiver import Quiver
+
+Place = Literal["best", "upper right", "upper left", "lower left", "lower right", "center right", "center left"]
+
+# Okabe & Ito's colours, which the colour-blind tell apart.
+LEARNED = "#0072B2"  # blue: what the network says
+RANDOM = "#8A8A8A"  # grey: what chance adds
+UNCONDITIONAL = "#8A8A8A"  # grey: the field without a condition
+CONDITIONAL = "#E69F00"  # yellow: the field under a condition
+GUIDED = "#009E73"  # green: the field that guidance makes of the two
+EXACT = "#D55E00"  # vermilion: the closed form
+DATA = "#2B2B2B"  # near black: the data
+OTHER = "#CC79A7"  # purple: one more
+SERIES = (
+    LEARNED,
+    CONDITIONAL,
+    GUIDED,
+    EXACT,
+    OTHER,
+    "#56B4E9",
+    DATA,
+    RANDOM,
+)  # lines that have no meaning of their own
+CLASSES = ("#56B4E9", "#CC79A7", "#E69F00")  # person, dog, cat
+LIMIT = 2.6  # half the side of a picture of the plane: unit data and unit noise fit
+
+_STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.22,
+    "figure.dpi": 160,
+    "savefig.dpi": 160,
+    "lines.linewidth": 1.8,
+    "image.cmap": "viridis",
+}
+
+T = TypeVar("T")
+
+
+def figure(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float = 4.5) -> "tuple[Figure, list[Axes]]":
+    """A figure of rows x columns axes, row by row; sizes in inches at 160 dpi, so 8 inches are 1,280 px.
+
+    MissingExtraError without matplotlib. It has no window and no global state: nothing needs to be closed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("figures need the extra `lab`: pip install 'scorefield[lab]'") from None
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        made = Figure(figsize=(width, height), layout="constrained")
+        axes = made.subplots(rows, columns, squeeze=False)
+    return made, [one for row in axes for one in row]
+
+
+def plane(axes: "Axes", title: str = "", limit: float = LIMIT) -> "Axes":
+    """Axes for points: equal units both ways, the same range in every figure, few ticks."""
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=title)
+    axes.set_xticks(range(-int(limit), int(limit) + 1))
+    axes.set_yticks(range(-int(limit), int(limit) + 1))
+    return axes
+
+
+def dots(
+    axes: "Axes",
+    x: Tensor,
+    colour: str,
+    *,
+    size: float = 2.0,
+    alpha: float = 0.5,
+    label: str | None = None,
+    order: int = 2,
+) -> "PathCollection":
+    """A cloud of points (N, 2), or one point (2,); `size` in square points."""
+    x = x.detach().reshape(-1, 2).cpu()
+    return axes.scatter(
+        x[:, 0].numpy(), x[:, 1].numpy(), s=size, color=colour, alpha=alpha, linewidths=0, label=label, zorder=order
+    )
+
+
+def arrows(axes: "Axes", x: Tensor, push: Tensor, colour: str, *, alpha: float = 1.0) -> "Quiver":
+    """An arrow at every point x (N, 2), of the length `push` (N, 2) in the plane's own unit."""
+    x, push = x.detach().cpu(), push.detach().cpu()
+    return axes.quiver(
+        *x.T.numpy(), *push.T.numpy(), color=colour, alpha=alpha, angles="xy", scale_units="xy", scale=1, width=0.0045,
+        headwidth=3.5, headlength=4.0, zorder=3,
+    )  # fmt: skip
+
+
+def legend(axes: "Axes", place: Place = "best", columns: int = 1) -> None:
+    """The legend of what was drawn with a label, small and without a frame."""
+    axes.legend(loc=place, ncols=columns, frameon=False, fontsize=9, handlelength=1.4, borderaxespad=0.3)
+
+
+def image(figure: "Figure", dpi: float = 100.0) -> Image.Image:
+    """The figure as a picture; 8 inches are 800 px by default."""
+    file = io.BytesIO()
+    figure.savefig(file, format="rgba", dpi=dpi)
+    size = tuple(int(inches * dpi) for inches in figure.get_size_inches())
+    return Image.frombytes("RGBA", (size[0], size[1]), file.getvalue()).convert("RGB")
+
+
+def frames(
+    figure: "Figure", update: Callable[[T], object], moments: Iterable[T], dpi: float = 80.0
+) -> Iterator[Image.Image]:
+    """One picture a moment: `update` changes what the figure shows, and it is drawn again; the layout stays."""
+    for moment in moments:
+        update(moment)
+        yield image(figure, dpi)
+        figure.set_layout_engine("none")  # where the first frame put everything: half of the time of a frame

@@ -1,0 +1,50 @@
+"""The network of the plane: a point, a time and perhaps a class in, two numbers out."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaneConfig:
+    """Widths; `classes` counts the labels, of which the last may stand for none at all. 0: no label is taken."""
+
+    width: int = 128
+    depth: int = 3
+    features: int = 32  # sines and cosines of the time
+    classes: int = 0
+    dimensions: int = 2
+
+
+class PlaneNet(nn.Module):
+    """A residual MLP over points (B, dimensions); every layer also sees the time (B,) in 0..1000, and the label."""
+
+    rates: Tensor
+
+    def __init__(self, config: PlaneConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        # Periods from twice the whole range down to a 64th of it: the field turns within a tenth of the range.
+        rates = torch.pi / 1000 * torch.logspace(0, 6, config.features // 2, base=2.0)
+        self.register_buffer("rates", rates, persistent=False)
+        self.point = nn.Linear(config.dimensions, width)
+        self.time = nn.Sequential(nn.Linear(config.features, width), nn.SiLU())
+        self.label = nn.Embedding(config.classes, width) if config.classes else None
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
+        self.given = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
+        self.last = nn.Linear(width, config.dimensions)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
+        """The same shape as `x`; `label` (B,) goes with `classes`."""
+        angles = time[:, None] * self.rates
+        given = self.time(torch.cat([angles.sin(), angles.cos()], 1).to(x.dtype))
+        if self.label is not None:
+            given = given + self.label(label)
+        h = self.point(x)
+        for hidden, condition in zip(self.hidden, self.given, strict=True):
+            h = h + hidden(nn.functional.silu(h + condition(given)))
+        out: Tensor = self.last(nn.functional.silu(h))
+        return out
