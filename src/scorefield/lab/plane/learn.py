@@ -3,6 +3,8 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import field as entry
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -10,6 +12,7 @@ import torch
 from scorefield.core import clock, gauge, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, Preconditioned, bind
+from scorefield.data import shapes
 from scorefield.data.shapes import Shape
 from scorefield.lab.experiment import Watch, silent
 from scorefield.nets.plane import PlaneConfig, PlaneNet
@@ -74,6 +77,30 @@ def learn(shape: Shape, how: Training, seed: int, watch: Watch = silent) -> Prec
     for update in watch(training(shape, how, seed), "training", how.steps):
         last = update
     return last.denoiser.requires_grad_(False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    name: str
+    how: Training
+    seed: int
+    watch: Watch = entry(compare=False)  # who watches makes no other network
+
+
+@lru_cache(maxsize=8)
+def _kept(order: _Order) -> Preconditioned:
+    return learn(shapes.find(order.name), order.how, order.seed, order.watch)
+
+
+def learned(name: str, how: Training, seed: int, watch: Watch = silent) -> Preconditioned:
+    """The trained network of the shape of that name, as a Denoiser; ShapeError if there is none.
+
+    Several experiments ask for the same one: within a process a named shape is learned once. A file is learned anew
+    each time, since its points may have changed.
+    """
+    if name in shapes.SHAPES:
+        return _kept(_Order(name=name, how=how, seed=seed, watch=watch))
+    return learn(shapes.find(name), how, seed, watch)
 
 
 def field(denoiser: Preconditioned) -> Denoise:
