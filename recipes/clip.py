@@ -102,7 +102,8 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Pa
         things = module.encode_text(batch["name_ids"], batch["name_mask"])
         scores = module.logit_scale.clamp(max=math.log(100)).exp() * images @ things.T
         called = F.cross_entropy(scores.float(), batch["thing"], ignore_index=MANY)
-        return contrastive(images, texts, module.logit_scale) + called, {"found": found.float().mean(), "called": called.detach()}
+        total = contrastive(images, texts, module.logit_scale) + called
+        return total, {"found": found.float().mean(), "called": called.detach()}
 
     def optimizer(module: Clip) -> torch.optim.Optimizer:
         return Muon(

@@ -32,6 +32,7 @@ def recipe(
     steps: int = 12_000,
     batch: int = 96,
     lr: float = 2.5e-3,
+    decay: float = 0.4,
     count: int = 160_000,
     bank: Path = Path("runs/latents.bank"),
     parts: Path = embedded.ASSETS,
@@ -39,8 +40,9 @@ def recipe(
 ) -> Recipe[Dit]:
     """Flow matching with logit-normal times and a tenth of the captions dropped.
 
-    `bank` keeps the latents of the `count` scenes; `parts` is the folder of the autoencoder, CLIP and tokenizer;
-    `start` names a file of an earlier generator to begin from.
+    `decay` is the share of the run in which the learning rate falls; `bank` keeps the latents of the `count` scenes;
+    `parts` is the folder of the autoencoder, CLIP and tokenizer; `start` names a file of an earlier generator to begin
+    from.
     """
     config = DitConfig()
     density = logit_normal(0.2, 1.0)
@@ -105,6 +107,6 @@ def recipe(
         finish=finish,
         steps=steps,
         batch=batch,
-        schedule=Wsd(warmup=200, decay=0.25),
+        schedule=Wsd(warmup=200, decay=decay),
         ema=0.999,
     )
