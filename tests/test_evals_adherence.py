@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.cli.judging import judge_of_scenes
 from scorefield.data.scenes import NAMES, TASKS, Scene, Task, held_out_pair, held_out_place
 from scorefield.data.things import COLOURS, PLACES
-from scorefield.evals import adherence
+from scorefield.evals import adherence, judge
 from scorefield.evals.judge import Found, Seen
 
 
@@ -70,7 +69,7 @@ def test_no_pictures_have_no_share() -> None:
 
 
 def test_the_judge_finds_held_out_renders_right() -> None:
-    shares = adherence.shares(adherence.judged(adherence.renders, judge_of_scenes(), count=100))
+    shares = adherence.shares(adherence.judged(adherence.renders, judge.load(), count=100))
     assert shares["overall"].rate >= 0.98, shares  # the bound
 
 
@@ -128,6 +127,6 @@ def test_the_judge_sees_through_a_near_miss(miss: Callable[[Scene], Scene], task
     def nearly(scenes: Sequence[Scene], seed: int) -> Tensor:
         return adherence.renders([miss(one) for one in scenes])
 
-    results = list(adherence.judged(nearly, judge_of_scenes(), tasks=tasks, count=60 // len(tasks)))
+    results = list(adherence.judged(nearly, judge.load(), tasks=tasks, count=60 // len(tasks)))
     passed = [one for one in results if not one.faults and (miss is not elsewhere or one.scene.place_said)]
     assert len(passed) <= 1, [(one.scene.caption, one.seen) for one in passed]

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from scorefield.cli.judging import Draws
     from scorefield.data.scenes import Task
-    from scorefield.evals.adherence import Judged, Look
+    from scorefield.evals.adherence import Judged
+    from scorefield.evals.judge import Look
 
 TASKS = ("single", "two", "counting", "colours", "position", "binding")
 RENDERS = "renders"  # in place of a model: the true pictures, so that the judge itself is measured
@@ -80,9 +81,10 @@ def _with_drawing(one: click.Command) -> click.Command:
 def _start(given: Drawing) -> "tuple[Draws, Look]":
     """The model and the judge, loaded."""
     from scorefield.cli import judging
+    from scorefield.evals import judge
     from scorefield.request import Options
 
-    look = judging.judge_of_scenes()
+    look = judge.load()
     if given["model"] == RENDERS:
         return judging.truth, look
     return judging.draws(given["model"], Options(steps=given["steps"], sampler=given["sampler"])), look

@@ -1,4 +1,4 @@
-"""What the commands that judge share: the judge from its file, a model as a draughtsman, results as table and JSON."""
+"""What the commands that judge share: a model as a draughtsman, results as table and JSON."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -11,29 +11,12 @@ from tqdm import tqdm
 from scorefield.api import Pipeline, load
 from scorefield.data.places import SIZE
 from scorefield.data.scenes import Scene
-from scorefield.evals import adherence, judge
+from scorefield.evals import adherence
 from scorefield.evals.interval import Share
-from scorefield.nets.detector import Detector
 from scorefield.request import Options
-from scorefield.weights import own
-from scorefield.zoo.embedded import ASSETS
 
-JUDGE = ASSETS / "scenes-judge.safetensors"
 Shares = Mapping[str, Share]
 Draws = Callable[[float | None], adherence.Draw]  # guidance scale, None for the model's own -> Draw
-
-
-def judge_of_scenes() -> adherence.Look:
-    """The judge that ships; WeightsError if its file is damaged, or of other things than there are now."""
-    tensors, header = own.load(JUDGE, "judge")
-    labels, threshold = header.notes.get("labels"), header.notes.get("threshold")
-    if not isinstance(labels, dict) or not isinstance(threshold, float) or judge.unlike(labels):
-        raise own.WeightsError(f"{JUDGE} knows other things than this version of scorefield; train or install it again")
-    with torch.device("meta"):
-        module = Detector(judge.config())
-    own.fill(module, tensors, torch.float32, JUDGE)
-    module.eval().requires_grad_(False)
-    return lambda pictures: judge.look(module, pictures, threshold)
 
 
 def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:

@@ -11,11 +11,10 @@ from torch import Tensor
 from scorefield.data.render import render
 from scorefield.data.scenes import TASKS, Scene, Task, scene
 from scorefield.evals.interval import Share, wilson
-from scorefield.evals.judge import Seen
+from scorefield.evals.judge import Look, Seen
 from scorefield.evals.verdict import faults
 
 Draw = Callable[[Sequence[Scene], int], Tensor]  # scenes, seed -> (B, 3, H, W) uint8; the k-th drawn from seed + k
-Look = Callable[[Tensor], list[Seen]]  # pictures (B, 3, H, W) uint8 -> what each shows
 ALL_TASKS: tuple[Task, ...] = tuple(TASKS)
 
 

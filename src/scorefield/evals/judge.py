@@ -1,6 +1,7 @@
 """The judge: a detector of rendered scenes that says what it finds in a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 from scorefield.data.scenes import COLOURED, HATTED, NAMES
 from scorefield.data.things import COLOURS, PLACES, WORN
 from scorefield.nets.detector import Detection, Detector, DetectorConfig
+from scorefield.weights import own
 
+FILE = Path(__file__).parent.parent / "assets" / "scenes-judge.safetensors"
 COLOUR_NAMES = tuple(COLOURS)
 PLACE_NAMES = tuple(PLACES)
 WORN_NAMES: tuple[str | None, ...] = (None, *WORN)
@@ -36,6 +39,9 @@ class Seen(NamedTuple):
 
     found: tuple[Found, ...]
     place: str
+
+
+Look = Callable[[Tensor], list[Seen]]  # pictures (B, 3, H, W) uint8 -> what each shows
 
 
 def config() -> DetectorConfig:
@@ -85,3 +91,16 @@ def look(module: Detector, pictures: Tensor, threshold: float = THRESHOLD, batch
 def unlike(labels: Mapping[str, object]) -> list[str]:
     """Which lists of labels, as a file of weights holds them, are not those of the scenes as they are now."""
     return [name for name, now in LABELS.items() if labels.get(name) != list(now)]
+
+
+def load(path: Path = FILE) -> Look:
+    """The judge that ships; WeightsError if its file is damaged, or of other things than there are now."""
+    tensors, header = own.load(path, "judge")
+    labels, threshold = header.notes.get("labels"), header.notes.get("threshold")
+    if not isinstance(labels, dict) or not isinstance(threshold, float) or unlike(labels):
+        raise own.WeightsError(f"{path} knows other things than this version of scorefield; train or install it again")
+    with torch.device("meta"):
+        module = Detector(config())
+    own.fill(module, tensors, torch.float32, path)
+    module.eval().requires_grad_(False)
+    return lambda pictures: look(module, pictures, threshold)

@@ -1,0 +1,147 @@
+"""The embedded model laid open for experiments: a condition made by hand, any denoise, and what looks at the pictures.
+
+A walk is put together here from the same parts as `Pipeline` puts it together from, and gives the same picture to the
+bit; but its condition, its guidance and its noise may be anything. Parts are loaded once a process.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from math import hypot
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from scorefield.api import Pipeline, load
+from scorefield.core import grid, grid_names, noise
+from scorefield.core.cond import Cond
+from scorefield.core.denoiser import Denoise, bind
+from scorefield.core.level import Level
+from scorefield.evals import judge
+from scorefield.evals.judge import Look, Seen
+from scorefield.guide.cfg import cfg_batched
+from scorefield.guide.scale import Scale
+from scorefield.nets.clip import Clip
+from scorefield.prompt.text import TextConditioner
+from scorefield.sample import names
+from scorefield.sample.finite import finite
+from scorefield.sample.walk import Step
+
+
+@cache
+def pipeline() -> Pipeline:
+    """The embedded model."""
+    return load("scenes")
+
+
+@cache
+def _judge() -> Look:
+    return judge.load()
+
+
+def conditioner() -> TextConditioner:
+    """The model's tokenizer and CLIP."""
+    found = pipeline().model.conditioner
+    if not isinstance(found, TextConditioner):
+        raise TypeError(f"these experiments need a model that reads words, not {type(found).__name__}")
+    return found
+
+
+def clip() -> Clip:
+    """The model's CLIP: its text tower conditions the generator, its image tower looks at pictures."""
+    return conditioner().clip
+
+
+def words(prompts: Sequence[str]) -> Cond:
+    """The condition of prompts: Cond(tokens (B, L, D), mask (B, L))."""
+    return conditioner()(prompts)
+
+
+def repeated(cond: Cond, count: int) -> Cond:
+    """`count` rows of a condition of one."""
+    return cond.map(lambda value: value.expand(count, *value.shape[1:]))
+
+
+def guided(pos: Cond, scale: Scale | None = None, neg: Cond | None = None) -> Denoise:
+    """The model under the condition `pos` (B), guided away from `neg`, of one row or B: the empty prompt by default.
+
+    `scale` None is the model's own; with 1, or a function of the level that gives 1, no guidance is computed.
+    """
+    model = pipeline().model
+    scale = model.spec.defaults.cfg_scale if scale is None else scale
+    if scale == 1:
+        return bind(model.denoiser, pos)
+    tokens = pos.tokens
+    if tokens is None:
+        raise ValueError("this model is conditioned by tokens")
+    neg = words([""]) if neg is None else neg
+    return cfg_batched(model.denoiser, pos, repeated(neg, len(tokens)), scale, output=model.spec.prediction)
+
+
+def levels(steps: int | None = None, schedule: str | None = None) -> list[Level]:
+    """The levels (steps + 1) from pure noise to clean; None is the model's own."""
+    spec = pipeline().model.spec
+    build = grid_names.find(schedule or spec.defaults.schedule)
+    return grid.levels(spec.gauge, build(spec.ladder)(steps or spec.defaults.steps))
+
+
+def start(seeds: Sequence[int]) -> noise.Run:
+    """The noise of a run of pictures of the model's own size: a picture depends on its seed alone."""
+    model = pipeline().model
+    shape = model.codec.shape(model.spec.defaults.width, model.spec.defaults.height)
+    return noise.per_sample(seeds, shape, model.device)
+
+
+@torch.no_grad()
+def walk(
+    denoise: Denoise, run: noise.Run, at: Sequence[Level] | None = None, sampler: str | None = None
+) -> Iterator[Step]:
+    """From noise to pictures, a Step a level; step n's x is the result. None is the model's own levels and sampler.
+
+    Made from `words` and `start`, the picture of a prompt is that of `pipeline()` to the bit.
+    """
+    record, _ = names.find(sampler or pipeline().model.spec.defaults.sampler)
+    at = levels() if at is None else at
+    yield from finite(record.sampler(denoise, run.initial * hypot(*at[0]), at, run.step))
+
+
+def end(steps: Iterator[Step]) -> Tensor:
+    """The last state (B, C, H, W) of a walk: the latents of its pictures."""
+    for step in steps:
+        last = step
+    return last.x
+
+
+def images(x0: Tensor) -> list[Image.Image]:
+    """The decoded pictures of latents (B, C, H, W)."""
+    return pipeline().images(x0)
+
+
+def bytes_of(pictures: Sequence[Image.Image]) -> Tensor:
+    """Pictures of one size as (B, 3, H, W) uint8."""
+    return torch.from_numpy(np.stack([np.asarray(one) for one in pictures])).permute(0, 3, 1, 2).contiguous()
+
+
+def pixels(pictures: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) uint8 as the networks see them: float32 in [-1, 1], on the model's device."""
+    return pictures.to(pipeline().model.device).float() / 127.5 - 1
+
+
+def look(pictures: Tensor) -> list[Seen]:
+    """What the judge finds in pictures (B, 3, H, W) uint8."""
+    return _judge()(pictures)
+
+
+@torch.no_grad()
+def picture_vectors(pictures: Tensor) -> Tensor:
+    """CLIP's unit vectors (B, E) of pictures (B, 3, H, W) uint8 of the model's own size, on the CPU."""
+    return clip().encode_image(pixels(pictures)).cpu()
+
+
+@torch.no_grad()
+def text_vectors(texts: Sequence[str]) -> Tensor:
+    """CLIP's unit vectors (B, E) of texts, on the CPU; their product with those of pictures is the similarity."""
+    reader, device = conditioner(), pipeline().model.device
+    ids, mask = (tensor.to(device) for tensor in reader.tokenizer.encode(texts))
+    return reader.clip.encode_text(ids, mask).cpu()
