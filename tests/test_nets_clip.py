@@ -61,6 +61,13 @@ def test_text_is_causal() -> None:
     assert (before[:, 3:] - after[:, 3:]).abs().amax(2).min() > 1e-3
 
 
+def test_the_tower_reads_vectors_as_it_reads_the_tokens_that_they_belong_to() -> None:
+    text = _clip().text
+    assert torch.equal(text.read(text.tokens(IDS), MASK), text(IDS, MASK))
+    with pytest.raises(ValueError, match="11 tokens: this text tower reads at most 10"):
+        text.read(torch.zeros(1, 11, 24))
+
+
 def test_padding_changes_no_prompt() -> None:
     clip, longer = _clip(), F.pad(IDS, (0, 3), value=2)
     short = clip.encode_text(IDS, MASK)

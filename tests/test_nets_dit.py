@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scorefield.nets.dit import Dit, DitConfig, rotate, rotations, time_features
+from scorefield.nets.dit import Dit, DitConfig, Probed, rotate, rotations, time_features
 
 SMALL = DitConfig(channels=4, width=32, depth=2, heads=2, text_width=12, refiner_depth=1, time_features=16)
 
@@ -78,6 +78,33 @@ def test_hidden_tokens_change_nothing() -> None:
 def test_an_all_hidden_prompt_gives_no_nan() -> None:
     x, time, tokens, mask = _inputs()
     assert _net()(x, time, tokens, mask & False).isfinite().all()
+
+
+def test_a_probe_is_told_every_blocks_attention_and_changes_no_bit() -> None:
+    net, inputs = _net(), _inputs()
+    y = net(*inputs)
+    told: list[torch.Tensor] = []
+    assert torch.equal(Probed(net, told.append)(*inputs), y)
+    assert len(told) == SMALL.depth
+    for weights in told:
+        assert weights.isfinite().all()
+        assert weights.shape == (2, SMALL.heads, 16, 6 + 16)  # text keys, then the picture's
+        torch.testing.assert_close(weights.sum(-1), torch.ones(2, SMALL.heads, 16))
+    assert told[0][0, ..., 3:6].max() == 0  # hidden words
+    assert told[0][0, ..., :3].min() > 0
+    assert torch.equal(net(*inputs), y)
+    assert len(told) == SMALL.depth  # the network itself holds no probe
+
+
+def test_the_probed_attention_belongs_to_the_words_in_their_order() -> None:
+    net, (x, time, tokens, mask) = _net(), _inputs()
+    told: list[torch.Tensor] = []
+    net(x, time, tokens, mask, probe=told.append)
+    again: list[torch.Tensor] = []
+    net(x, time, tokens.flip(1), mask.flip(1), probe=again.append)
+    words = told[0][..., :6]
+    assert _differ(words, again[0][..., :6])
+    torch.testing.assert_close(words, again[0][..., :6].flip(-1), rtol=1e-4, atol=1e-6)  # the network gives text no places
 
 
 def test_rotation_turns_by_the_distance_alone() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scorefield.nets.layers import ChannelNorm, ConvBlock, attend, hiding
+from scorefield.nets.layers import ChannelNorm, ConvBlock, attend, attention, hiding
 
 
 def _heads(count: int, seed: int) -> torch.Tensor:
@@ -27,6 +27,18 @@ def test_a_row_without_keys_gives_no_nan() -> None:
     q, v = _heads(2, 0), _heads(4, 1)
     mixed = attend(q, v, v, hiding(torch.zeros(2, 1, 1, 4, dtype=torch.bool), torch.float32))
     assert mixed.isfinite().all()
+
+
+def test_the_weights_of_attention_are_those_that_it_mixes_with() -> None:
+    q, k, v = _heads(5, 0), _heads(7, 1), _heads(7, 2)
+    allowed = torch.ones(2, 1, 1, 7, dtype=torch.bool)
+    allowed[0, ..., 4:] = False
+    weights = attention(q, k, hiding(allowed, torch.float32))
+    assert weights.shape == (2, 3, 5, 7)
+    assert weights[0, ..., 4:].max() == 0
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 5))
+    torch.testing.assert_close(weights @ v, attend(q, k, v, hiding(allowed, torch.float32)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(attention(q, k) @ v, attend(q, k, v), rtol=1e-5, atol=1e-6)
 
 
 def test_the_channel_norm_makes_each_position_unit() -> None:

@@ -163,11 +163,15 @@ class TextTower(nn.Module):
         nn.init.normal_(self.projection.weight, std=config.width**-0.5)
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        length, context = ids.shape[1], len(self.positions)
+        return self.read(self.tokens(ids), mask)
+
+    def read(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same of any vectors (B, L, width) in place of the tokens': the table's, or others."""
+        length, context = vectors.shape[1], len(self.positions)
         if length > context:
             raise ValueError(f"{length} tokens: this text tower reads at most {context}")
-        x = self.tokens(ids) + self.positions[:length]
-        allowed = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
+        x = vectors + self.positions[:length]
+        allowed = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         if mask is not None:
             allowed = allowed & mask[:, None, None, :]
         bias = hiding(allowed, x.dtype)

@@ -1,13 +1,16 @@
 """The embedded diffusion transformer: a grid of latents, a time and words in, a prediction of their shape out."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scorefield.nets.layers import attend, hiding
+from scorefield.nets.layers import attend, attention, hiding
+
+Probe = Callable[[Tensor], object]  # told a block's attention (B, heads, N, L + N): each row sums to 1, text keys first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +114,13 @@ class DitBlock(nn.Module):
         self.mlp = mlp(width, config.mlp_ratio)
 
     def forward(
-        self, x: Tensor, text: Tensor, modulation: Tensor, turns: tuple[Tensor, Tensor], bias: Tensor
+        self,
+        x: Tensor,
+        text: Tensor,
+        modulation: Tensor,
+        turns: tuple[Tensor, Tensor],
+        bias: Tensor,
+        probe: Probe | None = None,
     ) -> Tensor:
         """x (B, N, width), text (B, L, width), modulation (B, 6, width), bias (B, 1, 1, L + N) -> shape of x."""
         batch, length, width = x.shape
@@ -120,6 +129,8 @@ class DitBlock(nn.Module):
         text_k, text_v = self.text(text).view(batch, -1, 2, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         q = rotate(unit_heads(q, self.query_gain), *turns)
         k = torch.cat([unit_heads(text_k), rotate(unit_heads(k), *turns)], 2)
+        if probe is not None:
+            probe(attention(q, k, bias))
         mixed = attend(q, k, torch.cat([text_v, v], 2), bias).transpose(1, 2).reshape(batch, length, width)
         x = torch.addcmul(x, gate1, self.out(mixed))
         return torch.addcmul(x, gate2, self.mlp(modulate(x, shift2, scale2)))
@@ -163,8 +174,11 @@ class Dit(nn.Module):
         weight = mask[..., None].to(text.dtype)
         return text, (text * weight).sum(1) / weight.sum(1).clamp(min=1)
 
-    def forward(self, x: Tensor, time: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """x (B, C, H, W), time (B,), tokens (B, L, text_width), mask (B, L) bool -> (B, C, H, W)."""
+    def forward(self, x: Tensor, time: Tensor, tokens: Tensor, mask: Tensor, probe: Probe | None = None) -> Tensor:
+        """x (B, C, H, W), time (B,), tokens (B, L, text_width), mask (B, L) bool -> (B, C, H, W).
+
+        `probe` is told the attention of every block, in order; the output does not know of it.
+        """
         size = self.config.patch_size
         if x.shape[-2] % size or x.shape[-1] % size:
             raise ValueError(f"a grid of {x.shape[-2]} x {x.shape[-1]} latents: both sides must be multiples of {size}")
@@ -177,7 +191,22 @@ class Dit(nn.Module):
         cosine, sine = (turn.to(h.dtype) for turn in turns)
         bias = hiding(F.pad(mask, (0, height * width), value=True)[:, None, None, :], h.dtype)
         for block in self.blocks:
-            h = block(h, text, modulation, (cosine, sine), bias)
+            h = block(h, text, modulation, (cosine, sine), bias, probe)
         shift, scale = (self.last_table.to(h.dtype) + condition[:, None]).unsqueeze(2).unbind(1)
         out = self.last(modulate(h, shift, scale)).transpose(1, 2).unflatten(2, (height, width))
         return F.pixel_shuffle(out, size)
+
+
+class Probed(nn.Module):
+    """A network whose every forward tells `probe` where it looked: its weights and its output are the network's own.
+
+    The network itself holds no probe, so that others may use it meanwhile.
+    """
+
+    def __init__(self, net: Dit, probe: Probe) -> None:
+        super().__init__()
+        self.net, self.probe = net, probe
+
+    def forward(self, x: Tensor, time: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        out: Tensor = self.net(x, time, tokens, mask, probe=self.probe)
+        return out

@@ -51,6 +51,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     return mixed.view(batch, heads, n, -1)
 
 
+def attention(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The weights (B, H, N, M) with which `attend` mixes the values: for looking at them, which costs one more pass."""
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    return (scores if bias is None else scores + bias).softmax(-1)
+
+
 def hiding(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """The score bias that hides keys where `allowed` is False; finite, so that a row without keys gives no NaN."""
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, -1e4)
