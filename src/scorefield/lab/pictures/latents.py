@@ -63,7 +63,7 @@ def run(settings: LatentsSettings, watch: Watch) -> Latents:
     codec = scenes.pipeline().codec
     pictures = renders(_held_out(settings))
     x0, decoded = [], []
-    parts = pictures.split(BATCH)
+    parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     with torch.no_grad():
         for some in watch(parts, "there and back", len(parts)):
             x0.append(codec.encode(scenes.pixels(some)))

@@ -86,9 +86,9 @@ def run(settings: MixSettings, watch: Watch) -> Mixed:
         likeness = scenes.picture_vectors(drawn) @ scenes.text_vectors([PROMPT.format(name) for name in names]).T
         found = torch.tensor([[measure.shows(one, name) for name in names] for one in scenes.look(drawn)]).float()
         grid = (len(factors), len(seeds))
-        pictures.append(drawn.unflatten(0, grid))
-        leaning.append((likeness[:, 1] - likeness[:, 0]).unflatten(0, grid))
-        votes.append(found.unflatten(0, grid).mean(1).T)
+        pictures.append(drawn.reshape(*grid, *drawn.shape[1:]))
+        leaning.append((likeness[:, 1] - likeness[:, 0]).reshape(grid))
+        votes.append(found.reshape(*grid, 2).mean(1).T)
     measured = torch.stack(leaning)
     return Mixed(
         factors=factors, pictures=torch.stack(pictures), leaning=measured, votes=torch.stack(votes),

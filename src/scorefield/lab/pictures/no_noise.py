@@ -85,7 +85,8 @@ def run(settings: NoNoiseSettings, watch: Watch) -> NoNoise:
         list(watch(scenes.walk(denoise, fresh, levels, "ddpm"), what, settings.steps + 1))
         for fresh, what in zip(runs, ("walking with noise", "walking without"), strict=True)
     ]
-    pictures = torch.stack([_decoded(steps[-1].x).unflatten(0, (len(PROMPTS), count)) for steps in walks])
+    drawn = torch.stack([_decoded(steps[-1].x) for steps in walks])
+    pictures = drawn.reshape(2, len(PROMPTS), count, *drawn.shape[2:])
     held = [[float(eps_of(s.x, s.x0, s.at).square().mean().sqrt()) for s in steps[:-1]] for steps in walks]
     return NoNoise(
         pictures=pictures,

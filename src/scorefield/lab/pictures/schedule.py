@@ -21,7 +21,7 @@ Diffusion's 6.8 %: its network was never shown pure noise, though every walk beg
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SCHEDULES = {
+SCHEDULES: Mapping[str, Callable[[], Tensor]] = {
     "linear": core_schedule.linear,
     "scaled_linear": core_schedule.scaled_linear,
     "cosine": core_schedule.cosine,
