@@ -1,0 +1,76 @@
+"""Diffusion as DDPM has it: a network that says which noise a state holds, and a long walk down the noise.
+
+Trained on the thousand rungs of Ho et al. (2020), the loss of their eq. 14; a sample walks 150 of them with fresh noise
+at every step. The log-likelihood is that of the ODE with the same marginals.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from scorefield.core import clock, gauge, grid, predict, schedule
+from scorefield.core.cond import Cond
+from scorefield.core.denoiser import Preconditioned, bind
+from scorefield.core.level import Level
+from scorefield.data.shapes import Shape
+from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded
+from scorefield.lab.families.likelihood import of_walk
+from scorefield.nets.plane import PlaneConfig, PlaneNet
+from scorefield.sample import names
+from scorefield.train.objective import objective
+
+Betas = Literal["linear", "cosine"]
+NOISIEST = -5.1  # lam: the cosine's last rungs hold so little of x0 that the noise predicted there says nothing of it
+STEPS = 150  # the source's
+STEPS_OF_LIKELIHOOD = 60
+
+
+class Diffusion(Model):
+    """The network of the plane as a denoiser of DDPM's rungs."""
+
+    likelihood: ClassVar[Likelihood] = "exact"
+
+    def __init__(self, *, betas: Betas, width: int = 64, steps: int = STEPS) -> None:
+        super().__init__()
+        table = schedule.lams(schedule.cumulative(schedule.linear() if betas == "linear" else schedule.cosine()))
+        table = table[table > NOISIEST]
+        self.steps, self.table, self.ladder = steps, table.float(), schedule.discrete(table)
+        self.denoiser = Preconditioned(PlaneNet(PlaneConfig(width=width, waves=3)), predict.eps, clock.flow)
+
+    @property
+    def calls(self) -> int:
+        return self.steps
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        def noise(at: Level, to: Level) -> Tensor:
+            return torch.randn(count, 2, generator=generator)
+
+        levels = grid.levels(gauge.vp, grid.trailing(self.ladder)(self.steps))
+        x = torch.randn(count, 2, generator=generator)
+        *_, last = names.find("ddpm")[0].sampler(bind(self.denoiser, Cond()), x, levels, noise)
+        return last.x
+
+    def lams_of_likelihood(self) -> list[float]:
+        """From the cleanest rung to the noisiest."""
+        return grid.exponential(self.ladder)(STEPS_OF_LIKELIHOOD)[-2::-1]
+
+    def log_likelihood(self, x: Tensor) -> Tensor:
+        return of_walk(bind(self.denoiser, Cond()), x, [gauge.vp(lam) for lam in self.lams_of_likelihood()])
+
+
+def loss(model: Diffusion, x0: Tensor, generator: torch.Generator) -> Tensor:
+    """The mean squared error of the noise, all rungs equally often."""
+    rung = torch.randint(len(model.table), (len(x0),), generator=generator)
+    eps = torch.randn(x0.shape, generator=generator)
+    return objective(model.denoiser, x0, Cond(), gauge.vp(model.table[rung]), eps).mean()
+
+
+def training(shape: Shape, how: Training, seed: int, *, betas: Betas = "linear") -> Iterator[Update[Diffusion]]:
+    """Down the error of the predicted noise."""
+    return minimise(seeded(lambda: Diffusion(betas=betas), seed), loss, shape, how, seed)
+
+
+FAMILY = Family(name="diffusion", title="diffusion", training=training, how=Training(steps=1900, lr=0.01))

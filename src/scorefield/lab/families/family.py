@@ -1,0 +1,115 @@
+"""What a family of generative models is: a network that learns from points, and then draws points of its own."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from scorefield.data.shapes import Shape
+from scorefield.train import ema
+from scorefield.train.schedule import Wsd
+
+Likelihood = Literal["exact", "bound", "none"]
+
+
+class Model(nn.Module, ABC):
+    """A generative model of points in the plane; `parameters()` are all that training touches."""
+
+    likelihood: ClassVar[Likelihood]  # what `log_likelihood` gives: the logarithm itself, a lower bound of it, None
+
+    @property
+    @abstractmethod
+    def calls(self) -> int:
+        """How many times a sample passes through a network."""
+
+    @abstractmethod
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` points (count, 2) float32, without a graph."""
+
+    @abstractmethod
+    def log_likelihood(self, x: Tensor) -> Tensor | None:
+        """The natural logarithm of the density at points x (N, 2), in nats, (N,); None where the family has none."""
+
+
+M = TypeVar("M", bound=Model)
+Learned = TypeVar("Learned", bound=Model, covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How long and how fast; the schedule, the averaging and the optimiser are the same for every family."""
+
+    steps: int
+    lr: float
+    batch: int = 256
+    momentum: float = 0.9  # Adam's first beta; an adversary that moves wants none
+
+
+class Update(NamedTuple, Generic[Learned]):
+    """One step of training: how many are done, the loss, and the averaged model, which goes on changing."""
+
+    step: int
+    loss: float
+    model: Learned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A family as it was tuned."""
+
+    name: str  # as in the numbers of an experiment
+    title: str
+    training: Callable[[Shape, Training, int], Iterator[Update[Model]]]  # shape, how, seed
+    how: Training  # whose steps fill the same time as every other family's
+
+
+def seeded(build: Callable[[], M], seed: int) -> M:
+    """What `build` makes, its random start drawn from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def optimiser(part: nn.Module, how: Training) -> torch.optim.Adam:
+    """Adam for the parameters of a model or of one side of it."""
+    return torch.optim.Adam(part.parameters(), lr=how.lr, betas=(how.momentum, 0.99), fused=True)
+
+
+def descend(optimizer: torch.optim.Adam, loss: Tensor, how: Training, step: int) -> None:
+    """One step down `loss`, at the rate that the schedule gives step 1, 2, ... of `how.steps`."""
+    schedule = Wsd(warmup=min(100, how.steps // 4), decay=0.5)
+    for group in optimizer.param_groups:
+        group["lr"] = how.lr * schedule(step, how.steps)
+    optimizer.zero_grad(set_to_none=True)
+    mine = [one for group in optimizer.param_groups for one in group["params"]]
+    loss.backward(inputs=mine)  # type: ignore[no-untyped-call]  # a generator's loss teaches its critic nothing
+    optimizer.step()
+
+
+class Averaged(Generic[M]):
+    """The running average of a model's weights."""
+
+    def __init__(self, model: M) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+
+    def follow(self, model: M, step: int) -> M:
+        """The average after step 1, 2, ... of `model`."""
+        ema.update(self.model, model, ema.ramp(0.995, step))
+        return self.model
+
+
+def minimise(
+    model: M, loss: Callable[[M, Tensor, torch.Generator], Tensor], shape: Shape, how: Training, seed: int
+) -> Iterator[Update[M]]:
+    """Train `model` down `loss(model, x0, generator)` on fresh samples of `shape`, the same for the same seed."""
+    data, noise = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
+    optimizer, averaged = optimiser(model, how), Averaged(model)
+    for step in range(1, how.steps + 1):
+        x0, _ = shape.draw(how.batch, data)
+        value = loss(model, x0, noise)
+        descend(optimizer, value, how, step)
+        yield Update(step, float(value.detach()), averaged.follow(model, step))

@@ -1,0 +1,90 @@
+"""A variational autoencoder: points through a code of two numbers and back, the code held near a unit normal.
+
+The decoder says of a code where its point lies and how surely; the encoder says which codes a point may have. Trained
+up the evidence lower bound, log p(x) >= E[log p(x | code)] - KL(code | N(0, 1)) (Kingma & Welling 2014). A sample is
+one call of the decoder, with its spread. The log-likelihood told is the importance-weighted bound (Burda et al. 2016).
+"""
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from scorefield.data.shapes import Shape
+from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded
+from scorefield.lab.families.likelihood import normal
+from scorefield.lab.families.network import Residual
+
+LATENT = 2
+SURE = -2.0  # log of the decoder's spread at first: one that starts unsure soon ignores the code, and stays so
+WEIGHED = 64  # codes a point, of the importance-weighted bound
+
+
+class Vae(Model):
+    """Encoder and decoder; `own` lets every code have its own spread, otherwise one is learned for all."""
+
+    likelihood: ClassVar[Likelihood] = "bound"
+
+    def __init__(self, *, own: bool, width: int = 79, depth: int = 2) -> None:
+        super().__init__()
+        self.own = own
+        self.encoder = Residual(2, 2 * LATENT, width=width, depth=depth, waves=3)
+        self.decoder = Residual(LATENT, 4 if own else 2, width=width, depth=depth, waves=3)
+        self.spread = None if own else nn.Parameter(torch.full((2,), SURE))
+        if own:
+            nn.init.constant_(self.decoder.last.bias[2:], SURE)
+
+    @property
+    def calls(self) -> int:
+        return 1
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log deviation (B, 2) of the codes of x (B, 2)."""
+        mean, log_deviation = self.encoder(x).chunk(2, dim=-1)
+        return mean, log_deviation.clamp(-9, 4)
+
+    def decode(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log deviation (B, 2) of the points of codes (B, 2)."""
+        out: Tensor = self.decoder(code)
+        mean, log_deviation = out.chunk(2, dim=-1) if self.spread is None else (out, self.spread.expand_as(out))
+        return mean, log_deviation.clamp(-6, 2)  # no point is told surer than 1/400: bare points would have no bound
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        mean, log_deviation = self.decode(torch.randn(count, LATENT, generator=generator))
+        return mean + log_deviation.exp() * torch.randn(count, 2, generator=generator)
+
+    @torch.no_grad()
+    def log_likelihood(self, x: Tensor) -> Tensor:
+        noise = torch.Generator().manual_seed(0)  # the bound is an average over codes: always the same ones
+        weights = [self.weight(x, noise) for _ in range(WEIGHED)]
+        return torch.stack(weights).logsumexp(0) - math.log(WEIGHED)
+
+    def weight(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """log p(x, code) - log q(code | x) for one code each, (B,): its mean is the evidence lower bound."""
+        mean, log_deviation = self.encode(x)
+        z = torch.randn(mean.shape, generator=generator)
+        code = mean + log_deviation.exp() * z
+        where, spread = self.decode(code)
+        seen = normal((x - where) / spread.exp()) - spread.sum(1)
+        return seen + normal(code) - normal(z) + log_deviation.sum(1)
+
+
+def loss(model: Vae, x0: Tensor, generator: torch.Generator) -> Tensor:
+    """Minus the evidence lower bound, the divergence of the codes in closed form."""
+    mean, log_deviation = model.encode(x0)
+    code = mean + log_deviation.exp() * torch.randn(mean.shape, generator=generator)
+    where, spread = model.decode(code)
+    seen = normal((x0 - where) / spread.exp()) - spread.sum(1)
+    divergence = 0.5 * (mean.square() + (2 * log_deviation).exp() - 1 - 2 * log_deviation).sum(1)
+    return (divergence - seen).mean()
+
+
+def training(shape: Shape, how: Training, seed: int, *, own: bool = True) -> Iterator[Update[Vae]]:
+    """Up the evidence lower bound."""
+    return minimise(seeded(lambda: Vae(own=own), seed), loss, shape, how, seed)
+
+
+FAMILY = Family(name="vae", title="VAE", training=training, how=Training(steps=1750, lr=0.01))
