@@ -104,7 +104,7 @@ def test_the_probed_attention_belongs_to_the_words_in_their_order() -> None:
     net(x, time, tokens.flip(1), mask.flip(1), probe=again.append)
     words = told[0][..., :6]
     assert _differ(words, again[0][..., :6])
-    torch.testing.assert_close(words, again[0][..., :6].flip(-1), rtol=1e-4, atol=1e-6)  # the network gives text no places
+    torch.testing.assert_close(words, again[0][..., :6].flip(-1), rtol=1e-4, atol=1e-6)
 
 
 def test_rotation_turns_by_the_distance_alone() -> None:

@@ -1,9 +1,10 @@
 """One look for every figure of the lab: colours that mean the same everywhere, and axes that a plane deserves."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -60,6 +61,17 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float
 
     MissingExtraError without matplotlib. It has no window and no global state: nothing needs to be closed.
     """
+    made, axes = mosaic([[f"{row} {column}" for column in range(columns)] for row in range(rows)], width, height)
+    return made, list(axes.values())
+
+
+def mosaic(
+    pattern: Sequence[Sequence[str]], width: float = 8.0, height: float = 4.5, heights: Sequence[float] | None = None
+) -> "tuple[Figure, dict[str, Axes]]":
+    """A figure whose axes lie as `pattern` says, a name a cell, and span the cells of their name; `heights` of rows.
+
+    `["aab", "ccb"]` has three axes. Otherwise as `figure`.
+    """
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -67,8 +79,8 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float
         raise MissingExtraError("figures need the extra `lab`: pip install 'scorefield[lab]'") from None
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         made = Figure(figsize=(width, height), layout="constrained")
-        axes = made.subplots(rows, columns, squeeze=False)
-    return made, [one for row in axes for one in row]
+        axes: dict[str, Axes] = made.subplot_mosaic([list(row) for row in pattern], height_ratios=heights)
+    return made, axes
 
 
 def plane(axes: "Axes", title: str = "", limit: float = LIMIT) -> "Axes":
@@ -103,6 +115,21 @@ def arrows(axes: "Axes", x: Tensor, push: Tensor, colour: str, *, alpha: float =
         *x.T.numpy(), *push.T.numpy(), color=colour, alpha=alpha, angles="xy", scale_units="xy", scale=1, width=0.0045,
         headwidth=3.5, headlength=4.0, zorder=3,
     )  # fmt: skip
+
+
+def lattice(count: int = 21, limit: float = LIMIT) -> Tensor:
+    """The middles (count^2, 2) of count x count equal cells of a picture of the plane: where a field has its arrows."""
+    middles = limit * ((2 * torch.arange(count) + 1) / count - 1)
+    return torch.cartesian_prod(middles, middles)
+
+
+def shortened(push: Tensor, longest: float = 0.3) -> Tensor:
+    """Arrows (N, 2) in the same directions, all shorter than `longest`: the long ones by far, the short ones hardly.
+
+    A field spans some powers of ten; drawn true, the arrows far out would lie over each other.
+    """
+    length: Tensor = push.norm(dim=-1, keepdim=True)
+    return push * longest / (length + longest)
 
 
 def legend(axes: "Axes", place: Place = "best", columns: int = 1) -> None:

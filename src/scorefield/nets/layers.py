@@ -53,7 +53,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
 def attention(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     """The weights (B, H, N, M) with which `attend` mixes the values: for looking at them, which costs one more pass."""
-    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    scores: Tensor = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     return (scores if bias is None else scores + bias).softmax(-1)
 
 

@@ -15,6 +15,27 @@ class PlaneConfig:
     features: int = 32  # sines and cosines of the time
     classes: int = 0
     dimensions: int = 2
+    waves: int = 0  # sines and cosines of every coordinate, of periods 8, 4, 2, ...
+
+
+class Waves(nn.Module):
+    """Points (B, D) and, behind them, `count` sines and cosines of each coordinate: (B, D (1 + 2 count)).
+
+    An MLP learns slow functions of its inputs long before fast ones (Tancik et al. 2020); waves are fast already.
+    """
+
+    rates: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.register_buffer("rates", torch.pi / 4 * 2.0 ** torch.arange(count), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The points themselves if there are no waves."""
+        if not len(self.rates):
+            return x
+        angles = (x[..., None] * self.rates).flatten(1)
+        return torch.cat([x, angles.sin(), angles.cos()], 1)
 
 
 class PlaneNet(nn.Module):
@@ -29,7 +50,8 @@ class PlaneNet(nn.Module):
         # Periods from twice the whole range down to a 64th of it: the field turns within a tenth of the range.
         rates = torch.pi / 1000 * torch.logspace(0, 6, config.features // 2, base=2.0)
         self.register_buffer("rates", rates, persistent=False)
-        self.point = nn.Linear(config.dimensions, width)
+        self.waves = Waves(config.waves)
+        self.point = nn.Linear(config.dimensions * (1 + 2 * config.waves), width)
         self.time = nn.Sequential(nn.Linear(config.features, width), nn.SiLU())
         self.label = nn.Embedding(config.classes, width) if config.classes else None
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth))
@@ -43,7 +65,7 @@ class PlaneNet(nn.Module):
         given = self.time(torch.cat([angles.sin(), angles.cos()], 1).to(x.dtype))
         if self.label is not None:
             given = given + self.label(label)
-        h = self.point(x)
+        h = self.point(self.waves(x))
         for hidden, condition in zip(self.hidden, self.given, strict=True):
             h = h + hidden(nn.functional.silu(h + condition(given)))
         out: Tensor = self.last(nn.functional.silu(h))

@@ -1,4 +1,6 @@
-"""What the best possible network would say: E[x0 | x] of a shape, in closed form."""
+"""What the best possible network would say: E[x0 | x] of a shape, in closed form, and how unsure it would be."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,19 +18,38 @@ def posterior_mean(shape: Shape) -> Denoise:
     Every node weighs by the likelihood of the state, N(alpha node, alpha^2 spread^2 + sigma^2). ValueError at sigma = 0
     for a shape of bare points, where a state between them is impossible.
     """
-
-    def denoise(x: Tensor, at: Level) -> Tensor:
-        parts = torch.split(x.double(), _ROWS)
-        return torch.cat([_rows(shape, part, float(at.alpha), float(at.sigma)) for part in parts]).to(x)
-
-    return denoise
+    return lambda x, at: _over_rows(_mean, shape, x, at)
 
 
-def _rows(shape: Shape, x: Tensor, alpha: float, sigma: float) -> Tensor:
+def posterior_variance(shape: Shape) -> Callable[[Tensor, Level], Tensor]:
+    """Var[x0 | x] of a shape, the mean over both coordinates: states (B, 2) at a scalar level -> (B,)."""
+    return lambda x, at: _over_rows(_variance, shape, x, at)
+
+
+def _over_rows(of: Callable[[Shape, Tensor, float, float], Tensor], shape: Shape, x: Tensor, at: Level) -> Tensor:
+    parts = torch.split(x.double(), _ROWS)
+    return torch.cat([of(shape, part, float(at.alpha), float(at.sigma)) for part in parts]).to(x)
+
+
+def _weights(shape: Shape, x: Tensor, alpha: float, sigma: float) -> tuple[Tensor, float]:
+    """How likely each node is (B, nodes), and the variance of a state about its node."""
     variance = (alpha * shape.spread) ** 2 + sigma**2
     if variance == 0:
         raise ValueError("bare points have no posterior mean at sigma = 0; ask at a level with some noise")
     distance = torch.cdist(x, alpha * shape.nodes, compute_mode="donot_use_mm_for_euclid_dist").square()
-    mean = (-distance / (2 * variance)).softmax(1) @ shape.nodes
+    return (-distance / (2 * variance)).softmax(1), variance
+
+
+def _mean(shape: Shape, x: Tensor, alpha: float, sigma: float) -> Tensor:
+    weights, variance = _weights(shape, x, alpha, sigma)
+    mean = weights @ shape.nodes
     # Within a node's Gaussian the state pulls the mean its way.
     return mean + alpha * shape.spread**2 / variance * (x - alpha * mean)
+
+
+def _variance(shape: Shape, x: Tensor, alpha: float, sigma: float) -> Tensor:
+    weights, variance = _weights(shape, x, alpha, sigma)
+    away = torch.cdist(weights @ shape.nodes, shape.nodes, compute_mode="donot_use_mm_for_euclid_dist")
+    among = (weights * away.square()).sum(1) / 2
+    # Which node it is, seen through the pull; and where in the node's Gaussian.
+    return among * (sigma**2 / variance) ** 2 + shape.spread**2 * sigma**2 / variance

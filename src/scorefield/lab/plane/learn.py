@@ -1,17 +1,20 @@
 """Training the network of the plane: seconds on a CPU."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from dataclasses import field as entry
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from scorefield.core import clock, gauge, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, Preconditioned, bind
+from scorefield.core.level import Number
+from scorefield.core.predict import Prediction
 from scorefield.data import shapes
 from scorefield.data.shapes import Shape
 from scorefield.lab.experiment import Watch, silent
@@ -31,6 +34,7 @@ class Training:
     width: int = 128
     classes: int = 0  # of which one more is learned: none at all
     drop: float = 0.2  # share of labels replaced by none (Ho & Salimans 2022)
+    timed: bool = True  # whether the network is told the level
 
 
 class Update(NamedTuple):
@@ -41,17 +45,37 @@ class Update(NamedTuple):
     denoiser: Preconditioned
 
 
-def training(shape: Shape, how: Training, seed: int) -> Iterator[Update]:
-    """Train on fresh samples of `shape`, all t in (0, 1) equally often, and yield after every update.
+class Task(NamedTuple):
+    """What a network learns: the meaning of its output, and the scalar loss of a batch of x0 (B, 2)."""
 
-    The network predicts the flow, eps - x0, of the VP state (Lipman et al. 2022): finite at both ends.
-    """
+    prediction: Prediction
+    loss: Callable[[Preconditioned, Tensor, Cond, torch.Generator], Tensor]
+
+
+def _flow_loss(live: Preconditioned, x0: Tensor, cond: Cond, generator: torch.Generator) -> Tensor:
+    at = levels(gauge.vp, uniform, len(x0), generator)
+    eps = torch.randn(x0.shape, generator=generator)
+    return objective(live, x0, cond, at, eps).mean()
+
+
+# The flow, eps - x0, of the VP state (Lipman et al. 2022): finite at both ends. All t in (0, 1) equally often.
+FLOW = Task(predict.flow, _flow_loss)
+
+
+def _stopped(lam: Number) -> Tensor:
+    """The clock of a network that is told no time."""
+    return torch.zeros_like(clock.flow(lam))
+
+
+def training(shape: Shape, how: Training, seed: int, task: Task = FLOW) -> Iterator[Update]:
+    """Train on fresh samples of `shape`, and yield after every update."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = PlaneNet(PlaneConfig(width=how.width, classes=how.classes + 1 if how.classes else 0))
     averaged = copy.deepcopy(net).requires_grad_(False)
-    live, shown = (Preconditioned(one, predict.flow, clock.flow) for one in (net, averaged))
+    ticking = clock.flow if how.timed else _stopped
+    live, shown = (Preconditioned(one, task.prediction, ticking) for one in (net, averaged))
     optimizer = torch.optim.Adam(net.parameters(), lr=how.lr, betas=(0.9, 0.99))
     schedule = Wsd(warmup=100, decay=0.5)
     for step in range(1, how.steps + 1):
@@ -61,10 +85,7 @@ def training(shape: Shape, how: Training, seed: int) -> Iterator[Update]:
         if how.classes:
             dropped = torch.rand(how.batch, generator=generator) < how.drop
             label = label.masked_fill(dropped, how.classes)
-        at = levels(gauge.vp, uniform, how.batch, generator)
-        eps = torch.randn(x0.shape, generator=generator)
-        cond = Cond(label=label) if how.classes else Cond()
-        loss = objective(live, x0, cond, at, eps).mean()
+        loss = task.loss(live, x0, Cond(label=label) if how.classes else Cond(), generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -24,6 +24,11 @@ def walk_down(steps: int, start: float = 1.0, end: float = 0.0) -> list[Level]:
     return [level(start + (end - start) * k / steps) for k in range(steps + 1)]
 
 
+def slowing_down(steps: int, start: float = 1.0) -> list[Level]:
+    """`steps` + 1 levels from t = `start` to 0, ever nearer to each other: most of a shape is decided at small t."""
+    return [level(start * (1 - k / steps) ** 2) for k in range(steps + 1)]
+
+
 def batch(t: Tensor) -> Level:
     """Levels (B,) float32 of shares t (B,) strictly between 0 and 1, in the VP gauge."""
     return gauge.vp(-torch.logit(t.double()).float())

@@ -1,0 +1,106 @@
+"""How fast samplers come nearer to the exact solution of the equation that they solve."""
+
+import functools
+import inspect
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scorefield.core import gauge
+from scorefield.core.denoiser import Denoise
+from scorefield.core.level import Level
+from scorefield.sample.names import SamplerRecord
+from scorefield.sample.unipc import unipc
+from scorefield.sample.walk import Sampler
+
+NOISY, CLEAN = -2.5, 2.0  # lam between which the equation is solved: from a round cloud to one with the data's shape
+FITTED = 3  # of the numbers of steps, the largest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What a sampler does over the number of its model calls: its error, or a distance of its samples to data."""
+
+    record: SamplerRecord
+    calls: Sequence[int]
+    values: Sequence[float]
+
+    @property
+    def order(self) -> float:
+        """How fast the logarithm of the value falls with that of the calls, by least squares over the last ones."""
+        calls, values = (torch.tensor(one[-FITTED:], dtype=torch.float64).log() for one in (self.calls, self.values))
+        calls = calls - calls.mean()
+        return -float(calls @ values / calls.square().sum())
+
+    def needs(self, value: float) -> float:
+        """The calls from which on it stays at or below `value`, on straight lines between the logarithms.
+
+        The first number if it is never above; the last, so "at least", if it still is there.
+        """
+        above = [k for k, one in enumerate(self.values) if one > value]
+        if not above:
+            return float(self.calls[0])
+        if (k := above[-1]) == len(self.values) - 1:
+            return float(self.calls[-1])
+        share = math.log(self.values[k] / value) / math.log(self.values[k] / self.values[k + 1])
+        return math.exp((1 - share) * math.log(self.calls[k]) + share * math.log(self.calls[k + 1]))
+
+    def is_that_of(self, other: "Line") -> bool:
+        """Whether the two are one method under two names."""
+        pairs = zip(self.values, other.values, strict=True)
+        return self.calls == other.calls and all(math.isclose(*pair, rel_tol=1e-3) for pair in pairs)
+
+
+def joined(lines: Iterable[Line]) -> list[list[Line]]:
+    """The lines, those that coincide together."""
+    groups: list[list[Line]] = []
+    for line in lines:
+        group = next((group for group in groups if group[0].is_that_of(line)), None)
+        if group:
+            group.append(line)
+        else:
+            groups.append([line])
+    return groups
+
+
+def ode(record: SamplerRecord) -> Sampler | None:
+    """The sampler told to draw no noise; None if it cannot be told."""
+    if "eta" in inspect.signature(record.sampler).parameters:
+        return functools.partial(record.sampler, eta=0.0)  # type: ignore[call-arg]
+    return None if record.stochastic else record.sampler
+
+
+def end(sampler: Sampler, denoise: Denoise, x: Tensor, steps: int) -> Tensor:
+    """Where the walk from x (B, ...) at NOISY ends at CLEAN, in equal steps of lam; ValueError if it draws noise."""
+    path = [gauge.vp(NOISY + (CLEAN - NOISY) * k / steps) for k in range(steps + 1)]
+    *_, last = sampler(denoise, x, path, no_noise)
+    return last.x
+
+
+def no_noise(at: Level, to: Level) -> Tensor:
+    """The noise of a walk that has none: ValueError when it is asked for."""
+    raise ValueError(f"noise was drawn between {at} and {to}, in a walk without noise")
+
+
+def exact(denoise: Denoise, x: Tensor, steps: int) -> tuple[Tensor, float]:
+    """The solution at CLEAN, by UniPC of order 3, and its distance to that in half as many steps: above its error."""
+    third = functools.partial(unipc, order=3, lower_order_final=False)
+    solution = end(third, denoise, x, steps)
+    return solution, rms(solution - end(third, denoise, x, steps // 2))
+
+
+def errors(record: SamplerRecord, denoise: Denoise, x: Tensor, solution: Tensor, counts: Sequence[int]) -> Line:
+    """The errors of a sampler without noise in so many steps; ValueError if it has no such mode."""
+    sampler = ode(record)
+    if sampler is None:
+        raise ValueError(f"{record.name} solves no equation: it cannot go without noise")
+    values = [rms(end(sampler, denoise, x, steps) - solution) for steps in counts]
+    return Line(record=record, calls=[record.evaluations * steps for steps in counts], values=values)
+
+
+def rms(value: Tensor) -> float:
+    """Root mean square."""
+    return float(value.square().mean().sqrt())
