@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 SPECS := pyproject.toml constraints.txt
 
-.PHONY: help demo test slow lint types format ci clean
+.PHONY: help demo test slow lab lint types format ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -24,6 +24,10 @@ test: $(VENV)/.with-test ## set up with the test extra and run the suite
 
 slow: $(VENV)/.with-test ## the tests that take minutes, downloads or installations
 	@$(BIN)/python -m pytest -q -m slow
+
+lab: $(VENV)/.with-test ## run every experiment of the lab and build docs/lab from what they found
+	@$(BIN)/scorefield lab --all --output outputs/lab
+	$(BIN)/python docs/make_lab.py outputs/lab
 
 lint: $(VENV)/.with-test ## style and formatting
 	@$(BIN)/ruff check .

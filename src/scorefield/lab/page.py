@@ -4,6 +4,7 @@ import base64
 import html
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from scorefield.files import atomic
@@ -54,14 +55,13 @@ def _yes(held: bool) -> str:
     return "yes" if held else "no"
 
 
-def markdown(experiment: Some, record: Record, film: str | None) -> str:
-    """The page of one experiment; the figure and the film lie beside it under the experiment's name."""
+def markdown(experiment: Some, record: Record) -> str:
+    """The page of one experiment in the documentation; its figure lies in images/ beside it."""
     title, *rest = blocks(prose(experiment))
     lines = [f"# {experiment.name}: {title[1]}", ""]
     for is_formula, text in rest:
         lines += ["```text", inspect.cleandoc(text), "```", ""] if is_formula else [text, ""]
     lines += [f"![{experiment.claim}](images/{experiment.name}.png)", ""]
-    lines += [f"[The film](images/{film})", ""] if film else []
     lines += [f"**Claim.** {record.claim} **{verdict(record)}**", ""]
     lines += ["| number | measured | stated before the run | |", "|---|---|---|---|"]
     lines += [
@@ -70,10 +70,31 @@ def markdown(experiment: Some, record: Record, film: str | None) -> str:
     ]
     stated = {one.number for one in record.criterion}
     lines += [f"| {_words(k)} | {v:.4g} | | |" for k, v in record.numbers.items() if k not in stated]
-    lines += ["", f"`scorefield lab {experiment.name}` took {record.seconds:.0f} s. Settings: "]
-    lines[-1] += ", ".join(f"`{name}={value}`" for name, value in record.settings.items()) + "."
-    lines += ["", "The code that matters:", "", "```text", code(experiment), "```", ""]
+    settings = ", ".join(f"`{name}={value}`" for name, value in record.settings.items())
+    lines += ["", f"`scorefield lab {experiment.name}` with the settings {settings}.", ""]
+    lines += [f"The film is drawn by the same command, as `{FILM}.mp4`.", ""] if experiment.film else []
+    lines += ["The code that matters:", "", "```py", code(experiment), "```", ""]
     return "\n".join(lines)
+
+
+def contents(records: Mapping[str, Record]) -> str:
+    """The first page of the lab in the documentation: every experiment with its claim and verdict."""
+    held = sum(record.held for record in records.values())
+    lines = [
+        "# The lab",
+        "",
+        "What is said of diffusion, as experiments that one runs, changes and checks. Each states a claim, and the",
+        f"numbers that would refute it, before it runs. Of {len(records)} claims {held} held when this was built.",
+        "",
+        "`scorefield lab` lists them, `scorefield lab NAME` runs one, `scorefield lab --all` runs all and builds one",
+        "page. In Python, `sf.lab.walk(steps=50)` gives an outcome with `numbers`, `held` and `figure`. What a run",
+        "leaves in `result.json` is told by [its schema](result.schema.json).",
+        "",
+        "| experiment | claim | held |",
+        "|---|---|---|",
+    ]
+    lines += [f"| [{name}]({name}.md) | {one.claim} | {_yes(one.held)} |" for name, one in records.items()]
+    return "\n".join([*lines, ""])
 
 
 def build(folder: Path) -> Path:

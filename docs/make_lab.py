@@ -1,0 +1,52 @@
+"""Build docs/lab from a folder of results. Run: `scorefield lab --all --output DIR; python docs/make_lab.py DIR`."""
+
+import argparse
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from scorefield.lab import EXPERIMENTS, page, record
+
+LAB = Path(__file__).parent / "lab"
+COLOURS = 255  # of a figure's palette: a fourth of the size, and no difference to the eye
+
+
+def small(source: Path, target: Path) -> None:
+    """The figure with a palette of its own colours."""
+    with Image.open(source) as figure:
+        palette = figure.convert("RGB").quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette.save(target, "PNG", optimize=True)
+
+
+def pages(records: dict[str, record.Record]) -> dict[str, str]:
+    """Every file of docs/lab that is text, by name."""
+    made = {f"{name}.md": page.markdown(EXPERIMENTS[name], one) for name, one in records.items()}
+    made |= {f"results/{name}.json": one.model_dump_json(indent=2) + "\n" for name, one in records.items()}
+    made["README.md"] = page.contents(records)
+    made["result.schema.json"] = json.dumps(record.schema(), indent=2) + "\n"
+    return made
+
+
+def kept() -> dict[str, record.Record]:
+    """The results that the pages were built from, in the order of the experiments."""
+    files = {name: LAB / "results" / f"{name}.json" for name in EXPERIMENTS}
+    return {name: record.Record.model_validate_json(path.read_bytes()) for name, path in files.items() if path.exists()}
+
+
+def main(folder: Path) -> None:
+    """Write the pages of the results in `folder`, beside those of the experiments that it lacks."""
+    (LAB / "images").mkdir(parents=True, exist_ok=True)
+    (LAB / "results").mkdir(exist_ok=True)
+    found = {name: one for name in EXPERIMENTS if (one := record.load(folder / name))}
+    for name in found:
+        small(folder / name / record.FIGURE, LAB / "images" / f"{name}.png")
+    merged = kept() | found
+    for name, text in pages({name: merged[name] for name in EXPERIMENTS if name in merged}).items():
+        (LAB / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="what `scorefield lab --all --output` wrote")
+    main(parser.parse_args().folder)
