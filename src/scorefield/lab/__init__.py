@@ -5,6 +5,7 @@ import scorefield as sf; outcome = sf.lab.walk(steps=50); outcome.held, outcome.
 
 from scorefield.lab.experiment import Experiment, LabError, Outcome
 from scorefield.lab.names import EXPERIMENTS, find
+from scorefield.lab.pictures.attention import attention
 from scorefield.lab.pictures.blue import blue
 from scorefield.lab.pictures.guidance import guidance
 from scorefield.lab.pictures.hat import hat
@@ -36,6 +37,7 @@ __all__ = [
     "Experiment",
     "LabError",
     "Outcome",
+    "attention",
     "blue",
     "classes",
     "ddim",

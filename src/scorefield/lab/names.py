@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from scorefield.lab.experiment import Experiment, LabError, Result, Settings
+from scorefield.lab.pictures.attention import attention
 from scorefield.lab.pictures.blue import blue
 from scorefield.lab.pictures.guidance import guidance
 from scorefield.lab.pictures.hat import hat
@@ -55,6 +56,7 @@ _ALL: tuple[Experiment[Settings, Result], ...] = (  # type: ignore[assignment]
     blue,
     hat,
     zero_shot,
+    attention,
 )
 EXPERIMENTS: Mapping[str, Experiment[Settings, Result]] = MappingProxyType({one.name: one for one in _ALL})
 

@@ -1,0 +1,267 @@
+"""Where the network looks: each place of the picture listens most to the word that will stand there.
+
+The generator cuts its picture into 8 x 8 patches. In every block each patch sends out a query, and each word of the
+prompt, like each other patch, holds up a key. How well they fit says how much the patch listens to the word,
+
+    attention = softmax(query . key),
+
+the mean over all blocks and heads. One word's share at all patches is a map of the picture: where that word is heard.
+
+Nobody told the network where things are. It learned from captions and pictures alone, and yet the map of "tree" is the
+tree: the judge, a detector of rendered scenes, says where each thing stands in the finished picture, and the word is
+heard several times as much there as elsewhere. The word of the place is heard around it.
+
+Two more things can be seen. Small words are not idle: "in", next to "tree", is heard where the tree is, for a text
+transformer writes what it has read so far into every later token; that is the subject of the experiment `tokens`. And
+the maps are there from the very first step, when the state is noise and the prediction a blur: first the network
+decides where, then what.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from scorefield.core.cond import Cond
+from scorefield.core.denoiser import Denoise, Preconditioned
+from scorefield.core.level import Level
+from scorefield.evals.judge import Found, Seen
+from scorefield.lab import style
+from scorefield.lab.experiment import Criterion, Experiment, Film, LabError, Settings, Watch
+from scorefield.lab.pictures import panel, scenes
+from scorefield.nets.dit import Dit, Probed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What is measured: a thing and its place; and two things in a relation.
+SINGLES = (
+    ("tree", "in the desert"), ("car", "in the city"), ("penguin", "in the snow"), ("dog", "on the beach"),
+    ("parrot", "in the forest"), ("astronaut", "in space"), ("robot", "in a room"), ("fox", "in a meadow"),
+)  # fmt: skip
+PAIRS = (
+    ("dog", "left of", "tree"), ("car", "right of", "house"), ("parrot", "above", "robot"), ("cat", "below", "balloon"),
+)  # fmt: skip
+HALF = 32  # px: half of the box about a thing's middle; a lone thing's longer side has about 60
+MOMENTS = (0, 15, 40, 100)  # percent of the walk in the figure
+DARK = 0.15  # of a picture where a word is not heard at all
+WORDS = 10  # columns in the figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionSettings(Settings):
+    """The prompt of the figure and the film, and the steps of the walks."""
+
+    prompt: str = "a dog left of a tree in the snow"
+    steps: Annotated[int, Field(ge=4, le=1000)] = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """The shown prompt's words, predictions (steps, 3, H, W) uint8 and maps (steps, words, h, w).
+
+    `thing` and `place` (steps,): how many times as much as elsewhere the word is heard where the thing stands.
+    """
+
+    words: Sequence[str]
+    predictions: Tensor
+    maps: Tensor
+    thing: Tensor
+    place: Tensor
+    numbers: Mapping[str, float]
+
+
+class Walked(NamedTuple):
+    """Predictions (steps, B, 3, H, W) uint8, maps (steps, B, tokens, h, w), and what is found in the end."""
+
+    predictions: Tensor
+    maps: Tensor
+    seen: list[Seen]
+
+
+def run(settings: AttentionSettings, watch: Watch) -> Looked:
+    """Draw the prompts, note where each word is heard, and ask the judge where each thing came to stand."""
+    words = scenes.conditioner().tokenizer.words(settings.prompt)
+    if not words:
+        raise LabError("a prompt without words is heard nowhere; give it some")
+    singles = [f"{_one(thing)} {place}" for thing, place in SINGLES]
+    pairs = [f"{_one(first)} {relation} {_one(other)}" for first, relation, other in PAIRS]
+    prompts = [settings.prompt, *singles, *pairs]
+    walked = _walk(prompts, settings, watch)
+    shown, alone, both = (
+        walked.maps[:, part] for part in (0, slice(1, 1 + len(SINGLES)), slice(1 + len(SINGLES), None))
+    )
+    seen, pairs_seen = walked.seen[1 : 1 + len(SINGLES)], walked.seen[1 + len(SINGLES) :]
+    ratios = [
+        torch.stack([contrast(alone[:, k, _at(singles[k], word)], found[0]) for word in (thing, place.split()[-1])])
+        for k, (thing, place) in enumerate(SINGLES)
+        if (found := _find(seen[k], thing))
+    ]
+    if not ratios:
+        raise LabError("the model drew none of the things, so there is no place to look for; another seed may")
+    thing, place = torch.stack(ratios).mean(0)
+    own = [
+        own
+        for k, (first, _, other) in enumerate(PAIRS)
+        for own in _own(both[:, k], pairs[k], pairs_seen[k], first, other)
+    ]
+    numbers = {
+        "thing_heard_where_it_stands_over_elsewhere": float(thing.mean()),
+        "place_heard_where_the_thing_stands_over_elsewhere": float(place.mean()),
+        "thing_heard_where_it_will_stand_at_the_first_step": float(thing[0]),
+        "share_of_two_things_heard_at_their_own_place": sum(own) / max(1, len(own)),
+        "things_alone_found": float(len(ratios)),
+        "things_in_pairs_found": float(len(own)),
+    }
+    return Looked(
+        words=words, predictions=walked.predictions[:, 0], maps=shown[:, 1 : 1 + len(words)], thing=thing, place=place,
+        numbers=numbers,
+    )  # fmt: skip
+
+
+def _one(thing: str) -> str:
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
+
+
+def _at(prompt: str, word: str) -> int:
+    """The token of the last time that a word stands in a prompt; the first token is the start."""
+    words = scenes.conditioner().tokenizer.words(prompt)
+    return len(words) - words[::-1].index(word)
+
+
+def _walk(prompts: Sequence[str], settings: AttentionSettings, watch: Watch) -> Walked:
+    """The prompts drawn from the noise of one seed after the other, every step looked at."""
+    cond, maps, predictions = scenes.words(prompts), list[Tensor](), list[Tensor]()
+    run, levels = scenes.start([settings.seed + k for k in range(len(prompts))]), scenes.levels(settings.steps)
+    for step in watch(scenes.walk(listening(cond, maps), run, levels), "walking", settings.steps + 1):
+        predictions.append(scenes.bytes_of(scenes.images(step.x0)))
+    return Walked(torch.stack(predictions[: len(maps)]), torch.stack(maps), scenes.look(predictions[-1]))
+
+
+def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
+    """The guided model, which adds to `maps`, call by call, where each token is heard: (B, tokens, h, w).
+
+    A second pass under the condition alone is looked at, so that the drawing itself stays the pipeline's to the bit.
+    """
+    denoiser, denoise = scenes.pipeline().model.denoiser, scenes.guided(cond)
+    if not isinstance(denoiser, Preconditioned) or not isinstance(denoiser.net, Dit) or cond.mask is None:
+        raise LabError("this experiment needs a transformer that attends to words")
+    told: list[Tensor] = []
+    watched = Preconditioned(Probed(denoiser.net, told.append), denoiser.prediction, denoiser.clock)
+    tokens, patch = cond.mask.shape[1], denoiser.net.config.patch_size
+
+    def looked(x: Tensor, at: Level) -> Tensor:
+        told.clear()
+        watched(x, at, cond)
+        heard = torch.stack([one[..., :tokens].mean(1) for one in told]).mean(0)  # (B, patches, tokens)
+        maps.append(heard.mT.reshape(len(x), tokens, x.shape[-2] // patch, -1).cpu())
+        return denoise(x, at)
+
+    return looked
+
+
+def _find(seen: Seen, thing: str) -> list[Found]:
+    """All of that thing in a picture."""
+    return [one for one in seen.found if one.thing == thing]
+
+
+def inside(found: Found, height: int, width: int) -> Tensor:
+    """Which of the patches (height, width) of a picture have their middles in the box about a thing."""
+    size_y, size_x = _size() / height, _size() / width
+    y, x = (torch.arange(height) + 0.5) * size_y, (torch.arange(width) + 0.5) * size_x
+    near: Tensor = ((y - found.y).abs() <= HALF)[:, None] & ((x - found.x).abs() <= HALF)
+    return near
+
+
+def _size() -> int:
+    return scenes.pipeline().model.spec.defaults.width
+
+
+def contrast(maps: Tensor, found: Found) -> Tensor:
+    """How many times as much a word of maps (steps, h, w) is heard in the thing's box as outside it: (steps,)."""
+    near = inside(found, *maps.shape[-2:])
+    return maps[:, near].mean(1) / maps[:, ~near].mean(1)
+
+
+def _own(maps: Tensor, prompt: str, seen: Seen, first: str, other: str) -> Iterator[bool]:
+    """For each of two things, both found: whether its word is heard more at its own place than at the other's."""
+    places = [_find(seen, first), _find(seen, other)]
+    if not all(places):
+        return
+    boxes = [inside(found[0], *maps.shape[-2:]) for found in places]
+    for k, thing in enumerate((first, other)):
+        heard = maps[:, _at(prompt, thing)].mean(0)
+        yield bool(heard[boxes[k]].mean() > heard[boxes[1 - k]].mean())
+
+
+def lit(pictures: Tensor, maps: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) uint8, bright where a map (B, h, w) has its maximum and dark where it is 0."""
+    wide = interpolate(maps[:, None], size=pictures.shape[-2:], mode="bilinear", align_corners=False)
+    share = wide / wide.amax((2, 3), keepdim=True)
+    return (pictures * (DARK + (1 - DARK) * share)).round().to(torch.uint8)
+
+
+def _rows(result: Looked, steps: Sequence[int]) -> Tensor:
+    """For each step the prediction, and it again in the light of every word: (steps, 1 + words, 3, H, W)."""
+    rows = []
+    for step in steps:
+        picture = result.predictions[step]
+        words = lit(picture.expand(len(result.maps[step]), *picture.shape), result.maps[step])
+        rows.append(torch.cat([picture[None], words])[: 1 + WORDS])
+    return torch.stack(rows)
+
+
+def draw(result: Looked) -> "Figure":
+    """The prediction in the light of each word at some steps, and how much words are heard where the thing stands."""
+    last = len(result.maps) - 1
+    moments = [percent * last // 100 for percent in MOMENTS]
+    figure, axes = style.mosaic([["words"], ["over time"]], height=6.2, heights=(3.4, 2.2))
+    panel.show(axes["words"], _rows(result, moments), ["prediction", *result.words], [f"step {k}" for k in moments])
+    axes["words"].tick_params(labelsize=9)
+    below = axes["over time"]
+    below.plot(result.thing, "o-", markersize=3.5, color=style.LEARNED, label="the word of the thing")
+    below.plot(result.place, "o-", markersize=3.5, color=style.EXACT, label="the word of the place")
+    below.axhline(1, color=style.DATA, linewidth=1.2, linestyle="--", label="as much as elsewhere")
+    below.set(xlabel="step", ylabel="times as much", ylim=(0, None), xlim=(0, last))
+    below.set_title(f"heard where the thing stands, mean of {result.numbers['things_alone_found']:.0f} prompts")
+    style.legend(below, "center right")
+    return figure
+
+
+def film(result: Looked) -> Film:
+    """The prediction in the light of every word, step by step."""
+
+    def frames() -> Iterator[Image.Image]:
+        columns = min(WORDS, len(result.words)) + 1
+        figure, (axes,) = style.figure(width=8.0, height=8.0 / columns + 0.9)
+        shown = panel.show(axes, _rows(result, [0]), ["prediction", *result.words][:columns])
+        axes.tick_params(labelsize=9)
+
+        def update(step: int) -> None:
+            shown.set_data(panel.mosaic(_rows(result, [step])).numpy())
+            axes.set_xlabel(f"step {step} of {len(result.maps)}")
+
+        yield from style.frames(figure, update, range(len(result.maps)), dpi=100)
+
+    return Film(frames(), per_second=5)
+
+
+attention = Experiment(
+    name="attention",
+    claim="A thing's word is heard where the thing comes to stand, from the first step on; the place's word around it.",
+    criteria=(
+        Criterion("thing_heard_where_it_stands_over_elsewhere", ">=", 3.0),
+        Criterion("thing_heard_where_it_will_stand_at_the_first_step", ">=", 2.0),
+        Criterion("place_heard_where_the_thing_stands_over_elsewhere", "<=", 1.0),
+        Criterion("share_of_two_things_heard_at_their_own_place", ">=", 0.9),
+    ),
+    settings=AttentionSettings,
+    run=run,
+    draw=draw,
+    film=film,
+)
