@@ -9,7 +9,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.data.shapes import Shape
 
-_ROWS = 1024  # states weighed at once, against all nodes
+_ROWS = 128  # states weighed at once, against all nodes: a table of the processor's cache, not of fresh pages
 
 
 def posterior_mean(shape: Shape) -> Denoise:
