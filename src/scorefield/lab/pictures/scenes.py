@@ -22,6 +22,7 @@ from scorefield.evals import judge
 from scorefield.evals.judge import Look, Seen
 from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.scale import Scale
+from scorefield.lab.experiment import LabError
 from scorefield.nets.clip import Clip
 from scorefield.prompt.text import TextConditioner
 from scorefield.sample import names
@@ -51,6 +52,22 @@ def conditioner() -> TextConditioner:
 def clip() -> Clip:
     """The model's CLIP: its text tower conditions the generator, its image tower looks at pictures."""
     return conditioner().clip
+
+
+def read(prompt: str) -> list[str]:
+    """The words of a prompt as the model reads them, a token each; LabError for none, too many, or an unknown one."""
+    tokenizer = conditioner().tokenizer
+    try:
+        tokenizer.encode([prompt])
+    except ValueError as error:
+        raise LabError(str(error)) from None
+    if lacking := tokenizer.unknown(prompt):
+        word, near = lacking[0]
+        raise LabError(f"the model does not know {word!r}" + (f"; nearest: {', '.join(near)}" if near else ""))
+    found = [word for word in tokenizer.words(prompt) if not tokenizer.unknown(word)]  # without the punctuation
+    if not found:
+        raise LabError("a prompt without words says nothing; give it some")
+    return found
 
 
 def words(prompts: Sequence[str]) -> Cond:

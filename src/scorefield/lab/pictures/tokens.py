@@ -27,6 +27,7 @@ blocks of its own that read both ways, and there the change reaches the first to
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, zip_longest
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,7 +36,7 @@ from torch import Tensor, nn
 from scorefield.core.cond import Cond
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, LabError, Settings, Watch
-from scorefield.lab.pictures import panel, scenes
+from scorefield.lab.pictures import scenes
 from scorefield.nets.clip import Block, TextTower
 from scorefield.nets.dit import Dit
 from scorefield.prompt import surgery
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 ROWS, POSITIONS, SUM, LAST = "token vectors", "position vectors", "their sum", "final hidden states"
 REFINED = "the generator's own text"
 PADDING = 2  # padding tokens in the figure
+LINE = 84  # letters of 9 points that fit in a line of the figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ def run(settings: TokensSettings, watch: Watch) -> Read:
     """Compute the stages of the prompt, and of the changed one, by hand; compare with the conditioner, and with each
     other.
     """
-    reader = scenes.conditioner()
+    reader, written = scenes.conditioner(), scenes.read(settings.prompt)
     try:
         opened = surgery.opened(reader, [settings.prompt])
         at = surgery.where(reader, opened, settings.word)[0]
@@ -91,10 +93,9 @@ def run(settings: TokensSettings, watch: Watch) -> Read:
     moved[REFINED] = relative(_refined(here[LAST], mask), _refined(there[LAST], mask))[:real]
     words = {index: word for word, index in reader.tokenizer.vocabulary.items()}
     decoded = [words[index] for index in ids.tolist()]
-    written = reader.tokenizer.words(settings.prompt)
     causal = torch.stack([one for name, one in moved.items() if name != REFINED])
     numbers = {
-        "tokens_decoded_wrongly": float(sum(a != b for a, b in zip(decoded[1:], written, strict=False))),
+        "tokens_decoded_wrongly": float(sum(a != b for a, b in zip_longest(decoded[1 : real - 1], written))),
         "largest_difference_from_the_conditioner": float((here[LAST] - theirs[0].cpu()).abs().max()),
         "largest_change_before_the_word": float(causal[:, :first].max()),
         "smallest_final_change_from_the_word_on": float(moved[LAST][first:].min()),
@@ -164,12 +165,12 @@ def _refined(states: Tensor, mask: Tensor) -> Tensor:
 
 def draw(result: Read) -> "Figure":
     """The tokens, four stages as images with their shapes, and where the changed word is heard."""
-    figure, axes = style.figure(4, 2, width=8.0, height=8.2)
-    boxes, heard = _whole_row(figure, axes, 0), _whole_row(figure, axes, 3)
-    panel.ratios(axes[2], heights=(0.55, 1.45, 1.45, 1.75))
     shown = int(result.numbers["tokens"]) + PADDING
     labels = [token.strip("<>") for token in result.tokens[:shown]]
-    _boxes(boxes, labels, result.ids[:shown])
+    heights = (0.45, 0.12 * len(labels), 0.12 * len(labels), 1.75)  # inches, a row of 7 points for each token
+    pattern = [["tokens", "tokens"], [ROWS, POSITIONS], [SUM, LAST], ["heard", "heard"]]
+    figure, axes = style.mosaic(pattern, width=8.0, height=sum(heights) + 3.0, heights=heights)
+    _boxes(axes["tokens"], labels, result.ids[:shown])
     length, (rows, width) = len(result.tokens), result.table
     shapes = {
         ROWS: f"rows of the {rows} x {width} table",
@@ -178,50 +179,48 @@ def draw(result: Read) -> "Figure":
         LAST: f"{length} x {width}",
     }
     scale = 3 * float(result.stages[SUM][:shown].std())
-    for one, (name, shape) in zip(axes[2:6], shapes.items(), strict=True):
+    for name, shape in shapes.items():
         values = result.stages[name][:shown]
         limit = 3 * float(values.std()) if name == LAST else scale
-        one.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+        one = axes[name]
+        one.imshow(values.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
         one.set_title(f"{name}, {shape}", fontsize=10)
-        one.set_yticks(range(shown), labels, fontsize=7)
+        one.set_yticks(range(len(labels)), labels, fontsize=7)
         one.set_xticks([])
         one.tick_params(length=0)
         one.grid(visible=False)
-    _heard(heard, result, labels)
+    _heard(axes["heard"], result, labels)
     return figure
 
 
-def _whole_row(figure: "Figure", axes: "list[Axes]", row: int) -> "Axes":
-    """One pair of axes in place of the two of a row."""
-    spec = axes[0].get_subplotspec()
-    assert spec is not None
-    for one in axes[2 * row : 2 * row + 2]:
-        one.remove()
-    return figure.add_subplot(spec.get_gridspec()[row, :])
-
-
 def _boxes(axes: "Axes", labels: list[str], ids: list[int]) -> None:
-    """The tokens in a row, their ids below."""
-    axes.set(xlim=(-0.5, len(ids) - 0.5), ylim=(-1.1, 0.7), title="tokens, and the numbers that they are")
+    """The tokens in a row, each with the room that its letters need, their ids below."""
+    room = [len(label) + 2.5 for label in labels]
+    total, size = sum(room), 9 * min(1.0, LINE / sum(room))
+    axes.set(xlim=(0, total), ylim=(-1.1, 0.5))
+    axes.set_title("tokens, and the numbers that they are", fontsize=10)
     axes.axis("off")
-    size = min(9.0, 110 / len(ids))
-    for k, (label, index) in enumerate(zip(labels, ids, strict=True)):
+    for label, index, wide, end in zip(labels, ids, room, accumulate(room), strict=True):
+        middle = end - wide / 2
         axes.text(
-            k, 0, label, ha="center", va="center", fontsize=size,
+            middle, 0, label, ha="center", va="center", fontsize=size,
             bbox={"boxstyle": "round", "fc": "#E8F1F8", "ec": style.LEARNED},
         )  # fmt: skip
-        axes.text(k, -0.8, str(index), ha="center", va="center", fontsize=size, color=style.DATA)
+        axes.text(middle, -0.8, str(index), ha="center", va="center", fontsize=size, color=style.DATA)
 
 
 def _heard(axes: "Axes", result: Read, labels: list[str]) -> None:
     """The change of every token at every stage, in percent."""
     change = torch.stack(list(result.changes.values()))
-    axes.imshow(change.clamp(max=1.0).sqrt(), cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
+    axes.imshow(change.clamp(max=1.0).sqrt().numpy(), cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
     for i, row in enumerate(change.tolist()):
         for j, value in enumerate(row):
             told = "0" if value < 5e-7 else f"{100 * value:.1f}" if value < 0.1 else f"{100 * value:.0f}"
-            axes.text(j, i, told, ha="center", va="center", fontsize=8, color="white" if value > 0.6 else style.DATA)
-    axes.set_xticks(range(change.shape[1]), labels[: change.shape[1]], fontsize=9)
+            colour = "white" if value > 0.6 else style.DATA
+            axes.text(j, i, told, ha="center", va="center", fontsize=min(8.0, 150 / len(row)), color=colour)
+    below = labels[: change.shape[1]]
+    crowded = len(below) * max(map(len, below)) > LINE
+    axes.set_xticks(range(len(below)), below, fontsize=9, rotation=90 if crowded else 0)
     axes.set_yticks(range(len(change)), list(result.changes), fontsize=9)
     axes.tick_params(length=0)
     axes.grid(visible=False)
