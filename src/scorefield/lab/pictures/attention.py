@@ -37,7 +37,9 @@ from scorefield.lab.pictures import panel, scenes
 from scorefield.nets.dit import Dit, Probed
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 # What is measured: a thing and its place; and two things in a relation.
 SINGLES = (
@@ -77,7 +79,7 @@ class Looked:
 
 
 class Walked(NamedTuple):
-    """Predictions (steps, B, 3, H, W) uint8, maps (steps, B, tokens, h, w), and what is found in the end."""
+    """The first prompt's predictions (steps, 3, H, W) uint8, all maps (steps, B, tokens, h, w), and what is found."""
 
     predictions: Tensor
     maps: Tensor
@@ -86,9 +88,7 @@ class Walked(NamedTuple):
 
 def run(settings: AttentionSettings, watch: Watch) -> Looked:
     """Draw the prompts, note where each word is heard, and ask the judge where each thing came to stand."""
-    words = scenes.conditioner().tokenizer.words(settings.prompt)
-    if not words:
-        raise LabError("a prompt without words is heard nowhere; give it some")
+    words = scenes.read(settings.prompt)
     singles = [f"{_one(thing)} {place}" for thing, place in SINGLES]
     pairs = [f"{_one(first)} {relation} {_one(other)}" for first, relation, other in PAIRS]
     prompts = [settings.prompt, *singles, *pairs]
@@ -119,7 +119,7 @@ def run(settings: AttentionSettings, watch: Watch) -> Looked:
         "things_in_pairs_found": float(len(own)),
     }
     return Looked(
-        words=words, predictions=walked.predictions[:, 0], maps=shown[:, 1 : 1 + len(words)], thing=thing, place=place,
+        words=words, predictions=walked.predictions, maps=shown[:, 1 : 1 + len(words)], thing=thing, place=place,
         numbers=numbers,
     )  # fmt: skip
 
@@ -130,17 +130,18 @@ def _one(thing: str) -> str:
 
 def _at(prompt: str, word: str) -> int:
     """The token of the last time that a word stands in a prompt; the first token is the start."""
-    words = scenes.conditioner().tokenizer.words(prompt)
+    words = scenes.read(prompt)
     return len(words) - words[::-1].index(word)
 
 
 def _walk(prompts: Sequence[str], settings: AttentionSettings, watch: Watch) -> Walked:
     """The prompts drawn from the noise of one seed after the other, every step looked at."""
     cond, maps, predictions = scenes.words(prompts), list[Tensor](), list[Tensor]()
-    run, levels = scenes.start([settings.seed + k for k in range(len(prompts))]), scenes.levels(settings.steps)
+    run, levels = scenes.start([1000 * settings.seed + k for k in range(len(prompts))]), scenes.levels(settings.steps)
     for step in watch(scenes.walk(listening(cond, maps), run, levels), "walking", settings.steps + 1):
-        predictions.append(scenes.bytes_of(scenes.images(step.x0)))
-    return Walked(torch.stack(predictions[: len(maps)]), torch.stack(maps), scenes.look(predictions[-1]))
+        predictions.append(scenes.bytes_of(scenes.images(step.x0[:1])))
+    found = scenes.look(scenes.bytes_of(scenes.images(step.x)))
+    return Walked(torch.cat(predictions[: len(maps)]), torch.stack(maps), found)
 
 
 def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
@@ -216,16 +217,27 @@ def _rows(result: Looked, steps: Sequence[int]) -> Tensor:
     return torch.stack(rows)
 
 
+def _columns(result: Looked) -> list[str]:
+    """What stands above the pictures of `_rows`."""
+    return ["prediction", *result.words][: 1 + WORDS]
+
+
+def _show(axes: "Axes", result: Looked, steps: Sequence[int], names: Sequence[str] = ()) -> "AxesImage":
+    """Draw the rows of steps; the longest word fits above its picture."""
+    columns = _columns(result)
+    axes.tick_params(labelsize=min(9.0, 1000 / (len(columns) * max(map(len, columns)))))
+    return panel.show(axes, _rows(result, steps), columns, names)
+
+
 def draw(result: Looked) -> "Figure":
     """The prediction in the light of each word at some steps, and how much words are heard where the thing stands."""
     last = len(result.maps) - 1
-    moments = [percent * last // 100 for percent in MOMENTS]
+    moments = list(dict.fromkeys(percent * last // 100 for percent in MOMENTS))  # a short walk has fewer
     figure, axes = style.mosaic([["words"], ["over time"]], height=6.2, heights=(3.4, 2.2))
-    panel.show(axes["words"], _rows(result, moments), ["prediction", *result.words], [f"step {k}" for k in moments])
-    axes["words"].tick_params(labelsize=9)
+    _show(axes["words"], result, moments, [f"step {k}" for k in moments])
     below = axes["over time"]
-    below.plot(result.thing, "o-", markersize=3.5, color=style.LEARNED, label="the word of the thing")
-    below.plot(result.place, "o-", markersize=3.5, color=style.EXACT, label="the word of the place")
+    for heard, colour, name in ((result.thing, style.LEARNED, "thing"), (result.place, style.EXACT, "place")):
+        below.plot(heard.tolist(), "o-", markersize=3.5, color=colour, label=f"the word of the {name}", clip_on=False)
     below.axhline(1, color=style.DATA, linewidth=1.2, linestyle="--", label="as much as elsewhere")
     below.set(xlabel="step", ylabel="times as much", ylim=(0, None), xlim=(0, last))
     below.set_title(f"heard where the thing stands, mean of {result.numbers['things_alone_found']:.0f} prompts")
@@ -237,10 +249,8 @@ def film(result: Looked) -> Film:
     """The prediction in the light of every word, step by step."""
 
     def frames() -> Iterator[Image.Image]:
-        columns = min(WORDS, len(result.words)) + 1
-        figure, (axes,) = style.figure(width=8.0, height=8.0 / columns + 0.9)
-        shown = panel.show(axes, _rows(result, [0]), ["prediction", *result.words][:columns])
-        axes.tick_params(labelsize=9)
+        figure, (axes,) = style.figure(width=8.0, height=8.0 / len(_columns(result)) + 0.7)
+        shown = _show(axes, result, [0])
 
         def update(step: int) -> None:
             shown.set_data(panel.mosaic(_rows(result, [step])).numpy())
