@@ -33,7 +33,7 @@ of four colours. A judge, trained on rendered scenes, says whether there is stil
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -196,37 +196,36 @@ def _seconds(way: Denoise, x: Tensor, at: Level) -> float:
 
 def draw(result: Wished) -> "Figure":
     """The same seeds under every wish, the blue of each, and what a step of each path costs."""
-    figure, axes = style.figure(2, 3, width=8.0, height=8.0)
-    spec = axes[0].get_subplotspec()
-    assert spec is not None
-    for one in axes[:3]:
-        one.remove()
-    above = figure.add_subplot(spec.get_gridspec()[0, :])
     shown = result.pictures[:, :SHOWN].transpose(0, 1)
-    panel.ratios(axes[3], heights=(1.95 * len(shown), 2.6))
-    panel.show(
-        above, shown, (PLAIN, f"blue, {CHEAP}", f"blue, {EXACT}", f"{DUSK}, {CHEAP}"), title=f"\u201c{PROMPT}\u201d"
-    )
+    heights = (1.85 * len(shown), 2.2)  # inches
+    pattern = [["pictures"] * 3, ["blue", "time", "memory"]]
+    figure, axes = style.mosaic(pattern, width=8.0, height=sum(heights) + 0.8, heights=heights)
+    columns = (PLAIN, f"blue, {CHEAP}", f"blue, {EXACT}", f"{DUSK}, {CHEAP}")
+    panel.show(axes["pictures"], shown, columns, title=f"\u201c{PROMPT}\u201d")
     colours = dict(zip(WAYS, (style.RANDOM, style.LEARNED, style.EXACT, style.CONDITIONAL), strict=True))
-    blue, clock, size = axes[3:]
-    names = (PLAIN, CHEAP, EXACT)
+    blue, names = axes["blue"], (PLAIN, CHEAP, EXACT)
     for k, name in enumerate(names):
         blue.scatter([k] * result.blue.shape[1], result.blue[k], s=14, color=colours[name], alpha=0.6)
         blue.plot([k - 0.3, k + 0.3], [float(result.blue[k].mean())] * 2, color=colours[name])
     blue.axhline(BLUE, color=style.DATA, linewidth=0.9, linestyle=":")
-    blue.set_xticks(range(3), [name.replace(" ", "\n") for name in names])
+    _name(blue, names)
     blue.set(title="mean blue, of 1", xlim=(-0.6, 2.6), ylim=(min(0.4, float(result.blue[:3].min()) - 0.05), 1))
-    _bars(clock, result.milliseconds, "ms of CPU a step", list(colours.values()))
-    _bars(size, result.megabytes, "MB held at most", list(colours.values()))
+    _bars(axes["time"], result.milliseconds, "ms of CPU a step", list(colours.values()))
+    _bars(axes["memory"], result.megabytes, "MB held at most", list(colours.values()))
     return figure
+
+
+def _name(axes: "Axes", ways: Iterable[str]) -> None:
+    """The names of ways below the places 0, 1 and so on, in two lines that fit side by side."""
+    names = [name.removeprefix("with ").replace("check", "check-\n").replace(" ", "\n") for name in ways]
+    axes.set_xticks(range(len(names)), names, fontsize=9)
 
 
 def _bars(axes: "Axes", values: Mapping[str, float], title: str, colours: list[str]) -> None:
     axes.bar(range(len(values)), list(values.values()), color=colours, width=0.7)
     for k, value in enumerate(values.values()):
         axes.text(k, value, f"{value:.0f}", ha="center", va="bottom", fontsize=9)
-    names = [name.removeprefix("with ").replace(" ", "\n").replace("point", "-\npoint") for name in values]
-    axes.set_xticks(range(len(values)), names, fontsize=8.5)
+    _name(axes, values)
     axes.set(title=title, ylim=(0, 1.15 * max(values.values())))
     axes.grid(visible=False, axis="x")
 

@@ -132,11 +132,11 @@ def draw(result: Compared) -> "Figure":
         best = cosines.argsort(descending=True)[:TOP].tolist()
         names = [result.words[k] for k in best]
         colours = [style.LEARNED if name == worn else style.RANDOM for name in names]
-        one.barh(range(TOP), cosines[best], color=colours, height=0.72)
+        one.barh(range(TOP), cosines[best].tolist(), color=colours, height=0.72)
         one.set_yticks(range(TOP), names)
         one.invert_yaxis()
         one.grid(visible=False, axis="y")
-        one.set(title=f"what a {worn} adds", xlabel="cosine with the word", xlim=(0, 1))
+        one.set(title=f"what a {worn} adds", xlabel="cosine with the word", xlim=(0, 1), xticks=(0, 0.5, 1))
     return figure
 
 

@@ -26,6 +26,7 @@ things, calls some of the hybrids a panda, which is a good answer for a white fa
 """
 
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -74,6 +75,9 @@ class Operated:
 def run(settings: SurgerySettings, watch: Watch) -> Operated:
     """Operate, draw, judge."""
     word, other = settings.word, settings.mixed
+    scenes.read(settings.prompt)
+    if word == other:
+        raise LabError(f"{word!r} mixed with itself is no hybrid; mix it with another word")
     weights = [{settings.instead: 1.0}, *({word: 1 - share, other: share} for share in SHARES)]
     try:
         conds = [_operated(settings, one) for one in weights]
@@ -153,8 +157,8 @@ def draw(result: Operated) -> "Figure":
     shown = result.pictures[:, :SHOWN].transpose(0, 1)
     panel.ratios(above, heights=(1.42 * len(shown), 1.9))
     panel.show(above, shown, names)
-    above.set_title(f"\u201c{result.settings.prompt}\u201d with another vector for \u201c{first}\u201d; "
-                    f"{first} : {second} in %")  # fmt: skip
+    title = f"\u201c{result.settings.prompt}\u201d with another vector for \u201c{first}\u201d; {first} : {second} in %"
+    above.set_title(textwrap.fill(title, 80))
     height, width = shown.shape[-2:]
     for j, some in enumerate(result.seen):
         for i, one in enumerate(some[:SHOWN]):
