@@ -1,0 +1,318 @@
+"""The experiments on words: how they are read, changed, seen and heard. None of this asks what a picture shows."""
+
+from collections.abc import Callable
+from itertools import islice
+
+import pytest
+import torch
+from tests import legible
+from torch import Tensor
+
+from scorefield.data.scenes import NAMES, Scene
+from scorefield.evals.judge import Found, Seen
+from scorefield.lab.experiment import Experiment, LabError, Outcome
+from scorefield.lab.pictures import attention, hat, scenes, surgery, tokens, zero_shot
+from scorefield.nets.clip import TextConfig, TextTower
+
+LONG = "a watercolour painting of a red puppy wearing a hat, left of a small blue butterfly in the snow at night"
+
+
+def holding(outcome: Outcome) -> set[str]:
+    """The numbers whose criteria hold, of a run whose figure can be read."""
+    assert legible.faults(outcome.figure) == []
+    return {one.number for one in outcome.experiment.criteria if one.holds(outcome.numbers)}
+
+
+def seen(*things: str, x: float = 64, y: float = 64) -> Seen:
+    """What a judge says who finds these things, all in one spot."""
+    return Seen(tuple(Found(thing, x, y, 0.9, None, None) for thing in things), "grey")
+
+
+def test_a_prompt_is_read_without_the_marks_that_the_model_does_not_know() -> None:
+    assert scenes.read("A Puppy, in the snow!") == ["a", "puppy", ",", "in", "the", "snow"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [("", "a prompt without words"), ("a pupy", "does not know 'pupy'; nearest: puppy"), ("xyzzy!", "know 'xyzzy'$")],
+)
+@pytest.mark.parametrize("experiment", [tokens.tokens, surgery.surgery, attention.attention])
+def test_a_prompt_that_cannot_be_read_is_refused(experiment: Experiment, prompt: str, told: str) -> None:
+    with pytest.raises(LabError, match=told):
+        experiment(prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "given", "told"),
+    [
+        (tokens.tokens, {"word": "frog"}, "'frog' does not stand in every prompt"),
+        (tokens.tokens, {"other": "skunky"}, "'skunky' is not one word of the vocabulary"),
+        (tokens.tokens, {"other": "palm tree"}, "'palm tree' is not one word"),
+        (tokens.tokens, {"prompt": "puppy " * 31}, "the prompt has 31 words and marks"),
+        (surgery.surgery, {"word": "frog"}, "'frog' does not stand in every prompt"),
+        (surgery.surgery, {"instead": "catt"}, "'catt' is not one word of the vocabulary"),
+        (surgery.surgery, {"mixed": r"\1"}, "is not one word of the vocabulary"),
+        (surgery.surgery, {"mixed": "puppy"}, "'puppy' mixed with itself"),
+        (attention.attention, {"prompt": "dog " * 31}, "the prompt has 31 words and marks"),
+    ],
+)
+def test_a_word_that_cannot_be_operated_on_is_refused(experiment: Experiment, given: dict[str, str], told: str) -> None:
+    with pytest.raises(LabError, match=told):
+        experiment(**given)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
+def test_the_stages_made_by_hand_are_the_text_towers(activation: str) -> None:
+    tower = TextTower(TextConfig(width=16, layers=2, heads=4, context_length=9, vocab_size=20), 8, activation).double()
+    for weight in tower.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    ids, mask = torch.tensor([3, 7, 7, 12, 0, 19, 1]), torch.tensor([1, 1, 1, 1, 1, 0, 0]).bool()
+    found = tokens.stages(tower, ids, mask)
+    assert list(found) == [tokens.ROWS, tokens.POSITIONS, tokens.SUM, "after block 1", "after block 2", tokens.LAST]
+    assert torch.equal(found[tokens.ROWS][1], found[tokens.ROWS][2])
+    with torch.no_grad():
+        torch.testing.assert_close(found[tokens.LAST], tower(ids[None], mask[None])[0], atol=1e-10, rtol=0)
+
+
+def test_a_change_is_measured_in_the_vectors_own_lengths() -> None:
+    before = torch.tensor([[3.0, 4.0], [0.0, 2.0], [1.0, 0.0]])
+    after = torch.tensor([[3.0, 4.0], [0.0, 3.0], [-1.0, 0.0]])
+    assert tokens.relative(before, after).tolist() == [0, 0.5, 2]
+
+
+def test_a_word_is_heard_by_what_follows_and_a_stage_left_out_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = tokens.tokens()
+    exact = {one.number for one in tokens.tokens.criteria[:3]}
+    assert exact <= holding(outcome)
+    for name in (tokens.ROWS, tokens.SUM):
+        assert outcome.result.changes[name].nonzero().tolist() == [[2]]  # start, a, puppy
+    assert outcome.result.changes[tokens.LAST].count_nonzero() == 10 - 2
+    monkeypatch.setattr(tokens, "norm", lambda x, layer: x)
+    assert "largest_difference_from_the_conditioner" not in holding(tokens.tokens())
+
+
+def test_the_tokens_of_a_long_prompt_stay_apart() -> None:
+    outcome = tokens.tokens(prompt=LONG)
+    assert outcome.numbers["tokens_decoded_wrongly"] == 0
+    assert not [fault for fault in legible.faults(outcome.figure) if "points" not in fault]
+
+
+def test_likeness_is_1_at_its_own_end_and_0_at_the_others_and_linear_between() -> None:
+    cosines = torch.tensor([[0.8, 0.1], [0.5, 0.2], [0.2, 0.5]])
+    expected = torch.tensor([[1.0, 0.0], [0.5, 0.25], [0.0, 1.0]])
+    torch.testing.assert_close(surgery.likeness(cosines), expected)
+    alike = surgery.likeness(torch.tensor([[0.3, 0.1], [0.9, 0.2], [0.3, 0.5]]))
+    assert alike[:, 0].tolist() == [0, 0, 0]
+    torch.testing.assert_close(alike[:, 1], expected[:, 1])
+
+
+@pytest.mark.parametrize("obedient", [True, False])
+def test_surgery_is_judged_by_what_it_puts_in_and_what_it_takes_out(
+    monkeypatch: pytest.MonkeyPatch, obedient: bool
+) -> None:
+    said = iter(["cat", "puppy", "puppy", "panda", "skunk", "skunk"])
+    monkeypatch.setattr(scenes, "look", lambda pictures: [seen(next(said) if obedient else "puppy")] * len(pictures))
+    outcome = surgery.surgery(prompt="A Puppy and a puppy in a meadow", pictures=1, steps=2)
+    assert outcome.result.pictures.shape == (1 + len(surgery.SHARES), 1, 3, 128, 128)
+    assert outcome.result.likeness[:, [0, -1]].tolist() == [[1, 0], [0, 1]]
+    held = holding(outcome)
+    assert "largest_difference_from_writing_the_word" in held  # at both places where it stands
+    assert {"share_that_show_the_word_put_in", "share_that_still_show_the_word_taken_out"} <= held or not obedient
+    told = [outcome.numbers[f"share_{name}"] for name in (
+        "that_show_the_word_put_in", "that_still_show_the_word_taken_out", "with_the_first_at_0",
+        "with_the_second_at_1", "of_hybrids_that_the_judge_calls_something_else",
+    )]  # fmt: skip
+    assert told == ([1, 0, 1, 1, 1] if obedient else [0, 1, 1, 0, 0])
+
+
+@pytest.mark.parametrize(("index", "place"), [(0, 4), (1, 1), (2, 2), (3, 2)])
+def test_the_rank_of_a_cosine_is_1_for_the_largest(index: int, place: int) -> None:
+    assert hat.rank(torch.tensor([-0.1, 0.5, 0.3, 0.3]), index) == place
+
+
+def test_a_difference_is_the_direction_in_which_all_pictures_move() -> None:
+    bare = torch.randn(5, 8)
+    hats = torch.zeros(8)
+    hats[3] = 0.2
+    torch.testing.assert_close(hat.difference(bare + hats, bare), 5 * hats, atol=1e-6, rtol=0)
+    assert hat.difference(torch.randn(5, 8), bare).norm().item() == pytest.approx(1)
+
+
+def towers(monkeypatch: pytest.MonkeyPatch, module: object, told: Callable[[Scene], Tensor]) -> None:
+    """Let the image tower say what is told of each scene, whose rendering is a grey of its own number."""
+    drawn: list[Scene] = []
+
+    def renders(some: list[Scene]) -> Tensor:
+        drawn.extend(some)
+        return torch.arange(len(drawn) - len(some), len(drawn)).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+
+    monkeypatch.setattr(module, "renders", renders)
+    monkeypatch.setattr(
+        scenes, "picture_vectors", lambda pictures: torch.stack([told(drawn[k]) for k in pictures[:, 0, 0, 0].tolist()])
+    )
+
+
+@pytest.mark.parametrize("mistaken", [{}, {"hat": "cap", "cap": "hat"}])
+def test_what_a_hat_adds_is_named_only_if_pictures_point_where_words_do(
+    monkeypatch: pytest.MonkeyPatch, mistaken: dict[str, str]
+) -> None:
+    words = [*hat.WEARERS, *hat.WORN]
+    vectors = dict(zip(words, scenes.text_vectors(words), strict=True))
+
+    def told(scene: Scene) -> Tensor:
+        (one,) = scene.items
+        return vectors[one.thing] + (vectors[mistaken.get(one.worn, one.worn)] if one.worn else 0)
+
+    towers(monkeypatch, hat, told)
+    outcome = hat.hat(spots=1)
+    numbers = outcome.numbers
+    assert numbers["words"] == len(outcome.result.words) == outcome.result.cosines.shape[1]
+    assert outcome.held is not bool(mistaken)
+    assert numbers["of_hat_cap_helmet_named_rightly"] == (1 if mistaken else 3)
+    assert (numbers["cosine_of_hat"] > 0.9999) is not bool(mistaken)
+    for name in ("rank_of_hat", "rank_of_cap_for_the_cap", "rank_of_hat_on_the_man_alone"):
+        assert (numbers[name] == 1) is not bool(mistaken)
+    assert numbers["rank_of_helmet_for_the_helmet"] == 1
+
+
+def test_a_hat_is_put_on_renders_and_seen_by_the_tower_itself() -> None:
+    outcome = hat.hat(spots=1)
+    assert outcome.result.pictures.shape == (2, len(hat.SHOWN), 3, 128, 128)
+    assert (outcome.result.pictures[0] != outcome.result.pictures[1]).flatten(1).any(1).all()
+    assert outcome.result.cosines.abs().max() <= 1 + 1e-5
+    holding(outcome)
+
+
+def test_the_best_caption_is_that_of_the_highest_cosine() -> None:
+    cosines = torch.tensor([[0.1, 0.9, -1.0], [-0.2, -0.9, -0.3]])
+    assert zero_shot.best(cosines).tolist() == [1, 0]
+    assert zero_shot.best(cosines.expand(4, 2, 3)).shape == (4, 2)
+
+
+def test_a_name_in_several_places_is_the_mean_of_its_captions() -> None:
+    apple = NAMES.index("apple")
+    torch.testing.assert_close(zero_shot.names([""])[apple], scenes.text_vectors(["an apple"])[0])
+    said = zero_shot.names(["in the snow", "in space"])
+    assert said.shape == (len(NAMES), scenes.text_vectors([""]).shape[1])
+    mean = scenes.text_vectors(["an apple in the snow", "an apple in space"]).mean(0)
+    torch.testing.assert_close(said[apple], mean / mean.norm())
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_picture_is_named_by_where_its_vector_points(monkeypatch: pytest.MonkeyPatch, shift: int) -> None:
+    """Each picture's vector is that of its own thing's name, or of the next thing's."""
+    monkeypatch.setattr(zero_shot, "PLACES", {"nowhere": ("",)})
+    single = zero_shot.names([""])
+    towers(monkeypatch, zero_shot, lambda scene: single[(NAMES.index(scene.nouns[0].thing) + shift) % len(NAMES)])
+    outcome = zero_shot.zero_shot(groups=2)
+    assert outcome.numbers["share_named_rightly"] == 1 - shift
+    assert outcome.numbers["share_named_rightly_by_one_caption"] == 1 - shift
+    assert outcome.numbers["share_by_chance"] == 1 / 67
+    assert outcome.numbers["pictures"] == 16
+    assert outcome.held is (shift == 0)
+
+
+def test_a_matrix_of_cosines_is_of_eight_different_things_and_counted_by_its_diagonal() -> None:
+    outcome = zero_shot.zero_shot(groups=1)
+    holding(outcome)
+    assert len(set(outcome.result.captions)) == zero_shot.GROUP
+    (cosines,) = outcome.result.cosines
+    assert cosines.shape == (8, 8)
+    vectors, texts = scenes.picture_vectors(outcome.result.pictures), scenes.text_vectors(outcome.result.captions)
+    torch.testing.assert_close(cosines, vectors @ texts.T, atol=1e-5, rtol=0)  # a row a picture
+    own = cosines.diag()
+    others = (cosines.sum() - own.sum()) / 56
+    assert outcome.numbers["mean_cosine_of_own_minus_other"] == pytest.approx(float(own.mean() - others), abs=1e-5)
+    share = (own == cosines.amax(1)).float().mean().item()
+    assert outcome.numbers["share_whose_own_caption_is_best_of_eight"] == share
+
+
+def test_looking_changes_no_bit_of_the_walk_and_every_word_is_heard() -> None:
+    cond, at = scenes.words(["a dog left of a tree", "a cat"]), scenes.levels(3)
+    maps: list[Tensor] = []
+    looked = scenes.end(scenes.walk(attention.listening(cond, maps), scenes.start([5, 6]), at))
+    assert torch.equal(looked, scenes.end(scenes.walk(scenes.guided(cond), scenes.start([5, 6]), at)))
+    heard = torch.stack(maps)
+    assert heard.shape == (3, 2, 32, 8, 8)
+    assert (heard.sum(2) < 1).all()  # the rest is listened to other patches
+    assert heard[:, 0, :8].min() > 0
+    assert heard[:, 1, 4:].abs().max() == 0  # padding
+
+
+def test_a_patch_is_inside_if_its_middle_is() -> None:
+    (middle,), (corner,) = seen("dog").found, seen("dog", x=4, y=100).found
+    near = torch.zeros(8, 8, dtype=torch.bool)
+    near[2:6, 2:6] = True
+    assert torch.equal(attention.inside(middle, 8, 8), near)
+    near = torch.zeros(8, 4, dtype=torch.bool)
+    near[4:8, :1] = True
+    assert torch.equal(attention.inside(corner, 8, 4), near)
+
+
+def test_contrast_is_how_many_times_as_much_is_heard_inside() -> None:
+    (found,) = seen("dog").found
+    near = attention.inside(found, 8, 8)
+    maps = torch.stack([torch.ones(8, 8), torch.where(near, 3.0, 0.5), torch.where(near, 0.0, 2.0)])
+    assert attention.contrast(maps, found).tolist() == [1, 6, 0]
+
+
+def test_a_picture_is_lit_where_its_map_is_high() -> None:
+    pictures = torch.full((2, 3, 16, 16), 200, dtype=torch.uint8)
+    maps = torch.zeros(2, 2, 2)
+    maps[0] = 0.01
+    maps[1, 0, 0] = 7
+    whole, spot = attention.lit(pictures, maps)
+    assert torch.equal(whole, pictures[0])
+    assert spot[:, 0, 0].tolist() == [200] * 3
+    assert spot[:, -1, -1].tolist() == [200 * attention.DARK] * 3
+    assert (spot[0, 0].int().diff() <= 0).all()
+
+
+def judge(pictures: Tensor) -> list[Seen]:
+    """Finds what the experiment asked for: a thing alone in the middle, the first of two at the left."""
+    pairs = [Seen(seen(a, x=30).found + seen(b, x=98).found, "grey") for a, _, b in attention.PAIRS]
+    return [seen(), *(seen(thing) for thing, _ in attention.SINGLES), *pairs]
+
+
+@pytest.mark.parametrize("gain", [5.0, 0.2])
+def test_words_are_heard_at_their_own_place_or_the_claim_is_refuted(
+    monkeypatch: pytest.MonkeyPatch, gain: float
+) -> None:
+    """Made-up maps, 1 everywhere but where a thing of that word is found: there each has the gain."""
+
+    def walked(prompts: list[str], settings: attention.AttentionSettings, watch: object) -> attention.Walked:
+        found, maps = judge(torch.empty(0)), torch.ones(4, len(prompts), 32, 8, 8)
+        for k, (prompt, one) in enumerate(zip(prompts, found, strict=True)):
+            for thing in one.found:
+                maps[:, k, 1 + prompt.split().index(thing.thing), attention.inside(thing, 8, 8)] = gain
+        return attention.Walked(torch.zeros(4, 3, 128, 128, dtype=torch.uint8), maps, found)
+
+    monkeypatch.setattr(attention, "_walk", walked)
+    numbers = attention.attention().numbers
+    assert numbers["thing_heard_where_it_stands_over_elsewhere"] == pytest.approx(gain)
+    assert numbers["thing_heard_where_it_will_stand_at_the_first_step"] == pytest.approx(gain)
+    assert numbers["place_heard_where_the_thing_stands_over_elsewhere"] == 1
+    assert numbers["share_of_two_things_heard_at_their_own_place"] == (gain > 1)
+    assert (numbers["things_alone_found"], numbers["things_in_pairs_found"]) == (8, 8)
+
+
+def test_attention_is_drawn_for_as_many_words_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "look", judge)
+    outcome = attention.attention(steps=4, prompt=LONG)
+    holding(outcome)
+    assert outcome.result.maps.shape == (4, len(LONG.replace(",", " ,").split()), 8, 8)
+    assert outcome.result.predictions.shape == (4, 3, 128, 128)
+    above = outcome.figure.axes[0]
+    assert [text.get_text() for text in above.get_xticklabels()][:3] == ["prediction", "a", "watercolour"]
+    assert len(above.get_xticks()) == 1 + attention.WORDS
+    film = outcome.film()
+    assert film is not None
+    (frame,) = islice(film.frames, 1)
+    assert frame.width == 800
+
+
+def test_without_a_thing_there_is_no_place_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps, pictures = torch.ones(4, 13, 32, 8, 8), torch.zeros(4, 3, 128, 128, dtype=torch.uint8)
+    monkeypatch.setattr(attention, "_walk", lambda *_: attention.Walked(pictures, maps, [seen("gift")] * 13))
+    with pytest.raises(LabError, match="the model drew none of the things"):
+        attention.attention()
