@@ -1,0 +1,123 @@
+"""Maps of somebody else's file: every form there and back to the bit, and every key that does not fit is named."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from scorefield.weights.entries import Entry, Form, KeysError, check, read, same, under, write
+
+MAP = [
+    *same("norm", "ln"),
+    Entry("out.weight", ("proj",), Form.TRANSPOSED),
+    *same("q", "to_q", form=Form.CONVOLUTION),
+    Entry("qkv.weight", ("q.weight", "k.weight", "v.weight"), Form.STACKED),
+]
+SHAPES = {  # theirs
+    "ln.weight": (5,), "ln.bias": (5,), "proj": (4, 3), "to_q.weight": (6, 5, 1, 1), "to_q.bias": (6,),
+    "q.weight": (2, 5), "k.weight": (2, 5), "v.weight": (2, 5),
+}  # fmt: skip
+
+
+def _theirs(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    source = torch.Generator().manual_seed(0)
+    return {name: torch.randn(shape, generator=source).to(dtype) for name, shape in SHAPES.items()}
+
+
+def _told(entries: Sequence[Entry], keys: Iterator[str] | Sequence[str]) -> str:
+    with pytest.raises(KeysError) as caught:
+        check(entries, keys)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_reading_then_writing_gives_their_file_to_the_bit(dtype: torch.dtype) -> None:
+    theirs = _theirs(dtype)
+    back = write(MAP, dict(read(MAP, theirs.__getitem__)))
+    assert back.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert tensor.isfinite().all()
+        assert back[name].dtype == dtype
+        assert back[name].shape == tensor.shape, name
+        assert torch.equal(back[name], tensor), name
+
+
+def test_writing_then_reading_gives_our_tensors_to_the_bit() -> None:
+    ours = dict(read(MAP, _theirs().__getitem__))
+    again = dict(read(MAP, write(MAP, ours).__getitem__))
+    assert list(again) == list(ours) == [entry.ours for entry in MAP]
+    for name, tensor in ours.items():
+        assert tensor.isfinite().all()
+        assert torch.equal(again[name], tensor), name
+
+
+def test_each_form_is_what_it_says() -> None:
+    theirs = _theirs()
+    ours = dict(read(MAP, theirs.__getitem__))
+    assert torch.equal(ours["norm.weight"], theirs["ln.weight"])
+    assert torch.equal(ours["out.weight"], theirs["proj"].T)
+    assert torch.equal(ours["q.weight"], theirs["to_q.weight"][:, :, 0, 0])
+    assert torch.equal(ours["q.bias"], theirs["to_q.bias"])  # the form is that of the weight alone
+    assert torch.equal(ours["qkv.weight"], torch.cat([theirs[f"{name}.weight"] for name in "qkv"]))
+    assert {entry.form for entry in MAP} == set(Form)
+
+
+def test_reading_fetches_nothing_before_it_is_asked_for() -> None:
+    fetched, theirs = [], _theirs()
+
+    def fetch(name: str) -> Tensor:
+        fetched.append(name)
+        return theirs[name]
+
+    tensors = read(MAP, fetch)
+    assert fetched == []
+    next(tensors)
+    assert fetched == ["ln.weight"]
+
+
+def test_what_is_read_unchanged_is_not_copied() -> None:
+    theirs = _theirs()
+    ours = dict(read(MAP, theirs.__getitem__))
+    assert ours["norm.weight"].data_ptr() == theirs["ln.weight"].data_ptr()
+    assert ours["out.weight"].data_ptr() == theirs["proj"].data_ptr()
+
+
+def test_what_is_written_can_be_saved() -> None:
+    assert all(tensor.is_contiguous() for tensor in write(MAP, dict(read(MAP, _theirs().__getitem__))).values())
+
+
+def test_a_part_stands_under_its_name_on_both_sides() -> None:
+    found = list(under("mid.", "middle_block.", MAP))
+    assert found[0] == Entry("mid.norm.weight", ("middle_block.ln.weight",))
+    assert found[-1].theirs == ("middle_block.q.weight", "middle_block.k.weight", "middle_block.v.weight")
+    assert [entry.form for entry in found] == [entry.form for entry in MAP]
+
+
+def test_the_keys_of_the_map_pass() -> None:
+    check(MAP, SHAPES)
+    check(MAP, reversed(list(SHAPES)))
+
+
+def test_a_missing_key_is_named() -> None:
+    keys = [name for name in SHAPES if name != "k.weight"]
+    assert _told(MAP, keys) == "the file's keys are not those of this network: 1 missing (k.weight)"
+
+
+def test_an_unknown_key_is_named_beside_the_missing() -> None:
+    keys = [*(name for name in SHAPES if name != "proj"), "extra"]
+    assert _told(MAP, keys).endswith(": 1 missing (proj) and 1 unknown (extra)")
+
+
+def test_of_many_keys_the_first_three_are_named() -> None:
+    assert re.search(r"8 missing \(k.weight, ln.bias, ln.weight, \.\.\.\)$", _told(MAP, []))
+    assert _told([], iter("abc")).endswith(": 3 unknown (a, b, c)")
+
+
+def test_a_tensor_of_ours_that_the_map_wants_is_not_left_out() -> None:
+    ours = dict(read(MAP, _theirs().__getitem__))
+    del ours["norm.bias"]
+    with pytest.raises(KeyError, match=r"norm\.bias"):
+        write(MAP, ours)
