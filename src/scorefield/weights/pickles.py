@@ -1,0 +1,127 @@
+"""Files of torch.save, read by the loader that runs no code; what needs code is refused."""
+
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scorefield.weights.folder import SourceError
+from scorefield.weights.listing import TORCH, Listing, Plain, Stored
+
+CONVERTER = "https://huggingface.co/spaces/safetensors/convert"
+# What torch.load and zipfile say of damaged files, in a trial of 12000: PyTorch has no error of its own for them.
+_DAMAGED = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
+    RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+class Held(NamedTuple):
+    """The tensors of a file by name, a name of two levels joined by a dot, and its plain values."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Plain]
+
+
+def listing(file: Path) -> Listing:
+    """What a file of PyTorch holds; SourceError if it is damaged or needs more than tensors and plain values."""
+    held = load(file, data=False)
+    tensors = {name: _stored(tensor) for name, tensor in held.tensors.items()}
+    return Listing(path=file, form=TORCH, tensors=tensors, files=dict.fromkeys(tensors, file), values=held.values)
+
+
+def _stored(tensor: Tensor) -> Stored:
+    return Stored(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+
+
+def load(file: Path, *, data: bool = True) -> Held:
+    """A file's tensors, mapped from the disk and not copied; those of a `state_dict` alone where it has one.
+
+    A file of PyTorch before 1.6 cannot be mapped: it is read whole, or with no `data` for its names and shapes only.
+    """
+    with _told(file):
+        zipped = zipfile.is_zipfile(file)
+        if zipped:
+            _check(file)
+        with warnings.catch_warnings(), torch.serialization.safe_globals([nn.ParameterDict]):
+            warnings.simplefilter("ignore")  # torch's own, about the age of the file
+            where = "cpu" if zipped or data else "meta"
+            root = torch.load(file, map_location=where, weights_only=True, mmap=zipped)
+        return _held(file, root)
+
+
+def _check(file: Path) -> None:
+    """SourceError if an archive is not one of torch.save, as it was written."""
+    with zipfile.ZipFile(file) as archive:
+        records = {record.filename.partition("/")[2]: record for record in archive.infolist()}
+        if "constants.pkl" in records:
+            raise SourceError(
+                f"{file} is a TorchScript archive, a program with its weights, and code in a file is never run; take"
+                " the same weights as safetensors (OpenAI's CLIP: model.safetensors of openai/clip-vit-base-patch32 or"
+                " openai/clip-vit-large-patch14)"
+            )
+        if "data.pkl" not in records:
+            raise SourceError(f"{file} is a zip archive, but none of torch.save")
+        if any(record.compress_type != zipfile.ZIP_STORED for record in records.values()):
+            raise SourceError(f"{file} is compressed, which torch.save never does; get it as it was published")
+        pickle = records["data.pkl"]
+        if pickle.CRC:  # 0 where torch.save was told to leave it out
+            archive.read(pickle)  # BadZipFile if a byte of it has changed
+
+
+def _held(file: Path, root: object) -> Held:
+    whole = root if isinstance(root, Mapping) else {}
+    inner = whole.get("state_dict")
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in _tensors("", inner if isinstance(inner, Mapping) else root, set()):
+        if name in tensors:
+            raise SourceError(f"{file} holds two tensors of the name {name!r}")
+        tensors[name] = tensor.detach()
+    if not tensors:
+        raise SourceError(f"{file} holds no tensors")
+    return Held(tensors, {str(name): value for name, value in whole.items() if isinstance(value, Plain)})
+
+
+def _tensors(name: str, held: object, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor below `held`; what is `seen` is not entered again, so that a list that holds itself ends."""
+    if isinstance(held, Tensor):
+        yield name, held
+        return
+    if id(held) in seen:
+        return
+    seen.add(id(held))
+    below: Iterator[tuple[object, object]] = iter(())
+    if isinstance(held, nn.ParameterDict):
+        below = held.named_parameters()
+    elif isinstance(held, Mapping):
+        below = iter(held.items())
+    elif isinstance(held, list | tuple):
+        below = enumerate(held)
+    for key, value in below:
+        yield from _tensors(f"{name}.{key}" if name else str(key), value, seen)
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """What is wrong with a file of PyTorch becomes a SourceError of one line."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = found[1] if found else "more than tensors and plain values"
+        raise SourceError(
+            f"{file} needs {what} to be loaded, and code in a file is never run; take it as safetensors, or have it"
+            f" converted at {CONVERTER}"
+        ) from None
+    except _DAMAGED:
+        raise SourceError(f"{file} is damaged, cut off, or no weights file of PyTorch; get it again") from None

@@ -1,0 +1,391 @@
+"""Somebody else's weights: listed without being loaded, fetched one by one, and one clear line for what is wrong."""
+
+import json
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from scorefield.weights.folder import SourceError
+from scorefield.weights.listing import Stored
+from scorefield.weights.source import Source
+
+LINKED = ("../x.safetensors", "/etc/x.safetensors", "a/../../x.safetensors", "sub/x.safetensors", "..\\x.safetensors",
+          "..", "", ".", "x.bin", 3, None)  # fmt: skip
+
+
+def _tensors() -> dict[str, Tensor]:
+    source = torch.Generator().manual_seed(0)
+    drawn = torch.randn(4, 3, generator=source)
+    return {"a.weight": drawn, "b.half": drawn.half(), "ids": torch.arange(5)[None], "scale": drawn[0, 0].bfloat16()}
+
+
+def _same(source: Source, wanted: Mapping[str, Tensor]) -> bool:
+    if source.tensors.keys() != wanted.keys():
+        return False
+    shapes = all(source.tensors[name].shape == tuple(tensor.shape) for name, tensor in wanted.items())
+    fetched = {name: source.fetch(name) for name in wanted}
+    return shapes and all(
+        fetched[name].isfinite().all() and fetched[name].dtype == tensor.dtype and torch.equal(fetched[name], tensor)
+        for name, tensor in wanted.items()
+    )
+
+
+def _open_and_fetch(path: Path, variant: str | None, fetch: str | None) -> None:
+    source = Source(path, variant)
+    source.fetch(fetch or next(iter(source.tensors)))
+
+
+def _told(path: Path, variant: str | None = None, fetch: str | None = None) -> str:
+    """What opening a path says is wrong with it: one line that names it."""
+    with pytest.raises(SourceError) as caught:
+        _open_and_fetch(path, variant, fetch)
+    line = str(caught.value)
+    assert str(path) in line
+    assert "\n" not in line
+    assert len(line) < 500
+    return line
+
+
+def _saved(path: Path, tensors: Mapping[str, Tensor] | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors or _tensors()), path, metadata={"format": "pt"})
+    return path
+
+
+def _sharded(folder: Path, name: str = "model", variant: str = "") -> dict[str, Tensor]:
+    """Two shards and their index, as published: the variant stands before the last suffix of every name."""
+    first, second = dict(list(_tensors().items())[:2]), dict(list(_tensors().items())[2:])
+    files = [f"{name}-0000{i}-of-00002{variant}.safetensors" for i in (1, 2)]
+    for file, tensors in zip(files, (first, second), strict=True):
+        _saved(folder / file, tensors)
+    weight_map = dict.fromkeys(first, files[0]) | dict.fromkeys(second, files[1])
+    index = {"metadata": {"total_size": 100}, "weight_map": weight_map}
+    (folder / f"{name}.safetensors.index{variant}.json").write_text(json.dumps(index))
+    return first | second
+
+
+def _sparse(path: Path, size: int) -> Path:
+    """A safetensors file of one tensor of `size` bytes of zeros, which takes no room on the disk."""
+    header = json.dumps({"x": {"dtype": "F16", "shape": [size // 2], "data_offsets": [0, size]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + size)
+    return path
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_safetensors_file_is_listed_and_fetched(tmp_path: Path) -> None:
+    source = Source(_saved(tmp_path / "x.safetensors"))
+    assert source.tensors["b.half"] == Stored("F16", (4, 3))
+    assert source.tensors["scale"] == Stored("BF16", ())
+    assert source.tensors["a.weight"].numbers == 12
+    assert source.listing.metadata == {"format": "pt"}
+    assert _same(source, _tensors())
+
+
+@pytest.mark.parametrize("name", ["x.ckpt", "x.pt", "x.bin", "x.pth"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_of_tensors_is_listed_and_fetched(tmp_path: Path, name: str, zipped: bool) -> None:
+    torch.save(_tensors(), tmp_path / name, _use_new_zipfile_serialization=zipped)
+    source = Source(tmp_path / name)
+    assert source.tensors["b.half"] == Stored("float16", (4, 3))
+    assert _same(source, _tensors())
+
+
+def test_a_state_dict_is_unwrapped_and_plain_values_beside_it_are_kept(tmp_path: Path) -> None:
+    rest = {"global_step": 875000, "epoch": 0, "optimizer_states": [{"state": {0: torch.zeros(9)}}], "note": None}
+    torch.save({"state_dict": OrderedDict(_tensors()), **rest}, tmp_path / "x.ckpt")
+    source = Source(tmp_path / "x.ckpt")
+    assert _same(source, _tensors())
+    assert source.values == {"global_step": 875000, "epoch": 0, "note": None}
+
+
+def test_tensors_of_two_levels_have_names_with_a_dot(tmp_path: Path) -> None:
+    star = torch.randn(2, 8)
+    plain = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": {"*": star}, "name": "cat", "step": 5}
+    torch.save(plain, tmp_path / "plain.pt")
+    torch.save(plain | {"string_to_param": nn.ParameterDict({"*": nn.Parameter(star)})}, tmp_path / "module.pt")
+    for name in ("plain.pt", "module.pt"):
+        source = Source(tmp_path / name)
+        assert _same(source, {"string_to_token.*": torch.tensor(265), "string_to_param.*": star})
+        assert not source.fetch("string_to_param.*").requires_grad
+        assert source.values == {"name": "cat", "step": 5}
+
+
+def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": {"b": torch.zeros(1)}, "a.b": torch.ones(1)}, tmp_path / "x.pt")
+    assert "two tensors of the name 'a.b'" in _told(tmp_path / "x.pt")
+
+
+def test_lists_within_lists_end(tmp_path: Path) -> None:
+    held: list[object] = [torch.zeros(1)]
+    for _ in range(200):
+        held = [held, held]  # 2^200 ways to the one tensor
+    torch.save(held, tmp_path / "x.pt")
+    assert len(Source(tmp_path / "x.pt").tensors) == 1
+
+
+def test_an_unknown_name_is_named(tmp_path: Path) -> None:
+    assert "holds no tensor 'c'" in _told(_saved(tmp_path / "x.safetensors"), fetch="c")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "ckpt"])
+def test_a_fetched_tensor_is_mapped_and_not_copied(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    if kind == "ckpt":
+        torch.save({"x": torch.zeros(50_000_000, dtype=torch.float16)}, path)
+    else:
+        _sparse(path, 2_000_000_000)
+    Source(path).fetch("x")  # what is imported and kept at the first time
+    before, source = _resident(), Source(path)
+    x = source.fetch("x")
+    assert x[-1] == 0
+    assert source.fetch("x").data_ptr() == x.data_ptr()
+    assert _resident() - before < 20_000_000
+
+
+def test_shards_are_read_through_their_index(tmp_path: Path) -> None:
+    wanted = _sharded(tmp_path)
+    for path in (tmp_path, tmp_path / "model.safetensors.index.json"):
+        assert _same(Source(path), wanted)
+
+
+def test_shards_that_are_links_into_a_store_are_read(tmp_path: Path) -> None:
+    wanted = _sharded(tmp_path / "model")
+    (tmp_path / "blobs").mkdir()
+    for file in list((tmp_path / "model").glob("*.safetensors")):
+        os.rename(file, tmp_path / "blobs" / file.name)
+        file.symlink_to(f"../blobs/{file.name}")
+    assert _same(Source(tmp_path / "model"), wanted)
+
+
+def _indexed(folder: Path, change: Callable[[dict[str, object]], object]) -> Path:
+    """The index of two shards after a change of its weight_map."""
+    _sharded(folder)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    change(index["weight_map"])
+    path.write_text(json.dumps(index))
+    return path
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_shard_outside_the_folder_is_refused(tmp_path: Path, name: object) -> None:
+    folder = tmp_path / "model"
+    index = _indexed(folder, lambda names: names.update(ids=name))
+    _saved(tmp_path / "x.safetensors", {"ids": torch.zeros(1)})
+    assert "which is no .safetensors file of its own folder" in _told(index)
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    _sharded(tmp_path)
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    told = _told(tmp_path / "model.safetensors.index.json")
+    assert "names shards that are not there: 'model-00002-of-00002.safetensors'" in told
+
+
+def test_an_index_of_other_shards_is_refused(tmp_path: Path) -> None:
+    told = _told(_indexed(tmp_path / "more", lambda names: names.update(c="model-00001-of-00002.safetensors")))
+    assert "model-00001-of-00002.safetensors lacks 'c'" in told
+    told = _told(_indexed(tmp_path / "less", lambda names: names.pop("ids")))
+    assert "model-00002-of-00002.safetensors has, against the index, 'ids'" in told
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"weight_map": []}', '{"weight_map": {}}', "[" * 100_000])
+def test_a_damaged_index_is_told(tmp_path: Path, text: str) -> None:
+    _sharded(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(text)
+    _told(tmp_path / "model.safetensors.index.json")
+
+
+def test_a_folder_gives_its_plain_safetensors_before_pickles_and_variants(tmp_path: Path) -> None:
+    plain = {"plain": torch.zeros(1)}
+    for name in ("diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.non_ema.safetensors"):
+        _saved(tmp_path / name)
+    torch.save(plain, tmp_path / "diffusion_pytorch_model.bin")
+    assert list(Source(tmp_path).tensors) == ["plain"]
+    _saved(tmp_path / "diffusion_pytorch_model.safetensors", {"safe": torch.zeros(1)})
+    assert list(Source(tmp_path).tensors) == ["safe"]
+    assert _same(Source(tmp_path, "fp16"), _tensors())
+    assert "of variants it has fp16, non_ema, the plain one" in _told(tmp_path, "bf16")
+
+
+def test_a_folder_of_fp16_alone_is_read_and_one_of_non_ema_alone_must_be_asked_for(tmp_path: Path) -> None:
+    _saved(tmp_path / "a" / "model.fp16.safetensors")
+    assert _same(Source(tmp_path / "a"), _tensors())
+    _saved(tmp_path / "b" / "model.non_ema.safetensors")
+    assert "of variants it has non_ema" in _told(tmp_path / "b")
+    assert _same(Source(tmp_path / "b", "non_ema"), _tensors())
+
+
+@pytest.mark.parametrize("name", ["model", "diffusion_pytorch_model"])
+def test_shards_of_a_variant_are_read(tmp_path: Path, name: str) -> None:
+    wanted = _sharded(tmp_path, name, ".fp16")
+    assert _same(Source(tmp_path, "fp16"), wanted)
+    assert _same(Source(tmp_path), wanted)
+
+
+def test_a_folder_with_a_name_of_its_own_gives_its_only_file(tmp_path: Path) -> None:
+    torch.save(_tensors(), tmp_path / "learned_embeds.bin")
+    assert _same(Source(tmp_path), _tensors())
+    _saved(tmp_path / "some_style_1.0.safetensors", {"x": torch.zeros(1)})
+    assert list(Source(tmp_path).tensors) == ["x"]
+    _saved(tmp_path / "other.safetensors")
+    assert "several files of weights; name one: other.safetensors, some_style_1.0.safetensors" in _told(tmp_path)
+
+
+def test_a_path_without_weights_is_told(tmp_path: Path) -> None:
+    assert _told(tmp_path / "none") == f"{tmp_path / 'none'}: no such file or folder"
+    assert "is a folder without weights" in _told(tmp_path)
+    (tmp_path / "x.safetensors").mkdir()
+    assert "is a folder without weights" in _told(tmp_path / "x.safetensors")
+    (tmp_path / "model_index.json").write_text("{}")
+    assert "is a pipeline of several parts; name one of them" in _told(tmp_path)
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    assert "is neither a file nor a folder" in _told(tmp_path / "pipe.ckpt")
+    assert "can only be chosen in a folder" in _told(_saved(tmp_path / "y.safetensors"), "fp16")
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt"])
+def test_an_empty_file_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    assert _told(tmp_path / name) == f"{tmp_path / name} is empty; get it again"
+
+
+@pytest.mark.parametrize(
+    "data", [b"text\n" * 40, b"PK\x03\x04 a zip", b"\x80\x02}q\x00.", b"\x80", b"PK\x03\x04", b"{"]
+)
+def test_a_file_of_another_kind_is_told(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.ckpt").write_bytes(data)
+    _told(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "ckpt", "old"])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9, 0.999])
+def test_a_file_that_is_cut_off_is_told(tmp_path: Path, kind: str, share: float) -> None:
+    path = tmp_path / f"x.{kind}"
+    if kind == "safetensors":
+        _saved(path)
+    else:
+        torch.save({"x": torch.zeros(500)}, path, _use_new_zipfile_serialization=kind == "ckpt")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert "damaged" in _told(path)
+
+
+def _lying(change: dict[str, object]) -> bytes:
+    """A file of 48 + 20 bytes whose header tells of its tensors what `change` says."""
+    header: dict[str, dict[str, object]] = {
+        "a": {"dtype": "F32", "shape": [4, 3], "data_offsets": [0, 48]},
+        "b": {"dtype": "F32", "shape": [5], "data_offsets": [48, 68]} | change,
+    }
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(68)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_offsets": [40, 60]}, {"data_offsets": [50, 70]}, {"data_offsets": [48, 10**12]}, {"shape": [6]},
+        {"data_offsets": [0, 20]}, {"data_offsets": [68, 48]}, {"data_offsets": [-20, 0]}, {"data_offsets": [48]},
+        {"shape": [2**62, 2**62]}, {"shape": [-5]}, {"shape": 5}, {"dtype": "F33"}, {"dtype": "F64"}, {"dtype": 3},
+    ],
+)  # fmt: skip
+def test_a_header_that_lies_is_told(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(_lying({}))
+    assert list(Source(path).tensors) == ["a", "b"]
+    path.write_bytes(_lying(change))
+    assert "is damaged or no safetensors file" in _told(path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 200, 10**8, 10**11, 2**63, 2**64 - 1])
+def test_a_header_of_another_length_is_told(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + _lying({})[8:])
+    assert "is damaged or no safetensors file" in _told(path)
+
+
+class Code:
+    """What a pickle may hold: on loading, `os.system` makes a file."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch {os.environ['TRAP']}",)
+
+
+@pytest.mark.parametrize("way", ["zip", "old", "pickle", "protocol 4", "shard"])
+def test_code_in_a_file_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    trap, path, held = tmp_path / "sprung", tmp_path / "pytorch_model.bin", {"a": Code(), "b": torch.zeros(2)}
+    monkeypatch.setenv("TRAP", str(trap))
+    if way.startswith("p"):
+        path.write_bytes(pickle.dumps({"a": Code()}, protocol=4 if way == "protocol 4" else 2))
+    else:
+        torch.save(held, path, _use_new_zipfile_serialization=way != "old")
+    if way == "shard":
+        path.rename(tmp_path / "pytorch_model-00001-of-00001.bin")
+        index = {"weight_map": dict.fromkeys("ab", "pytorch_model-00001-of-00001.bin")}
+        (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(SourceError) as caught:
+        Source(tmp_path)
+    assert not trap.exists()
+    if way in ("zip", "old", "shard"):
+        assert "needs posix.system to be loaded, and code in a file is never run" in str(caught.value)
+        torch.load(next(tmp_path.glob("*.bin")), weights_only=False)
+        assert trap.exists(), "the trap of this test is blunt"
+
+
+class ModelCheckpoint:
+    """What a training program leaves in a file."""
+
+
+def test_objects_of_a_training_program_are_named_with_the_way_out(tmp_path: Path) -> None:
+    held = {"state_dict": _tensors(), "callbacks": {ModelCheckpoint: {"best": ModelCheckpoint()}}}
+    torch.save(held, tmp_path / "x.ckpt")
+    line = _told(tmp_path / "x.ckpt")
+    assert f"{ModelCheckpoint.__module__}.ModelCheckpoint" in line
+    assert "have it converted at https://huggingface.co/spaces/safetensors/convert" in line
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_torchscript_archive_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "ViT-B-32.pt"
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
+    line = _told(path)
+    assert "is a TorchScript archive" in line
+    assert "model.safetensors of openai/clip-vit-base-patch32" in line
+
+
+def test_an_archive_of_another_kind_is_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("a.txt", "hello")
+    assert "is a zip archive, but none of torch.save" in _told(tmp_path / "x.pt")
+    torch.save(_tensors(), tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.pt") as whole, zipfile.ZipFile(tmp_path / "y.pt", "w", 8) as packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    assert "is compressed" in _told(tmp_path / "y.pt")
+
+
+def test_one_changed_letter_in_a_pickle_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    torch.save(_tensors(), path)
+    path.write_bytes(path.read_bytes().replace(b"a.weight", b"a.weighs"))
+    assert "is damaged" in _told(path)
+
+
+def test_a_pickle_without_a_checksum_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(_tensors(), tmp_path / "x.ckpt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert _same(Source(tmp_path / "x.ckpt"), _tensors())
