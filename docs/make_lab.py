@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -9,6 +10,7 @@ from PIL import Image
 from scorefield.lab import EXPERIMENTS, page, record
 
 LAB = Path(__file__).parent / "lab"
+TUNING = "families-tuning.md"  # the one page that is made of no result, but by tune_families.py
 COLOURS = 255  # of a figure's palette: a fourth of the size, and no difference to the eye
 
 
@@ -19,9 +21,14 @@ def small(source: Path, target: Path) -> None:
     palette.save(target, "PNG", optimize=True)
 
 
+def linked(text: str) -> str:
+    """The text of a page with links to the pages of docs/lab that it names."""
+    return re.sub(r"\bdocs/lab/([\w-]+\.md)", r"[\1](\1)", text)
+
+
 def pages(records: dict[str, record.Record]) -> dict[str, str]:
     """Every file of docs/lab that is text, by name."""
-    made = {f"{name}.md": page.markdown(EXPERIMENTS[name], one) for name, one in records.items()}
+    made = {f"{name}.md": linked(page.markdown(EXPERIMENTS[name], one)) for name, one in records.items()}
     made |= {f"results/{name}.json": one.model_dump_json(indent=2) + "\n" for name, one in records.items()}
     made["README.md"] = page.contents(records)
     made["result.schema.json"] = json.dumps(record.schema(), indent=2) + "\n"

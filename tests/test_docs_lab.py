@@ -21,8 +21,12 @@ NAMES = sorted(EXPERIMENTS)
 
 def test_every_experiment_has_its_page_and_there_are_no_others():
     there = {str(path.relative_to(make_lab.LAB)) for path in make_lab.LAB.rglob("*") if path.is_file()}
-    assert there == {*PAGES, *(f"images/{name}.png" for name in NAMES)}
+    assert there == {*PAGES, make_lab.TUNING, *(f"images/{name}.png" for name in NAMES)}
     assert {f"{name}.md" for name in NAMES} <= set(PAGES)
+
+
+def test_the_page_of_families_leads_to_how_they_were_tuned():
+    assert f"]({make_lab.TUNING})" in PAGES["families.md"]
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

@@ -7,7 +7,8 @@ log-likelihood is exact and a sample is one pass. Two bends were tried: a factor
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded
+from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
 from scorefield.lab.families.likelihood import normal
 from scorefield.lab.families.network import Residual, quiet
 
@@ -144,4 +145,8 @@ def training(shape: Shape, how: Training, seed: int, *, bend: Bend = "spline") -
     return minimise(seeded(lambda: Flow(bend=bend), seed), loss, shape, how, seed)
 
 
-FAMILY = Family(name="coupling", title="normalising flow", training=training, how=Training(steps=560, lr=0.01))
+FAMILY = Family(name="coupling", title="normalising flow", training=training, how=Training(steps=550, lr=0.01))
+VARIANTS: Mapping[str, Family] = {
+    "spline": FAMILY,
+    "affine": variant(FAMILY, partial(training, bend="affine"), steps=665),
+}

@@ -3,7 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import torch
@@ -57,14 +57,22 @@ class Update(NamedTuple, Generic[Learned]):
     model: Learned
 
 
+Train = Callable[[Shape, Training, int], Iterator[Update[Model]]]  # shape, how, seed
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """A family as it was tuned."""
 
     name: str  # as in the numbers of an experiment
     title: str
-    training: Callable[[Shape, Training, int], Iterator[Update[Model]]]  # shape, how, seed
+    training: Train
     how: Training  # whose steps fill the same time as every other family's
+
+
+def variant(family: Family, training: Train, steps: int) -> Family:
+    """The family trained in another way, in as many steps of it as fill the same time."""
+    return replace(family, training=training, how=replace(family.how, steps=steps))
 
 
 def seeded(build: Callable[[], M], seed: int) -> M:

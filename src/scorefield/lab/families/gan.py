@@ -6,7 +6,8 @@ critic's slope on data held down (R1, Mescheder et al. 2018), and the Wasserstei
 between data and samples (WGAN-GP, Gulrajani et al. 2017).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -24,6 +25,7 @@ from scorefield.lab.families.family import (
     descend,
     optimiser,
     seeded,
+    variant,
 )
 from scorefield.lab.families.network import Residual
 
@@ -100,4 +102,8 @@ def training(
         yield Update(step, float(value.detach()), averaged.follow(model, step))
 
 
-FAMILY = Family(name="gan", title="GAN", training=training, how=Training(steps=950, lr=0.01, momentum=0.0))
+FAMILY = Family(name="gan", title="GAN", training=training, how=Training(steps=880, lr=0.003, momentum=0.0))
+VARIANTS: Mapping[str, Family] = {
+    "r1": FAMILY,
+    "wgan_gp": variant(FAMILY, partial(training, loss="wgan_gp"), steps=810),
+}

@@ -1,6 +1,6 @@
 """Six families of generative models learn one shape in the same time; they differ in what a sample costs.
 
-All are given the same data, the same number of parameters (27,400; a GAN's critic and a VAE's encoder count, since they
+All are given the same data, the same number of parameters (28,000; a GAN's critic and a VAE's encoder count, since they
 are trained too), the same optimiser, batch, schedule and averaging, and the same five seconds of one CPU core. The time
 is given as a fixed number of updates, chosen so that the seconds agree: so a run depends on its seed alone. The seconds
 that it really took are measured and told.
@@ -23,6 +23,8 @@ by chance:
 
 No family is a straw man: each got the same effort, three learning rates times two variants, all run in full with seed
 1 and judged by the distance; the table is in the documentation, docs/lab/families-tuning.md. What is shown is seed 0.
+Luck is left: over the seeds 0 to 7 diffusion's distance is 0.9 to 1.1 times the data's, the GAN's 1.3 to 3.9 times, and
+with two of the eight the GAN's is no more than 1.47 and 1.48 times diffusion's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -48,9 +50,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FAMILIES: tuple[Family, ...] = tuple(
-    one.FAMILY for one in (gan, vae, coupling, autoregressive, diffusion, flow_matching)
-)
+MODULES = (gan, vae, coupling, autoregressive, diffusion, flow_matching)
+FAMILIES: tuple[Family, ...] = tuple(one.FAMILY for one in MODULES)
+VARIANTS: Mapping[str, Mapping[str, Family]] = {
+    one.FAMILY.name: one.VARIANTS for one in MODULES
+}  # those it was tuned over
 CLOUDS = 5  # that are measured, one after the other drawn
 WEIGHED = 1000  # fresh points whose likelihood is asked
 ENOUGH = 0.2  # seconds of sampling after which it is not timed again
@@ -164,43 +168,53 @@ def told(model: Model) -> str:
 def draw(result: Compared) -> "Figure":
     """A cloud of each family with its numbers, and quality against the time of a sample."""
     names = [family.name for family in FAMILIES]
-    figure, axes = style.mosaic([names[:3], names[3:], ["price"] * 3], 8.0, 9.4, heights=[3, 3, 2.4])
+    figure, axes = style.mosaic([names[:3], names[3:], ["price"] * 3], 8.0, 10.0, heights=[3, 3, 2.2])
+    figure.suptitle("samples in blue, the data in grey", fontsize=10)
     for family in FAMILIES:
         plot = style.plane(axes[family.name], family.title)
         style.dots(plot, result.data, style.RANDOM, size=1.0, alpha=0.25, order=1)
         style.dots(plot, result.clouds[family.name], style.LEARNED, size=1.2, alpha=0.5)
-        plot.set_xlabel("\n".join(_lines(result.numbers, family.name)), fontsize=8.5)
+        plot.set_xlabel("\n".join(_lines(result.numbers, family.name)), fontsize=9)
     _price(axes["price"], result.numbers)
     return figure
 
 
 def _lines(numbers: Mapping[str, float], name: str) -> Iterator[str]:
-    calls = int(numbers[f"{name}_calls"])
-    seconds = numbers[f"{name}_seconds_per_10000"]
-    distance = numbers[f"{name}_distance_over_data"]
-    yield f"distance {distance:.1f} x data's, precision {numbers[f'{name}_precision']:.2f}"
-    plural = "s" if calls > 1 else ""
-    yield f"coverage {numbers[f'{name}_coverage']:.2f}, {calls} call{plural}, {seconds:.2g} s / 10,000"
+    calls, seconds = int(numbers[f"{name}_calls"]), numbers[f"{name}_seconds_per_10000"]
+    yield f"distance {numbers[f'{name}_distance_over_data']:.1f} × the data's own"
+    yield f"coverage {numbers[f'{name}_coverage']:.2f}, precision {numbers[f'{name}_precision']:.2f}"
+    yield f"{calls} call{'s' if calls > 1 else ''}, {seconds:.2g} s for 10,000"
+    yield _likelihood(numbers, name).replace("-", "−")  # as the ticks have it
+
+
+def _likelihood(numbers: Mapping[str, float], name: str) -> str:
     exact, bound = f"{name}_log_likelihood", f"{name}_log_likelihood_at_least"
-    truth = f" (truth {numbers['data_log_likelihood']:.2f})" if "data_log_likelihood" in numbers else ""
-    if exact in numbers or bound in numbers:
-        value, sign = (numbers[exact], "=") if exact in numbers else (numbers[bound], "≥")
-        yield f"log p(x) {sign} {value:.2f}{truth}"
-    else:
-        yield "no likelihood"
+    if exact not in numbers and bound not in numbers:
+        return "no likelihood"
+    told = f"= {numbers[exact]:.2f}" if exact in numbers else f"≥ {numbers[bound]:.2f}"
+    truth = f", truth {numbers['data_log_likelihood']:.2f}" if "data_log_likelihood" in numbers else ""
+    return f"log p(x) {told}{truth}"
 
 
 def _price(axes: "Axes", numbers: Mapping[str, float]) -> None:
     """Distance to the data over the time of a sample."""
-    axes.set(xscale="log", xlabel="seconds of CPU for 10,000 points", ylabel="distance over data's own")
-    for family in FAMILIES:
-        where = (numbers[f"{family.name}_seconds_per_10000"], numbers[f"{family.name}_distance_over_data"])
+    axes.set(xscale="log", xlabel="seconds of CPU for 10,000 points", ylabel="distance over the data's own")
+    places = {
+        one.title: (numbers[f"{one.name}_seconds_per_10000"], numbers[f"{one.name}_distance_over_data"])
+        for one in FAMILIES
+    }
+    fastest = min(places.values())
+    for title, where in places.items():
         axes.scatter(*where, s=36, color=style.LEARNED, zorder=3)
-        axes.annotate(family.title, where, xytext=(6, 4), textcoords="offset points", fontsize=9)
+        # Away from the line of the data, and the two fast ones, which lie close, away from each other.
+        side, aside = ("right", -6) if where == fastest else ("left", 6)
+        up = ("bottom", 3) if where[1] >= 1 else ("top", -3)
+        axes.annotate(title, where, (aside, up[1]), textcoords="offset points", ha=side, va=up[0], fontsize=9)
     axes.axhline(1, color=style.DATA, linewidth=1.2, linestyle="--")
-    axes.margins(x=0.16, y=0.2)
-    axes.set_ylim(bottom=0)
-    axes.text(0.995, 1, "data against data", transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=9)
+    axes.margins(x=0.16)
+    axes.set_ylim(0, 1.2 * max(distance for _, distance in places.values()))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.text(0.005, 0.97, "data against data", transform=axes.get_yaxis_transform(), va="top", fontsize=9)
 
 
 families = Experiment(
@@ -212,11 +226,12 @@ families = Experiment(
         Criterion("diffusion_distance_over_data", "<=", 2.0),
         Criterion("flow_matching_distance_over_data", "<=", 2.0),
         Criterion("gan_distance_over_diffusion", ">=", 1.5),  # the gain: more than the scatter of the distance
-        Criterion(
-            "diffusion_time_over_gan", ">=", 20.0
-        ),  # the price: 150 calls against one, of a network twice its size
+        # The price: 150 calls against one, of a network twice its size.
+        Criterion("diffusion_time_over_gan", ">=", 20.0),
     ),
     settings=FamiliesSettings,
     run=run,
     draw=draw,
+    reason="A GAN depends on the luck of its training: as the experiment stands, it comes within 1.5 times diffusion's "
+    "distance with seeds 1 and 5 (1.47 and 1.48), and with none of the others from 0 to 7 (1.97 to 3.5).",
 )
