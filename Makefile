@@ -61,9 +61,9 @@ $(VENV)/.with-demo: $(VENV)/.made $(SPECS)
 	$(INSTALL) -e '.[video]'
 	touch $@
 
-# k-diffusion's own requirements are a training stack that the comparison with its samplers does not touch.
+# k-diffusion's and OpenCLIP's own requirements are training stacks that the comparison with their code does not touch.
 $(VENV)/.with-test: $(VENV)/.made $(SPECS)
 	@echo 'installing scorefield and its test tools into $(VENV) ...'
 	$(INSTALL) -e '.[test]'
-	$(INSTALL) --no-deps k-diffusion
+	$(INSTALL) --no-deps k-diffusion open-clip-torch
 	touch $@ $(VENV)/.with-demo

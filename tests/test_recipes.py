@@ -19,6 +19,7 @@ from torch import nn
 
 from scorefield.cli.train import command
 from scorefield.data.sprites import SHEET
+from scorefield.prompt.bpe import MERGES
 from scorefield.train import recipe as recipes
 from scorefield.train import run
 from scorefield.train.recipe import Recipe
@@ -170,7 +171,7 @@ def test_the_grammar_gives_the_tokenizer_that_ships(tmp_path: Path) -> None:
 
 def test_what_ships_fits_its_limits() -> None:
     sizes = {path.name: path.stat().st_size for path in embedded.ASSETS.iterdir()}
-    assert {f"scenes-{name}.safetensors" for name in SHIPPED} | {embedded.TOKENIZER, SHEET.name} == sizes.keys()
+    assert {f"scenes-{name}.safetensors" for name in SHIPPED} | {embedded.TOKENIZER, SHEET.name, MERGES.name} == sizes.keys()
     assert max(sizes.values()) <= 16 * MIB
     assert sum(sizes.values()) <= 64 * MIB
 

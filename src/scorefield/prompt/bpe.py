@@ -1,0 +1,170 @@
+"""CLIP's tokenizer: byte pairs, merged in the published order, between a start and an end token.
+
+The merges are those of openai/CLIP and come with the package, so that a single file of weights needs nothing else.
+"""
+
+import bz2
+import html
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+from torch import Tensor
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+END_ID = 49407  # also what Stable Diffusion 1 fills a prompt up with; Stable Diffusion 2 takes 0
+CONTEXT_LENGTH = 77
+MERGES = Path(__file__).parent.parent / "assets" / "clip-merges.txt.bz2"
+_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_ROLES = {"bos_token": START, "eos_token": END, "pad_token": END}  # the last pads
+
+Merges = list[tuple[str, str]]
+Clean = Callable[[str], str]
+
+
+def openai(fix_text: Clean) -> Clean:
+    """OpenAI's and OpenCLIP's cleaning, with ftfy's `fix_text`: encodings repaired, html unescaped, lower case.
+
+    It differs from the plain one in curly quotes, ligatures, broken encodings and html only.
+    """
+    return lambda prompt: " ".join(html.unescape(html.unescape(fix_text(prompt))).split()).lower()
+
+
+class ClipTokenizer:
+    """Prompts to ids between a start and an end token, filled up with `pad_id` to `context_length`.
+
+    Without `clean` a prompt is composed (NFC) and lower-cased, as transformers 5 does.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int],
+        merges: Merges,
+        *,
+        special: Sequence[AddedToken] = (),
+        pad_id: int = END_ID,
+        clean: Clean | None = None,
+        context_length: int = CONTEXT_LENGTH,
+    ) -> None:
+        self.tokenizer = _tokenizer(vocabulary, merges, plain=clean is None)
+        named = {token.content for token in special}
+        self.tokenizer.add_special_tokens([*(token for token in (START, END) if token not in named), *special])
+        self.start_id, self.end_id = vocabulary[START], vocabulary[END]
+        self.pad_id, self.context_length = pad_id, context_length
+        self._clean: Clean = clean or str
+        self._lock = Lock()  # the library raises "Already borrowed" when two threads meet in one tokenizer
+
+    @classmethod
+    def packaged(cls, *, pad_id: int = END_ID, clean: Clean | None = None) -> "ClipTokenizer":
+        """CLIP's own vocabulary; `pad_id` is 0 for Stable Diffusion 2, where "!" in a prompt stays an ordinary word."""
+        merges = _merges(bz2.decompress(MERGES.read_bytes()).decode())
+        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+        words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
+        return cls({word: index for index, word in enumerate(words)}, merges, pad_id=pad_id, clean=clean)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "ClipTokenizer":
+        """The tokenizer of a diffusers folder (tokenizer.json, or vocab.json and merges.txt), as transformers reads it.
+
+        A padding token that is named there is special: in Stable Diffusion 2's folder each "!" of a prompt is id 0.
+        ValueError where a file is missing or is not CLIP's.
+        """
+        try:
+            vocabulary, merges = _words(Path(folder))
+            special, pad = _special(Path(folder))
+            built = cls(vocabulary, merges, special=special, pad_id=vocabulary[pad])
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder}: not the folder of a CLIP tokenizer ({type(error).__name__}: {error})") from error
+        return built
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    def count(self, prompt: str) -> int:
+        """The tokens of a prompt, start and end not counted; the model reads at most `context_length` - 2."""
+        return len(self._split(prompt)[0])
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Ids (B, L) int64 and mask (B, L) bool, True from the start to the end token; Stable Diffusion hides nothing.
+
+        A prompt over length is a ValueError that says by how much, and where it would be cut.
+        """
+        ids = torch.full((len(prompts), self.context_length), self.pad_id)
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        for row, prompt in enumerate(prompts):
+            tokens, ends = self._split(prompt)
+            if len(tokens) > (room := self.context_length - 2):
+                raise ValueError(_too_long(self._clean(prompt), len(tokens), room, ends[room - 1]))
+            ids[row, : len(tokens) + 2] = torch.tensor([self.start_id, *tokens, self.end_id])
+            mask[row, : len(tokens) + 2] = True
+        return ids, mask
+
+    def _split(self, prompt: str) -> tuple[list[int], list[int]]:
+        """The ids of a prompt's tokens, and where in the cleaned prompt each of them ends."""
+        with self._lock:
+            encoding = self.tokenizer.encode(self._clean(prompt), add_special_tokens=False)
+        return encoding.ids, [end for _, end in encoding.offsets]
+
+
+def _too_long(prompt: str, count: int, room: int, cut: int) -> str:
+    before, after = prompt[:cut], prompt[cut:]
+    return (
+        f"the prompt has {count} tokens, {count - room} more than the {room} that this model reads; it would be cut "
+        f"between {'...' * (cut > 30) + before[-30:]!r} and {after[:30] + '...' * (len(after) > 30)!r}: shorten it"
+    )
+
+
+def _tokenizer(vocabulary: Mapping[str, int], merges: Merges, *, plain: bool) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE(dict(vocabulary), merges, end_of_word_suffix="</w>", unk_token=END))
+    if plain:
+        spaces = normalizers.Replace(Regex(r"\s+"), " ")
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), spaces, normalizers.Lowercase()])
+    words = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    return tokenizer
+
+
+def _merges(text: str) -> Merges:
+    """Two symbols a line, the earliest merge first."""
+    lines = (line.split(" ") for line in text.split("\n") if line and not line.startswith("#version"))
+    return [(first, second) for first, second in lines]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return held
+
+
+def _words(folder: Path) -> tuple[dict[str, int], Merges]:
+    """A folder's vocabulary and merges."""
+    if not (whole := folder / "tokenizer.json").exists():
+        return _json(folder / "vocab.json"), _merges((folder / "merges.txt").read_text(encoding="utf-8"))
+    model = _json(whole)["model"]
+    if model["type"] != "BPE" or model["end_of_word_suffix"] != "</w>":
+        raise ValueError("tokenizer.json is not of byte pairs with </w> behind each word")
+    pairs: Iterable[Any] = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+    return model["vocab"], [(first, second) for first, second in pairs]
+
+
+def _special(folder: Path) -> tuple[list[AddedToken], str]:
+    """A folder's special and added tokens, and which of them pads; older folders name them in two files more."""
+    names = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json")
+    config, older, added, whole = (_json(folder / name) if (folder / name).exists() else {} for name in names)
+    listed = [*config.get("added_tokens_decoder", {}).values(), *whole.get("added_tokens", [])]
+    if "added_tokens_decoder" not in config:
+        config |= older
+        listed += [{"content": word, "normalized": True} for word in sorted(added, key=added.__getitem__)]
+    roles = [_token(config.get(role) or word) for role, word in _ROLES.items()]
+    tokens = {token.content: token for token in (*roles, *map(_token, listed))}
+    return list(tokens.values()), roles[-1].content
+
+
+def _token(held: str | Mapping[str, Any]) -> AddedToken:
+    if isinstance(held, str):
+        return AddedToken(held, normalized=False, special=True)
+    flags = {name: held.get(name, False) for name in ("lstrip", "normalized", "rstrip", "single_word")}
+    return AddedToken(held["content"], special=True, **flags)
