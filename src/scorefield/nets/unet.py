@@ -1,0 +1,195 @@
+"""Latent diffusion's U-Net (Rombach et al. 2022), as Stable Diffusion 1, 2 and XL have it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scorefield.nets.layers import channels_last
+from scorefield.nets.unet_blocks import GROUPS, Grow, ResBlock, Transformer, zeroed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnetConfig:
+    """Widths and depths, level by level from the finest; every transformer has `heads` or heads of `head_width`.
+
+    `in_channels` counts the latents and whatever is joined to them; `pooled_width` is that of a vector which is added
+    to the time, None for a net that has none. `linear_projections` is of files alone: there a transformer's first and
+    last layer is a linear one (SD 2) or a 1x1 convolution, which is the same thing.
+    """
+
+    in_channels: int = 4
+    out_channels: int = 4
+    channels: int = 320
+    multipliers: tuple[int, ...] = (1, 2, 4, 4)
+    resblocks: int = 2  # per level on the way down; one more on the way up
+    depths: tuple[int, ...] = (1, 1, 1, 0)  # transformer blocks after each residual block
+    middle_depth: int = 1
+    heads: int | None = 8
+    head_width: int | None = None
+    context_width: int = 768
+    linear_projections: bool = False
+    pooled_width: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.depths) != len(self.multipliers):
+            raise ValueError(f"{len(self.multipliers)} levels and {len(self.depths)} depths: each level has one")
+        if (self.heads is None) == (self.head_width is None):
+            raise ValueError("either heads or head_width says how attention is split")
+
+    def heads_at(self, width: int) -> int:
+        """The number of heads of a transformer `width` wide."""
+        return self.heads or width // (self.head_width or width)
+
+
+SD1 = UnetConfig()
+SD1_INPAINT = replace(SD1, in_channels=9)  # latents, mask, latents of the masked picture
+SD2 = UnetConfig(heads=None, head_width=64, context_width=1024, linear_projections=True)
+SD2_INPAINT = replace(SD2, in_channels=9)
+SD2_UNCLIP_H = replace(SD2, pooled_width=2048)  # CLIP ViT-H's image vector and its noise level
+SD2_UNCLIP_L = replace(SD2, pooled_width=1536)
+SDXL = replace(
+    SD2,
+    multipliers=(1, 2, 4),
+    depths=(0, 2, 10),
+    middle_depth=10,
+    context_width=2048,
+    pooled_width=2816,  # the second text tower's vector, and sizes and crop, each as time features
+)
+
+
+def time_features(time: Tensor, features: int) -> Tensor:
+    """Cosines, then sines, (B, features) of `time` (B,), periods 2 pi to 2 pi 10^4 (Ho et al. 2020).
+
+    The published order of the operations: another rounding of the rates is 3e-5 in the features of time 1000.
+    """
+    half = features // 2
+    rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=time.device) / half)
+    angles = time.float()[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], 1)
+
+
+def _embedding(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(before, after), nn.SiLU(), nn.Linear(after, after))
+
+
+class Stage(nn.Module):
+    """A residual block and, if `depth` is not 0, a transformer, (B, before, H, W) -> (B, after, H, W)."""
+
+    def __init__(self, config: UnetConfig, before: int, after: int, depth: int) -> None:
+        super().__init__()
+        self.residual = ResBlock(before, after, time_width=4 * config.channels)
+        heads = config.heads_at(after)
+        self.transformer = Transformer(after, config.context_width, heads, depth) if depth else None
+
+    def forward(self, x: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
+        h: Tensor = self.residual(x, time)
+        return h if self.transformer is None else self.transformer(h, tokens)
+
+
+class Down(nn.Module):
+    """The stages of one level and the convolution to the next coarser one, if there is one."""
+
+    def __init__(self, config: UnetConfig, befores: Sequence[int], after: int, depth: int, coarsest: bool) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(Stage(config, before, after, depth) for before in befores)
+        self.shrink = None if coarsest else nn.Conv2d(after, after, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor, time: Tensor, tokens: Tensor) -> list[Tensor]:
+        """What each layer makes, the last for the next level and all for the way up."""
+        made = []
+        for stage in self.stages:
+            x = stage(x, time, tokens)
+            made.append(x)
+        return made if self.shrink is None else [*made, self.shrink(x)]
+
+
+class Up(nn.Module):
+    """The stages of one level, each beside its partner's skip, and the way to the next finer one, if there is one."""
+
+    def __init__(self, config: UnetConfig, befores: Sequence[int], after: int, depth: int, finest: bool) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(Stage(config, before, after, depth) for before in befores)
+        self.grow = None if finest else Grow(after)
+
+    def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, tokens: Tensor) -> Tensor:
+        """Takes the skips that it uses off the end of the list."""
+        for stage in self.stages:
+            x = stage(torch.cat([x, skips.pop()], 1), time, tokens)
+        # The size is the skip's: where a side is odd, its half was rounded up.
+        return x if self.grow is None else self.grow(x, skips[-1].shape[-2:])
+
+
+class Unet(nn.Module):
+    """Down through coarser and coarser grids and up again, each stage up beside what its partner on the way down saw.
+
+    New, it returns zeros, as published: the last layer starts there.
+    """
+
+    def __init__(self, config: UnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.channels
+        self.time = _embedding(width, 4 * width)
+        self.pooled = None if config.pooled_width is None else _embedding(config.pooled_width, 4 * width)
+        self.first = nn.Conv2d(config.in_channels, width, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips = self._build_down()
+        width = skips[-1]
+        self.middle = nn.ModuleList(Stage(config, width, width, depth) for depth in (config.middle_depth, 0))
+        self._build_up(skips)
+        self.last_norm = nn.GroupNorm(GROUPS, config.channels * config.multipliers[0], 1e-5)
+        self.last = zeroed(nn.Conv2d(config.channels * config.multipliers[0], config.out_channels, 3, padding=1))
+
+    def _build_down(self) -> list[int]:
+        """The levels from fine to coarse; returns the widths that they leave for the way up."""
+        config = self.config
+        skips = [config.channels]
+        for level, depth in enumerate(config.depths):
+            width, coarsest = config.multipliers[level] * config.channels, level == len(config.depths) - 1
+            befores = [skips[-1]] + [width] * (config.resblocks - 1)
+            self.down.append(Down(config, befores, width, depth, coarsest))
+            skips += [width] * (config.resblocks + (not coarsest))
+        return skips
+
+    def _build_up(self, skips: list[int]) -> None:
+        """The levels from coarse to fine; each stage's input is joined to the last of the widths left in `skips`."""
+        config, before = self.config, skips[-1]
+        for level in reversed(range(len(config.depths))):
+            width, befores = config.multipliers[level] * config.channels, []
+            for _ in range(config.resblocks + 1):
+                befores.append(before + skips.pop())
+                before = width
+            self.up.append(Up(config, befores, width, config.depths[level], finest=level == 0))
+
+    def forward(
+        self, x: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor | None = None, image: Tensor | None = None
+    ) -> Tensor:
+        """x (B, C, H, W), time (B,), tokens (B, L, context_width) -> (B, out_channels, H, W); any H and W.
+
+        `pooled` (B, pooled_width) belongs to nets that have one; `image` (B, in_channels - C, H, W) is joined to x.
+        """
+        x = x if image is None else torch.cat([x, image], 1)
+        if x.shape[1] != self.config.in_channels:
+            raise ValueError(f"{x.shape[1]} channels: this U-Net sees {self.config.in_channels}, image and all")
+        moment = F.silu(self.moment(time, pooled, x.dtype))  # every residual block wants it activated
+        skips = [self.first(channels_last(x))]
+        for level in self.down:
+            skips += level(skips[-1], moment, tokens)
+        h = skips[-1]
+        for stage in self.middle:
+            h = stage(h, moment, tokens)
+        for level in self.up:
+            h = level(h, skips, moment, tokens)
+        out: Tensor = self.last(F.silu(self.last_norm(h)))
+        return out
+
+    def moment(self, time: Tensor, pooled: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """The embedding (B, 4 * channels) of the time and, for nets that have one, of the vector `pooled`."""
+        if (pooled is None) != (self.pooled is None):
+            raise ValueError(f"this U-Net {'knows no' if self.pooled is None else 'wants a'} vector `pooled`")
+        embedded: Tensor = self.time(time_features(time, self.config.channels).to(dtype))
+        return embedded if self.pooled is None else embedded + self.pooled(pooled)
