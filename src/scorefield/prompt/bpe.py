@@ -78,7 +78,8 @@ class ClipTokenizer:
             special, pad = _special(Path(folder))
             built = cls(vocabulary, merges, special=special, pad_id=vocabulary[pad])
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{folder}: not the folder of a CLIP tokenizer ({type(error).__name__}: {error})") from error
+            told = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{folder}: not the folder of a CLIP tokenizer ({told})") from error
         return built
 
     def __len__(self) -> int:
