@@ -45,7 +45,7 @@ from scorefield.data import shapes
 from scorefield.evals.sliced import sliced_wasserstein
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import convergence, levels
+from scorefield.lab.plane import convergence, levels, measure
 from scorefield.lab.plane.convergence import Line
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.sample.names import SAMPLERS, find
@@ -53,6 +53,7 @@ from scorefield.sample.walk import Sampler
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 COUNTS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # steps in which the equation is solved
@@ -60,6 +61,7 @@ SHOWN = (1, 2, 4, 8, 32)  # steps of the clouds
 FILMED = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 28, 32)
 DRAWN = (2, 4, 8, 16, 32, 64)  # steps of the samplers with noise
 FASTER = ("lms", "unipc")  # of a higher order inside than at their start or end
+PAIRS = 24  # of two clouds of data
 ONE_PERCENT = 0.01  # of the data's standard deviation
 
 
@@ -68,7 +70,7 @@ class OrderSettings(Settings):
     """The shape, the points that are followed exactly, the steps of the exact solution, and the points of a cloud."""
 
     shape: str = "spiral"
-    points: Annotated[int, Field(ge=4, le=1000)] = 32
+    points: Annotated[int, Field(ge=4, le=1000)] = 24
     exact_steps: Annotated[int, Field(ge=256, le=20_000)] = 4096
     cloud: Annotated[int, Field(ge=50, le=5000)] = 400
 
@@ -81,7 +83,7 @@ class Measured:
     euler: Mapping[int, Tensor]
     second: Mapping[int, Tensor]  # of DPM++ 2M
     quality: Sequence[Line]
-    floor: float  # the distance of two clouds of data
+    floor: float  # the mean distance of two clouds of data
     nodes: Tensor
     numbers: Mapping[str, float]
 
@@ -99,7 +101,7 @@ def run(settings: OrderSettings, watch: Watch) -> Measured:
         for record in watch(solvers, "solving the equation", len(solvers))
     ]
     start = torch.randn(settings.cloud, 2, generator=generator, dtype=torch.float64)
-    data, other = (shape.draw(settings.cloud, generator)[0] for _ in range(2))
+    data, _ = shape.draw(settings.cloud, generator)
     euler, second = (
         {steps: cloud(find(name)[0].sampler, denoise, start, steps, settings.seed) for steps in FILMED}
         for name in ("euler", "dpmpp_2m")
@@ -118,7 +120,7 @@ def run(settings: OrderSettings, watch: Watch) -> Measured:
         euler=euler,
         second=second,
         quality=quality,
-        floor=sliced_wasserstein(data, other),
+        floor=measure.chance(shape, settings.cloud, PAIRS, generator),
         nodes=shape.nodes,
         numbers=_numbers(errors, own, {steps: sliced_wasserstein(one, data) for steps, one in euler.items()}),
     )
@@ -149,49 +151,59 @@ def _numbers(errors: Sequence[Line], own: float, fits: Mapping[int, float]) -> d
 
 def draw(result: Measured) -> "Figure":
     """Clouds of Euler's by their steps; error over model calls, the dots fitted; quality of the samplers with noise."""
-    figure, axes = style.mosaic(["1122334455", "eeeeee....", "qqqqqq...."], height=8.4, heights=(1.5, 2.8, 1.9))
+    figure, axes = style.mosaic(["12345", "eeeee", "qqqqq"], height=8.8, heights=(1.5, 4.2, 2.2))
     for name, steps in zip("12345", SHOWN, strict=True):
-        plot = style.plane(axes[name], f"Euler, {steps} step{'s' if steps > 1 else ''}")
-        style.dots(plot, result.nodes, style.RANDOM, size=0.6, alpha=0.25)
-        style.dots(plot, result.euler[steps], style.LEARNED, size=2.5, alpha=0.7)
-        plot.tick_params(labelbottom=False, labelleft=False, length=0)
-    _draw_errors(axes["e"], result.errors)
-    _draw_quality(axes["q"], result)
+        _draw_cloud(axes[name], result.nodes, result.euler[steps], _counted(steps, "step"))
+    axes["1"].set_ylabel("Euler")
+    colours = _draw_errors(axes["e"], result.errors)
+    _draw_quality(axes["q"], result, colours)
     return figure
 
 
-def _draw_errors(axes: "Axes", lines: Sequence[Line]) -> None:
+def _draw_cloud(axes: "Axes", nodes: Tensor, x: Tensor, title: str) -> "PathCollection":
+    style.plane(axes, title)
+    axes.tick_params(labelbottom=False, labelleft=False, length=0)
+    style.dots(axes, nodes, style.RANDOM, size=0.6, alpha=0.25)
+    return style.dots(axes, x, style.LEARNED, size=2.5, alpha=0.7)
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'s' if count > 1 else ''}"
+
+
+def _draw_errors(axes: "Axes", lines: Sequence[Line]) -> dict[str, str]:
+    """Draw the errors; returns the colour of each sampler."""
+    colours: dict[str, str] = {}
     for k, group in enumerate(sorted(convergence.joined(lines), key=lambda group: -group[0].values[-1])):
-        line, names = group[0], textwrap.fill(", ".join(one.record.name for one in group), 30)
+        line, names = group[0], textwrap.fill(", ".join(one.record.name for one in group), 26)
         colour = style.SERIES[k % len(style.SERIES)]
+        colours |= {one.record.name: colour for one in group}
         dashes = "--" if line.record.stochastic else "-" if k < len(style.SERIES) else "-."
         axes.loglog(line.calls, line.values, dashes, color=colour, label=f"{line.order:.2f}  {names}")
         last = slice(-convergence.FITTED, None)
         axes.loglog(line.calls[last], line.values[last], "o", color=colour, markersize=3.5)
     axes.set(xlabel="calls of the model", ylabel="error", title="without noise: error against the exact solution")
-    _beside(axes, "fitted order, sampler (dashed: eta = 0)")
+    _legend(axes, "lower left", "fitted order (dashed: eta = 0)")
+    return colours
 
 
-def _draw_quality(axes: "Axes", result: Measured) -> None:
-    for colour, group in zip(style.SERIES, convergence.joined(result.quality), strict=False):
-        names = ", ".join(line.record.name for line in group)
-        axes.semilogx(group[0].calls, group[0].values, "o-", markersize=3.5, color=colour, label=names)
-    axes.axhline(result.floor, color=style.DATA, linestyle=":", label="two clouds of data")
+def _draw_quality(axes: "Axes", result: Measured, colours: Mapping[str, str]) -> None:
+    for group in convergence.joined(result.quality):
+        names = [line.record.name for line in group]
+        colour = next((colours[name] for name in names if name in colours), style.DATA)  # DDPM alone has none
+        axes.semilogx(group[0].calls, group[0].values, "o-", markersize=3.5, color=colour, label=", ".join(names))
+    axes.axhline(result.floor, color=style.DATA, linestyle=":", label="data to data")
     axes.set(
         xlabel="calls of the model",
         ylabel="distance",
         ylim=(0, None),
         title="with noise: sliced Wasserstein distance to data",
     )
-    _beside(axes, "sampler")
+    _legend(axes, "upper right", "sampler", columns=2)
 
 
-def _beside(axes: "Axes", title: str) -> None:
-    """The legend to the right of the axes: there are too many lines for one inside."""
-    legend = axes.legend(
-        title=title, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9, alignment="left"
-    )
-    legend.set_in_layout(False)  # it has cells of its own
+def _legend(axes: "Axes", place: style.Place, title: str, columns: int = 1) -> None:
+    axes.legend(loc=place, title=title, ncols=columns, alignment="left", frameon=False, fontsize=9, title_fontsize=9)
 
 
 def film(result: Measured) -> Film:
@@ -201,15 +213,13 @@ def film(result: Measured) -> Film:
         figure, axes = style.figure(1, 2, width=6.4, height=3.6)
         sides = list(zip(axes, ("Euler", "DPM++ 2M"), (result.euler, result.second), strict=True))
         clouds = []
-        for plot, name, _ in sides:
-            style.plane(plot, name)
-            style.dots(plot, result.nodes, style.RANDOM, size=0.6, alpha=0.25)
-            clouds.append(style.dots(plot, result.nodes[0], style.LEARNED, size=3, alpha=0.7))
+        for plot, name, ends in sides:
+            clouds.append(_draw_cloud(plot, result.nodes, ends[1], name))
 
         def update(steps: int) -> None:
             for shown, (plot, name, ends) in zip(clouds, sides, strict=True):
                 shown.set_offsets(ends[steps].numpy())
-                plot.set_title(f"{name}: {steps} call{'s' if steps > 1 else ''} of the model")
+                plot.set_title(f"{name}: {_counted(steps, 'call')} of the model")
 
         for frame in style.frames(figure, update, result.euler, dpi=100):
             yield from itertools.repeat(frame, 6)
