@@ -23,8 +23,8 @@ by chance:
 
 No family is a straw man: each got the same effort, three learning rates times two variants, all run in full with seed
 1 and judged by the distance; the table is in the documentation, docs/lab/families-tuning.md. What is shown is seed 0.
-Luck is left: over the seeds 0 to 7 diffusion's distance is 0.9 to 1.1 times the data's, the GAN's 1.3 to 3.9 times. With
-seeds 1 and 5 the GAN's is only 1.47 and 1.48 times diffusion's, less than the claim asks; with the others, 1.97 to 3.5.
+Luck is left: with seeds 0 to 7 diffusion's distance is 0.9 to 1.1 times the data's, the GAN's 1.3 to 3.9 times. With
+two of them, 1 and 5, the GAN's is only 1.47 and 1.48 times diffusion's, less than the claim asks; else 1.97 to 3.5.
 """
 
 from collections.abc import Iterator, Mapping
