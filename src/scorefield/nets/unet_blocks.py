@@ -40,14 +40,14 @@ class ResBlock(nn.Module):
 
 
 class Grow(nn.Module):
-    """The nearest neighbour's value at `size`, then a 3x3 convolution, (B, width, h, w) -> (B, width, *size)."""
+    """The nearest neighbour's value, then a 3x3 convolution, (B, width, H, W) -> `size`, or twice the sides."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
-    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        grown: Tensor = self.conv(F.interpolate(x, size))
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        grown: Tensor = self.conv(F.interpolate(x, size or (2 * x.shape[-2], 2 * x.shape[-1])))
         return grown
 
 
