@@ -4,25 +4,29 @@ The spiral has three classes: its inner third is person, the middle one dog, the
 class of each point that it learns from, but for a fifth of them it is told "none". So one network holds two fields: the
 conditional one, which knows what is wanted, and the unconditional one, which knows what there is at all.
 
-Asked for a class, the conditional field should be enough. It is loose: a network is smooth, and near the ends of a
-class, or between two arms of the spiral, it sends a part of the points to the wrong one. Classifier-free guidance
+Asked for a class, the conditional field should be enough, but it is said to be loose: a network is smooth, and near the
+ends of a class, or between two arms of the spiral, it may send points to the wrong one. Classifier-free guidance
 follows neither field, but the way from the one to the other, and beyond,
 
     guided = unconditional + alpha (conditional - unconditional).
 
 With alpha = 0 that is the unconditional field, with 1 the conditional one, and above it overdoes what the condition
 changes. How much does it change? The cosine of the noise that both fields see, over noisy points of all the data, says
-it. Far out, where all is noise, they agree: any class lies inwards. Near the data they part.
+it. Far out, where all is noise, they agree: any class lies inwards. Near the data they part. With very little noise the
+learned fields part further than the exact ones: a small error of the network is then a large part of what it sees.
 
 A sample is of the class of its nearest node. Its fit is the sliced Wasserstein distance to fresh points of the class
-that was asked for. The right share rises with alpha, and the fit has its best place early: strong guidance pulls all
-points of a class to the part of it that is most unlike the others.
+that was asked for. In the plane conditioning alone is not loose. One point in a hundred is of the wrong class, and it
+lies beside the border of the two; the exact field does the same to one in two hundred. Guidance mends even that, but it
+has little to mend and costs the fit from the start: strong guidance pulls all points of a class to the part of it that
+is most unlike the others, and then out of the spiral. A network of pictures knows its classes far less well.
 
 A negative prompt takes the place of "none". Put the class dog there, and the field is led away from dogs,
 
     guided = dog + alpha (unconditional - dog),
 
-which gives anything but a dog. And a person guided away from dogs is a person even nearer to its own end.
+which gives anything but a dog, whether it is data or not: most points end outside of the spiral, at half a deviation
+from it. And a person guided away from dogs is a person even nearer to its own end.
 
 The three arrows in the figure start at the noisy point and say where each field takes the noise out. The one point that
 is followed is the first of the cats that conditioning alone brings to another class, so it is not a typical one.
@@ -56,13 +60,15 @@ from scorefield.sample.single import euler
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.quiver import Quiver
 
 ALPHAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 GUIDED = 3.0  # the alpha of the figure and the film
 TIMES = tuple(k / 20 for k in range(1, 20))
 FAR, NEAR = 0.95, 0.2  # t at which the fields should agree and part
 SHOWN = (0.8, 0.2)  # t of the drawn fields
-GRID = style.lattice(17)
+WIDE = 3.2  # half the side of a picture: guidance leads out of the data
+GRID = style.lattice(17, WIDE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +141,8 @@ def run(settings: ClassesSettings, watch: Watch) -> Guided:
     negative = {
         "share_of_the_middle_class_unguided": share(nearest(shape, clouds[0.0][0]), middle),
         "share_of_the_middle_class_as_negative": share(nearest(shape, without), middle),
+        "distance_to_the_shape_conditional": float(measure.distance(shape, clouds[1.0]).mean()),
+        "distance_to_the_shape_with_a_negative": float(measure.distance(shape, without).mean()),
         "right_share_of_the_first_class_with_the_middle_as_negative": share(nearest(shape, person), 0),
     }
     mixed = found[1.0][[0, middle]] == torch.tensor([[middle], [0]])
@@ -175,7 +183,7 @@ def share(found: Tensor, label: int) -> float:
 def push(denoise: Denoise, t: float) -> tuple[Tensor, Tensor]:
     """Places (N, 2) as far out as the noise at t, where alpha is 1, and the field's way to x0 from there."""
     sigma = t / (1 - t)
-    places = style.lattice(11, max(style.LIMIT, 2 * sigma))
+    places = style.lattice(9, max(style.LIMIT, 2 * sigma))
     return places, denoise(places, Level(1.0, sigma)) - places
 
 
@@ -210,13 +218,13 @@ def _numbers(result: Guided) -> dict[str, float]:
 
 def draw(result: Guided) -> "Figure":
     """The three fields and how far they agree; one point, and all classes; share and fit over alpha; a negative."""
-    figure, axes = style.figure(3, 3, width=8.0, height=8.6)
+    figure, axes = style.figure(3, 3, width=8.0, height=8.8)
+    told = names(result.shape)
     for plot, t in zip(axes, SHOWN, strict=False):
-        _draw_fields(plot, result, t)
-    axes[2].plot(TIMES, result.exact, "--", color=style.EXACT, label="exact fields")
-    axes[2].plot(TIMES, result.learned, color=style.LEARNED, label="learned fields")
-    axes[2].set(xlabel="t, the share of noise", title="do they agree? (cosine)", ylim=(0, 1.05))
-    style.legend(axes[2], "lower right")
+        drawn = _draw_fields(plot, result, t)
+    fields = ("no class", told[-1], f"{told[-1]}, guided (alpha = {GUIDED:g})")
+    figure.legend(drawn, fields, loc="outside upper left", ncols=3, frameon=False)
+    _draw_agreement(axes[2], result)
     _draw_one(axes[3], result)
     for plot, alpha, title in (
         (axes[4], 1.0, "conditioning alone"),
@@ -226,13 +234,13 @@ def draw(result: Guided) -> "Figure":
         for colour, cloud in zip(style.CLASSES, result.clouds[alpha], strict=False):
             style.dots(plot, cloud, colour, size=4, alpha=0.9, order=3)
     for plot, values, title in ((axes[6], result.right, "right class"), (axes[7], result.fit, "misfit to the class")):
-        for colour, name, line in zip(style.CLASSES, names(result.shape), values.T, strict=False):
+        for colour, name, line in zip(style.CLASSES, told, values.T, strict=False):
             plot.plot(ALPHAS, line, "o-", color=colour, markersize=3.5, label=name)
         plot.set(xlabel="alpha", title=title)
     axes[6].yaxis.set_major_formatter("{x:.0%}")
     axes[7].set_ylim(0, None)
     style.legend(axes[6], "lower right")
-    _draw_nodes(axes[8], result.shape, f"anything but {names(result.shape)[int(result.shape.label.max()) // 2]}")
+    _draw_nodes(axes[8], result.shape, f"anything but {told[int(result.shape.label.max()) // 2]}", WIDE)
     style.dots(axes[8], result.without, style.GUIDED, size=4, alpha=0.9, order=3)
     return figure
 
@@ -244,53 +252,70 @@ def names(shape: Shape) -> list[str]:
     return [f"class {label + 1}" for label in range(int(shape.label.max()) + 1)]
 
 
-def _draw_nodes(axes: "Axes", shape: Shape, title: str) -> None:
-    style.plane(axes, title)
+def _draw_nodes(axes: "Axes", shape: Shape, title: str, limit: float = style.LIMIT) -> None:
+    _plane(axes, title, limit)
     for label, colour in zip(range(int(shape.label.max()) + 1), style.CLASSES, strict=False):
-        style.dots(axes, shape.only(label).nodes, colour, size=14, alpha=0.12)
+        style.dots(axes, shape.only(label).nodes, colour, size=8, alpha=0.03)
 
 
-def _draw_fields(axes: "Axes", result: Guided, t: float) -> None:
+def _draw_wanted(axes: "Axes", shape: Shape) -> None:
+    """The nodes, those of the last class darker."""
+    style.dots(axes, shape.nodes, style.DATA, size=1, alpha=0.15)
+    style.dots(axes, shape.only(int(shape.label.max())).nodes, style.DATA, size=3, alpha=0.5)
+
+
+def _plane(axes: "Axes", title: str, limit: float = style.LIMIT) -> None:
+    style.plane(axes, title, limit)
+    axes.tick_params(labelbottom=False, labelleft=False, length=0)
+
+
+def _draw_fields(axes: "Axes", result: Guided, t: float) -> "list[Quiver]":
     limit = float(result.pushes[t][0][0].max()) * 1.1
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=f"three fields, t = {t:g}")
-    style.dots(axes, result.shape.nodes, style.DATA, size=1, alpha=0.15)
-    style.dots(axes, result.shape.only(int(result.shape.label.max())).nodes, style.DATA, size=3, alpha=0.5)
+    _draw_wanted(axes, result.shape)
     colours = (style.UNCONDITIONAL, style.CONDITIONAL, style.GUIDED)
-    for colour, (places, way) in zip(colours, result.pushes[t], strict=True):
+    return [
         style.arrows(axes, places, style.shortened(way, 0.2 * limit), colour)
+        for colour, (places, way) in zip(colours, result.pushes[t], strict=True)
+    ]
+
+
+def _draw_agreement(axes: "Axes", result: Guided) -> None:
+    axes.plot(TIMES, result.exact, "--", color=style.EXACT, label="exact fields")
+    axes.plot(TIMES, result.learned, color=style.LEARNED, label="learned fields")
+    axes.set(xlabel="t, the share of noise", title="do they agree? (cosine)", ylim=(None, 1.05))
+    style.legend(axes, "lower right")
 
 
 def _draw_one(axes: "Axes", result: Guided) -> None:
-    _draw_nodes(axes, result.shape, f"one {names(result.shape)[-1]}")
-    for way, colour, label in zip(
-        result.ways, (style.CONDITIONAL, style.GUIDED), ("conditioning alone", "guided"), strict=True
-    ):
+    _plane(axes, f"one {names(result.shape)[-1]} on its way")
+    _draw_wanted(axes, result.shape)
+    for way, colour in zip(result.ways, (style.CONDITIONAL, style.GUIDED), strict=True):
         one = way[:, result.followed]
-        axes.plot(*one.T, color=colour, label=label, zorder=3)
+        axes.plot(*one.T, color=colour, zorder=3)
         style.dots(axes, one[-1], colour, size=40, alpha=1, order=4)
     style.dots(axes, one[0], style.DATA, size=40, alpha=1, order=4)
-    style.legend(axes, "lower right")
 
 
 def film(result: Guided) -> Film:
     """The last class on its way, under conditioning alone and under guidance, over the two fields."""
 
     def frames() -> Iterator[Image.Image]:
-        figure, axes = style.figure(1, 2, width=6.4, height=3.6)
+        figure, axes = style.figure(1, 2, width=6.4, height=3.8)
         name, moving = names(result.shape)[-1], []
         titles = (f"{name}, conditioning alone", f"{name}, guided")
         for plot, title, colour in zip(axes, titles, (style.CONDITIONAL, style.GUIDED), strict=True):
-            _draw_nodes(plot, result.shape, title)
-            style.dots(plot, result.shape.only(int(result.shape.label.max())).nodes, style.DATA, size=1, alpha=0.5)
+            _plane(plot, title, WIDE)
+            _draw_wanted(plot, result.shape)
             field = style.arrows(plot, GRID, result.arrows[0][0], style.UNCONDITIONAL, alpha=0.6)
             moving.append((field, style.dots(plot, result.ways[0][0], colour, size=5, alpha=0.9, order=4)))
-        label = axes[0].text(0.02, 0.02, "", transform=axes[0].transAxes, fontsize=9)
+        told = figure.suptitle("t = 1.00")
 
         def update(k: int) -> None:
             for (field, cloud), way, arrows in zip(moving, result.ways, result.arrows, strict=True):
                 cloud.set_offsets(way[k].numpy())
                 field.set_UVC(*arrows[min(k, len(arrows) - 1)].T.numpy())
-            label.set_text(f"t = {levels.share(result.levels[k]):.2f}")
+            told.set_text(f"t = {levels.share(result.levels[k]):.2f}")
 
         last = len(result.levels) - 1
         every = max(1, last // 80)
@@ -313,6 +338,8 @@ classes = Experiment(
         Criterion("misfit_at_the_largest_alpha_over_the_best", ">=", 1.5),
         Criterion("share_of_the_middle_class_as_negative", "<=", 0.1),  # a third, without
     ),
+    reason="All holds but that conditioning alone is loose: a network learns the classes of the plane so well that only"
+    " one point in a hundred is of the wrong class, and that one lies beside the border of the two.",
     settings=ClassesSettings,
     run=run,
     draw=draw,
