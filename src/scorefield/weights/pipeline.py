@@ -1,0 +1,60 @@
+"""A folder of a diffusers pipeline: its parts, each a file of weights in a folder of its own."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scorefield.weights.folder import PIPELINE, Json, SourceError, components, locate, read_json
+from scorefield.weights.listing import Listing, Reader, read
+
+_OPTIONAL = ("safety_checker", "feature_extractor")  # never needed to draw, and never read
+_WEIGHTLESS = re.compile(r"Tokenizer|Scheduler|FeatureExtractor|Processor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """What the folder holds of what its model_index.json names."""
+
+    path: Path
+    name: str  # of the class, as StableDiffusionPipeline
+    parts: Mapping[str, Listing]  # those with weights
+    missing: tuple[str, ...]  # named, needed, and not there
+    scheduler: Mapping[str, Json] | None
+
+
+def is_pipeline(path: Path) -> bool:
+    """Whether a path is such a folder."""
+    return (path / PIPELINE).is_file()
+
+
+def read_pipeline(folder: Path, variant: str | None = None, *, pickled: Reader) -> Pipeline:
+    """The listings of a folder's parts; a part that has no `variant` gives its plain file.
+
+    SourceError for a part that is damaged; one that is not there is `missing`.
+    """
+    parts: dict[str, Listing] = {}
+    missing = []
+    for name, of in components(folder).items():
+        if of is None or name in _OPTIONAL:
+            continue
+        if not (folder / name).is_dir():
+            missing.append(name)
+        elif not _WEIGHTLESS.search(of):
+            parts[name] = read(folder / name, _variant(folder / name, variant), pickled=pickled)
+    config = folder / "scheduler" / "scheduler_config.json"
+    return Pipeline(
+        path=folder,
+        name=str(read_json(folder / PIPELINE).get("_class_name", "pipeline")),
+        parts=parts,
+        missing=tuple(missing),
+        scheduler=read_json(config) if config.is_file() else None,
+    )
+
+
+def _variant(folder: Path, variant: str | None) -> str | None:
+    try:
+        locate(folder, variant)
+    except SourceError:
+        return None
+    return variant

@@ -1,0 +1,463 @@
+"""What a file of weights is, by names and shapes: every published layout that is read here, and its neighbours."""
+
+import json
+import lzma
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scorefield.weights import own
+from scorefield.weights.detect import OWN, detect, detect_pipeline
+from scorefield.weights.folder import SourceError
+from scorefield.weights.found import Family, Found, Kind, Layout, Task
+from scorefield.weights.listing import Listing, Plain, Stored
+from scorefield.weights.pickles import listing as pickled
+from scorefield.weights.pipeline import is_pipeline, read_pipeline
+from scorefield.weights.source import Source
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# Every name and shape of the reference networks at the published configurations, made on the meta device.
+_READ = json.loads(lzma.decompress((Path(__file__).parent / "data" / "published_layouts.json.xz").read_bytes()))
+PUBLISHED: dict[str, dict[str, list[int]]] = {name: layout["keys"] for name, layout in _READ.items()}
+PARAMS: dict[str, int] = {name: layout["params"] for name, layout in _READ.items()}
+H = "open_clip/ViT-H-14 (same names as OpenAI)"
+
+
+def _keys(name: str, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    return {prefix + key: tuple(shape) for key, shape in PUBLISHED[name].items()}
+
+
+def _listing(shapes: Shapes, values: Mapping[str, Plain], metadata: Mapping[str, str]) -> Listing:
+    path = Path("x.safetensors")
+    tensors = {key: Stored("I64" if key.endswith("position_ids") else "F16", shape) for key, shape in shapes.items()}
+    return Listing(path=path, form="safetensors", tensors=tensors, files=dict.fromkeys(tensors, path),
+                   metadata=metadata, values=values)  # fmt: skip
+
+
+def _found(
+    shapes: Shapes, values: Mapping[str, Plain] | None = None, metadata: Mapping[str, str] | None = None
+) -> Found:
+    return detect(_listing(shapes, values or {}, metadata or {}))
+
+
+def _tables() -> Shapes:
+    return {"betas": (1000,), "alphas_cumprod": (1000,), "model_ema.decay": (), "model_ema.num_updates": ()}
+
+
+def _sd1() -> dict[str, tuple[int, ...]]:
+    text = _keys("hf/sd1/text_encoder", "cond_stage_model.transformer.text_model.")
+    ids = {"cond_stage_model.transformer.text_model.embeddings.position_ids": (1, 77)}
+    vae = _keys("ldm/sd1,sd2 first_stage_model.", "first_stage_model.")
+    return _keys("ldm/sd1 model.diffusion_model.", "model.diffusion_model.") | vae | text | ids | dict(_tables())
+
+
+def _sd2(unet: str = "ldm/sd2 model.diffusion_model.") -> dict[str, tuple[int, ...]]:
+    text = {k: s for k, s in _keys(H, "cond_stage_model.model.").items() if "visual" not in k}
+    text["cond_stage_model.model.attn_mask"] = (77, 77)
+    vae = _keys("ldm/sd1,sd2 first_stage_model.", "first_stage_model.")
+    return _keys(unet, "model.diffusion_model.") | vae | text | dict(_tables())
+
+
+def _with(shapes: Shapes, key: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    assert key in shapes
+    return {**shapes, key: shape}
+
+
+def test_a_checkpoint_of_stable_diffusion_1() -> None:
+    found = _found(_sd1())
+    assert (found.kind, found.family, found.layout) == (Kind.CHECKPOINT, Family.SD1, Layout.LDM)
+    assert (found.task, found.ema, found.missing, found.notes) == (Task.TEXT, False, (), ())
+    assert {name: part.numbers for name, part in found.parts.items()} == {
+        "unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480,
+    }  # fmt: skip
+    assert found.parts["unet"].prefix == "model.diffusion_model."
+    assert found.prediction is not None
+    assert found.prediction.value == "eps"
+
+
+def test_a_checkpoint_of_stable_diffusion_2_does_not_tell_its_prediction() -> None:
+    found = _found(_sd2())
+    assert (found.kind, found.family, found.layout) == (Kind.CHECKPOINT, Family.SD2, Layout.LDM)
+    assert {name: part.numbers for name, part in found.parts.items()} == {
+        "unet": 865_910_724, "vae": 83_653_863, "text_encoder": 354_032_641,
+    }  # fmt: skip
+    assert found.prediction is not None
+    assert found.prediction.value is None
+    assert "say eps for a model of 512 pixels" in found.prediction.why
+
+
+@pytest.mark.parametrize(("step", "value"), [(875000, "eps"), (110000, "v"), (840000, None), ("875000", None)])
+def test_the_step_of_a_ckpt_tells_the_prediction_of_stable_diffusion_2(step: Plain, value: str | None) -> None:
+    found = _found(_sd2(), {"global_step": step})
+    assert found.prediction is not None
+    assert found.prediction.value == value
+
+
+def test_what_metadata_and_markers_say_of_the_prediction_is_believed() -> None:
+    for said, value in (("epsilon", "eps"), ("v", "v"), ("other", None)):
+        found = _found(_sd2(), metadata={"modelspec.prediction_type": said})
+        assert found.prediction is not None
+        assert found.prediction.value == value
+    marked = _found(_sd1() | {"v_pred": ()})
+    assert marked.prediction is not None
+    assert marked.prediction.value == "v"
+
+
+@pytest.mark.parametrize(
+    ("channels", "task"),
+    [(4, Task.TEXT), (9, Task.INPAINTING), (5, Task.DEPTH), (8, Task.EDITING), (6, None)],
+)
+@pytest.mark.parametrize("layout", ["ldm", "diffusers"])
+def test_the_channels_in_tell_the_task(layout: str, channels: int, task: Task | None) -> None:
+    if layout == "ldm":
+        shapes = _with(_sd2(), "model.diffusion_model.input_blocks.0.0.weight", (320, channels, 3, 3))
+    else:
+        shapes = _with(_keys("diffusers/sd2/unet"), "conv_in.weight", (320, channels, 3, 3))
+    found = _found(shapes)
+    assert (found.family, found.task, found.facts["channels"]) == (Family.SD2, task, channels)
+
+
+def test_the_published_inpainting_model_has_nine_channels() -> None:
+    found = _found(_keys("ldm/sd1-inpaint model.diffusion_model."))
+    assert (found.kind, found.family, found.task) == (Kind.UNET, Family.SD1, Task.INPAINTING)
+
+
+def test_the_upscaler_has_seven_channels_and_an_embedding_of_the_noise_level() -> None:
+    shapes = _with(_keys("diffusers/sd2/unet"), "conv_in.weight", (256, 7, 3, 3))
+    found = _found(shapes | {"class_embedding.weight": (1000, 1024)})
+    assert (found.family, found.task, found.notes) == (Family.SD2, Task.UPSCALING, ())
+    assert found.prediction is not None
+    assert found.prediction.value == "v"
+    assert _found(shapes).family is Family.UNKNOWN
+
+
+@pytest.mark.parametrize(("size", "family"), [("h", Family.UNCLIP_H), ("l", Family.UNCLIP_L)])
+def test_unclip_models(size: str, family: Family) -> None:
+    for name in (f"ldm/sd21-unclip-{size} model.diffusion_model.", f"diffusers/sd21-unclip-{size}/unet"):
+        found = _found(_keys(name))
+        assert (found.kind, found.family, found.task, found.notes) == (Kind.UNET, family, Task.VARIATION, ())
+        assert found.prediction is not None
+        assert found.prediction.value == "v"
+    checkpoint = _sd2(f"ldm/sd21-unclip-{size} model.diffusion_model.") | {"embedder.model.visual.proj": (1280, 1024)}
+    checkpoint |= {"noise_augmentor.data_mean": (1, 1024), "noise_augmentor.data_std": (1, 1024)}
+    found = _found(checkpoint)
+    assert (found.kind, found.family, found.missing) == (Kind.CHECKPOINT, family, ())
+    assert {"image_encoder", "noise_augmentor"} <= found.parts.keys()
+
+
+def _sdxl() -> dict[str, tuple[int, ...]]:
+    unet, words = "model.diffusion_model.", "conditioner.embedders."
+    return {
+        f"{unet}input_blocks.0.0.weight": (320, 4, 3, 3),
+        f"{unet}middle_block.0.in_layers.0.weight": (1280,),
+        f"{unet}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (640, 2048),
+        f"{unet}label_emb.0.0.weight": (1280, 2816),
+        "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+        f"{words}0.transformer.text_model.embeddings.token_embedding.weight": (49408, 768),
+        f"{words}1.model.token_embedding.weight": (49408, 1280),
+    }
+
+
+def test_a_checkpoint_of_stable_diffusion_xl() -> None:
+    found = _found(_sdxl())
+    assert (found.kind, found.family, found.layout, found.missing) == (Kind.CHECKPOINT, Family.SDXL, Layout.LDM, ())
+    assert list(found.parts) == ["unet", "vae", "text_encoder", "text_encoder_2"]
+    second = {key: shape for key, shape in _sdxl().items() if "embedders.1" not in key}
+    assert _found(second).missing == ("text_encoder_2",)
+
+
+def test_the_averaged_copy_is_seen_and_its_two_counters_alone_are_none() -> None:
+    ema = {"model_ema." + key.removeprefix("model.").replace(".", ""): shape for key, shape in _sd1().items()
+           if key.startswith("model.")}  # fmt: skip
+    assert "model_ema.diffusion_modelinput_blocks00weight" in ema
+    found = _found(_sd1() | ema)
+    assert found.ema
+    assert found.parts["unet_ema"].numbers == found.parts["unet"].numbers
+    assert not _found(_sd1()).ema
+
+
+def test_a_checkpoint_without_a_part_says_which() -> None:
+    lacking = {key: shape for key, shape in _sd1().items() if not key.startswith("first_stage_model.")}
+    assert _found(lacking).missing == ("vae",)
+
+
+def test_a_unet_with_tensors_more_or_less_is_noted() -> None:
+    shapes = _keys("diffusers/sd1/unet")
+    shapes.popitem()
+    assert _found(shapes).notes == ("its U-Net has 685 tensors where the published one has 686",)
+
+
+def test_a_unet_of_other_widths_is_of_no_family_and_resembles_one() -> None:
+    shapes = {key: tuple(max(1, side // 10) for side in shape) for key, shape in _keys("diffusers/sd1/unet").items()}
+    found = _found(shapes)
+    assert (found.kind, found.family, found.layout) == (Kind.UNET, Family.UNKNOWN, Layout.DIFFUSERS)
+    assert found.resembles == "Stable Diffusion of other widths"
+    assert found.prediction is not None
+    assert found.prediction.value is None
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [("diffusers/sd1/unet", Family.SD1), ("diffusers/sd2/unet", Family.SD2)],
+)  # fmt: skip
+def test_a_lone_unet_of_diffusers(name: str, family: Family) -> None:
+    found = _found(_keys(name))
+    assert (found.kind, found.family, found.layout, found.task) == (Kind.UNET, family, Layout.DIFFUSERS, Task.TEXT)
+    assert found.parts["unet"].numbers == PARAMS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "layout"),
+    [
+        ("diffusers/sd1,2/vae", "", Layout.DIFFUSERS),
+        ("ldm/sd1,sd2 first_stage_model.", "", Layout.LDM),
+        ("ldm/sd1,sd2 first_stage_model.", "first_stage_model.", Layout.LDM),
+    ],
+)
+def test_a_lone_autoencoder(name: str, prefix: str, layout: Layout) -> None:
+    found = _found(_keys(name, prefix))
+    assert (found.kind, found.family, found.layout) == (Kind.VAE, Family.KL_F8, layout)
+    assert (found.parts["vae"].numbers, found.parts["vae"].prefix) == (83_653_863, prefix)
+    assert any("Stable Diffusion XL has the same shapes" in note for note in found.notes)
+
+
+def test_an_autoencoder_with_the_old_names_of_attention_says_so() -> None:
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    shapes = {}
+    for key, shape in _keys("diffusers/sd1,2/vae").items():
+        for new, old in names.items():
+            key = key.replace(f".{new}.", f".{old}.")
+        shapes[key] = shape
+    assert any("older diffusers" in note for note in _found(shapes).notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "family", "gelu"),
+    [
+        ("openai/ViT-B-32.pt", Layout.OPENAI, Family.VIT_B_32, False),
+        ("openai/ViT-L-14.pt", Layout.OPENAI, Family.VIT_L_14, False),
+        (H, Layout.OPENAI, Family.VIT_H_14, True),
+        ("hf/openai/clip-vit-base-patch32", Layout.TRANSFORMERS, Family.VIT_B_32, False),
+        ("hf/openai/clip-vit-large-patch14", Layout.TRANSFORMERS, Family.VIT_L_14, False),
+        ("hf/laion/CLIP-ViT-H-14-laion2B-s32B-b79K", Layout.TRANSFORMERS, Family.VIT_H_14, True),
+    ],
+)
+def test_a_whole_clip(name: str, layout: Layout, family: Family, gelu: bool) -> None:
+    found = _found(_keys(name))
+    assert (found.kind, found.family, found.layout) == (Kind.CLIP, family, layout)
+    numbers = {name: part.numbers for name, part in found.parts.items()}
+    assert numbers.keys() == {"text_encoder", "image_encoder"}
+    projections = [shape for key, shape in _keys(name).items() if key.endswith("_projection.weight")]
+    beside = 1 + sum(rows * columns for rows, columns in projections)  # the temperature and the projections
+    assert sum(numbers.values()) + (beside if layout is Layout.TRANSFORMERS else 0) == PARAMS[name]
+    assert any("QuickGELU" in note for note in found.notes) != gelu
+
+
+def test_weights_of_openai_itself_need_no_word_of_the_activation() -> None:
+    scalars = dict.fromkeys(("input_resolution", "context_length", "vocab_size"), ())
+    assert _found(_keys("openai/ViT-B-32.pt") | scalars).notes == ()
+
+
+@pytest.mark.parametrize("prefix", ["", "text_model."])
+@pytest.mark.parametrize(
+    ("name", "family", "layers"),
+    [("hf/sd1/text_encoder", Family.VIT_L_14, 12), ("hf/sd2/text_encoder", Family.VIT_H_14, 23)],
+)
+def test_a_lone_text_encoder(name: str, prefix: str, family: Family, layers: int) -> None:
+    found = _found(_keys(name, prefix))
+    assert (found.kind, found.family, found.layout) == (Kind.CLIP, family, Layout.TRANSFORMERS)
+    assert found.parts["text_encoder"].numbers == PARAMS[name]
+    assert found.facts["text_layers"] == layers
+    assert any("23 of 24 layers" in note for note in found.notes) == (layers == 23)
+
+
+def test_a_lone_image_encoder() -> None:
+    found = _found(_keys("hf/karlo/image_encoder"))
+    assert (found.kind, found.family) == (Kind.CLIP, Family.VIT_L_14)
+    assert list(found.parts) == ["image_encoder"]
+
+
+def _lora(names: tuple[str, str], width: int, rank: int = 8) -> Shapes:
+    down, up = names
+    return {down: (rank, width), up: (320, rank)}
+
+
+KOHYA = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+BLOCK = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2"
+
+
+@pytest.mark.parametrize(
+    ("width", "family"), [(768, Family.SD1), (1024, Family.SD2), (2048, Family.SDXL), (32, Family.UNKNOWN)]
+)
+@pytest.mark.parametrize(
+    ("names", "layout"),
+    [
+        ((f"{KOHYA}.lora_down.weight", f"{KOHYA}.lora_up.weight"), Layout.KOHYA),
+        ((f"{BLOCK}.to_k.lora_A.weight", f"{BLOCK}.to_k.lora_B.weight"), Layout.PEFT),
+        ((f"{BLOCK}.to_k.lora_A.default.weight", f"{BLOCK}.to_k.lora_B.default.weight"), Layout.PEFT),
+        ((f"{BLOCK}.processor.to_k_lora.down.weight", f"{BLOCK}.processor.to_k_lora.up.weight"), Layout.OLD_DIFFUSERS),
+        ((f"{BLOCK}.to_k.lora.down.weight", f"{BLOCK}.to_k.lora.up.weight"), Layout.OLD_DIFFUSERS),
+    ],
+)
+def test_a_lora(names: tuple[str, str], layout: Layout, width: int, family: Family) -> None:
+    found = _found(_lora(names, width))
+    assert (found.kind, found.layout, found.family) == (Kind.LORA, layout, family)
+    assert (found.facts["rank"], found.facts["layers"], list(found.parts)) == ("8", 1, ["unet"])
+
+
+def test_a_lora_of_the_text_encoder_alone_and_of_several_ranks() -> None:
+    te = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
+    shapes = {f"{te}.lora_down.weight": (4, 1024), f"{te}.lora_up.weight": (1024, 4), f"{te}.alpha": ()}
+    assert (_found(shapes).family, list(_found(shapes).parts)) == (Family.SD2, ["text_encoder"])
+    found = _found({**shapes, **_lora((f"{KOHYA}.lora_down.weight", f"{KOHYA}.lora_up.weight"), 768, 16)})
+    assert found.facts["rank"] == "4, 16"
+    assert found.family is Family.SD1  # what reads the words is asked first
+
+
+def test_lycoris_is_told_from_lora() -> None:
+    shapes = {f"{KOHYA}.hada_w1_a": (320, 8), f"{KOHYA}.hada_w1_b": (8, 768), f"{KOHYA}.alpha": ()}
+    found = _found(shapes)
+    assert (found.kind, found.layout, found.family) == (Kind.LORA, Layout.LYCORIS, Family.SD1)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "values", "layout", "token", "vectors", "family"),
+    [
+        ({"<cat-toy>": (768,)}, {}, Layout.DIFFUSERS, "<cat-toy>", 1, Family.SD1),
+        ({"<cat-toy>": (4, 1024)}, {}, Layout.DIFFUSERS, "<cat-toy>", 4, Family.SD2),
+        ({"emb_params": (2, 768)}, {}, Layout.BARE, None, 2, Family.SD1),
+        ({"": (768,)}, {}, Layout.BARE, None, 1, Family.SD1),
+        ({"string_to_token.*": (), "string_to_param.*": (3, 768)}, {"name": "cat"}, Layout.A1111, "cat", 3, Family.SD1),
+        ({"string_to_param.*": (1, 1024)}, {"name": None}, Layout.A1111, None, 1, Family.SD2),
+        ({"clip_l": (2, 768), "clip_g": (2, 1280)}, {}, Layout.BARE, None, 2, Family.SDXL),
+    ],
+)
+def test_a_textual_inversion_in_each_published_form(
+    shapes: Shapes, values: Mapping[str, Plain], layout: Layout, token: str | None, vectors: int, family: Family
+) -> None:
+    found = _found(shapes, values)
+    assert (found.kind, found.layout, found.family) == (Kind.EMBEDDING, layout, family)
+    assert (found.facts["token"], found.facts["vectors"]) == (token, vectors)
+    assert bool(found.notes) == (token is None)
+
+
+def test_textual_inversions_are_seen_in_real_files(tmp_path: Path) -> None:
+    torch.save({"<birb-style>": torch.zeros(768)}, tmp_path / "learned_embeds.bin")
+    torch.save(torch.zeros(1, 768), tmp_path / "bare.pt")
+    star = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.zeros(2, 768))})
+    old = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": star, "name": "birb"}
+    torch.save(old, tmp_path / "embeddings.pt")
+    seen = {file.name: detect(Source(file).listing) for file in tmp_path.iterdir()}
+    assert all(found.kind is Kind.EMBEDDING and found.family is Family.SD1 for found in seen.values())
+    assert {name: found.facts["token"] for name, found in seen.items()} == {
+        "learned_embeds.bin": "<birb-style>", "bare.pt": None, "embeddings.pt": "birb",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "shapes", [{"weight": (3, 768)}, {"x": (3, 768, 1)}, {"x": (5000, 768)}, {"x": (8,)}, {"x": ()}]
+)
+def test_what_only_looks_like_a_textual_inversion_is_unknown(shapes: Shapes) -> None:
+    assert _found(shapes).kind is Kind.UNKNOWN
+
+
+def test_our_own_files_are_known_by_their_header(tmp_path: Path) -> None:
+    assert OWN == own.KEY
+    path = own.save(tmp_path / "x.safetensors", {"a": torch.zeros(3)}, own.Header(kind="generator", config={}))
+    found = detect(Source(path).listing)
+    assert (found.kind, found.family, list(found.parts)) == (Kind.OWN, Family.SCOREFIELD, ["generator"])
+    with pytest.raises(SourceError, match="has a scorefield header that cannot be read"):
+        _found({"a": (3,)}, metadata={"scorefield": "{}"})
+
+
+@pytest.mark.parametrize(
+    ("name", "looks"),
+    [
+        ("adm/64x64_diffusion.pt", "a U-Net of guided diffusion (ADM)"),
+        ("glide/base.pt", "a GLIDE U-Net"),
+        ("karlo/prior (model.)", "a Karlo prior"),
+        ("karlo/decoder (model.)", "a Karlo decoder"),
+        ("diffusers/karlo/prior", "a Karlo prior in the diffusers layout"),
+        ("diffusers/karlo/super_res", "a DDPM U-Net in the diffusers layout"),
+        ("wan/T2V-1.3B", "a Wan video transformer"),
+        ("diffusers/wan2.1-t2v-1.3b/transformer", "a Wan video transformer in the diffusers layout"),
+        ("wan/Wan2.1_VAE.pth", "a Wan autoencoder"),
+        ("ermongroup-ddim/cifar10", "a DDPM U-Net in the layout of ermongroup/ddim"),
+        ("diffusers/google/ddpm-cifar10-32", "a DDPM U-Net in the diffusers layout"),
+        ("score_sde/ve.celebahq_256_ncsnpp_continuous", "a U-Net of score_sde"),
+        ("hf/umt5-xxl encoder", "a T5 text encoder"),
+        ("wan/models_t5_umt5-xxl-enc-bf16.pth", "a T5 text encoder in Wan's layout"),
+    ],
+)
+def test_an_unknown_file_says_what_it_resembles(name: str, looks: str) -> None:
+    found = _found(_keys(name))
+    assert (found.kind, found.family, found.resembles) == (Kind.UNKNOWN, Family.UNKNOWN, looks)
+
+
+def test_a_file_that_resembles_nothing_says_nothing() -> None:
+    assert _found({"layer1.weight": (3, 3), "layer2.weight": (3, 3)}) == Found(kind=Kind.UNKNOWN)
+
+
+def _pipeline(folder: Path, prediction: str | None = "v_prediction") -> Path:
+    """A folder as published, of the few tensors that tell a family."""
+    index: dict[str, object] = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.8.0"}
+    index |= {"safety_checker": [None, None], "feature_extractor": ["transformers", "CLIPImageProcessor"]}
+    index |= {"scheduler": ["diffusers", "DDIMScheduler"], "tokenizer": ["transformers", "CLIPTokenizer"]}
+    index |= {"text_encoder": ["transformers", "CLIPTextModel"], "unet": ["diffusers", "UNet2DConditionModel"]}
+    index |= {"vae": ["diffusers", "AutoencoderKL"], "requires_safety_checker": False}
+    unet = {"conv_in.weight": torch.zeros(320, 4, 3, 3), "x.attn2.to_k.weight": torch.zeros(2, 1024)}
+    weights: dict[str, dict[str, Tensor]] = {
+        "unet/diffusion_pytorch_model": unet, "vae/diffusion_pytorch_model": {"a": torch.zeros(3)},
+        "text_encoder/model": {"b": torch.zeros(5)},
+    }  # fmt: skip
+    for name in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
+        (folder / name).mkdir(parents=True)
+    for name, tensors in weights.items():
+        save_file(tensors, folder / f"{name}.safetensors")
+    config = {} if prediction is None else {"prediction_type": prediction}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def test_a_pipeline_is_known_by_its_unet_and_its_scheduler(tmp_path: Path) -> None:
+    for said, value in (("v_prediction", "v"), ("epsilon", "eps"), (None, "eps"), ("sample", None)):
+        folder = _pipeline(tmp_path / str(said), said)
+        assert is_pipeline(folder)
+        found = detect_pipeline(read_pipeline(folder, pickled=pickled))
+        assert (found.kind, found.family, found.layout) == (Kind.PIPELINE, Family.SD2, Layout.DIFFUSERS)
+        assert (sorted(found.parts), found.missing) == (["text_encoder", "unet", "vae"], ())
+        assert found.prediction is not None
+        assert found.prediction.value == value
+
+
+def test_a_pipeline_says_which_parts_are_missing_and_needs_no_safety_checker(tmp_path: Path) -> None:
+    folder = _pipeline(tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "vae").rmdir()
+    (folder / "tokenizer").rmdir()
+    pipeline = read_pipeline(folder, pickled=pickled)
+    assert pipeline.missing == ("tokenizer", "vae")
+    assert detect_pipeline(pipeline).missing == ("tokenizer", "vae")
+
+
+def test_a_pipeline_with_a_variant_gives_the_plain_file_where_there_is_none(tmp_path: Path) -> None:
+    folder = _pipeline(tmp_path)
+    save_file({"half": torch.zeros(3).half()}, folder / "vae" / "diffusion_pytorch_model.fp16.safetensors")
+    pipeline = read_pipeline(folder, "fp16", pickled=pickled)
+    assert list(pipeline.parts["vae"].tensors) == ["half"]
+    assert list(pipeline.parts["text_encoder"].tensors) == ["b"]
+
+
+@pytest.mark.parametrize("name", ["..", "../unet", "a/b", "/etc", "."])
+def test_no_part_of_a_pipeline_leads_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({name: ["diffusers", "AutoencoderKL"]}))
+    with pytest.raises(SourceError, match="is damaged"):
+        read_pipeline(tmp_path, pickled=pickled)
