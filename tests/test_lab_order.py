@@ -219,16 +219,15 @@ def test_plain_descent_is_euler_and_no_other_optimiser_is() -> None:
 def test_early_stops_read_off_one_walk_are_those_of_the_sampler(name: str, small: float) -> None:
     denoise, down = posterior_mean(shapes.spiral()), levels.slowing_down(10, optimise.START)
     start = float(down[0].sigma) * noise(20)
-    asked: list[Tensor] = []
     make = optimise.OPTIMISERS[name]
     walk = list(descent.optimise(denoise, start, down, convergence.no_noise, optimiser=make, small=small))
     x, calls = optimise.stopped(optimise.walk(denoise, start, 10, name), small)
     torch.testing.assert_close(x, walk[-1].x, rtol=1e-9, atol=1e-9)
     for row in range(len(start)):
-        asked.clear()
+        asked: list[Level] = []
 
-        def counting(x: Tensor, at: Level) -> Tensor:
-            asked.append(x)
+        def counting(x: Tensor, at: Level, asked: list[Level] = asked) -> Tensor:
+            asked.append(at)
             return denoise(x, at)
 
         alone = start[row : row + 1]
@@ -244,6 +243,30 @@ def test_nobody_stops_at_no_noise_and_everybody_at_once_at_any() -> None:
     x, calls = optimise.stopped(steps, 1e9)
     assert torch.equal(x, steps[0].x0)
     assert calls.tolist() == [1] * 10
+
+
+ENDS = {"plain": (0.02, 0.12), "momentum": (0.03, 0.2), "Adam": (0.01, 0.9), "AdamW": (0.01, 0.9)}  # distance, misfit
+EARLY = (10.0, 0.03, 0.0)  # calls, distance, share off the shape
+
+
+@pytest.mark.parametrize(
+    ("ends", "early", "refuted"),
+    [
+        ({}, EARLY, set()),
+        ({"Adam": (0.2, 0.9)}, EARLY, {"largest_distance_beyond_that_of_data"}),
+        ({"plain": (0.02, 0.16)}, EARLY, {"plain_misfit_over_that_of_data"}),
+        ({"momentum": (0.03, 0.14)}, EARLY, {"smallest_misfit_of_the_others_over_that_of_data"}),
+        ({}, (15.0, 0.03, 0.0), {"early_stop_share_of_calls"}),
+        ({}, (10.0, 0.08, 0.2), {"early_stop_distance_beyond_that_of_data"}),
+    ],
+    ids=["as claimed", "one far off", "a bad sampler", "a good optimiser", "no call saved", "stopped far off"],
+)
+def test_each_part_of_what_is_claimed_of_optimisers_can_be_refuted(
+    ends: dict[str, tuple[float, float]], early: tuple[float, float, float], refuted: set[str]
+) -> None:
+    stops = dict.fromkeys(ENDS, (99.0, 99.0, 1.0)) | {"plain": early}
+    numbers = optimise._numbers(ENDS | ends, stops, (0.02, 0.1), 15)
+    assert {one.number for one in optimise.optimise.criteria if not one.holds(numbers)} == refuted
 
 
 def test_optimise_runs_on_a_file_of_points(points: str, monkeypatch: pytest.MonkeyPatch) -> None:
