@@ -2,52 +2,64 @@
 
 import json
 import re
-import struct
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 
 import click
 
 from scorefield.cli.common import format_option, show
-from scorefield.files.header import Header, HeaderError, TensorInfo, read_header
+from scorefield.cli.describing import model_lines, model_record
 from scorefield.files.picture import History, NoPictureError, PictureError, read
+from scorefield.weights.detect import detect, detect_pipeline
+from scorefield.weights.folder import SourceError, is_index
+from scorefield.weights.listing import Listing
+from scorefield.weights.listing import read as read_listing
+from scorefield.weights.pipeline import is_pipeline, read_pipeline
 
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
-_MOST_ROWS = 40
+_MOST_ROWS, _MOST_LETTERS = 40, 2000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey
-# What torch.load says of damaged files, in a trial of 12000: it has no error of its own for them.
-_DAMAGED = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
-    TypeError, ValueError, struct.error,
-)  # fmt: skip
+
+Told = tuple[dict[str, object], Iterator[str]]
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", metavar="FILE_OR_FOLDER", type=click.Path(path_type=Path, exists=True))
 @format_option
 def command(file: Path, form: str) -> None:
-    """Show what FILE says of itself: how a picture was made, or which tensors a weights file holds."""
-    with file.open("rb") as stream:
-        start = stream.read(9)
+    """Show what a file says of itself: how a picture was made, or which model a file or folder of weights is."""
     try:
-        if start[8:] == b"{" or file.suffix == ".safetensors":
-            told, lines = _weights("safetensors", read_header(file))
-        elif start.startswith((_ZIP, _PICKLE)):
-            told, lines = _weights("torch", Header({}, _pickled(file)))
-        else:
-            told, lines = _picture(read(file)[1])
+        told, lines = _told(file)
     except NoPictureError:
         raise click.ClickException(f"{file} is neither a picture nor a weights file that can be read") from None
-    except (PictureError, HeaderError) as error:
+    except (PictureError, SourceError) as error:
         raise click.ClickException(str(error)) from None
     plain = (_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line) for line in lines)
     show({"file": str(file)} | told, form, "\n".join([str(file), *plain]))
 
 
-def _picture(history: History) -> tuple[dict[str, object], Iterator[str]]:
+def _told(file: Path) -> Told:
+    if is_pipeline(file):
+        return _pipeline(file)
+    if not file.is_file() or is_index(file) or _is_weights(file):
+        return _weights(read_listing(file, pickled=_pickled))
+    return _picture(read(file)[1])
+
+
+def _is_weights(file: Path) -> bool:
+    with file.open("rb") as stream:
+        start = stream.read(9)
+    return start[8:] == b"{" or start.startswith((_ZIP, _PICKLE)) or file.suffix == ".safetensors"
+
+
+def _pickled(file: Path) -> Listing:
+    from scorefield.weights.pickles import listing  # PyTorch takes seconds to load; safetensors do without
+
+    return listing(file)
+
+
+def _picture(history: History) -> Told:
     records = {
         "scorefield": history.ours,
         "a1111": history.a1111._asdict() if history.a1111 else None,
@@ -68,31 +80,88 @@ def _picture(history: History) -> tuple[dict[str, object], Iterator[str]]:
     return {"kind": "picture"} | size | given, lines()
 
 
-def _weights(kind: str, header: Header) -> tuple[dict[str, object], Iterator[str]]:
-    numbers = sum(info.numbers for info in header.tensors.values())
-    tensors = {name: {"dtype": info.dtype, "shape": list(info.shape)} for name, info in header.tensors.items()}
+def _weights(listing: Listing) -> Told:
+    found, size = detect(listing), listing.size
+    files = len(set(listing.files.values()))
+    numbers = sum(one.numbers for one in listing.tensors.values())
+    tensors = {name: {"dtype": one.dtype, "shape": list(one.shape)} for name, one in listing.tensors.items()}
+    metadata = {name: _decoded(text) for name, text in listing.metadata.items()}
 
     def lines() -> Iterator[str]:
-        dtypes = Counter(info.dtype for info in header.tensors.values())
-        counted = ", ".join(f"{number} {dtype}" for dtype, number in dtypes.most_common())
         many = "1 tensor" if len(tensors) == 1 else f"{len(tensors)} tensors"
-        yield f"{kind} file, {many} ({counted or 'none'}), {numbers:,} numbers"
-        if header.metadata:
-            yield "\nmetadata"
-            yield from _rows(header.metadata)
+        whole = f"{listing.form} file" if files < 2 else f"{listing.form}, {files} files"
+        yield f"{whole}, {many} ({_dtypes(listing) or 'none'}), {numbers:,} numbers, {_bytes(size)}"
+        yield from model_lines(found)
+        for title, rows in (("metadata", metadata), ("values", listing.values)):
+            if rows:
+                yield f"\n{title}"
+                yield from _rows(rows)
         yield "\ntensors"
-        for name, info in list(header.tensors.items())[:_MOST_ROWS]:
-            yield f"  {name or '(the whole file)'}  {info.dtype}  {' x '.join(map(str, info.shape)) or 'scalar'}"
+        for name, one in list(listing.tensors.items())[:_MOST_ROWS]:
+            yield f"  {name or '(the whole file)'}  {one.dtype}  {' x '.join(map(str, one.shape)) or 'scalar'}"
         if len(tensors) > _MOST_ROWS:
             yield f"  ... and {len(tensors) - _MOST_ROWS} more; --format json lists all"
 
-    return {"kind": kind, "metadata": header.metadata, "numbers": numbers, "tensors": tensors}, lines()
+    told = {"kind": listing.form, "model": model_record(found), "files": files, "size": size, "numbers": numbers}
+    return told | {"metadata": metadata, "values": dict(listing.values), "tensors": tensors}, lines()
+
+
+def _pipeline(folder: Path) -> Told:
+    pipeline = read_pipeline(folder, pickled=_pickled)
+    found, size = detect_pipeline(pipeline), sum(part.size for part in pipeline.parts.values())
+    if found.missing:
+        there = ", ".join(pipeline.parts) or "nothing"
+        raise SourceError(
+            f"{folder} lacks {', '.join(found.missing)} of a {pipeline.name}, and has {there}; get it whole"
+        )
+    parts = {
+        name: {"kind": part.form, "size": part.size, "dtypes": _dtypes(part)} for name, part in pipeline.parts.items()
+    }
+
+    def lines() -> Iterator[str]:
+        yield f"{pipeline.name}, {len(parts)} parts, {_bytes(size)}"
+        yield from model_lines(found)
+        yield "\nfiles"
+        for name, part in parts.items():
+            yield f"  {name}  {part['kind']}  {part['dtypes']}  {_bytes(pipeline.parts[name].size)}"
+
+    return {
+        "kind": "pipeline",
+        "class": pipeline.name,
+        "model": model_record(found),
+        "size": size,
+        "parts": parts,
+    }, lines()
+
+
+def _dtypes(listing: Listing) -> str:
+    counted = Counter(one.dtype for one in listing.tensors.values())
+    return ", ".join(f"{number} {dtype}" for dtype, number in counted.most_common())
+
+
+def _bytes(size: int) -> str:
+    """A size for reading: 4.27 GB."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size} bytes"
+
+
+def _decoded(text: str) -> object:
+    """The value that a text of the metadata is as JSON, or the text itself."""
+    try:
+        value: object = json.loads(text)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # a file may say what cannot be written again
+    except (ValueError, RecursionError):
+        return text
+    return value
 
 
 def _rows(record: Mapping[str, object]) -> Iterator[str]:
     for name, item in record.items():
         plain = item if isinstance(item, str) else json.dumps(_rounded(item), ensure_ascii=False)
-        yield f"  {name}: {plain}".replace("\n", "\n    ")
+        cut = f"{plain[:_MOST_LETTERS]} ... --format json has it whole" if len(plain) > _MOST_LETTERS else plain
+        yield f"  {name}: {cut}".replace("\n", "\n    ")
 
 
 def _rounded(item: object) -> object:
@@ -102,33 +171,3 @@ def _rounded(item: object) -> object:
     if isinstance(item, Mapping):
         return {name: _rounded(value) for name, value in item.items()}
     return [_rounded(value) for value in item] if isinstance(item, list) else item
-
-
-def _pickled(file: Path) -> dict[str, TensorInfo]:
-    from pickle import UnpicklingError
-
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own, about the age of the file
-            return dict(_tensors("", torch.load(file, map_location="meta", weights_only=True)))
-    except UnpicklingError:
-        raise HeaderError(
-            f"{file} holds more than tensors and plain values; code is never run, so convert it to safetensors"
-        ) from None
-    except _DAMAGED:
-        raise HeaderError(f"{file} is damaged, cut off, or no weights file of PyTorch") from None
-
-
-def _tensors(name: str, held: object) -> Iterator[tuple[str, TensorInfo]]:
-    import torch
-
-    below: Iterator[tuple[object, object]] = iter(())
-    if isinstance(held, torch.Tensor):
-        yield name, TensorInfo(str(held.dtype).removeprefix("torch."), tuple(held.shape))
-    elif isinstance(held, Mapping):
-        below = iter(held.items())
-    elif isinstance(held, list | tuple):
-        below = enumerate(held)
-    yield from chain.from_iterable(_tensors(f"{name}.{key}" if name else str(key), value) for key, value in below)

@@ -87,7 +87,9 @@ def _held(file: Path, root: object) -> Held:
         tensors[name] = tensor.detach()
     if not tensors:
         raise SourceError(f"{file} holds no tensors")
-    return Held(tensors, {str(name): value for name, value in whole.items() if isinstance(value, Plain)})
+    values = {str(name): value for name, value in whole.items() if isinstance(value, Plain)}
+    "".join([*tensors, *values, *map(str, values.values())]).encode()  # UnicodeError for what is no text
+    return Held(tensors, values)
 
 
 def _tensors(name: str, held: object, seen: set[int]) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,56 @@
+"""Which model a file or folder of weights is, in words and as a record."""
+
+from collections.abc import Iterator, Mapping
+
+from scorefield.weights.found import Found, Kind, Part
+
+
+def model_lines(found: Found) -> Iterator[str]:
+    """What was found of a file, for reading."""
+    if found.kind is Kind.UNKNOWN:
+        yield f"of no kind that is known here{f'; it most resembles {found.resembles}' if found.resembles else ''}"
+        return
+    if found.kind is Kind.OWN:
+        yield f"one of scorefield's own files, a {', '.join(found.parts)}"
+        return
+    task = f", {found.task}" if found.task else ""
+    yield f"{found.kind}, {found.family}{task}, {found.layout} layout"
+    if found.resembles:
+        yield f"  resembles {found.resembles}"
+    yield from _parts(found.parts)
+    if found.missing:
+        yield f"  without {', '.join(found.missing)}"
+    for name, fact in found.facts.items():
+        yield f"  {name.replace('_', ' ')} {fact if fact is not None else 'not told'}"
+    if found.ema:
+        yield "  with an averaged copy of its U-Net (EMA)"
+    if found.prediction:
+        yield f"  predicts {found.prediction.value or 'what must be said'}: {found.prediction.why}"
+    for note in found.notes:
+        yield f"  {note}"
+
+
+def _parts(parts: Mapping[str, Part]) -> Iterator[str]:
+    for name, part in parts.items():
+        yield f"  {name.replace('_', ' ')}: {part.numbers:,} parameters in {part.tensors} tensors"
+
+
+def model_record(found: Found) -> dict[str, object]:
+    """What was found of a file, for programs."""
+    prediction = found.prediction
+    return {
+        "kind": found.kind,
+        "family": found.family,
+        "layout": found.layout,
+        "task": found.task,
+        "parts": {
+            name: {"prefix": part.prefix, "tensors": part.tensors, "parameters": part.numbers}
+            for name, part in found.parts.items()
+        },
+        "missing": list(found.missing),
+        "ema": found.ema,
+        "prediction": {"value": prediction.value, "why": prediction.why} if prediction else None,
+        "facts": dict(found.facts),
+        "notes": list(found.notes),
+        "resembles": found.resembles,
+    }
