@@ -17,7 +17,7 @@ from transformers import CLIPTokenizer
 
 from scorefield.prompt.bpe import END_ID, ClipTokenizer, openai
 
-AWKWARD = json.loads(gzip.decompress((Path(__file__).parent / "data" / "clip-tokens.json.gz").read_bytes()))
+AWKWARD = json.loads(gzip.decompress((Path(__file__).parent / "data" / "clip_tokens.json.gz").read_bytes()))
 START_ID = END_ID - 1
 SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 PLAIN = ClipTokenizer.packaged()

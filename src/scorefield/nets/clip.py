@@ -1,7 +1,7 @@
 """CLIP: an image tower and a text tower that meet in one space (Radford et al. 2021)."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -47,6 +47,43 @@ class ClipConfig:
     text: TextConfig = field(default_factory=TextConfig)
     embed_dim: int = 256
     activation: Activation = "gelu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderConfig:
+    """A text tower as a diffusion model reads it, `skip` blocks before the end and with or without the final norm."""
+
+    text: TextConfig
+    embed_dim: int | None = None  # of the summary; None if it is not projected
+    activation: Activation = "quick_gelu"
+    skip: int = 0
+    normed: bool = True
+
+
+VIT_B_32 = ClipConfig(
+    vision=VisionConfig(width=768, layers=12, heads=12, patch_size=32, image_size=224),
+    text=TextConfig(width=512, layers=12, heads=8, context_length=77, vocab_size=49408, end_id=49407),
+    embed_dim=512,
+    activation="quick_gelu",
+)
+VIT_L_14 = ClipConfig(
+    vision=VisionConfig(width=1024, layers=24, heads=16, patch_size=14, image_size=224),
+    text=TextConfig(width=768, layers=12, heads=12, context_length=77, vocab_size=49408, end_id=49407),
+    embed_dim=768,
+    activation="quick_gelu",
+)
+VIT_H_14 = ClipConfig(
+    vision=VisionConfig(width=1280, layers=32, heads=16, patch_size=14, image_size=224),
+    text=TextConfig(width=1024, layers=24, heads=16, context_length=77, vocab_size=49408, end_id=49407),
+    embed_dim=1024,
+)
+BIG_G_TEXT = TextConfig(width=1280, layers=32, heads=20, context_length=77, vocab_size=49408, end_id=49407)
+
+SD1_TEXT = EncoderConfig(text=VIT_L_14.text)
+SD2_TEXT = EncoderConfig(text=VIT_H_14.text, embed_dim=1024, activation="gelu", skip=1)  # of the single files
+SD2_TEXT_23 = EncoderConfig(text=replace(VIT_H_14.text, layers=23), activation="gelu")  # the folders' copy of it
+SDXL_TEXT = EncoderConfig(text=VIT_L_14.text, skip=1, normed=False)
+SDXL_TEXT_2 = EncoderConfig(text=BIG_G_TEXT, embed_dim=1280, activation="gelu", skip=1, normed=False)
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -147,42 +184,74 @@ class VisionTower(nn.Module):
         states: Tensor = x
         return states
 
+    def embed(self, pixels: Tensor) -> Tensor:
+        """The pictures' vectors (B, embed_dim), of any length."""
+        projected: Tensor = self.projection(self.norm_post(self(pixels)[:, 0]))
+        return projected
+
 
 class TextTower(nn.Module):
     """A causal transformer: (B, L) ids -> (B, L, width) states after the final norm."""
 
-    def __init__(self, config: TextConfig, embed_dim: int, activation: Activation) -> None:
+    def __init__(self, config: TextConfig, embed_dim: int | None, activation: Activation) -> None:
         super().__init__()
         self.end_id = config.end_id
         self.tokens = nn.Embedding(config.vocab_size, config.width)
         self.positions = nn.Parameter(0.01 * torch.randn(config.context_length, config.width))
         self.blocks = _blocks(config.width, config.layers, config.heads, activation)
         self.norm = nn.LayerNorm(config.width)
-        self.projection = nn.Linear(config.width, embed_dim, bias=False)
+        self.projection = nn.Identity() if embed_dim is None else nn.Linear(config.width, embed_dim, bias=False)
         nn.init.normal_(self.tokens.weight, std=0.02)
-        nn.init.normal_(self.projection.weight, std=config.width**-0.5)
+        if isinstance(self.projection, nn.Linear):
+            nn.init.normal_(self.projection.weight, std=config.width**-0.5)
 
     def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.read(self.tokens(ids), mask)
 
     def read(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
         """The same of any vectors (B, L, width) in place of the tokens': the table's, or others."""
+        normed: Tensor = self.norm(self.states(vectors, mask)[-1])
+        return normed
+
+    def states(self, vectors: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """What goes into the first block and what comes out of each, (B, L, width), none of it normed."""
         length, context = vectors.shape[1], len(self.positions)
         if length > context:
             raise ValueError(f"{length} tokens: this text tower reads at most {context}")
-        x = vectors + self.positions[:length]
-        allowed = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+        states = [vectors + self.positions[:length]]
+        allowed = torch.ones(length, length, dtype=torch.bool, device=vectors.device).tril()
         if mask is not None:
             allowed = allowed & mask[:, None, None, :]
-        bias = hiding(allowed, x.dtype)
+        bias = hiding(allowed, states[0].dtype)
         for block in self.blocks:
-            x = block(x, bias)
-        normed: Tensor = self.norm(x)
-        return normed
+            states.append(block(states[-1], bias))
+        return states
 
     def end(self, ids: Tensor) -> Tensor:
         """Where each prompt's summary stands, (B,): the first end token, or the largest id."""
         return (ids if self.end_id is None else (ids == self.end_id).int()).argmax(1)
+
+    def summary(self, hidden: Tensor, ids: Tensor) -> Tensor:
+        """The prompts' vectors (B, embed_dim), of any length, out of their states after the final norm."""
+        projected: Tensor = self.projection(hidden[torch.arange(len(ids), device=ids.device), self.end(ids)])
+        return projected
+
+
+class TextEncoder(TextTower):
+    """A text tower alone, for the condition of a diffusion model."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__(config.text, config.embed_dim, config.activation)
+        self.config = config
+
+    def condition(self, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """States (B, L, width) and summaries (B, embed_dim) of prompts `ids` (B, L).
+
+        Stable Diffusion was trained without a mask: what fills a prompt up is read like a word.
+        """
+        states = self.states(self.tokens(ids), mask)
+        last, kept = self.norm(states[-1]), states[-1 - self.config.skip]
+        return self.norm(kept) if self.config.normed else kept, self.summary(last, ids)
 
 
 class Clip(nn.Module):
@@ -197,16 +266,11 @@ class Clip(nn.Module):
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Unit vectors (B, embed_dim) of `pixels` (B, 3, S, S); the embedded CLIP's pixels are in [-1, 1]."""
-        pooled = self.vision.norm_post(self.vision(pixels)[:, 0])
-        projected: Tensor = self.vision.projection(pooled)
-        return F.normalize(projected.float(), dim=-1)
+        return F.normalize(self.vision.embed(pixels).float(), dim=-1)
 
     def encode_text(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """Unit vectors (B, embed_dim) of prompts `ids` (B, L), each holding its end token."""
-        hidden = self.text_hidden(ids, mask)
-        pooled = hidden[torch.arange(len(ids), device=ids.device), self.text.end(ids)]
-        projected: Tensor = self.text.projection(pooled)
-        return F.normalize(projected.float(), dim=-1)
+        return F.normalize(self.text.summary(self.text_hidden(ids, mask), ids).float(), dim=-1)
 
     def text_hidden(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         """States (B, L, width) of every token after the final norm; where `mask` (B, L) is False a key is hidden."""
