@@ -1,5 +1,6 @@
 """Latent diffusion's autoencoder: diffusers' to rounding, and every key of the published files."""
 
+import importlib
 import json
 import lzma
 from pathlib import Path
@@ -24,7 +25,7 @@ RENAMED = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_at
 def peer(config: KlConfig) -> nn.Module:
     """diffusers' same network."""
     levels = len(config.multipliers)
-    made: nn.Module = pytest.importorskip("diffusers").AutoencoderKL(
+    made: nn.Module = importlib.import_module("diffusers").AutoencoderKL(
         down_block_types=["DownEncoderBlock2D"] * levels,
         up_block_types=["UpDecoderBlock2D"] * levels,
         block_out_channels=[config.width * multiplier for multiplier in config.multipliers],

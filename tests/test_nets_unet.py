@@ -1,5 +1,6 @@
 """Latent diffusion's U-Net: diffusers' to rounding, and every key of the published files."""
 
+import importlib
 import json
 import lzma
 from dataclasses import replace
@@ -81,7 +82,7 @@ def loaded(config: UnetConfig, path: Path, listed: list[entries.Entry]) -> Unet:
 
 def pair(config: UnetConfig, folder: Path, sdxl: bool = False) -> tuple[Unet, nn.Module]:
     """Ours, read from the file that diffusers wrote, and theirs."""
-    diffusers = pytest.importorskip("diffusers")
+    diffusers = importlib.import_module("diffusers")
     theirs = randomised(diffusers.UNet2DConditionModel(**peer_config(config, sdxl)))
     theirs.save_pretrained(folder)  # type: ignore[operator]
     listed = list(maps.diffusers(config, "add_embedding" if sdxl else "class_embedding"))
@@ -196,7 +197,7 @@ def test_the_maps_name_every_key_of_the_published_files_with_its_shape(name: str
 
 @pytest.mark.parametrize(("name", "parameters"), [("SD2_INPAINT", 865_925_124), ("SDXL", 2_567_463_684)])
 def test_networks_without_a_listing_are_those_that_diffusers_builds(name: str, parameters: int) -> None:
-    diffusers = pytest.importorskip("diffusers")
+    diffusers = importlib.import_module("diffusers")
     config, sdxl = getattr(unet, name), name == "SDXL"
     with torch.device("meta"):
         net, theirs = Unet(config), diffusers.UNet2DConditionModel(**peer_config(config, sdxl))
@@ -235,7 +236,7 @@ def test_time_features_have_the_cosine_first() -> None:
 
 
 def test_time_features_are_diffusers_to_the_bit() -> None:
-    peer = pytest.importorskip("diffusers.models.embeddings").get_timestep_embedding
+    peer = importlib.import_module("diffusers.models.embeddings").get_timestep_embedding
     time = torch.tensor([999, 981, 500.25, 3.5, 0])
     expected = peer(time, 320, flip_sin_to_cos=True, downscale_freq_shift=0)
     assert expected.isfinite().all()

@@ -126,7 +126,8 @@ class Up(nn.Module):
 class Unet(nn.Module):
     """Down through coarser and coarser grids and up again, each stage up beside what its partner on the way down saw.
 
-    New, it returns zeros, as published: the last layer starts there.
+    New, it returns zeros, as published: the last layer starts there. Its weights should be channels last, as its states
+    are: else every forward turns all of its 3x3 kernels round, a fifth of the time on a CPU.
     """
 
     def __init__(self, config: UnetConfig) -> None:
