@@ -264,7 +264,7 @@ def film(result: Descended) -> Film:
 optimise = Experiment(
     name="optimise",
     claim="Optimisers that follow the predicted noise reach the data in 15 steps, and earlier by stopping when it is"
-    " small; but only plain descent, which is Euler's method, brings them there in the right proportions.",
+    " small; but only plain descent, Euler's method, brings them there in the right proportions.",
     criteria=(
         Criterion("largest_distance_beyond_that_of_data", "<=", 0.05),  # a twentieth of the data's deviation
         Criterion("plain_misfit_over_that_of_data", "<=", 1.5),
