@@ -2,9 +2,11 @@
 
 import functools
 import gzip
+import importlib.metadata
 import json
 import random
 import re
+import runpy
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,6 +82,33 @@ def test_awkward_prompts_have_the_published_ids(cleaning: str, clean: Callable[[
             assert row[cleaning] == [START_ID, *[320] * 75, END_ID]
             continue
         assert ids(tokenizer, row["text"]) == row[cleaning], row["text"]
+
+
+def test_openais_cleaning_gives_openclips_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # which the file sets; this puts it back
+    path = importlib.metadata.distribution("open_clip_torch").locate_file("open_clip/tokenizer.py")
+    theirs = runpy.run_path(str(path))["SimpleTokenizer"]()
+    ours, source = ClipTokenizer.packaged(clean=openai(ftfy.fix_text)), random.Random(0)
+    parts = [
+        "cat ",
+        "IT'S",
+        "ΣΑΣ",
+        "İ",
+        "’",
+        "<b>",
+        "&amp;amp;",
+        "&eacute;",
+        "e&#769;",
+        "e\u0301",
+        "ﬁ",
+        "Ã©",
+        "猫",
+        "\x1c",
+        "42",
+        "!!",
+    ]
+    for prompt in ("".join(source.choices(parts, k=source.randrange(1, 9))) for _ in range(200)):
+        assert ids(ours, prompt)[1:-1] == theirs.encode(prompt), prompt
 
 
 def test_what_the_two_cleanings_tell_apart_is_in_the_awkward_prompts() -> None:
