@@ -127,6 +127,13 @@ def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "two tensors of the name 'a.b'" in _told(tmp_path / "x.pt")
 
 
+def test_a_file_without_tensors_is_told(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "x.safetensors")
+    torch.save({"state_dict": {}, "step": 3}, tmp_path / "x.ckpt")
+    for name in ("x.safetensors", "x.ckpt"):
+        assert _told(tmp_path / name) == f"{tmp_path / name} holds no tensors"
+
+
 def test_lists_within_lists_end(tmp_path: Path) -> None:
     held: list[object] = [torch.zeros(1)]
     for _ in range(200):

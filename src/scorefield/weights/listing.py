@@ -96,6 +96,8 @@ def _safetensors(file: Path) -> Listing:
         metadata: Mapping[str, str] = opened.metadata() or {}
         slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118
         tensors = {key: Stored(one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
+    if not tensors:
+        raise SourceError(f"{file} holds no tensors")
     files = dict.fromkeys(tensors, file)
     return Listing(path=file, form=SAFETENSORS, tensors=tensors, files=files, metadata=metadata)
 
