@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from scorefield.files import film as films
-from scorefield.files import header, looks, parameters, picture
+from scorefield.files import looks, parameters, picture
 from scorefield.files.looks import Look
 
 
@@ -189,41 +189,3 @@ def test_a_film_without_its_library_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(films, "import_module", absent)
     with pytest.raises(films.MissingExtraError, match=r"scorefield\[video\]"):
         films.write_film(walk(), tmp_path / "tree.mp4")
-
-
-def weights(path, metadata=None):
-    from safetensors.numpy import save_file
-
-    save_file({"a": np.zeros((3, 4), np.float32), "b": np.ones(5, np.float16)}, path, metadata)
-
-
-def test_a_safetensors_header_tells_names_shapes_and_metadata(tmp_path):
-    weights(tmp_path / "w", {"scorefield": '{"step": 3}', "note": "hello"})
-    found = header.read_header(tmp_path / "w")
-    assert found.tensors == {"a": ("F32", (3, 4)), "b": ("F16", (5,))}
-    assert found.tensors["a"].numbers == 12
-    assert found.metadata == {"scorefield": {"step": 3}, "note": "hello"}
-
-
-@pytest.mark.parametrize("cut", [0, 4, 8, 20, -1])
-def test_a_truncated_safetensors_file_is_one_line(tmp_path, cut):
-    weights(tmp_path / "w")
-    (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:cut])
-    with pytest.raises(header.HeaderError) as caught:
-        header.read_header(tmp_path / "w")
-    assert "\n" not in str(caught.value)
-
-
-def entry(shape, **more):
-    return json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} | more})
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["[]", "{", '{"a": 3}', '{"a": {}}', entry(3), entry(["x"]), entry([-1]), entry([1.5]), "\xff{}", "[" * 50000],
-)
-def test_a_header_of_another_form_is_one_line(tmp_path, text):
-    body = text.encode("latin-1").ljust(64)
-    (tmp_path / "w").write_bytes(len(body).to_bytes(8, "little") + body)
-    with pytest.raises(header.HeaderError):
-        header.read_header(tmp_path / "w")
