@@ -1,14 +1,18 @@
 """The models: frozen specs of what is embedded and published, and how each is built."""
 
 import difflib
+import os
+from pathlib import Path
 
 import torch
 
 from scorefield.zoo import embedded
 from scorefield.zoo.model import Model
 from scorefield.zoo.spec import Defaults, ModelSpec
+from scorefield.zoo.stable import stable
+from scorefield.zoo.stable_files import NotLoadableError
 
-__all__ = ["Defaults", "Model", "ModelSpec", "UnknownModelError", "available", "load"]
+__all__ = ["Defaults", "Model", "ModelSpec", "NotLoadableError", "UnknownModelError", "available", "load"]
 
 
 class UnknownModelError(ValueError):
@@ -20,14 +24,29 @@ def available() -> tuple[ModelSpec, ...]:
     return (embedded.spec(),)
 
 
-def load(name: str = embedded.SCENES.name, device: str = "auto", dtype: str = "auto") -> Model:
-    """The model of that name on a device ("auto", "cpu", "cuda", ...) in a dtype ("auto", "float32", "bfloat16").
+def load(
+    name: str = embedded.SCENES.name, device: str = "auto", dtype: str = "auto", prediction: str | None = None
+) -> Model:
+    """The model of a name, or of a path to Stable Diffusion's file or folder.
 
-    "auto" is CUDA where there is one, and float32. UnknownModelError, or WeightsError for damaged files.
+    `device` is "auto" (CUDA where there is one), "cpu", "cuda", ..., `dtype` "auto" (float32), "float32", "bfloat16"
+    or, on a GPU, "float16"; `prediction` ("eps", "v") is for files that do not tell it. UnknownModelError for a name
+    that is no path, WeightsError or SourceError for damaged files, NotLoadableError for what is something else.
     """
-    known = (embedded.SCENES.name,)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
-        raise UnknownModelError(f"no model {name!r}; there is: {', '.join(near)}")
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    return embedded.scenes(where, torch.float32 if dtype == "auto" else getattr(torch, dtype))
+    numbers = torch.float32 if dtype == "auto" else getattr(torch, dtype)
+    if name == embedded.SCENES.name:
+        if prediction is not None:
+            raise NotLoadableError(f"{name} predicts what it was trained for; a prediction is said of files only")
+        return embedded.scenes(where, numbers)
+    if _is_path(name):
+        return stable(Path(name), where, numbers, prediction)
+    known = (embedded.SCENES.name,)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
+    raise UnknownModelError(f"no model {name!r}; there is: {', '.join(near)}")
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name is meant as a path, there or not."""
+    looks = os.path.basename(name) != name or name.endswith((".safetensors", ".ckpt"))
+    return looks or os.path.exists(name)

@@ -1,0 +1,40 @@
+"""Prompts to the condition of a published model: CLIP's byte pairs and a published text tower."""
+
+from collections.abc import Sequence
+
+import torch
+
+from scorefield.core.cond import Cond
+from scorefield.nets.clip import TextEncoder
+from scorefield.prompt.bpe import ClipTokenizer
+
+
+class PublishedConditioner:
+    """A tokenizer and a text tower that reads what fills a prompt up like any word, as it was trained: no mask.
+
+    ValueError for a pair that does not belong together.
+    """
+
+    def __init__(self, tokenizer: ClipTokenizer, encoder: TextEncoder) -> None:
+        knows, reads = len(tokenizer), encoder.config.text
+        if (knows, tokenizer.context_length) != (reads.vocab_size, reads.context_length):
+            raise ValueError(
+                f"the tokenizer has {knows} tokens and prompts of {tokenizer.context_length}, the text tower "
+                f"{reads.vocab_size} and {reads.context_length}: they do not belong together"
+            )
+        self.tokenizer, self.encoder = tokenizer, encoder
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[str]) -> Cond:
+        """Cond(tokens (B, 77, D)) of the prompts, on the tower's device; the empty prompt is the unconditional one."""
+        ids, _ = self.tokenizer.encode(prompts)
+        tokens, _ = self.encoder.condition(ids.to(self.encoder.positions.device))
+        return Cond(tokens=tokens)
+
+    def check(self, prompts: Sequence[str]) -> None:
+        """ValueError if a prompt is longer than the tower reads, which says by how much and where it would be cut."""
+        self.tokenizer.encode(prompts)
+
+    def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        """None: byte pairs spell every word."""
+        return {}

@@ -1,0 +1,109 @@
+"""Stable Diffusion 1 and 2: their specs, and a model out of the files that people have."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from scorefield.core import clock, gauge, predict, schedule
+from scorefield.core.denoiser import Preconditioned
+from scorefield.latent.kl import KlCodec
+from scorefield.nets.clip import SD1_TEXT, SD2_TEXT, SD2_TEXT_23, TextEncoder
+from scorefield.nets.kl import KL, Kl
+from scorefield.nets.unet import SD1, SD2, Unet
+from scorefield.prompt.published import PublishedConditioner
+from scorefield.weights.folder import SourceError
+from scorefield.weights.found import Family, Found
+from scorefield.zoo.filling import Filling
+from scorefield.zoo.model import Model
+from scorefield.zoo.spec import Defaults, ModelSpec
+from scorefield.zoo.stable_files import Networks, NotLoadableError, look, parts
+
+_LAMS = schedule.lams(schedule.cumulative(schedule.scaled_linear()))
+_DEFAULTS = Defaults(steps=50, cfg_scale=7.5, sampler="ddim", schedule="ddim_uniform", width=512, height=512)
+
+STABLE_1 = ModelSpec(
+    name="stable-diffusion-1",
+    about="Stable Diffusion 1 of CompVis and Runway, and what others have tuned of it.",
+    gauge=gauge.vp,
+    clock=clock.discrete(_LAMS),
+    prediction=predict.eps,
+    ladder=schedule.discrete(_LAMS),
+    defaults=_DEFAULTS,
+    size_multiple=8,
+)
+STABLE_1_V = replace(STABLE_1, name="stable-diffusion-1-v", prediction=predict.v)  # none was published; some tuned it
+STABLE_2_BASE = replace(
+    STABLE_1,
+    name="stable-diffusion-2-base",
+    about="Stable Diffusion 2 of Stability AI for pictures of 512 x 512, which predicts the noise.",
+    defaults=replace(_DEFAULTS, cfg_scale=9.0),
+)
+STABLE_2_V = replace(
+    STABLE_2_BASE,
+    name="stable-diffusion-2-v",
+    about="Stable Diffusion 2 of Stability AI for pictures of 768 x 768, which predicts v.",
+    prediction=predict.v,
+    defaults=replace(_DEFAULTS, cfg_scale=9.0, width=768, height=768),
+)
+
+NETWORKS: Mapping[Family, Networks] = {
+    Family.SD1: Networks(unet=SD1, kl=KL, text=SD1_TEXT),
+    Family.SD2: Networks(unet=SD2, kl=KL, text=SD2_TEXT_23, openclip=SD2_TEXT),
+}
+SPECS: Mapping[Family, Mapping[str, ModelSpec]] = {
+    Family.SD1: {"eps": STABLE_1, "v": STABLE_1_V},
+    Family.SD2: {"eps": STABLE_2_BASE, "v": STABLE_2_V},
+}
+
+
+def stable(
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    prediction: str | None = None,
+    networks: Networks | None = None,
+) -> Model:
+    """The model of a diffusers folder or of one ldm file (.safetensors, or .ckpt, of which no code is run).
+
+    `prediction` ("eps", "v") is what the file says where it is None; `networks` are those of its family unless they are
+    given, as for a model of other sizes. The model goes by the name of its path. Its sha256 is of the weights that were
+    read, taken while they were: see `Filling`. SourceError for what is missing or damaged, NotLoadableError for what is
+    something else.
+    """
+    if device.type == "cpu" and dtype == torch.float16:
+        raise NotLoadableError("float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory")
+    found = look(path, known=None if networks else NETWORKS)
+    spec = replace(_spec(path, found, prediction), name=str(path))
+    networks = networks or NETWORKS[found.family]
+    places = parts(path, networks)
+    fill = Filling(device, dtype)
+    unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
+    kl = fill(lambda: Kl(networks.kl), "autoencoder", *places.kl)
+    encoder = fill(lambda: TextEncoder(places.encoder), "text tower", *places.text)
+    try:
+        conditioner = PublishedConditioner(places.tokenizer, encoder)
+    except ValueError as error:
+        raise SourceError(f"{path}: {error}") from None
+    return Model(
+        spec=spec,
+        denoiser=Preconditioned(unet, spec.prediction, spec.clock),
+        conditioner=conditioner,
+        codec=KlCodec(kl).to(device),
+        device=device,
+        dtype=dtype,
+        sha256=fill.sha256,
+    )
+
+
+def _spec(path: Path, found: Found, prediction: str | None) -> ModelSpec:
+    """The spec of a find whose network predicts `prediction`, or what is known of it."""
+    specs = SPECS.get(found.family, SPECS[Family.SD1])
+    told = prediction or (found.prediction and found.prediction.value)
+    if not told:
+        why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
+        raise NotLoadableError(f"{path}: {why} (prediction='v', or --prediction v)")
+    if told not in specs:
+        raise NotLoadableError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {told}")
+    return specs[told]

@@ -1,0 +1,164 @@
+"""Where the parts of a Stable Diffusion lie: in the folders of diffusers, or behind the prefixes of one ldm file."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from scorefield.nets.clip import EncoderConfig
+from scorefield.nets.kl import KlConfig
+from scorefield.nets.unet import UnetConfig
+from scorefield.prompt.bpe import END_ID, ClipTokenizer
+from scorefield.weights import pickles
+from scorefield.weights.detect import detect, detect_pipeline
+from scorefield.weights.entries import Entry, under
+from scorefield.weights.folder import Json, SourceError
+from scorefield.weights.found import Family, Found, Kind, Task
+from scorefield.weights.maps import clip, kl, unet
+from scorefield.weights.pipeline import is_pipeline, read_pipeline
+from scorefield.weights.source import Source
+
+_UNET, _VAE = "model.diffusion_model.", "first_stage_model."
+_TRANSFORMERS, _OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."
+# What training left in a single file and drawing has no use for. The averaged copy of the U-Net is one: a file that
+# has both was published to go on training from, with the weights for that in the usual place.
+_LEFT = ("model_ema.", "first_stage_model.loss.", "cond_stage_model.model.attn_mask", "cond_stage_model.logit_scale")
+_TABLES = ("betas", "alphas_", "sqrt_", "log_one_minus_", "posterior_", "logvar", "scale_factor", "v_pred")
+_LEVELS: Mapping[str, Json] = {  # those of every model here; a folder that leaves one out means the second
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "num_train_timesteps": 1000,
+    "trained_betas": None,
+    "rescale_betas_zero_snr": False,
+}
+
+
+class NotLoadableError(ValueError):
+    """A file or folder that no picture can be drawn with, or not as it is asked; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """The networks of a model; `text` has transformers' layout, `openclip` that of Stable Diffusion 2's files."""
+
+    unet: UnetConfig
+    kl: KlConfig
+    text: EncoderConfig
+    openclip: EncoderConfig | None = None
+
+
+class Place(NamedTuple):
+    """Where one network lies: the map of its names, what holds it, and its keys there."""
+
+    entries: Sequence[Entry]
+    source: Source
+    keys: Iterable[str]
+
+
+class Parts(NamedTuple):
+    """All that a model is made of, not loaded yet."""
+
+    unet: Place
+    kl: Place
+    text: Place
+    encoder: EncoderConfig
+    tokenizer: ClipTokenizer
+
+
+def look(path: Path, *, known: Iterable[Family] | None) -> Found:
+    """What lies at `path`; NotLoadableError if it is no whole model for text to image of a family in `known`."""
+    if is_pipeline(path):
+        pipeline = read_pipeline(path, pickled=pickles.listing)
+        found = detect_pipeline(pipeline)
+        _check_levels(path, pipeline.scheduler or {})
+    else:
+        found = detect(Source(path).listing)
+    if told := _refusal(found, known):
+        raise NotLoadableError(f"{path} {told}")
+    return found
+
+
+def _refusal(found: Found, known: Iterable[Family] | None) -> str | None:
+    """What is wrong with a find, in words; None if a picture can be drawn with it."""
+    named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
+    if found.kind not in (Kind.CHECKPOINT, Kind.PIPELINE):
+        what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"no model that is known; it is {named}"
+        return f"is not a whole Stable Diffusion but {what}: `scorefield inspect` tells more"
+    if known is not None and found.family not in known:
+        return f"is {named}; of these only {' and '.join(known)} can be drawn with"
+    if found.task is not Task.TEXT:
+        return f"is {named} for {found.task or 'another task'}; only those for text to image can be drawn with"
+    if found.missing:
+        return f"lacks its {' and its '.join(found.missing)}; get it whole"
+    if extra := found.parts.keys() - {"unet", "unet_ema", "vae", "text_encoder"}:
+        return f"is {named} with a part that is not known here: {', '.join(sorted(extra))}"
+    return None
+
+
+def _check_levels(path: Path, scheduler: Mapping[str, Json]) -> None:
+    for name, value in _LEVELS.items():
+        if (stated := scheduler.get(name, value)) != value:
+            raise NotLoadableError(f"{path} was trained on other levels of noise: its scheduler has {name} {stated}")
+
+
+def parts(path: Path, networks: Networks) -> Parts:
+    """The parts of the folder or file at `path`; SourceError for what is missing or not theirs."""
+    return _folder(path, networks) if is_pipeline(path) else _file(path, networks)
+
+
+def _folder(path: Path, networks: Networks) -> Parts:
+    vae = Source(path / "vae")
+    old = any(key.endswith(".proj_attn.weight") for key in vae.tensors)
+    try:
+        tokenizer = ClipTokenizer.from_folder(path / "tokenizer")
+    except ValueError as error:
+        raise SourceError(str(error).partition("\n")[0]) from None
+    return Parts(
+        unet=_whole(unet.diffusers(networks.unet), Source(path / "unet")),
+        kl=_whole(kl.diffusers(networks.kl, old=old), vae),
+        text=_text(networks.text, Source(path / "text_encoder"), ""),
+        encoder=networks.text,
+        tokenizer=tokenizer,
+    )
+
+
+def _file(path: Path, networks: Networks) -> Parts:
+    source = Source(path)
+    for key in source.tensors:
+        if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *_LEFT, *_TABLES)):
+            raise SourceError(f"{path} holds {key!r}, which is of no part of a Stable Diffusion")
+    openclip = any(key.startswith(_OPENCLIP) for key in source.tensors)
+    encoder = networks.openclip if openclip else networks.text
+    if encoder is None:
+        raise SourceError(f"{path} has Stable Diffusion 2's text tower beside another U-Net")
+    listed = list(under("", _OPENCLIP, clip.openai_text(encoder.text)))
+    return Parts(
+        unet=_behind(_UNET, unet.ldm(networks.unet), source),
+        kl=_behind(_VAE, kl.ldm(networks.kl), source),
+        text=_place(listed, source, _OPENCLIP) if openclip else _text(encoder, source, _TRANSFORMERS),
+        encoder=encoder,
+        tokenizer=ClipTokenizer.packaged(pad_id=0 if openclip else END_ID),
+    )
+
+
+def _whole(entries: Iterator[Entry], source: Source) -> Place:
+    return Place(list(entries), source, source.tensors)
+
+
+def _behind(prefix: str, entries: Iterator[Entry], source: Source) -> Place:
+    keys = [key for key in source.tensors if key.startswith(prefix) and not key.startswith(_LEFT)]
+    return Place(list(under("", prefix, entries)), source, keys)
+
+
+def _text(encoder: EncoderConfig, source: Source, prefix: str) -> Place:
+    """A text tower with transformers' names, which has a level more in most files."""
+    level = "text_model."
+    inner = level if any(key.startswith(prefix + level) for key in source.tensors) else ""
+    entries = clip.transformers_text(encoder.text, projected=encoder.embed_dim is not None, prefix=inner)
+    return _place(list(under("", prefix, entries)), source, prefix)
+
+
+def _place(entries: Sequence[Entry], source: Source, prefix: str) -> Place:
+    keys = [key for key in source.tensors if key.startswith(prefix) and not key.startswith(_LEFT)]
+    return Place(entries, source, list(clip.used(entries, keys)))
