@@ -18,7 +18,7 @@ class Filling:
     """Fills networks for one device in one dtype, tensor by tensor: no more than one is held twice at a time.
 
     The hash is over our names and the numbers as they are stored, taken while they are read: no file is read twice,
-    and a folder and a single file of the same weights have the same hash.
+    and a folder and a single file that hold the same tensors have the same hash.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:

@@ -26,7 +26,7 @@ _DEFAULTS = Defaults(steps=50, cfg_scale=7.5, sampler="ddim", schedule="ddim_uni
 STABLE_1 = ModelSpec(
     name="stable-diffusion-1",
     about="Stable Diffusion 1 of CompVis and Runway, and what others have tuned of it.",
-    gauge=gauge.vp,
+    gauge=gauge.ve,  # as elsewhere: Heun's steps are not the same in every gauge, those of the other samplers are
     clock=clock.discrete(_LAMS),
     prediction=predict.eps,
     ladder=schedule.discrete(_LAMS),

@@ -1,0 +1,455 @@
+"""Stable Diffusion from files: tiny ones, written by diffusers and transformers, give the picture that they draw."""
+
+import bz2
+import copy
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from tests import published
+from torch import Tensor, nn
+
+from scorefield import zoo
+from scorefield.api import Pipeline, RequestError
+from scorefield.core import grid, grid_names, noise, predict
+from scorefield.latent.kl import KlCodec
+from scorefield.nets.clip import EncoderConfig, TextConfig
+from scorefield.nets.kl import KlConfig
+from scorefield.nets.unet import UnetConfig
+from scorefield.prompt.bpe import MERGES, ClipTokenizer
+from scorefield.prompt.published import PublishedConditioner
+from scorefield.weights import entries
+from scorefield.weights.entries import Entry, under
+from scorefield.weights.folder import SourceError
+from scorefield.weights.maps import clip as clip_maps
+from scorefield.weights.maps import kl as kl_maps
+from scorefield.weights.maps import unet as unet_maps
+from scorefield.zoo.stable import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, stable
+from scorefield.zoo.stable_files import Networks, NotLoadableError, Place, look, parts
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
+]
+
+CPU = torch.device("cpu")
+TEXT = TextConfig(width=32, layers=2, heads=4, context_length=77, vocab_size=49408, end_id=49407)
+TINY = Networks(
+    unet=UnetConfig(channels=32, multipliers=(1, 2), resblocks=1, depths=(1, 0), heads=4, context_width=32),
+    kl=KlConfig(width=32, multipliers=(1, 1, 1, 1), resblocks=1),
+    text=EncoderConfig(text=TEXT),
+)
+TINY_2 = Networks(
+    unet=replace(TINY.unet, heads=None, head_width=16, linear_projections=True),
+    kl=TINY.kl,
+    text=EncoderConfig(text=TEXT, activation="gelu"),
+    openclip=EncoderConfig(text=replace(TEXT, layers=3), embed_dim=32, activation="gelu", skip=1),
+)
+SIZE, STEPS, GUIDANCE = 64, 4, 3.0
+PROMPT, NEGATIVE = "a red fox, in the Snow!", "blurry"
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """Every weight drawn, those too that start at 0 or 1."""
+    source = torch.Generator().manual_seed(0)
+    for name, weight in module.named_parameters():
+        drawn = torch.randn(weight.shape, generator=source)
+        if weight.ndim < 2:
+            weight.data = 0.1 * drawn + float(name.endswith("weight"))
+        else:
+            weight.data = drawn * (0.1 if "embed" in name else weight[0].numel() ** -0.5)
+    return module.eval().requires_grad_(False)
+
+
+def written(folder: Path, networks: Networks, prediction: str) -> Any:
+    """A pipeline of random weights in a folder, by diffusers and transformers alone."""
+    config, words = networks.unet, networks.text.text
+    widths = [config.channels * multiplier for multiplier in config.multipliers]
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=SIZE // 8,
+        block_out_channels=widths,
+        down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
+        up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
+        layers_per_block=config.resblocks,
+        cross_attention_dim=config.context_width,
+        attention_head_dim=[config.heads_at(width) for width in widths],
+        use_linear_projection=config.linear_projections,
+    )
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=[32] * 4,
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        layers_per_block=networks.kl.resblocks,
+        latent_channels=4,
+    )
+    text = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
+            hidden_size=words.width,
+            intermediate_size=4 * words.width,
+            num_hidden_layers=words.layers,
+            num_attention_heads=words.heads,
+            hidden_act=networks.text.activation,
+            projection_dim=words.width,
+        )
+    )
+    made = diffusers.StableDiffusionPipeline(
+        unet=randomised(unet),
+        vae=randomised(vae),
+        text_encoder=randomised(text),
+        tokenizer=tokenizer(folder / "words", pad="<|endoftext|>" if prediction == "epsilon" else "!"),
+        scheduler=diffusers.DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+            steps_offset=1, set_alpha_to_one=False, prediction_type=prediction,
+        ),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    made.save_pretrained(folder / "model")
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def tokenizer(folder: Path, pad: str) -> Any:
+    """transformers' tokenizer of the shipped merges, read from files as published."""
+    folder.mkdir()
+    (folder / "merges.txt").write_bytes(bz2.decompress(MERGES.read_bytes()))
+    (folder / "vocab.json").write_text(json.dumps(ClipTokenizer.packaged().tokenizer.get_vocab()), encoding="utf-8")
+    return transformers.CLIPTokenizer.from_pretrained(folder, pad_token=pad, model_max_length=77)
+
+
+def as_one_file(path: Path, model: zoo.Model, networks: Networks) -> None:
+    """The weights of `model` as one ldm file, with the tables and the averaged copy that training leaves in it."""
+    parts: list[tuple[list[Entry], dict[str, Tensor]]] = [
+        (_under("model.diffusion_model.", unet_maps.ldm(networks.unet)), model.denoiser.net.state_dict()),
+        (_under("first_stage_model.", kl_maps.ldm(networks.kl)), model.codec.autoencoder.state_dict()),  # type: ignore[attr-defined]
+    ]
+    text = model.conditioner.encoder.state_dict()  # type: ignore[attr-defined]
+    if networks.openclip is None:
+        listed = clip_maps.transformers_text(networks.text.text, projected=False)
+        parts.append((_under("cond_stage_model.transformer.", listed), text))
+    else:  # one block and a projection more, which drawing does not use
+        text |= {name.replace("blocks.1", "blocks.2"): value + 1 for name, value in text.items() if "blocks.1" in name}
+        text |= {"projection.weight": torch.ones(32, 32)}
+        listed = clip_maps.openai_text(networks.openclip.text)
+        parts.append((_under("cond_stage_model.model.", listed), text))
+    held = {name: tensor for listed, ours in parts for name, tensor in entries.write(listed, ours).items()}
+    held |= {"betas": torch.ones(9), "model_ema.diffusion_modelout2bias": torch.ones(4)}
+    held |= {"cond_stage_model.model.attn_mask": torch.ones(77, 77)} if networks.openclip else {}
+    save_file({name: tensor.contiguous().clone() for name, tensor in held.items()}, path)
+
+
+def _under(prefix: str, listed: Iterator[Entry]) -> list[Entry]:
+    return list(under("", prefix, listed))
+
+
+class Made(NamedTuple):
+    peer: Any
+    model: zoo.Model  # out of the folder
+    folder: Path
+    file: Path
+    networks: Networks
+
+    def load(self, path: Path, prediction: str | None = None) -> zoo.Model:
+        return stable(path, CPU, torch.float32, prediction, self.networks)
+
+
+def _made(folder: Path, networks: Networks, prediction: str) -> Made:
+    peer = written(folder, networks, prediction)
+    model = stable(folder / "model", CPU, torch.float32, networks=networks)
+    as_one_file(folder / "model.safetensors", model, networks)
+    return Made(peer, model, folder / "model", folder / "model.safetensors", networks)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Stable Diffusion 1, small."""
+    return _made(tmp_path_factory.mktemp("sd1"), TINY, "epsilon")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Stable Diffusion 2 that predicts v, small."""
+    return _made(tmp_path_factory.mktemp("sd2"), TINY_2, "v_prediction")
+
+
+def drawn(model: zoo.Model, sampler: str, schedule: str, prompt: str = PROMPT) -> np.ndarray[Any, np.dtype[np.int64]]:
+    picture = Pipeline(model)(
+        prompt, negative_prompt=NEGATIVE, size=SIZE, steps=STEPS, guidance=GUIDANCE, seed=7,
+        sampler=sampler, schedule=schedule,
+    ).image  # fmt: skip
+    return np.asarray(picture).astype(int)
+
+
+def drawn_there(peer: Any, scheduler: Any, prompt: str = PROMPT) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """diffusers' picture from our noise: where it starts from the largest sigma, not from the whole deviation there."""
+    peer.scheduler = scheduler
+    scheduler.set_timesteps(STEPS)
+    sigmas = getattr(scheduler, "sigmas", None)
+    start = math.hypot(1, float(sigmas[0])) if scheduler.init_noise_sigma != 1 else 1
+    x = noise.initial([7], (4, SIZE // 8, SIZE // 8)) * float(start / scheduler.init_noise_sigma)
+    picture = peer(
+        prompt, negative_prompt=NEGATIVE, height=SIZE, width=SIZE, num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE, latents=x,
+    ).images[0]  # fmt: skip
+    return np.asarray(picture).astype(int)
+
+
+def scheduler(name: str, prediction: str, **options: object) -> Any:
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    return getattr(diffusers, name)(**betas, prediction_type=prediction, **options)
+
+
+SAMPLERS = {
+    # The end of its last step is ours, clean; the published setting leaves the noise of rung 0 in the picture.
+    "ddim": ("DDIMScheduler", "ddim_uniform", {"clip_sample": False, "steps_offset": 1, "set_alpha_to_one": True}),
+    "euler": ("EulerDiscreteScheduler", "trailing", {"timestep_spacing": "trailing"}),
+    "heun": ("HeunDiscreteScheduler", "trailing", {"timestep_spacing": "trailing"}),
+    "lms": ("LMSDiscreteScheduler", "trailing", {"timestep_spacing": "trailing"}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", "trailing", {"timestep_spacing": "trailing"}),
+    "unipc": ("UniPCMultistepScheduler", "trailing", {"timestep_spacing": "trailing"}),
+}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("kind", ["one", "two"])
+def test_a_picture_is_that_of_diffusers(kind: str, sampler: str, request: pytest.FixtureRequest) -> None:
+    made: Made = request.getfixturevalue(kind)
+    name, schedule, options = SAMPLERS[sampler]
+    theirs = drawn_there(made.peer, scheduler(name, "epsilon" if kind == "one" else "v_prediction", **options))
+    ours = drawn(made.model, sampler, schedule)
+    assert theirs.std() > 20  # a picture of something
+    assert abs(ours - theirs).max() <= 1
+
+
+def test_the_picture_depends_on_the_prompt_and_on_what_the_network_predicts(one: Made) -> None:
+    fox = drawn(one.model, "euler", "trailing")
+    assert abs(fox - drawn(one.model, "euler", "trailing", "a dog")).max() > 20
+    assert abs(fox - drawn(one.load(one.folder, "v"), "euler", "trailing")).max() > 20
+
+
+@pytest.mark.parametrize("kind", ["one", "two"])
+def test_a_folder_a_single_file_and_a_ckpt_give_the_identical_picture(
+    kind: str, one: Made, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    made: Made = request.getfixturevalue(kind)
+    prompt = "a red fox, in the Snow"  # without the "!" that pads in Stable Diffusion 2's folder alone
+    ours = drawn(made.model, "euler", "trailing", prompt)
+    ckpt = tmp_path / "model.ckpt"
+    torch.save({"state_dict": load_file(made.file), "global_step": 110000}, ckpt)
+    for path in (made.file, ckpt):
+        model = made.load(path, "eps" if kind == "one" else "v")
+        assert (drawn(model, "euler", "trailing", prompt) == ours).all()
+        assert model.spec.name == str(path)
+        if made is one:  # the file of Stable Diffusion 2 has more of the text tower
+            assert model.sha256 == made.model.sha256
+
+
+def test_one_other_number_is_another_hash(one: Made, tmp_path: Path) -> None:
+    held = load_file(one.file)
+    held["model.diffusion_model.out.2.bias"][0] += 1e-6
+    save_file(held, tmp_path / "other.safetensors")
+    assert one.load(tmp_path / "other.safetensors", "eps").sha256 != one.model.sha256
+
+
+def test_weights_come_in_the_dtype_that_is_asked_for_and_channels_last(one: Made) -> None:
+    model = stable(one.folder, CPU, torch.bfloat16, networks=TINY)
+    net, codec = model.denoiser.net, cast(KlCodec, model.codec)
+    tower = cast(PublishedConditioner, model.conditioner).encoder
+    for module in (net, codec.autoencoder, tower):
+        assert {weight.dtype for weight in module.parameters()} == {torch.bfloat16}
+        for weight in module.parameters():
+            assert weight.ndim < 4 or weight.is_contiguous(memory_format=torch.channels_last)
+    picture = drawn(model, "euler", "trailing")
+    assert 0 < abs(picture - drawn(one.model, "euler", "trailing")).mean() < 8
+
+
+def test_states_are_float32_and_the_codec_is_that_of_the_published_scale(one: Made) -> None:
+    codec, pixels = cast(KlCodec, one.model.codec), torch.rand(2, 3, 32, 48) * 2 - 1
+    x0 = codec.encode(pixels)
+    torch.testing.assert_close(x0, one.peer.vae.encode(pixels).latent_dist.mean * 0.18215, rtol=0, atol=1e-5)
+    theirs = one.peer.vae.decode(x0 / 0.18215).sample
+    torch.testing.assert_close(codec.decode(x0), theirs.clamp(-1, 1), rtol=0, atol=1e-5)
+    half = KlCodec(copy.deepcopy(codec.autoencoder).bfloat16())
+    assert half.encode(pixels).dtype == half.decode(x0).dtype == half.preview(x0).dtype == torch.float32
+    assert codec.shape(48, 32) == x0.shape[1:] == (4, 4, 6)
+    assert half.decode(9 * x0).abs().max() <= 1
+
+
+def test_the_preview_is_the_published_map_of_latents_to_colours(one: Made) -> None:
+    x0 = torch.tensor([1.0, 0.5, -0.5, -1.0]).reshape(1, 4, 1, 1)
+    expected = torch.tensor([0.6545, 0.5265, 0.6355]).reshape(1, 3, 1, 1)
+    torch.testing.assert_close(one.model.codec.preview(x0), expected)
+    assert one.model.codec.preview(9 * x0).max() == 1
+
+
+def test_the_condition_is_that_of_the_text_tower_without_a_mask(two: Made) -> None:
+    words = two.peer.tokenizer([PROMPT, ""], padding="max_length", return_tensors="pt").input_ids
+    cond = two.model.conditioner([PROMPT, ""])
+    assert cond.given().keys() == {"tokens"}
+    assert cond.tokens is not None
+    torch.testing.assert_close(cond.tokens, two.peer.text_encoder(words)[0], rtol=0, atol=1e-5)
+    assert two.model.conditioner.unknown([PROMPT, "xyzzy"]) == {}
+
+
+def test_a_prompt_that_is_too_long_is_told_before_anything_is_drawn(one: Made) -> None:
+    with pytest.raises(RequestError, match=r"^the prompt has 80 tokens, 5 more than the 75 that this model reads"):
+        Pipeline(one.model).plan("tree " * 80)
+
+
+@pytest.mark.parametrize("size", [60, "64x68"])
+def test_an_odd_size_is_one_line(one: Made, size: int | str) -> None:
+    with pytest.raises(RequestError, match=r"^(width 60|height 68) is not a multiple of 8; use (56 or 64|64 or 72)$"):
+        Pipeline(one.model).plan("a tree", size=size)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer"])
+def test_a_folder_that_lacks_a_part_says_which(one: Made, tmp_path: Path, part: str) -> None:
+    folder = shutil.copytree(one.folder, tmp_path / "model")
+    shutil.rmtree(folder / part)
+    assert_one_line(one, folder, NotLoadableError, rf"lacks its {part}; get it whole|a StableDiffusionPipeline")
+
+
+def test_a_file_that_lacks_a_part_or_a_key_or_has_one_more_says_which(one: Made, tmp_path: Path) -> None:
+    held, path = load_file(one.file), tmp_path / "model.safetensors"
+    vae = {name for name in held if name.startswith("first_stage_model")}
+    save_file({name: tensor for name, tensor in held.items() if name not in vae}, path)
+    assert_one_line(one, path, NotLoadableError, "lacks its vae; get it whole")
+    save_file({name: tensor for name, tensor in held.items() if "conv_in.bias" not in name}, path)
+    assert_one_line(one, path, SourceError, r"the autoencoder: .* 2 missing \(first_stage_model.decoder.conv_in.bias, ")
+    save_file(held | {"model.diffusion_model.odd": torch.ones(1)}, path)
+    assert_one_line(one, path, SourceError, r"the U-Net: .* 1 unknown \(model.diffusion_model.odd\)")
+    save_file(held | {"control_model.odd": torch.ones(1)}, path)
+    assert_one_line(one, path, SourceError, "holds 'control_model.odd', which is of no part of a Stable Diffusion")
+
+
+def test_a_wrong_text_tower_is_one_line(one: Made, two: Made, tmp_path: Path) -> None:
+    folder = shutil.copytree(one.folder, tmp_path / "model")
+    wide = replace(TINY, text=EncoderConfig(text=replace(TEXT, width=40)))
+    with pytest.raises(
+        SourceError, match=r"^[^\n]*the text tower: \S* is of shape \(49408, 32\), .* \(49408, 40\): .*$"
+    ):
+        stable(folder, CPU, torch.float32, networks=wide)
+    deep = replace(TINY, text=EncoderConfig(text=replace(TEXT, layers=3)))
+    with pytest.raises(SourceError, match=r"^[^\n]*the text tower: .* 16 missing [^\n]*$"):
+        stable(folder, CPU, torch.float32, networks=deep)
+    with pytest.raises(SourceError, match="has Stable Diffusion 2's text tower beside another U-Net"):
+        stable(two.file, CPU, torch.float32, "eps", replace(TINY_2, openclip=None))
+
+
+def test_a_tokenizer_of_another_vocabulary_is_one_line(one: Made, tmp_path: Path) -> None:
+    folder = shutil.copytree(one.folder, tmp_path / "model")
+    told = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())
+    told["added_tokens"].append({"id": 49408, "content": "<cat>", "special": True})
+    (folder / "tokenizer" / "tokenizer.json").write_text(json.dumps(told))
+    assert_one_line(one, folder, SourceError, "the tokenizer has 49409 tokens .* they do not belong together")
+
+
+def test_other_levels_of_noise_are_refused(one: Made, tmp_path: Path) -> None:
+    folder = shutil.copytree(one.folder, tmp_path / "model")
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"rescale_betas_zero_snr": True}))
+    assert_one_line(
+        one, folder, NotLoadableError, "other levels of noise: its scheduler has rescale_betas_zero_snr True"
+    )
+
+
+def test_a_file_that_does_not_tell_what_it_predicts_wants_it_said(two: Made) -> None:
+    assert_one_line(two, two.file, NotLoadableError, r"say eps or v \(prediction='v', or --prediction v\)", None)
+    with pytest.raises(NotLoadableError, match="a Stable Diffusion predicts eps or v, not flow"):
+        two.load(two.file, "flow")
+
+
+def few(path: Path, channels: int = 4, words: int = 768, vector: int | None = None) -> Path:
+    """The few tensors that tell a family."""
+    held = {"input_blocks.0.0.weight": (320, channels, 3, 3), "middle_block.0.in_layers.0.weight": (1,)}
+    held |= {"x.attn2.to_k.weight": (2, words)} | ({} if vector is None else {"label_emb.0.0.weight": (1, vector)})
+    save_file({f"model.diffusion_model.{name}": torch.zeros(shape) for name, shape in held.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"words": 2048, "vector": 2816}, "is Stable Diffusion XL; of these only"),
+        ({"words": 1024, "vector": 2048}, "is Stable Diffusion 2.1 unCLIP (ViT-H); of these only"),
+        ({"words": 640}, "is Stable Diffusion of other widths; of these only"),
+        ({"channels": 9}, "is Stable Diffusion 1 for inpainting; only those for text to image"),
+        ({"channels": 5, "words": 1024}, "is Stable Diffusion 2 for depth to image; only those for text to image"),
+        ({}, "lacks its vae and its text_encoder; get it whole"),
+    ],
+)
+def test_what_cannot_be_drawn_with_yet_is_named(options: dict[str, int], words: str, tmp_path: Path) -> None:
+    path = few(tmp_path / "model.safetensors", **options)
+    with pytest.raises(zoo.NotLoadableError) as caught:
+        zoo.load(str(path))
+    assert str(caught.value).startswith(f"{path} {words}")
+
+
+def test_a_part_alone_is_named(one: Made, tmp_path: Path) -> None:
+    with pytest.raises(zoo.NotLoadableError, match=r"is not a whole Stable Diffusion but U-Net"):
+        zoo.load(str(one.folder / "unet"))
+    save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
+    with pytest.raises(zoo.NotLoadableError, match=r"is not a whole Stable Diffusion but no model that is known"):
+        zoo.load(str(tmp_path / "odd.safetensors"))
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: Path) -> None:
+    path = sparse(tmp_path / "model.safetensors", getattr(published, kind)())
+    found = look(path, known=NETWORKS)
+    assert len(found.parts) == 3
+    for place in parts(path, NETWORKS[found.family])[:3]:
+        entries.check(*cast(Place, place)[::2])
+
+
+def sparse(path: Path, shapes: published.Shapes) -> Path:
+    """A file of float16 zeros that takes no room on the disk."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
+    told = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(told).to_bytes(8, "little") + told)
+        file.truncate(8 + len(told) + end)
+    return path
+
+
+@pytest.mark.parametrize("name", ["folder/model", "model.safetensors", "model.ckpt"])
+def test_a_path_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no such file or folder"):
+        zoo.load(str(tmp_path / name))
+
+
+def test_the_defaults_are_those_that_were_published() -> None:
+    for spec, side, scale in ((STABLE_1, 512, 7.5), (STABLE_2_BASE, 512, 9.0), (STABLE_2_V, 768, 9.0)):
+        defaults = spec.defaults
+        assert (defaults.width, defaults.height, defaults.cfg_scale, defaults.steps) == (side, side, scale, 50)
+        levels = grid.levels(spec.gauge, grid_names.find(defaults.schedule)(spec.ladder)(50))
+        assert [round(float(spec.clock(at.lam))) for at in levels[:-1]] == list(range(981, 0, -20))
+    assert (STABLE_1.prediction, STABLE_2_BASE.prediction, STABLE_2_V.prediction) == (
+        predict.eps,
+        predict.eps,
+        predict.v,
+    )
+
+
+def test_float16_on_a_cpu_is_refused(one: Made) -> None:
+    with pytest.raises(NotLoadableError, match="float16 is for a GPU: on a CPU take float32, or bfloat16"):
+        stable(one.folder, CPU, torch.float16, networks=TINY)
+
+
+def assert_one_line(made: Made, path: Path, kind: type[ValueError], words: str, prediction: str | None = "eps") -> None:
+    with pytest.raises(kind, match=words) as caught:
+        made.load(path, prediction)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
