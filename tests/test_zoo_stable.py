@@ -20,7 +20,8 @@ from tests import published
 from torch import Tensor, nn
 
 from scorefield import zoo
-from scorefield.api import Pipeline, RequestError
+from scorefield.api import Pipeline, RequestError, load
+from scorefield.cli.main import run
 from scorefield.core import grid, grid_names, noise, predict
 from scorefield.latent.kl import KlCodec
 from scorefield.nets.clip import EncoderConfig, TextConfig
@@ -31,6 +32,7 @@ from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights import entries
 from scorefield.weights.entries import Entry, under
 from scorefield.weights.folder import SourceError
+from scorefield.weights.found import Family
 from scorefield.weights.maps import clip as clip_maps
 from scorefield.weights.maps import kl as kl_maps
 from scorefield.weights.maps import unet as unet_maps
@@ -453,3 +455,36 @@ def assert_one_line(made: Made, path: Path, kind: type[ValueError], words: str, 
         made.load(path, prediction)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small networks stand for the published ones, and their files for published files."""
+    monkeypatch.setitem(cast(dict[Family, Networks], NETWORKS), Family.UNKNOWN, TINY_2)
+
+
+def test_what_a_file_predicts_is_said_to_load_and_stands_in_the_record(two: Made, small: None) -> None:
+    with pytest.raises(RequestError, match="say eps or v"):
+        load(str(two.file))
+    pipe = load(str(two.file), prediction="v")
+    settled = pipe.plan("a tree", size=SIZE)[0].request
+    assert (settled.model, settled.prediction) == (str(two.file), "v")
+    with pytest.raises(RequestError, match="was not loaded with the prediction eps; give it to load"):
+        pipe.plan(settled.model_copy(update={"prediction": "eps"}))
+    with pytest.raises(RequestError, match="scenes predicts what it was trained for"):
+        load(prediction="v")
+    with pytest.raises(RequestError, match="prediction must be eps or v, not 'flow'"):
+        load(str(two.file), prediction="flow")
+
+
+def test_the_command_line_draws_from_a_file_and_draws_the_picture_again(
+    two: Made, small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "tree.png"
+    monkeypatch.chdir(two.file.parent)
+    call = ["generate", "a tree", "--model", f"./{two.file.name}", "--size", "64", "--steps", "2", "--seed", "1"]
+    assert run([*call, "--quiet", "-o", str(picture)]) == 2
+    assert "say eps or v (prediction='v', or --prediction v)" in capsys.readouterr().err
+    assert run([*call, "--quiet", "-o", str(picture), "--prediction", "v"]) == 0
+    assert run(["replay", str(picture)]) == 0
+    assert capsys.readouterr().out.endswith("identical\n")

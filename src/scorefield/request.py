@@ -51,9 +51,14 @@ class Request(BaseModel):
     ] = ""
     model: Annotated[
         str,
-        Field(min_length=1, max_length=4096, description="A model's name: see `scorefield models`."),
-        Option(flags=("-m", "--model"), expects="a model's name"),
+        Field(min_length=1, max_length=4096, description="A model's name: see `scorefield models`; or a path to one."),
+        Option(flags=("-m", "--model"), expects="a model's name, or a path"),
     ] = "scenes"
+    prediction: Annotated[
+        Literal["eps", "v"] | None,
+        Field(description="What a file's network predicts, eps or v, where the file does not tell it."),
+        Option(flags=("--prediction",), expects="eps or v"),
+    ] = None
     steps: Annotated[
         int | None,
         Field(

@@ -5,7 +5,7 @@ import inspect
 import platform
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot
 from typing import Unpack
@@ -17,7 +17,7 @@ from torch import Tensor
 from scorefield import __version__, zoo
 from scorefield.api import unseen
 from scorefield.api.result import Origin, Picture, Result
-from scorefield.core import grid, grid_names, noise
+from scorefield.core import grid, grid_names, noise, predict
 from scorefield.core.denoiser import Denoise, bind
 from scorefield.core.level import Level
 from scorefield.core.names import canonical
@@ -29,6 +29,11 @@ from scorefield.sample.finite import NonFiniteError, finite
 from scorefield.sample.walk import Sampler, Step
 
 Prompt = str | Sequence[str] | Request
+
+_PREDICTIONS: Mapping[predict.Prediction, str] = {
+    predict.eps: "eps",
+    predict.v: "v",
+}  # what a file's network may be said to predict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +158,7 @@ class Pipeline:
             schedule = request.schedule or schedule or defaults.schedule
             filled = {
                 "model": model.spec.name,
+                "prediction": _PREDICTIONS.get(model.spec.prediction),
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "width": width,
@@ -177,6 +183,7 @@ class Pipeline:
         model, device = self.model, torch.device(request.device if request.device != "auto" else self.model.device)
         is_loaded = {
             "model": request.model == model.spec.name or "model" not in request.model_fields_set,
+            "prediction": request.prediction in (None, _PREDICTIONS.get(model.spec.prediction)),
             "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
             "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),
         }
@@ -196,17 +203,20 @@ class Pipeline:
         return guided if request.cfg_interval is None else within(guided, plain, *request.cfg_interval)
 
 
-def load(model: str = "scenes", *, device: str = "auto", dtype: str = "auto") -> Pipeline:
-    """A pipeline of the model of that name.
+def load(
+    model: str = "scenes", *, device: str = "auto", dtype: str = "auto", prediction: str | None = None
+) -> Pipeline:
+    """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
 
     `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32), float32, bfloat16 or
-    float16. RequestError for a model or a device that is not there, weights.own.WeightsError for damaged files.
+    float16; `prediction` eps or v, for files that do not tell. RequestError for a model or a device that is not there
+    or not known, weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
-    parse({"prompt": "", "model": model, "device": device, "dtype": dtype})
+    parse({"prompt": "", "model": model, "device": device, "dtype": dtype, "prediction": prediction})
     _check_device(device)
     try:
-        loaded = zoo.load(model, device, dtype)
-    except zoo.UnknownModelError as error:
+        loaded = zoo.load(model, device, dtype, prediction)
+    except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
     return Pipeline(loaded)
 

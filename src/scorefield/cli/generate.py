@@ -68,7 +68,7 @@ def command(
         from scorefield.cli.draw import Wish
 
         start = time.perf_counter()
-        pipe = load(request.model, device=request.device, dtype=request.dtype)
+        pipe = load(request.model, device=request.device, dtype=request.dtype, prediction=request.prediction)
         groups = pipe.plan(request)
         loaded = time.perf_counter() - start
         if dry_run:

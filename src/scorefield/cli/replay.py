@@ -54,7 +54,8 @@ def command(
         from scorefield.api import load
 
         request = record.request
-        pipe = load(model or request.model, device=device or request.device, dtype=request.dtype)
+        where = device or request.device
+        pipe = load(model or request.model, device=where, dtype=request.dtype, prediction=request.prediction)
         again = _drawn(pipe, record)
         different = _different_pixels(image, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,7 +41,8 @@ def load(
             raise NotLoadableError(f"{name} predicts what it was trained for; a prediction is said of files only")
         return embedded.scenes(where, numbers)
     if _is_path(name):
-        return stable(Path(name), where, numbers, prediction)
+        model = stable(Path(name), where, numbers, prediction)
+        return replace(model, spec=replace(model.spec, name=name))  # as it was written: "./x" is a Path of the name "x"
     known = (embedded.SCENES.name,)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
     raise UnknownModelError(f"no model {name!r}; there is: {', '.join(near)}")
