@@ -17,10 +17,10 @@ sand and sky can be; without a tree it is 0. That this ruler measures trees is i
 known size.
 
 The mean area tells two things at once, how many pictures have a tree and how big it is; the area where there is one
-tells the second alone. What surprises: this small model follows its words almost wholly at alpha = 1 already. Its world
-has only 67 things, all of a few sizes and all named in the prompts it was trained on, where a model of everything has
-seen a desert with a tree far less often than a desert. So the tree is there early, with the size that trees have; what
-is left for a higher alpha is its trunk, its outline and the few pictures that went wrong. The bound on the rank
+tells the second alone. What surprises: this small model follows its words largely at alpha = 1 already. Its world has
+only 67 things, all of a few sizes and all named in the prompts it was trained on, where a model of everything has seen
+a desert with a tree far less often than a desert. So most trees are there early, with nearly the size that trees have;
+what is left for a higher alpha is the pictures without one, and then its trunk and its outline. The bound on the rank
 correlation, 0.71, is what chance exceeds in one of twenty rows of seven.
 """
 
@@ -155,6 +155,4 @@ guidance = Experiment(
     settings=GuidanceSettings,
     run=run,
     draw=draw,
-    reason="The tree grows up to alpha = 1 or 2 and then only gains detail: a model whose words always name what is in "
-    "the picture follows them nearly fully without any exaggeration, and its trees have the sizes it was shown.",
 )
