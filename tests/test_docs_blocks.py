@@ -17,8 +17,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ALL_PAGES = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+SOURCES = [path.read_text("utf-8") for path in sorted((ROOT / "src").rglob("*.py"))]
 RUN = {"python", "bash", "console"}
 READ = {"text", "json", "toml"}
+QUOTED = {"py"}  # of our own source, where it runs
 BLOCK = re.compile(
     r"^(?:<!-- (?P<marker>\w+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -107,8 +109,15 @@ def test_no_block_escapes(page: Path) -> None:
     text = page.read_text("utf-8")
     fences = re.findall(r"^\s*(?:```|~~~)", text, re.MULTILINE)
     assert len(fences) == 2 * len(blocks(text)), "a fence is indented, of tildes, or never closed"
-    assert {b.language for b in blocks(text)} <= RUN | READ
+    assert {b.language for b in blocks(text)} <= RUN | READ | QUOTED
     assert {b.marker for b in blocks(text)} <= {"", "slow", "clone"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_quoted_block_is_the_source_of_today(page: Path) -> None:
+    for block in blocks(page.read_text("utf-8")):
+        if block.language in QUOTED:
+            assert any(block.code.strip() in source for source in SOURCES), f"{block.code[:60]!r} is nowhere in src"
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=name)
