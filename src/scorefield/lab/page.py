@@ -16,7 +16,8 @@ Some = Experiment[Settings, Result]
 
 _LOOK = """
 body { font: 17px/1.55 system-ui, sans-serif; color: #222; max-width: 800px; margin: 2rem auto; padding: 0 1rem; }
-h2 { margin-top: 3.5rem; border-top: 1px solid #ddd; padding-top: 2rem; } nav a { margin-right: .8em; }
+h2 { margin-top: 3.5rem; border-top: 1px solid #ddd; padding-top: 2rem; }
+nav { display: flex; flex-wrap: wrap; gap: 0 .9em; } nav a { white-space: nowrap; }
 pre { background: #f5f5f3; padding: .8em 1em; overflow-x: auto; font-size: 13.5px; line-height: 1.45; }
 img, video { max-width: 100%; display: block; margin: 1em auto; } table { border-collapse: collapse; font-size: 15px; }
 td, th { padding: .25em .9em .25em 0; text-align: left; border-bottom: 1px solid #e5e5e5; }
