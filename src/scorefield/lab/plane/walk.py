@@ -101,12 +101,14 @@ def film(result: Walked) -> Film:
     def frames() -> Iterator[Image.Image]:
         figure, (axes,) = style.figure(width=5.0, height=5.2)
         style.plane(axes, limit=3.0)
-        cloud = style.dots(axes, result.x[0], style.DATA, size=1.5, alpha=0.35)
-        (way,) = axes.plot([], [], color=style.EXACT, linewidth=1.0)
+        cloud = style.dots(axes, result.x[0], style.DATA, size=1.5, alpha=0.25)
+        (way,) = axes.plot([], [], color=style.RANDOM, linewidth=1.2, zorder=3)
+        one = style.dots(axes, result.x[0][:1], style.EXACT, size=40, alpha=1, order=4)
 
         def update(k: int) -> None:
             cloud.set_offsets(result.x[k].numpy())
             way.set_data(result.x[: k + 1, 0, 0].numpy(), result.x[: k + 1, 0, 1].numpy())
+            one.set_offsets(result.x[k][:1].numpy())
             axes.set_title(f"step {k} of {len(result.x) - 1}")
 
         yield from style.frames(figure, update, range(len(result.x)), dpi=100)
