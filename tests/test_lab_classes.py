@@ -15,10 +15,10 @@ from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.guide.cfg import cfg
 from scorefield.lab import style
-from scorefield.lab.plane import classes, levels
+from scorefield.lab.plane import by_class, classes, levels
 from scorefield.lab.plane.exact import posterior_mean
 
-RING = classes.labelled(shapes.ring())
+RING = by_class.labelled(shapes.ring())
 PASSED = levels.slowing_down(24)
 
 
@@ -46,11 +46,11 @@ def untrained(tmp_path_factory: pytest.TempPathFactory):
 
 def test_a_shape_with_classes_keeps_them() -> None:
     for shape in (shapes.spiral(), shapes.moons()):
-        assert classes.labelled(shape) is shape
+        assert by_class.labelled(shape) is shape
 
 
 def test_a_shape_without_has_three_of_equal_size_around_its_centre() -> None:
-    board = classes.labelled(shapes.checkerboard())
+    board = by_class.labelled(shapes.checkerboard())
     sizes = torch.bincount(board.label)
     assert len(sizes) == 3
     assert int(sizes.max() - sizes.min()) <= 1
@@ -60,18 +60,18 @@ def test_a_shape_without_has_three_of_equal_size_around_its_centre() -> None:
 
 
 def test_two_points_are_two_classes(tmp_path: Path) -> None:
-    shape = classes.labelled(shapes.find(file(tmp_path, "0,0", "1,1")))
+    shape = by_class.labelled(shapes.find(file(tmp_path, "0,0", "1,1")))
     assert sorted(shape.label.tolist()) == [0, 1]
-    assert classes.names(shape) == ["class 1", "class 2"]
-    assert classes.names(shapes.spiral()) == ["person", "dog", "cat"]
+    assert by_class.names(shape) == ["class 1", "class 2"]
+    assert by_class.names(shapes.spiral()) == ["person", "dog", "cat"]
 
 
 def test_a_point_is_of_the_class_of_its_nearest_node_and_shares_count_them() -> None:
     nodes = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
     shape = shapes.Shape(name="three", nodes=nodes, spread=0.0, label=torch.tensor([2, 0, 1]))
-    found = classes.nearest(shape, torch.tensor([[-5.0, 1.0], [0.6, 0.0], [1.4, 3.0], [1.6, 0.0]]))
+    found = by_class.nearest(shape, torch.tensor([[-5.0, 1.0], [0.6, 0.0], [1.4, 3.0], [1.6, 0.0]]))
     assert found.tolist() == [2, 0, 0, 1]
-    assert [classes.share(found, label) for label in range(3)] == [0.5, 0.25, 0.25]
+    assert [by_class.share(found, label) for label in range(3)] == [0.5, 0.25, 0.25]
 
 
 def test_the_network_is_told_one_class_for_the_whole_batch() -> None:
@@ -81,7 +81,7 @@ def test_the_network_is_told_one_class_for_the_whole_batch() -> None:
 
     x = noise(5)
     for label in (0, 3):
-        assert torch.equal(classes.of_class(denoiser, label)(x, levels.level(0.5)), x + 10 * label)
+        assert torch.equal(by_class.of_class(denoiser, label)(x, levels.level(0.5)), x + 10 * label)
 
 
 def test_guidance_of_zero_is_the_unconditional_walk_and_of_one_the_conditional() -> None:
@@ -98,8 +98,8 @@ def test_the_exact_fields_bring_every_point_to_its_class_and_without_one_to_all(
     conditional, none = fields()
     start = noise(300)
     for label, field in enumerate(conditional):
-        assert classes.share(classes.nearest(RING, classes.walk(field, start, PASSED)[-1]), label) == 1
-    found = classes.nearest(RING, classes.walk(none, start, PASSED)[-1])
+        assert by_class.share(by_class.nearest(RING, classes.walk(field, start, PASSED)[-1]), label) == 1
+    found = by_class.nearest(RING, classes.walk(none, start, PASSED)[-1])
     assert sorted(torch.bincount(found).tolist()) == pytest.approx([75, 112.5, 112.5], abs=25)  # of 8 nodes 2, 3 and 3
 
 
@@ -107,10 +107,10 @@ def test_a_negative_class_keeps_points_away_from_it() -> None:
     conditional, none = fields()
     start = noise(300)
     for label, field in enumerate(conditional):
-        unguided = classes.nearest(RING, classes.walk(none, start, PASSED)[-1])
-        away = classes.nearest(RING, classes.walk(cfg(none, field, 3.0), start, PASSED)[-1])
-        assert classes.share(unguided, label) > 0.15
-        assert classes.share(away, label) <= 0.1  # as the claim says
+        unguided = by_class.nearest(RING, classes.walk(none, start, PASSED)[-1])
+        away = by_class.nearest(RING, classes.walk(cfg(none, field, 3.0), start, PASSED)[-1])
+        assert by_class.share(unguided, label) > 0.15
+        assert by_class.share(away, label) <= 0.1  # as the claim says
 
 
 def test_a_field_agrees_with_itself_and_not_with_its_mirror() -> None:
@@ -203,7 +203,7 @@ def test_the_fit_of_a_loose_network_is_best_with_some_guidance_and_that_of_a_sur
 
 def test_the_one_point_that_is_followed_is_the_first_to_miss_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
     result = hears(monkeypatch, 12).result
-    found = classes.nearest(result.shape, result.clouds[1.0][-1])
+    found = by_class.nearest(result.shape, result.clouds[1.0][-1])
     assert result.followed > 0
     assert found[result.followed] != 2
     assert (found[: result.followed] == 2).all()

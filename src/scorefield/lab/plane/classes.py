@@ -43,8 +43,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from scorefield.core.cond import Cond
-from scorefield.core.denoiser import Denoise, Denoiser
+from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, eps_of
 from scorefield.data import shapes
 from scorefield.data.shapes import Shape
@@ -53,6 +52,7 @@ from scorefield.guide.cfg import cfg
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
 from scorefield.lab.plane import learn, levels, measure
+from scorefield.lab.plane.by_class import labelled, names, nearest, of_class, share
 from scorefield.lab.plane.convergence import no_noise
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.sample.single import euler
@@ -151,33 +151,9 @@ def run(settings: ClassesSettings, watch: Watch) -> Guided:
     return dataclasses.replace(result, numbers=_numbers(result) | negative)
 
 
-def labelled(shape: Shape) -> Shape:
-    """The shape, if it has classes; else with three, by the angle around its centre (two points: two)."""
-    if int(shape.label.max()) > 0:
-        return shape
-    angle = torch.atan2(shape.nodes[:, 1], shape.nodes[:, 0])
-    rank = angle.argsort().argsort()
-    return dataclasses.replace(shape, label=rank * min(3, len(rank)) // len(rank))
-
-
-def of_class(denoiser: Denoiser, label: int) -> Denoise:
-    """The field of a class; the label after the last one is none."""
-    return lambda x, at: denoiser(x, at, Cond(label=torch.full((len(x),), label)))
-
-
 def walk(denoise: Denoise, start: Tensor, passed: Sequence[Level]) -> Tensor:
     """The states (steps + 1, N, 2) of Euler's method, which is DDIM."""
     return torch.stack([step.x for step in euler(denoise, start, passed, no_noise)])
-
-
-def nearest(shape: Shape, x: Tensor) -> Tensor:
-    """The class (N,) of the node that is nearest to each point (N, 2)."""
-    return shape.label[torch.cdist(x.double(), shape.nodes).argmin(1)]
-
-
-def share(found: Tensor, label: int) -> float:
-    """How many of the classes found (N,) are that one."""
-    return float((found == label).double().mean())
 
 
 def push(denoise: Denoise, t: float) -> tuple[Tensor, Tensor]:
@@ -243,13 +219,6 @@ def draw(result: Guided) -> "Figure":
     _draw_nodes(axes[8], result.shape, f"anything but {told[int(result.shape.label.max()) // 2]}", WIDE)
     style.dots(axes[8], result.without, style.GUIDED, size=4, alpha=0.9, order=3)
     return figure
-
-
-def names(shape: Shape) -> list[str]:
-    """What the classes are called."""
-    if shape.name == "spiral":
-        return list(shapes.CLASSES)
-    return [f"class {label + 1}" for label in range(int(shape.label.max()) + 1)]
 
 
 def _draw_nodes(axes: "Axes", shape: Shape, title: str, limit: float = style.LIMIT) -> None:
