@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tests import networks
 from torch import Tensor, nn
 
 from scorefield.nets.kl import KL, Kl, KlConfig
@@ -49,13 +49,7 @@ def randomised(module: nn.Module) -> nn.Module:
 
 
 def loaded(config: KlConfig, path: Path, listed: list[entries.Entry]) -> Kl:
-    """Our network with the weights of a file, no key more or less."""
-    with torch.device("meta"):
-        net = Kl(config)
-    with safe_open(path, framework="pt") as file:
-        entries.check(listed, file.keys())
-        net.load_state_dict(dict(entries.read(listed, file.get_tensor)), assign=True)
-    return net.eval().requires_grad_(False)
+    return networks.loaded(lambda: Kl(config), path, listed)
 
 
 def pair(config: KlConfig, folder: Path) -> tuple[Kl, Any]:
@@ -70,11 +64,7 @@ def pixels(*sides: int) -> Tensor:
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.isfinite().all()
-    assert theirs.isfinite().all()
-    assert ours.shape == theirs.shape
-    assert theirs.std() > 0.05  # an output that is nothing compares nothing
-    return float((ours - theirs).norm() / theirs.norm())
+    return networks.relative_error(ours, theirs, least=0.05)
 
 
 # The last has latents of 25 x 28: more positions than 512, so attention goes through torch's own kernel.

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tests import networks
 from torch import Tensor, nn
 
 from scorefield.nets import unet
@@ -71,13 +71,7 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def loaded(config: UnetConfig, path: Path, listed: list[entries.Entry]) -> Unet:
-    """Our network with the weights of a file, no key more or less."""
-    with torch.device("meta"):
-        net = Unet(config)
-    with safe_open(path, framework="pt") as file:
-        entries.check(listed, file.keys())
-        net.load_state_dict(dict(entries.read(listed, file.get_tensor)), assign=True)
-    return net.eval().requires_grad_(False)
+    return networks.loaded(lambda: Unet(config), path, listed)
 
 
 def pair(config: UnetConfig, folder: Path, sdxl: bool = False) -> tuple[Unet, nn.Module]:
@@ -117,11 +111,7 @@ def asked(theirs: nn.Module, given: dict[str, Tensor], sdxl: bool = False) -> Te
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.isfinite().all()
-    assert theirs.isfinite().all()
-    assert ours.shape == theirs.shape
-    assert theirs.std() > 0.1  # an output that is nothing compares nothing
-    return float((ours - theirs).norm() / theirs.norm())
+    return networks.relative_error(ours, theirs, least=0.1)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "SDXL"])

@@ -1,0 +1,32 @@
+"""Our networks out of the files that others wrote, and how far their answers are apart."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from scorefield.weights import entries
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def loaded(build: Callable[[], N], path: Path, listed: Sequence[entries.Entry]) -> N:
+    """Our network with the weights of a file, no key more or less."""
+    with torch.device("meta"):
+        net = build()
+    with safe_open(path, framework="pt") as file:
+        entries.check(listed, file.keys())
+        net.load_state_dict(dict(entries.read(listed, file.get_tensor)), assign=True)
+    return net.eval().requires_grad_(False)
+
+
+def relative_error(ours: Tensor, theirs: Tensor, least: float) -> float:
+    """The error over the norm of theirs, which must deviate by `least`: an output that is nothing compares nothing."""
+    assert ours.isfinite().all()
+    assert theirs.isfinite().all()
+    assert ours.shape == theirs.shape
+    assert theirs.std() > least
+    return float((ours - theirs).norm() / theirs.norm())
