@@ -1,0 +1,23 @@
+"""What a caller may ask for: one validated, frozen list of options that every face derives its own from."""
+
+from scorefield.request.canvas import MOST_PICTURES, sides
+from scorefield.request.fields import Options, Request, Settled
+from scorefield.request.option import Option, RequestError
+from scorefield.request.parsing import options, parse
+from scorefield.request.walk import SEEDS
+from scorefield.request.words import LONGEST_PROMPT, MOST_PROMPTS
+
+__all__ = [
+    "LONGEST_PROMPT",
+    "MOST_PICTURES",
+    "MOST_PROMPTS",
+    "SEEDS",
+    "Option",
+    "Options",
+    "Request",
+    "RequestError",
+    "Settled",
+    "options",
+    "parse",
+    "sides",
+]

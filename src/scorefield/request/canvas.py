@@ -1,0 +1,58 @@
+"""The pictures of a request: how many, and how large."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, cast
+
+from pydantic import AliasChoices, Field
+
+from scorefield.request.option import Option, RequestError
+
+MOST_PICTURES = 1024
+
+_SIZE = re.compile(r"\s*(\d{1,9})\s*(?:[xX*\xd7]\s*(\d{1,9})\s*)?")
+
+Count = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MOST_PICTURES,
+        description="Pictures of each prompt.",
+        validation_alias=AliasChoices("count", "num_images_per_prompt"),
+    ),
+    Option(flags=("-b", "--count"), expects=f"a whole number from 1 to {MOST_PICTURES}"),
+]
+BatchSize = Annotated[
+    int,
+    Field(ge=1, le=MOST_PICTURES, description="Pictures drawn at once."),
+    Option(flags=("--batch-size",), expects=f"a whole number from 1 to {MOST_PICTURES}"),
+]
+Width = Annotated[
+    int | None,
+    Field(ge=8, le=4096, description="Width in pixels."),
+    Option(flags=("-W", "--width"), expects="a whole number from 8 to 4096"),
+]
+Height = Annotated[
+    int | None,
+    Field(ge=8, le=4096, description="Height in pixels."),
+    Option(flags=("-H", "--height"), expects="a whole number from 8 to 4096"),
+]
+
+
+def sides(size: object) -> tuple[int, int]:
+    """(width, height) of a size: N, "N", "WxH", "W*H" or a pair; RequestError for anything else."""
+    if isinstance(size, int) and not isinstance(size, bool):
+        return size, size
+    if isinstance(size, str) and (match := _SIZE.fullmatch(size)):
+        return int(match[1]), int(match[2] or match[1])
+    if isinstance(size, Sequence) and len(size) == 2 and all(isinstance(side, int) for side in size):
+        return cast(tuple[int, int], tuple(size))
+    raise RequestError(f"size must be WIDTHxHEIGHT such as 128x128, or one number for a square, not {size!r}")
+
+
+def sized(values: object) -> object:
+    """The values of a request with a width and a height in place of a `size`."""
+    if not isinstance(values, Mapping) or values.get("size") is None:
+        return values
+    width, height = sides(values["size"])
+    return {"width": width, "height": height} | {key: value for key, value in values.items() if key != "size"}

@@ -1,0 +1,85 @@
+"""The list of options itself. What each may be, and how a face shows it, stands in the file of its subject."""
+
+from typing import TypedDict
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from scorefield.request import canvas, machine, walk, words
+
+
+class Request(BaseModel):
+    """One or more pictures to draw. None means what the model's own settings say.
+
+    Picture k of the whole request (`count` of the first prompt, then of the second, ...) is drawn from seed + k.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    prompts: words.Prompts
+    negative_prompt: words.NegativePrompt = ""
+    model: machine.Model = "scenes"
+    prediction: machine.Prediction = None
+    steps: walk.Steps = None
+    cfg_scale: walk.CfgScale = None
+    cfg_rescale: walk.CfgRescale = 0.0
+    cfg_interval: walk.CfgInterval = None
+    sampler: walk.Sampler = None
+    schedule: walk.Schedule = None
+    eta: walk.Eta = None
+    seed: walk.Seed = None
+    count: canvas.Count = 1
+    batch_size: canvas.BatchSize = 16
+    width: canvas.Width = None
+    height: canvas.Height = None
+    noise: walk.Noise = "per_sample"
+    dtype: machine.Dtype = "auto"
+    device: machine.Device = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, values: object) -> object:
+        return canvas.sized(values)
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> "Request":
+        most = canvas.MOST_PICTURES
+        if (pictures := len(self.prompts) * self.count) > most:
+            raise ValueError(f"{pictures} pictures are too many for one request; ask for at most {most}")
+        return self
+
+
+class Settled(Request):
+    """A request in which the model's settings and a seed have been filled in: what is drawn and what is recorded."""
+
+    steps: int
+    cfg_scale: float
+    sampler: str
+    schedule: str
+    seed: int
+    width: int
+    height: int
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `Pipeline.__call__` and `Pipeline.stream`, with the names that others use."""
+
+    negative_prompt: str
+    steps: int | None
+    num_inference_steps: int | None
+    guidance: float | None
+    guidance_scale: float | None
+    cfg_scale: float | None
+    cfg_rescale: float
+    cfg_interval: tuple[float, float] | None
+    sampler: str | None
+    schedule: str | None
+    scheduler: str | None
+    eta: float | None
+    seed: int | None
+    count: int
+    num_images_per_prompt: int
+    batch_size: int
+    size: int | str | tuple[int, int] | None
+    width: int | None
+    height: int | None
+    noise: str

@@ -1,0 +1,31 @@
+"""The model of a request, and how and where its networks run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from scorefield.request.option import Option
+
+Model = Annotated[
+    str,
+    Field(min_length=1, max_length=4096, description="A model's name: see `scorefield models`; or a path to one."),
+    Option(flags=("-m", "--model"), expects="a model's name, or a path"),
+]
+Prediction = Annotated[
+    Literal["eps", "v"] | None,
+    Field(description="What a file's network predicts, eps or v, where the file does not tell it."),
+    Option(flags=("--prediction",), expects="eps or v"),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    Field(description="Number format of the network: auto, float32, bfloat16 or float16."),
+    Option(flags=("--dtype",), expects="auto, float32, bfloat16 or float16"),
+]
+Device = Annotated[
+    str,
+    Field(
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="Where the network runs: auto, cpu, cuda, cuda:N or mps.",
+    ),
+    Option(flags=("--device",), expects="auto, cpu, cuda, cuda:N or mps"),
+]

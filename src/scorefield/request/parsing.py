@@ -1,0 +1,53 @@
+"""From what a caller gave to a request, or to one line that says what is wrong with it."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from pydantic import AliasChoices, ValidationError
+
+from scorefield.request.fields import Request
+from scorefield.request.option import Option, RequestError, short
+
+
+def options() -> dict[str, tuple[Option, str]]:
+    """Every field that a face shows, by name: its Option and its description."""
+    shown: dict[str, tuple[Option, str]] = {}
+    for name, field in Request.model_fields.items():
+        option = _option(name)
+        if option.flags:
+            shown[name] = (option, field.description or "")
+    return shown
+
+
+def parse(values: Mapping[str, object]) -> Request:
+    """The request that `values` describe, by name or alias; RequestError names the first value that is wrong."""
+    try:
+        return Request.model_validate(dict(values))
+    except ValidationError as error:
+        raise RequestError(_line(error)) from None
+
+
+def _line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    name = str(first["loc"][0]) if first["loc"] else "request"
+    if first["type"] == "missing" and len(first["loc"]) == 1:
+        return "there is no prompt; say what to draw"
+    field = next((field for field in Request.model_fields if name in _names(field)), None)
+    if field is None:
+        near = get_close_matches(name, {"size", *(str(one) for field in Request.model_fields for one in _names(field))})
+        told = f"nearest: {', '.join(near)}" if near else f"the options are {', '.join(Request.model_fields)}, size"
+        return f"there is no option {name!r}; {told}"
+    if first["type"] == "extra_forbidden":
+        return f"{name} is another name of {field}; give one of the two"
+    return f"{name} must be {_option(field).expects}, not {short(first['input'])}"
+
+
+def _option(field: str) -> Option:
+    return next(item for item in Request.model_fields[field].metadata if isinstance(item, Option))
+
+
+def _names(field: str) -> tuple[object, ...]:
+    alias = Request.model_fields[field].validation_alias
+    return (field, *(alias.choices if isinstance(alias, AliasChoices) else ()))

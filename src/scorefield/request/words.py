@@ -1,0 +1,45 @@
+"""The words of a request: what the picture shall show, and what it shall not."""
+
+import re
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
+
+from scorefield.request.option import Option
+
+MOST_PROMPTS = 256
+LONGEST_PROMPT = 10_000  # characters
+
+Texts = TypeVar("Texts", str, tuple[str, ...])
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _readable(value: Texts) -> Texts:
+    for text in (value,) if isinstance(value, str) else value:
+        if len(text) > LONGEST_PROMPT:
+            raise ValueError(f"a prompt of {len(text)} characters is too long; {LONGEST_PROMPT} are the most")
+        if _CONTROL.search(text):
+            raise ValueError(f"the prompt {text[:40]!r} holds a control character; remove it")
+        if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError(f"the prompt {text[:40]!r} is not valid text; give it in UTF-8")
+    return value
+
+
+Prompts = Annotated[
+    tuple[str, ...],
+    Field(min_length=1, max_length=MOST_PROMPTS, validation_alias=AliasChoices("prompts", "prompt")),
+    BeforeValidator(_several),
+    AfterValidator(_readable),
+    Option(flags=(), expects=f"a text, or 1 to {MOST_PROMPTS} texts"),
+]
+NegativePrompt = Annotated[
+    str,
+    Field(description="What the picture should not show."),
+    AfterValidator(_readable),
+    Option(flags=("-n", "--negative-prompt"), expects=f"a text of at most {LONGEST_PROMPT} characters"),
+]
