@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scorefield.nets.layers import attend
+from scorefield.nets.layers import attend, attention
 
 GROUPS = 32  # of every group norm, whatever the width
 
@@ -71,6 +71,11 @@ class SelfAttention(nn.Module):
         mixed: Tensor = self.out(attend(q, k, v).transpose(1, 2).reshape(x.shape))
         return mixed
 
+    def attention(self, x: Tensor) -> Tensor:
+        """How much each position looks at each other, (B, heads, N, N): for looking at it."""
+        q, k, _ = _heads(self.qkv(x), 3, self.heads)
+        return attention(q, k)
+
 
 class CrossAttention(nn.Module):
     """Every position looks at the tokens (B, L, context_width), (B, N, width) -> same shape."""
@@ -86,6 +91,11 @@ class CrossAttention(nn.Module):
         (q,), (k, v) = _heads(self.q(x), 1, self.heads), _heads(self.kv(tokens), 2, self.heads)
         mixed: Tensor = self.out(attend(q, k, v).transpose(1, 2).reshape(x.shape))
         return mixed
+
+    def attention(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """How much each position looks at each token, (B, heads, N, L): for looking at it."""
+        (q,), (k, _) = _heads(self.q(x), 1, self.heads), _heads(self.kv(tokens), 2, self.heads)
+        return attention(q, k)
 
 
 class Geglu(nn.Module):

@@ -1,0 +1,73 @@
+"""Where a U-Net looks: the attention of its blocks, and out of it one map of the picture for each token."""
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from scorefield.nets.unet import Unet
+from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
+
+Kind = Literal["self", "cross"]  # to the other places, to the tokens
+
+
+class Attended(NamedTuple):
+    """What one attention layer does in one forward: weights (B, heads, N, M), each row of which sums to 1.
+
+    `block` is the transformer block's name in the network, as down.0.stages.1.transformer.blocks.0. The N places go
+    row by row; M is N again, or the number of tokens.
+    """
+
+    block: str
+    kind: Kind
+    weights: Tensor
+
+
+Probe = Callable[[Attended], object]
+
+
+def probed(net: Unet, probe: Probe, kinds: Collection[Kind] = ("self", "cross")) -> Unet:
+    """A twin of `net` whose every forward tells `probe` where each block looks; weights and output are those of `net`.
+
+    `net` itself holds no probe, so that others may use it meanwhile. For a picture of 512 x 512 one map of
+    self-attention has 134 million numbers: leave that kind out where it is not wanted.
+    """
+    shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+    twin = copy.deepcopy(net, shared)
+    for name, layer in twin.named_modules():
+        kind: Kind = "self" if isinstance(layer, SelfAttention) else "cross"
+        if isinstance(layer, SelfAttention | CrossAttention) and kind in kinds:
+            layer.register_forward_pre_hook(_telling(probe, name.rpartition(".")[0], kind, layer))
+    return twin
+
+
+def _telling(
+    probe: Probe, block: str, kind: Kind, layer: SelfAttention | CrossAttention
+) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def tell(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        probe(Attended(block, kind, layer.attention(*given)))
+
+    return tell
+
+
+def token_maps(told: Sequence[Attended], height: int, width: int) -> Tensor:
+    """Where each token is heard, (B, L, height, width), for latents of that size: at every place all sum to 1.
+
+    The mean over heads and over all blocks' attention to the tokens (Tang et al. 2022, DAAM), coarse maps drawn out
+    linearly. ValueError if nothing that was told is attention to tokens.
+    """
+    maps = [_grown(one.weights.float().mean(1).mT, height, width) for one in told if one.kind == "cross"]
+    if not maps:
+        raise ValueError("no attention to tokens was told: there is no map of them")
+    return torch.stack(maps).mean(0)
+
+
+def _grown(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps (B, L, N) of a coarser level at the size of the finest."""
+    rows, columns = height, width
+    while rows * columns > maps.shape[-1]:  # each level has half the sides, rounded up
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    return interpolate(maps.reshape(*maps.shape[:2], rows, columns), size=(height, width), mode="bilinear")
