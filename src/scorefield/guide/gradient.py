@@ -38,7 +38,8 @@ def loss_guided(denoise: Denoise, loss: Loss, scale: Scale, exact: bool = False,
 
     Cheap path: the gradient at x0, times r^2 = sigma^2 / (alpha^2 + sigma^2) in place of the posterior's covariance,
     which is right for unit normal data (Song et al. 2023, Pi-GDM). `exact` takes the gradient at x, through the
-    network; `recompute` then runs the network again rather than keep its activations while the loss is computed.
+    network; `recompute` then runs the network again rather than keep its activations while the loss is computed. That
+    bounds the memory by the larger of network and loss; `nets.twin.recomputing` bounds it by their blocks.
     For every k-th step see `at_levels`.
     """
     return _exact(denoise, loss, scale, recompute) if exact else _cheap(denoise, loss, scale)

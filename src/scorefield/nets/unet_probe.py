@@ -1,6 +1,5 @@
 """Where a U-Net looks: the attention of its blocks, and out of it one map of the picture for each token."""
 
-import copy
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal, NamedTuple
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from scorefield.nets.twin import twin
 from scorefield.nets.unet import Unet
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
 
@@ -35,13 +35,12 @@ def probed(net: Unet, probe: Probe, kinds: Collection[Kind] = ("self", "cross"))
     `net` itself holds no probe, so that others may use it meanwhile. For a picture of 512 x 512 one map of
     self-attention has 134 million numbers: leave that kind out where it is not wanted.
     """
-    shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
-    twin = copy.deepcopy(net, shared)
-    for name, layer in twin.named_modules():
+    made = twin(net)
+    for name, layer in made.named_modules():
         kind: Kind = "self" if isinstance(layer, SelfAttention) else "cross"
         if isinstance(layer, SelfAttention | CrossAttention) and kind in kinds:
             layer.register_forward_pre_hook(_telling(probe, name.rpartition(".")[0], kind, layer))
-    return twin
+    return made
 
 
 def _telling(
