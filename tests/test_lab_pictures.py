@@ -218,19 +218,6 @@ def test_the_predictions_of_a_walk_end_at_its_picture() -> None:
     assert small_film(outcome.film()) == [(600, 420)] * 2
 
 
-def test_conditions_are_mixed_on_a_straight_line() -> None:
-    mouse, leopard = (scenes.words([f"a {name} in a meadow"]) for name in ("mouse", "leopard"))
-    mixed = mix.between(mouse, leopard, torch.tensor([0.0, 0.5, 1.0]))
-    assert mixed.tokens is not None
-    assert mouse.tokens is not None
-    assert leopard.tokens is not None
-    assert torch.equal(mixed.tokens[:1], mouse.tokens)
-    assert torch.allclose(mixed.tokens[1:2], (mouse.tokens + leopard.tokens) / 2, atol=1e-6)
-    assert torch.allclose(mixed.tokens[2:], leopard.tokens, atol=1e-6)
-    with pytest.raises(ValueError, match="equally many words"):
-        mix.between(mouse, scenes.words(["a cat"]), torch.tensor([0.5]))
-
-
 @pytest.mark.parametrize(
     ("way", "expected"),
     [([-1, 0, 1], 0.0), ([0, 2, 1.5, 4], 0.125), ([1, 0, -1], 1.0), ([0, 0, 0], 1.0), ([0, 3, 0.5, 1], 1.0)],

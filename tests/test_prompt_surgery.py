@@ -65,8 +65,8 @@ def test_the_mean_of_words_lies_between_them_by_their_weights() -> None:
     conditioner = _conditioner()
     table = conditioner.clip.text.tokens.weight.detach()
     cat, dog = (table[conditioner.tokenizer.vocabulary[word]] for word in ("cat", "dog"))
-    torch.testing.assert_close(surgery.mean(conditioner, {"cat": 3, "dog": 1}), 0.75 * cat + 0.25 * dog)
-    assert torch.equal(surgery.mean(conditioner, {"Cat": 2.0}), cat)
+    torch.testing.assert_close(surgery.mean(conditioner, {"cat": 3, "dog": 1}), 0.75 * cat[None] + 0.25 * dog[None])
+    assert torch.equal(surgery.mean(conditioner, {"Cat": 2.0}), cat[None])
 
 
 def test_the_original_keeps_its_vectors() -> None:
@@ -90,3 +90,16 @@ def test_a_prompt_without_the_word_and_weights_without_a_sum_are_errors() -> Non
         surgery.replaced(conditioner, opened, "dog", torch.ones(16))
     with pytest.raises(ValueError, match="weights of cat, dog sum to 0"):
         surgery.mean(conditioner, {"cat": 1.0, "dog": -1.0})
+
+
+def test_conditions_are_mixed_on_a_straight_line() -> None:
+    conditioner = _conditioner()
+    cat, dog = (conditioner([f"a {name} in snow"]) for name in ("cat", "dog"))
+    mixed = surgery.between(cat, dog, torch.tensor([0.0, 0.5, 1.0]))
+    assert mixed.mask is not None
+    assert mixed.mask.sum(1).tolist() == [6, 6, 6]
+    expected = torch.cat([_tokens(cat), (_tokens(cat) + _tokens(dog)) / 2, _tokens(dog)])
+    torch.testing.assert_close(_tokens(mixed), expected)
+    assert torch.equal(_tokens(mixed)[:1], _tokens(cat))
+    with pytest.raises(ValueError, match="equally many words"):
+        surgery.between(cat, conditioner(["a cat"]), torch.tensor([0.5]))

@@ -249,7 +249,11 @@ class TextEncoder(TextTower):
 
         Stable Diffusion was trained without a mask: what fills a prompt up is read like a word.
         """
-        states = self.states(self.tokens(ids), mask)
+        return self.condition_of(self.tokens(ids), ids, mask)
+
+    def condition_of(self, vectors: Tensor, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same of any vectors (B, L, width) in place of the tokens'; `ids` go on saying where a prompt ends."""
+        states = self.states(vectors, mask)
         last, kept = self.norm(states[-1]), states[-1 - self.config.skip]
         return self.norm(kept) if self.config.normed else kept, self.summary(last, ids)
 

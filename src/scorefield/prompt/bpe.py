@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -24,6 +24,14 @@ _ROLES = {"bos_token": START, "eos_token": END, "pad_token": END}  # the last pa
 
 Merges = list[tuple[str, str]]
 Clean = Callable[[str], str]
+
+
+class Token(NamedTuple):
+    """A token of a prompt: its id, and which letters of the cleaned prompt it stands for."""
+
+    id: int
+    start: int
+    end: int
 
 
 def openai(fix_text: Clean) -> Clean:
@@ -56,6 +64,8 @@ class ClipTokenizer:
         self.start_id, self.end_id = vocabulary[START], vocabulary[END]
         self.pad_id, self.context_length = pad_id, context_length
         self._clean: Clean = clean or str
+        inside = {index for word, index in vocabulary.items() if word not in named and not word.endswith("</w>")}
+        self._inside = torch.tensor(sorted(inside - {self.start_id, self.end_id}))
         self._lock = Lock()  # the library raises "Already borrowed" when two threads meet in one tokenizer
 
     @classmethod
@@ -87,7 +97,26 @@ class ClipTokenizer:
 
     def count(self, prompt: str) -> int:
         """The tokens of a prompt, start and end not counted; the model reads at most `context_length` - 2."""
-        return len(self._split(prompt)[0])
+        return len(self.split(prompt))
+
+    def split(self, prompt: str) -> list[Token]:
+        """The tokens of a prompt of any length, without a start and an end."""
+        with self._lock:
+            encoding = self.tokenizer.encode(self._clean(prompt), add_special_tokens=False)
+        return [Token(index, *letters) for index, letters in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    def word(self, name: str) -> list[int]:
+        """The ids of the tokens that spell a word, one or several; ValueError for no word, or more than one."""
+        tokens = self.split(name)
+        ids, starts = [token.id for token in tokens], [token.start for token in tokens[1:]]
+        ends = [token.end for token, ends in zip(tokens, self.ends(torch.tensor(ids)), strict=True) if ends]
+        if not ids or any(start >= ends[0] for start in starts):
+            raise ValueError(f"{name!r} is not one word")
+        return ids
+
+    def ends(self, ids: Tensor) -> Tensor:
+        """Whether a word ends with a token, a bool for each of `ids`; start, end and padding stand for themselves."""
+        return ~torch.isin(ids, self._inside.to(ids.device))
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, L) int64 and mask (B, L) bool, True from the start to the end token; Stable Diffusion hides nothing.
@@ -97,18 +126,12 @@ class ClipTokenizer:
         ids = torch.full((len(prompts), self.context_length), self.pad_id)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
         for row, prompt in enumerate(prompts):
-            tokens, ends = self._split(prompt)
+            tokens = self.split(prompt)
             if len(tokens) > (room := self.context_length - 2):
-                raise ValueError(_too_long(self._clean(prompt), len(tokens), room, ends[room - 1]))
-            ids[row, : len(tokens) + 2] = torch.tensor([self.start_id, *tokens, self.end_id])
+                raise ValueError(_too_long(self._clean(prompt), len(tokens), room, tokens[room - 1].end))
+            ids[row, : len(tokens) + 2] = torch.tensor([self.start_id, *(token.id for token in tokens), self.end_id])
             mask[row, : len(tokens) + 2] = True
         return ids, mask
-
-    def _split(self, prompt: str) -> tuple[list[int], list[int]]:
-        """The ids of a prompt's tokens, and where in the cleaned prompt each of them ends."""
-        with self._lock:
-            encoding = self.tokenizer.encode(self._clean(prompt), add_special_tokens=False)
-        return encoding.ids, [end for _, end in encoding.offsets]
 
 
 def _too_long(prompt: str, count: int, room: int, cut: int) -> str:

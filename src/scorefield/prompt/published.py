@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.nets.clip import TextEncoder
@@ -29,6 +30,12 @@ class PublishedConditioner:
         """Cond(tokens (B, 77, D)) of the prompts, on the tower's device; the empty prompt is the unconditional one."""
         ids, _ = self.tokenizer.encode(prompts)
         tokens, _ = self.encoder.condition(ids.to(self.encoder.positions.device))
+        return Cond(tokens=tokens)
+
+    @torch.no_grad()
+    def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
+        """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77); no mask, as ever."""
+        tokens, _ = self.encoder.condition_of(vectors, ids)
         return Cond(tokens=tokens)
 
     def check(self, prompts: Sequence[str]) -> None:

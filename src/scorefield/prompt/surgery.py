@@ -7,12 +7,32 @@ cond = surgery.closed(conditioner, surgery.replaced(conditioner, opened, "puppy"
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scorefield.core.cond import Cond
-from scorefield.prompt.text import TextConditioner
+from scorefield.nets.clip import TextTower
+
+
+class Tokenizer(Protocol):
+    """Prompts to tokens: a word is one of them, or with byte pairs several."""
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]: ...
+    def word(self, name: str) -> list[int]: ...
+    def ends(self, ids: Tensor) -> Tensor: ...
+
+
+class Conditioner(Protocol):
+    """A tokenizer and a text tower, and what the two make of vectors: the embedded model's or a published one's."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def encoder(self) -> TextTower: ...
+    def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,44 +45,75 @@ class Opened:
 
 
 @torch.no_grad()
-def opened(conditioner: TextConditioner, prompts: Sequence[str]) -> Opened:
+def opened(conditioner: Conditioner, prompts: Sequence[str]) -> Opened:
     """The prompts, each token's vector a row of the table; ValueError for a prompt that is too long."""
-    table = conditioner.clip.text.tokens
+    table = conditioner.encoder.tokens
     ids, mask = (tensor.to(table.weight.device) for tensor in conditioner.tokenizer.encode(prompts))
     return Opened(ids=ids, mask=mask, vectors=table(ids))
 
 
-@torch.no_grad()
-def closed(conditioner: TextConditioner, prompts: Opened) -> Cond:
+def closed(conditioner: Conditioner, prompts: Opened) -> Cond:
     """What the transformer makes of them: for prompts that nothing was done to, the conditioner's own condition."""
-    return Cond(tokens=conditioner.clip.text.read(prompts.vectors, prompts.mask), mask=prompts.mask)
+    return conditioner.read(prompts.vectors, prompts.ids, prompts.mask)
 
 
-def word(conditioner: TextConditioner, name: str) -> int:
-    """The id of the one token that is this word; ValueError for what the vocabulary lacks, or several words."""
-    names = conditioner.tokenizer.words(name)
-    if len(names) != 1 or conditioner.tokenizer.unknown(name):
-        raise ValueError(f"{name!r} is not one word of the vocabulary")
-    return conditioner.tokenizer.vocabulary[names[0]]
+def rows(conditioner: Conditioner, name: str) -> Tensor:
+    """The vectors (n, D) of the n tokens that spell a word; ValueError for what is not one word that is known."""
+    return conditioner.encoder.tokens.weight.detach()[conditioner.tokenizer.word(name)]
 
 
-def mean(conditioner: TextConditioner, weights: Mapping[str, float]) -> Tensor:
-    """The weighted mean (D) of the vectors of words: of one word its own; ValueError for weights that sum to 0."""
+def mean(conditioner: Conditioner, weights: Mapping[str, float]) -> Tensor:
+    """The weighted mean (n, D) of the vectors of words, token by token: of one word its own.
+
+    ValueError for weights that sum to 0, and for words of different numbers of tokens, which have no mean.
+    """
     if (total := sum(weights.values())) == 0:
         raise ValueError(f"the weights of {', '.join(weights)} sum to 0")
-    rows = conditioner.clip.text.tokens.weight.detach()
-    return torch.stack([weight / total * rows[word(conditioner, name)] for name, weight in weights.items()]).sum(0)
+    found = {name: rows(conditioner, name) for name in weights}
+    if len({len(one) for one in found.values()}) > 1:
+        told = ", ".join(f"{name} {len(one)}" for name, one in found.items())
+        raise ValueError(f"only words of equally many tokens have a mean; these have: {told}")
+    return torch.stack([weights[name] / total * one for name, one in found.items()]).sum(0)
 
 
-def where(conditioner: TextConditioner, prompts: Opened, name: str) -> Tensor:
-    """Where a word stands in each prompt, (B, L) bool; ValueError if it is missing from one."""
-    at = prompts.ids == word(conditioner, name)
-    if not at.any(1).all():
+def where(conditioner: Conditioner, prompts: Opened, name: str) -> Tensor:
+    """Where a word's tokens stand in each prompt, (B, L) bool; ValueError if it is missing from one.
+
+    The same tokens at the end of a longer word are not that word.
+    """
+    wanted = torch.tensor(conditioner.tokenizer.word(name), device=prompts.ids.device)
+    before = F.pad(conditioner.tokenizer.ends(prompts.ids)[:, :-1], (1, 0), value=True)
+    begins = (prompts.ids.unfold(1, len(wanted), 1) == wanted).all(-1)
+    begins = F.pad(begins, (0, len(wanted) - 1)) & before
+    if not begins.any(1).all():
         raise ValueError(f"{name!r} does not stand in every prompt")
-    return at
+    return torch.stack([begins.roll(k, 1) for k in range(len(wanted))]).any(0)
 
 
-def replaced(conditioner: TextConditioner, prompts: Opened, name: str, vector: Tensor) -> Opened:
-    """The prompts with `vector` (D) wherever that word stands; the ids go on saying what was written."""
-    at = where(conditioner, prompts, name)
-    return replace(prompts, vectors=torch.where(at[..., None], vector.to(prompts.vectors), prompts.vectors))
+def replaced(conditioner: Conditioner, prompts: Opened, name: str, vectors: Tensor) -> Opened:
+    """The prompts with `vectors` (n, D) for the n tokens of that word wherever it stands, or one (D) for each of them.
+
+    The ids go on saying what was written.
+    """
+    at, count = where(conditioner, prompts, name), len(conditioner.tokenizer.word(name))
+    if vectors.ndim == 2 and len(vectors) != count:
+        raise ValueError(f"{name!r} is of {count} tokens and cannot be replaced by {len(vectors)}")
+    turn = (at.cumsum(1) - 1) % count  # which of the word's tokens stands here
+    new = vectors.to(prompts.vectors).expand(count, -1)[turn]
+    return replace(prompts, vectors=torch.where(at[..., None], new, prompts.vectors))
+
+
+def between(first: Cond, second: Cond, shares: Tensor) -> Cond:
+    """The conditions (F) on the line from `first` to `second`, one row each, at `shares` (F): 0 is `first`, 1 `second`.
+
+    ValueError for conditions of different lengths, or of words that are hidden in one of them only.
+    """
+    if first.tokens is None or second.tokens is None or first.tokens.shape != second.tokens.shape:
+        raise ValueError("only conditions of equally many tokens can be mixed")
+    share = shares.to(first.tokens)[:, None, None]
+    tokens = first.tokens + share * (second.tokens - first.tokens)
+    if first.mask is None or second.mask is None:
+        return Cond(tokens=tokens)
+    if not torch.equal(first.mask, second.mask):
+        raise ValueError("prompts can be mixed that have equally many words")
+    return Cond(tokens=tokens, mask=first.mask.expand(len(shares), -1))

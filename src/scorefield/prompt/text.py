@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from scorefield.core.cond import Cond
-from scorefield.nets.clip import Clip
+from scorefield.nets.clip import Clip, TextTower
 from scorefield.prompt.tokenizer import WordTokenizer
 
 
@@ -19,12 +20,22 @@ class TextConditioner:
             )
         self.tokenizer, self.clip = tokenizer, clip
 
+    @property
+    def encoder(self) -> TextTower:
+        """The text tower alone."""
+        return self.clip.text
+
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Cond:
         """Cond(tokens (B, L, D), mask (B, L)) of the prompts, on the tower's device."""
         device = self.clip.text.positions.device
         ids, mask = (tensor.to(device) for tensor in self.tokenizer.encode(prompts))
         return Cond(tokens=self.clip.text_hidden(ids, mask), mask=mask)
+
+    @torch.no_grad()
+    def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
+        """The condition of any vectors (B, L, D) in place of those of the tokens `ids` (B, L)."""
+        return Cond(tokens=self.clip.text.read(vectors, mask), mask=mask)
 
     def check(self, prompts: Sequence[str]) -> None:
         """ValueError if a prompt is longer than the tower reads."""

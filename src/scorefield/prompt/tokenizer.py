@@ -59,6 +59,17 @@ class WordTokenizer:
             normal = self.tokenizer.normalizer.normalize_str(prompt)
             return [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
 
+    def word(self, name: str) -> list[int]:
+        """The id, one, of a word; ValueError for what the vocabulary lacks, or several words."""
+        names = self.words(name)
+        if len(names) != 1 or not self._knows(names[0]):
+            raise ValueError(f"{name!r} is not one word of the vocabulary")
+        return [self.vocabulary[names[0]]]
+
+    def ends(self, ids: Tensor) -> Tensor:
+        """Whether a word ends with a token, a bool for each of `ids`: always, a token is a word."""
+        return torch.ones_like(ids, dtype=torch.bool)
+
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, L) int64 and mask (B, L) bool, True where a token is real; a prompt over length is a ValueError.
 

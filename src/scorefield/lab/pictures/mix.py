@@ -25,10 +25,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scorefield.core.cond import Cond, cat
+from scorefield.core.cond import cat
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
 from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.prompt import surgery
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,16 +63,6 @@ class Mixed:
     numbers: Mapping[str, float]
 
 
-def between(first: Cond, second: Cond, factors: Tensor) -> Cond:
-    """The conditions (F) on the way from `first` to `second`, of one row each and of equally many words."""
-    if first.tokens is None or second.tokens is None or first.mask is None or second.mask is None:
-        raise ValueError("only tokens can be mixed")
-    if not torch.equal(first.mask, second.mask):
-        raise ValueError("prompts can be mixed that have equally many words")
-    share = factors.to(first.tokens)[:, None, None]
-    return Cond(tokens=first.tokens + share * (second.tokens - first.tokens), mask=first.mask.expand(len(factors), -1))
-
-
 def run(settings: MixSettings, watch: Watch) -> Mixed:
     """Draw the pictures between two prompts, and ask CLIP and the judge."""
     factors, levels = torch.linspace(0, 1, settings.factors), scenes.levels(settings.steps)
@@ -79,7 +70,7 @@ def run(settings: MixSettings, watch: Watch) -> Mixed:
     pictures, leaning, votes = [], [], []
     for names in watch(PAIRS, "mixing", len(PAIRS)):
         first, second = (scenes.words([PROMPT.format(name)]) for name in names)
-        conds = between(first, second, factors)
+        conds = surgery.between(first, second, factors)
         each = cat([scenes.repeated(conds[k : k + 1], len(seeds)) for k in range(len(factors))])
         x0 = scenes.end(scenes.walk(scenes.guided(each), scenes.start(seeds * len(factors)), levels))
         drawn = scenes.bytes_of(scenes.images(x0))

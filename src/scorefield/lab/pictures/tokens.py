@@ -83,7 +83,7 @@ def run(settings: TokensSettings, watch: Watch) -> Read:
         opened = surgery.opened(reader, [settings.prompt])
         at = surgery.where(reader, opened, settings.word)[0]
         ids, mask = opened.ids[0], opened.mask[0]
-        changed = ids.masked_fill(at, surgery.word(reader, settings.other))
+        changed = ids.masked_fill(at, reader.tokenizer.word(settings.other)[0])
         theirs = _tokens(reader([settings.prompt]))
     except ValueError as error:
         raise LabError(str(error)) from None
