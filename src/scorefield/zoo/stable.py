@@ -19,6 +19,7 @@ from scorefield.zoo.filling import Filling
 from scorefield.zoo.model import Model
 from scorefield.zoo.spec import Defaults, ModelSpec
 from scorefield.zoo.stable_files import Networks, NotLoadableError, look, parts
+from scorefield.zoo.stable_sizes import stated
 
 _LAMS = schedule.lams(schedule.cumulative(schedule.scaled_linear()))
 _DEFAULTS = Defaults(steps=50, cfg_scale=7.5, sampler="ddim", schedule="ddim_uniform", width=512, height=512)
@@ -67,16 +68,16 @@ def stable(
 ) -> Model:
     """The model of a diffusers folder or of one ldm file (.safetensors, or .ckpt, of which no code is run).
 
-    `prediction` ("eps", "v") is what the file says where it is None; `networks` are those of its family unless they are
-    given, as for a model of other sizes. The model goes by the name of its path. Its sha256 is of the weights that were
-    read, taken while they were: see `Filling`. SourceError for what is missing or damaged, NotLoadableError for what is
-    something else.
+    `prediction` ("eps", "v") is what the file says where it is None; `networks` are those of its family, or those that
+    the configurations of a folder of other sizes state, unless they are given. The model goes by the name of its path.
+    Its sha256 is of the weights that were read, taken while they were: see `Filling`. SourceError for what is missing
+    or damaged, NotLoadableError for what is something else.
     """
     if device.type == "cpu" and dtype == torch.float16:
         raise NotLoadableError("float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory")
     found = look(path, known=None if networks else NETWORKS)
     spec = replace(_spec(path, found, prediction), name=str(path))
-    networks = networks or NETWORKS[found.family]
+    networks = networks or NETWORKS.get(found.family) or stated(path)
     places = parts(path, networks)
     fill = Filling(device, dtype)
     unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)

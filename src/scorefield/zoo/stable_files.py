@@ -85,7 +85,8 @@ def _refusal(found: Found, known: Iterable[Family] | None) -> str | None:
     if found.kind not in (Kind.CHECKPOINT, Kind.PIPELINE):
         what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"no model that is known; it is {named}"
         return f"is not a whole Stable Diffusion but {what}: `scorefield inspect` tells more"
-    if known is not None and found.family not in known:
+    stated = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.facts  # a folder tells its sizes
+    if known is not None and found.family not in known and not stated:
         return f"is {named}; of these only {' and '.join(known)} can be drawn with"
     if found.task is not Task.TEXT:
         return f"is {named} for {found.task or 'another task'}; only those for text to image can be drawn with"

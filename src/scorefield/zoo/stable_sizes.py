@@ -1,0 +1,100 @@
+"""The sizes that a diffusers folder states in the config.json of its parts, for a model of its own."""
+
+from pathlib import Path
+from typing import cast
+
+from scorefield.nets.clip import Activation, EncoderConfig, TextConfig
+from scorefield.nets.kl import KlConfig
+from scorefield.nets.unet import UnetConfig
+from scorefield.weights.folder import Json, SourceError, read_json
+from scorefield.zoo.stable_files import Networks
+
+
+def stated(folder: Path) -> Networks:
+    """The networks of the folder's configurations; SourceError for one that these networks cannot have."""
+    return Networks(
+        unet=_unet(_Sizes(folder / "unet" / "config.json")),
+        kl=_kl(_Sizes(folder / "vae" / "config.json")),
+        text=_text(_Sizes(folder / "text_encoder" / "config.json")),
+    )
+
+
+class _Sizes:
+    """One config.json, asked for what it must say."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.told = path, read_json(path)
+
+    def number(self, name: str) -> int:
+        """A number above 0."""
+        return self._whole(name, self.told.get(name))
+
+    def numbers(self, name: str, count: int) -> list[int]:
+        """As many numbers above 0: a list of them, or one that stands for all."""
+        value = self.told.get(name)
+        if not isinstance(value, list):
+            return [self._whole(name, value)] * count
+        self.hold(len(value) == count, name)
+        return [self._whole(name, one) for one in value]
+
+    def widths(self) -> list[int]:
+        """The width of each level, each a multiple of the first."""
+        value = self.told.get("block_out_channels")
+        widths = self.numbers("block_out_channels", len(value) if isinstance(value, list) else 1)
+        self.hold(all(width % widths[0] == 0 for width in widths), "block_out_channels")
+        return widths
+
+    def hold(self, holds: bool, name: str) -> None:
+        """SourceError about the entry of that name unless something holds."""
+        if not holds:
+            raise SourceError(f"{self.path}: {name} {self.told.get(name)} is not that of a Stable Diffusion")
+
+    def _whole(self, name: str, value: Json) -> int:
+        self.hold(type(value) is int and value > 0, name)
+        return cast(int, value)
+
+
+def _unet(sizes: _Sizes) -> UnetConfig:
+    widths, kinds = sizes.widths(), sizes.told.get("down_block_types")
+    sizes.hold(isinstance(kinds, list) and len(kinds) == len(widths), "down_block_types")
+    heads = sizes.numbers("attention_head_dim", len(widths))  # it counts heads: diffusers' issue 2011
+    head_widths = {width // count for width, count in zip(widths, heads, strict=True)}
+    same = len(set(heads)) == 1
+    sizes.hold(same or len(head_widths) == 1, "attention_head_dim")
+    return UnetConfig(
+        in_channels=sizes.number("in_channels"),
+        out_channels=sizes.number("out_channels"),
+        channels=widths[0],
+        multipliers=tuple(width // widths[0] for width in widths),
+        resblocks=sizes.number("layers_per_block"),
+        depths=tuple(int(kind == "CrossAttnDownBlock2D") for kind in cast(list[Json], kinds)),
+        heads=heads[0] if same else None,
+        head_width=None if same else head_widths.pop(),
+        context_width=sizes.number("cross_attention_dim"),
+        linear_projections=sizes.told.get("use_linear_projection") is True,
+    )
+
+
+def _kl(sizes: _Sizes) -> KlConfig:
+    widths = sizes.widths()
+    return KlConfig(
+        channels=sizes.number("latent_channels"),
+        width=widths[0],
+        multipliers=tuple(width // widths[0] for width in widths),
+        resblocks=sizes.number("layers_per_block"),
+    )
+
+
+def _text(sizes: _Sizes) -> EncoderConfig:
+    width, activation = sizes.number("hidden_size"), sizes.told.get("hidden_act")
+    sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")
+    sizes.hold(activation in ("gelu", "quick_gelu"), "hidden_act")
+    text = TextConfig(
+        width=width,
+        layers=sizes.number("num_hidden_layers"),
+        heads=sizes.number("num_attention_heads"),
+        context_length=sizes.number("max_position_embeddings"),
+        vocab_size=sizes.number("vocab_size"),
+        end_id=49407,  # SD 1's config says 2, and SD 2's too: transformers takes that for the largest id
+    )
+    return EncoderConfig(text=text, activation=cast(Activation, activation))

@@ -1,0 +1,101 @@
+"""The sizes that a folder states: of the published models they are ours, and a small folder loads by its path alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from docs.notebooks.tiny_stable import CONFIGS, tiny_stable
+
+import scorefield as sf
+from scorefield.nets.clip import SD1_TEXT, SD2_TEXT_23
+from scorefield.nets.kl import KL
+from scorefield.nets.unet import SD1, SD2
+from scorefield.weights.folder import SourceError
+from scorefield.zoo.stable import SPECS, stable
+from scorefield.zoo.stable_sizes import stated
+
+UNET_1 = {
+    "in_channels": 4, "out_channels": 4, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2,
+    "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"], "attention_head_dim": 8,
+    "cross_attention_dim": 768,
+}  # fmt: skip
+UNET_2 = UNET_1 | {
+    "attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": True
+}  # fmt: skip
+VAE = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4}
+TEXT_1 = {
+    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "max_position_embeddings": 77, "vocab_size": 49408, "hidden_act": "quick_gelu", "eos_token_id": 2,
+}  # fmt: skip
+TEXT_2 = TEXT_1 | {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16,
+    "hidden_act": "gelu",
+}  # fmt: skip
+
+
+def folder(path: Path, unet: dict[str, Any], vae: dict[str, Any], text: dict[str, Any]) -> Path:
+    for name, config in (("unet", unet), ("vae", vae), ("text_encoder", text)):
+        (path / name).mkdir(parents=True)
+        (path / name / "config.json").write_text(json.dumps(config))
+    return path
+
+
+def test_the_published_configurations_are_the_published_networks(tmp_path: Path) -> None:
+    one = stated(folder(tmp_path / "1", UNET_1, VAE, TEXT_1))
+    two = stated(folder(tmp_path / "2", UNET_2, VAE, TEXT_2))
+    assert (one.unet, one.kl, one.text) == (SD1, KL, SD1_TEXT)
+    assert (two.unet, two.kl, two.text) == (SD2, KL, SD2_TEXT_23)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("unet", "block_out_channels", [320, 500]),
+        ("unet", "block_out_channels", None),
+        ("unet", "layers_per_block", [1, 2, 2, 2]),
+        ("unet", "attention_head_dim", [5, 10]),
+        ("unet", "attention_head_dim", [5, 5, 20, 20]),
+        ("unet", "down_block_types", ["CrossAttnDownBlock2D"]),
+        ("vae", "latent_channels", "many"),
+        ("vae", "layers_per_block", True),
+        ("text", "hidden_size", 0),
+        ("text", "intermediate_size", 7),
+        ("text", "hidden_act", "relu"),
+    ],
+)
+def test_what_no_such_network_has_is_one_line(part: str, name: str, value: object, tmp_path: Path) -> None:
+    held = {"unet": UNET_1, "vae": VAE, "text": TEXT_1}
+    held[part] = held[part] | {name: value}
+    with pytest.raises(SourceError, match=rf"config.json: {name} .* is not that of a Stable Diffusion$") as caught:
+        stated(folder(tmp_path / "model", **held))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_part_without_a_configuration_is_one_line(tmp_path: Path) -> None:
+    path = folder(tmp_path / "model", UNET_1, VAE, TEXT_1)
+    (path / "vae" / "config.json").unlink()
+    with pytest.raises(SourceError, match=r"^cannot read .*vae/config.json: "):
+        stated(path)
+
+
+@pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
+def test_a_small_folder_draws_by_its_path_and_every_weight_counts(tmp_path: Path) -> None:
+    pipe = sf.load(str(tiny_stable(tmp_path / "tiny")), device="cpu")
+    assert pipe.model.spec.prediction is next(iter(SPECS.values()))["eps"].prediction
+    picture, other = (pipe(prompt, seed=1, steps=2, size=64).image for prompt in ("a tree", "a dog"))
+    assert picture.size == (64, 64)
+    assert picture.tobytes() != other.tobytes()
+    weights = [*pipe.model.denoiser.parameters(), *pipe.codec.autoencoder.parameters()]  # type: ignore[attr-defined]
+    assert all(weight.isfinite().all() and weight.std() > 0 for weight in weights if weight.numel() > 1)
+
+
+def test_a_folder_whose_weights_are_not_those_that_it_states_is_one_line(tmp_path: Path) -> None:
+    path = tiny_stable(tmp_path / "tiny")
+    config = CONFIGS["vae/config.json"] | {"layers_per_block": 2}
+    (path / "vae" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        SourceError, match=r"the autoencoder: the file's keys are not those of this network: .* missing"
+    ):
+        stable(path, torch.device("cpu"), torch.float32)
