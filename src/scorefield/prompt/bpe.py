@@ -4,16 +4,19 @@ The merges are those of openai/CLIP and come with the package, so that a single 
 """
 
 import bz2
+import copy
 import html
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
+
+from scorefield.prompt.inversion import LearnedTokens
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_ID = 49407  # also what Stable Diffusion 1 fills a prompt up with; Stable Diffusion 2 takes 0
@@ -63,6 +66,7 @@ class ClipTokenizer:
         self.tokenizer.add_special_tokens([*(token for token in (START, END) if token not in named), *special])
         self.start_id, self.end_id = vocabulary[START], vocabulary[END]
         self.pad_id, self.context_length = pad_id, context_length
+        self._learned = LearnedTokens({})
         self._clean: Clean = clean or str
         inside = {index for word, index in vocabulary.items() if word not in named and not word.endswith("</w>")}
         self._inside = torch.tensor(sorted(inside - {self.start_id, self.end_id}))
@@ -95,14 +99,39 @@ class ClipTokenizer:
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
 
+    def knows(self, token: str) -> bool:
+        """Whether a text is one token of the vocabulary."""
+        return len(self._pairs(self._clean(token))) == 1
+
+    def with_learned(self, ids: Mapping[str, Sequence[int]]) -> Self:
+        """A tokenizer that knows these learned words, each of the ids of its vectors, and no other such."""
+        other = copy.copy(self)
+        other._learned = LearnedTokens({self._clean(token): rows for token, rows in ids.items()})
+        inside = torch.tensor([row for rows in ids.values() for row in rows[:-1]], dtype=torch.int64)
+        other._inside = torch.cat([self._inside[self._inside < len(self)], inside])
+        return other
+
     def count(self, prompt: str) -> int:
         """The tokens of a prompt, start and end not counted; the model reads at most `context_length` - 2."""
         return len(self.split(prompt))
 
     def split(self, prompt: str) -> list[Token]:
         """The tokens of a prompt of any length, without a start and an end."""
+        tokens: list[Token] = []
+        start = 0
+        for piece, learned in self._learned.split(self._clean(prompt)):
+            end = start + len(piece)
+            if learned:  # a word, though of several vectors, is cut before it or after it
+                tokens += [*(Token(row, start, start) for row in learned[:-1]), Token(learned[-1], start, end)]
+            else:
+                tokens += [Token(row, start + first, start + last) for row, first, last in self._pairs(piece)]
+            start = end
+        return tokens
+
+    def _pairs(self, text: str) -> list[Token]:
+        """The byte pairs of a cleaned text."""
         with self._lock:
-            encoding = self.tokenizer.encode(self._clean(prompt), add_special_tokens=False)
+            encoding = self.tokenizer.encode(text, add_special_tokens=False)
         return [Token(index, *letters) for index, letters in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def word(self, name: str) -> list[int]:

@@ -1,6 +1,8 @@
 """Prompts to the condition of a published model: CLIP's byte pairs and a published text tower."""
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch import Tensor
 from scorefield.core.cond import Cond
 from scorefield.nets.clip import TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
+from scorefield.prompt.inversion import Learned, Table, grown
 
 
 class PublishedConditioner:
@@ -24,17 +27,25 @@ class PublishedConditioner:
                 f"{reads.vocab_size} and {reads.context_length}: they do not belong together"
             )
         self.tokenizer, self.encoder = tokenizer, encoder
+        self.table = Table(encoder.tokens)
+
+    def with_learned(self, learned: Sequence[Learned]) -> Self:
+        """A conditioner that knows these learned words, of the same tower; InversionError if it cannot take them."""
+        other = copy.copy(self)
+        other.tokenizer, other.table = grown(self.tokenizer, self.encoder.tokens, learned)
+        return other
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Cond:
         """Cond(tokens (B, 77, D)) of the prompts, on the tower's device; the empty prompt is the unconditional one."""
-        ids, _ = self.tokenizer.encode(prompts)
-        tokens, _ = self.encoder.condition(ids.to(self.encoder.positions.device))
-        return Cond(tokens=tokens)
+        ids, mask = (tensor.to(self.encoder.positions.device) for tensor in self.tokenizer.encode(prompts))
+        return self.read(self.table(ids), ids, mask)
 
-    @torch.no_grad()
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
-        """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77); no mask, as ever."""
+        """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77); no mask, as ever.
+
+        A gradient goes back to them.
+        """
         tokens, _ = self.encoder.condition_of(vectors, ids)
         return Cond(tokens=tokens)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.nets.clip import TextTower
+from scorefield.prompt.inversion import Table
 
 
 class Tokenizer(Protocol):
@@ -32,6 +33,8 @@ class Conditioner(Protocol):
     def tokenizer(self) -> Tokenizer: ...
     @property
     def encoder(self) -> TextTower: ...
+    @property
+    def table(self) -> Table: ...
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond: ...
 
 
@@ -47,19 +50,22 @@ class Opened:
 @torch.no_grad()
 def opened(conditioner: Conditioner, prompts: Sequence[str]) -> Opened:
     """The prompts, each token's vector a row of the table; ValueError for a prompt that is too long."""
-    table = conditioner.encoder.tokens
-    ids, mask = (tensor.to(table.weight.device) for tensor in conditioner.tokenizer.encode(prompts))
-    return Opened(ids=ids, mask=mask, vectors=table(ids))
+    device = conditioner.encoder.positions.device
+    ids, mask = (tensor.to(device) for tensor in conditioner.tokenizer.encode(prompts))
+    return Opened(ids=ids, mask=mask, vectors=conditioner.table(ids))
 
 
+@torch.no_grad()
 def closed(conditioner: Conditioner, prompts: Opened) -> Cond:
     """What the transformer makes of them: for prompts that nothing was done to, the conditioner's own condition."""
     return conditioner.read(prompts.vectors, prompts.ids, prompts.mask)
 
 
+@torch.no_grad()
 def rows(conditioner: Conditioner, name: str) -> Tensor:
     """The vectors (n, D) of the n tokens that spell a word; ValueError for what is not one word that is known."""
-    return conditioner.encoder.tokens.weight.detach()[conditioner.tokenizer.word(name)]
+    ids = torch.tensor(conditioner.tokenizer.word(name), device=conditioner.encoder.positions.device)
+    return conditioner.table(ids)
 
 
 def mean(conditioner: Conditioner, weights: Mapping[str, float]) -> Tensor:

@@ -1,12 +1,15 @@
 """Prompts to the condition of a text-conditioned model."""
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.nets.clip import Clip, TextTower
+from scorefield.prompt.inversion import Learned, Table, grown
 from scorefield.prompt.tokenizer import WordTokenizer
 
 
@@ -19,6 +22,13 @@ class TextConditioner:
                 f"the tokenizer knows {len(tokenizer)} tokens, the text tower {size}: they do not belong together"
             )
         self.tokenizer, self.clip = tokenizer, clip
+        self.table = Table(clip.text.tokens)
+
+    def with_learned(self, learned: Sequence[Learned]) -> Self:
+        """A conditioner that knows these learned words, of the same tower; InversionError if it cannot take them."""
+        other = copy.copy(self)
+        other.tokenizer, other.table = grown(self.tokenizer, self.clip.text.tokens, learned)
+        return other
 
     @property
     def encoder(self) -> TextTower:
@@ -30,11 +40,13 @@ class TextConditioner:
         """Cond(tokens (B, L, D), mask (B, L)) of the prompts, on the tower's device."""
         device = self.clip.text.positions.device
         ids, mask = (tensor.to(device) for tensor in self.tokenizer.encode(prompts))
-        return Cond(tokens=self.clip.text_hidden(ids, mask), mask=mask)
+        return self.read(self.table(ids), ids, mask)
 
-    @torch.no_grad()
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
-        """The condition of any vectors (B, L, D) in place of those of the tokens `ids` (B, L)."""
+        """The condition of any vectors (B, L, D) in place of those of the tokens `ids` (B, L).
+
+        A gradient goes back to them.
+        """
         return Cond(tokens=self.clip.text.read(vectors, mask), mask=mask)
 
     def check(self, prompts: Sequence[str]) -> None:

@@ -1,16 +1,20 @@
 """The embedded model's tokenizer: one token a word, from a closed vocabulary."""
 
+import copy
 import json
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
+from typing import Self
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
+
+from scorefield.prompt.inversion import LearnedTokens
 
 START, END, PAD, UNKNOWN = SPECIAL = ("<start>", "<end>", "<pad>", "<unknown>")
 CONTEXT_LENGTH = 32
@@ -32,6 +36,8 @@ class WordTokenizer:
         self.vocabulary: dict[str, int] = tokenizer.get_vocab()
         if missing := [token for token in SPECIAL if token not in self.vocabulary]:
             raise ValueError(f"this tokenizer has no {', '.join(missing)}: it is not one of words")
+        self._learned = LearnedTokens({})
+        self._inside = torch.zeros(0, dtype=torch.int64)  # vectors of learned words, but the last of each
         self._lock = Lock()  # the library raises "Already borrowed" when two threads meet in one tokenizer
 
     @classmethod
@@ -53,22 +59,40 @@ class WordTokenizer:
     def __len__(self) -> int:
         return len(self.vocabulary)
 
+    def knows(self, token: str) -> bool:
+        """Whether a text is one token of the vocabulary."""
+        return self.tokenizer.token_to_id(token.lower()) is not None
+
+    def with_learned(self, ids: Mapping[str, Sequence[int]]) -> Self:
+        """A tokenizer that knows these learned words, each of the ids of its vectors, and no other such."""
+        other = copy.copy(self)
+        other._learned = LearnedTokens(ids)
+        spelt = {_spelt(token, k): row for token, rows in ids.items() for k, row in enumerate(rows)}
+        other.vocabulary = self.tokenizer.get_vocab() | spelt
+        other._inside = torch.tensor([row for rows in ids.values() for row in rows[:-1]], dtype=torch.int64)
+        return other
+
     def words(self, prompt: str) -> list[str]:
         """The words and marks of a prompt as the vocabulary spells them, known or not."""
+        spelling = {row: word for word, row in self.vocabulary.items()}
+        found: list[str] = []
         with self._lock:
-            normal = self.tokenizer.normalizer.normalize_str(prompt)
-            return [word for word, _ in self.tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+            for piece, learned in self._learned.split(self.tokenizer.normalizer.normalize_str(prompt)):
+                plain = [] if learned else self.tokenizer.pre_tokenizer.pre_tokenize_str(piece)
+                found += [spelling[row] for row in learned] + [word for word, _ in plain]
+        return found
 
     def word(self, name: str) -> list[int]:
-        """The id, one, of a word; ValueError for what the vocabulary lacks, or several words."""
+        """The id of a word, several of a learned one; ValueError for what the vocabulary lacks, or several words."""
         names = self.words(name)
-        if len(names) != 1 or not self._knows(names[0]):
+        ids = [self.vocabulary[word] for word in names if self._knows(word)]
+        if len(ids) != len(names) or int(self.ends(torch.tensor(ids)).sum()) != 1:
             raise ValueError(f"{name!r} is not one word of the vocabulary")
-        return [self.vocabulary[names[0]]]
+        return ids
 
     def ends(self, ids: Tensor) -> Tensor:
-        """Whether a word ends with a token, a bool for each of `ids`: always, a token is a word."""
-        return torch.ones_like(ids, dtype=torch.bool)
+        """Whether a word ends with a token, a bool for each of `ids`: a token is a word, but for learned ones."""
+        return ~torch.isin(ids, self._inside.to(ids.device))
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, L) int64 and mask (B, L) bool, True where a token is real; a prompt over length is a ValueError.
@@ -93,7 +117,7 @@ class WordTokenizer:
 
         Punctuation counts as a word only in a prompt of nothing else.
         """
-        known = [word for word in self.vocabulary if word not in SPECIAL]
+        known = [word for word in self.vocabulary if word not in SPECIAL and " " not in word]
         words = self.words(prompt)
         told = [word for word in words if not _is_punctuation(word)] or words
         lacking = dict.fromkeys(word for word in told if not self._knows(word))
@@ -101,6 +125,11 @@ class WordTokenizer:
 
     def _knows(self, word: str) -> bool:
         return word in self.vocabulary and word not in SPECIAL
+
+
+def _spelt(token: str, k: int) -> str:
+    """How the vocabulary spells the k-th vector of a learned word: no prompt's own word has a space."""
+    return f"{token.lower()} {k + 1}" if k else token.lower()
 
 
 def _is_punctuation(word: str) -> bool:

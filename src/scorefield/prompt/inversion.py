@@ -1,0 +1,116 @@
+"""Textual inversion: words that were learned, beside those of the vocabulary (Gal et al. 2022).
+
+They change no model: a conditioner that knows them is another one, of the same text tower.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+
+class InversionError(ValueError):
+    """Learned words that this model cannot take; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """A learned word: how it is written in a prompt, and its vectors (n, D), each of which takes a token's place."""
+
+    token: str
+    vectors: Tensor
+
+
+class LearnedTokens:
+    """Where learned words stand in a prompt, and the ids of the vectors that each stands for."""
+
+    def __init__(self, ids: Mapping[str, Sequence[int]]) -> None:
+        longest_first = sorted(ids, key=len, reverse=True)
+        self._ids = [ids[token] for token in longest_first]
+        self._pattern = re.compile("|".join(map(_alone, longest_first)), re.IGNORECASE) if ids else None
+
+    def split(self, prompt: str) -> Iterator[tuple[str, Sequence[int]]]:
+        """The pieces of a prompt in order: the text between learned words with no ids, and these with theirs.
+
+        They are found before the text is cut into words or byte pairs, in whatever case they are written.
+        """
+        end = 0
+        for found in self._pattern.finditer(prompt) if self._pattern else ():
+            yield prompt[end : found.start()], ()
+            yield found[0], self._ids[(found.lastindex or 0) - 1]
+            end = found.end()
+        yield prompt[end:], ()
+
+
+def _alone(token: str) -> str:
+    """The pattern of a token: "sks" does not stand in "tasks", but "<sks>" stands anywhere."""
+    before, after = r"(?<!\w)" if token[0].isalnum() else "", r"(?!\w)" if token[-1].isalnum() else ""
+    return f"{before}({re.escape(token)}){after}"
+
+
+class Table:
+    """The vectors of ids: the rows of a text tower's table, which stays as it is, then learned ones (n, D)."""
+
+    def __init__(self, known: nn.Embedding, learned: Tensor | None = None) -> None:
+        self.known, self.learned = known, learned
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Vectors (B, L, D) of `ids` (B, L); a gradient reaches the learned ones."""
+        count = self.known.num_embeddings
+        vectors: Tensor = self.known(ids if self.learned is None else ids.clamp(max=count - 1))
+        if self.learned is None:
+            return vectors
+        learned = self.learned.to(vectors)[(ids - count).clamp(min=0)]
+        return torch.where((ids < count)[..., None], vectors, learned)
+
+
+class Tokenizer(Protocol):
+    """What learned words ask of a tokenizer."""
+
+    context_length: int
+
+    def knows(self, token: str) -> bool: ...
+    def with_learned(self, ids: Mapping[str, Sequence[int]]) -> Self: ...
+
+
+T = TypeVar("T", bound=Tokenizer)
+
+
+def grown(tokenizer: T, known: nn.Embedding, learned: Sequence[Learned]) -> tuple[T, Table]:
+    """A tokenizer that knows these learned words, and the table of their vectors; both given ones stay as they are.
+
+    InversionError for vectors of another width or that are no numbers, and for a token that cannot be told apart.
+    """
+    ids: dict[str, Sequence[int]] = {}
+    end = known.num_embeddings
+    for one in learned:
+        _check(one, known.embedding_dim, tokenizer.context_length - 2)
+        if tokenizer.knows(one.token):
+            raise InversionError(f"{one.token!r} is a word of this model already; give it another: {_ANOTHER}")
+        if one.token.lower() in map(str.lower, ids):
+            raise InversionError(f"two learned words are called {one.token!r}; give one another: {_ANOTHER}")
+        ids[one.token] = range(end, end + len(one.vectors))
+        end += len(one.vectors)
+    vectors = torch.cat([one.vectors for one in learned]) if learned else None
+    return tokenizer.with_learned(ids), Table(known, vectors)
+
+
+_ANOTHER = "TOKEN=PATH, as <thing>=PATH"
+
+
+def _check(one: Learned, width: int, room: int) -> None:
+    if not one.token.strip() or not one.token.isprintable():
+        raise InversionError(f"a learned word cannot be called {one.token!r}; give it a name: {_ANOTHER}")
+    count, wide = one.vectors.shape
+    if wide != width:
+        raise InversionError(
+            f"the vectors of {one.token!r} have {wide} numbers, the words of this model {width}: "
+            "it was learned with another model"
+        )
+    if not 0 < count <= room:
+        raise InversionError(f"{one.token!r} has {count} vectors; a prompt of this model has room for {room}")
+    if not one.vectors.isfinite().all():
+        raise InversionError(f"the vectors of {one.token!r} are not finite; get the file again")
