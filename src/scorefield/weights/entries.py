@@ -73,18 +73,23 @@ def read(entries: Sequence[Entry], fetch: Callable[[str], Tensor]) -> Iterator[t
                 yield entry.ours, theirs[0]
 
 
-def write(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their tensors by name, out of ours: what `read` undoes, to the bit."""
-    made: dict[str, Tensor] = {}
+def views(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their tensors by name as views of ours: what is copied into them is where it belongs in ours."""
+    seen: dict[str, Tensor] = {}
     for entry in entries:
         tensor = ours[entry.ours]
         match entry.form:
             case Form.TRANSPOSED:
-                made[entry.theirs[0]] = tensor.T.contiguous()
+                seen[entry.theirs[0]] = tensor.T
             case Form.CONVOLUTION:
-                made[entry.theirs[0]] = tensor[..., None, None]
+                seen[entry.theirs[0]] = tensor[..., None, None]
             case Form.STACKED:
-                made |= zip(entry.theirs, tensor.chunk(len(entry.theirs)), strict=True)
+                seen |= zip(entry.theirs, tensor.chunk(len(entry.theirs)), strict=True)
             case Form.SAME:
-                made[entry.theirs[0]] = tensor
-    return made
+                seen[entry.theirs[0]] = tensor
+    return seen
+
+
+def write(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their tensors by name, out of ours: what `read` undoes, to the bit."""
+    return {name: tensor.contiguous() for name, tensor in views(entries, ours).items()}

@@ -3,26 +3,31 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from scorefield.weights import pickles
 from scorefield.weights.folder import SourceError
 from scorefield.weights.listing import SAFETENSORS, Listing, Plain, Stored, form_of, read, told
+from scorefield.weights.span import Span, spans
+
+_BLOCK = 8 << 20  # bytes that are read and copied at once: more is not faster, and each thread has so many
 
 Fetch = Callable[[str], Tensor]
+Seen = Callable[[memoryview], None]
 
 
 class Source:
-    """A file, a folder or the shards of an index, of which nothing is loaded before it is fetched.
+    """A file, a folder or the shards of an index, of which nothing is loaded before it is asked for.
 
-    A fetched tensor is mapped from the file, in the dtype that is stored: it costs no memory until it is cast, and it
-    is not to be written to. `variant` chooses among a folder's files ("fp16"). SourceError for whatever is wrong.
+    `variant` chooses among a folder's files ("fp16"). SourceError for whatever is wrong. Threads may share one.
     """
 
     def __init__(self, path: Path, variant: str | None = None) -> None:
         self.listing: Listing = read(path, variant, pickled=pickles.listing)
-        self._opened: dict[Path, Fetch] = {}
+        self._fetch: dict[Path, Fetch] = {}
+        self._spans: dict[Path, Mapping[str, Span]] = {}
 
     @property
     def tensors(self) -> Mapping[str, Stored]:
@@ -35,14 +40,51 @@ class Source:
         return self.listing.values
 
     def fetch(self, key: str) -> Tensor:
-        """One tensor by its name; SourceError if there is none of that name."""
+        """One tensor by its name, mapped from the file in the dtype that is stored; SourceError if there is none.
+
+        It costs no memory until it is used, and it is not to be written to.
+        """
+        file = self._file(key)
+        if file not in self._fetch:
+            self._fetch[file] = _open(file)
+        with told(file):
+            return self._fetch[file](key)
+
+    def place(self, key: str) -> tuple[Path, int]:
+        """Where a tensor lies: its file, and a number that rises along it. Who reads in this order reads at once."""
+        file = self._file(key)
+        if self.listing.form == SAFETENSORS:
+            return file, self._spans_of(file)[key].start
+        return file, self.fetch(key).data_ptr()
+
+    def copy(self, key: str, target: Tensor, seen: Seen) -> torch.dtype:
+        """Fill `target`, of the tensor's shape, in whatever dtype, layout and device it has; returns the stored dtype.
+
+        The file is read in blocks straight into it, so no more than a block is held besides. `seen` is shown the bytes
+        as they are stored, row by row. SourceError for a file that has been cut off or changed meanwhile.
+        """
+        file = self._file(key)
+        if self.listing.form == SAFETENSORS:
+            span = self._spans_of(file)[key]
+            with told(file):
+                span.copy(file, target, seen, _BLOCK)
+            return span.dtype
+        tensor = self.fetch(key).contiguous()
+        seen(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        target.copy_(tensor)
+        return tensor.dtype
+
+    def _file(self, key: str) -> Path:
         file = self.listing.files.get(key)
         if file is None:
             raise SourceError(f"{self.listing.path} holds no tensor {key!r}")
-        if file not in self._opened:
-            self._opened[file] = _open(file)
-        with told(file):
-            return self._opened[file](key)
+        return file
+
+    def _spans_of(self, file: Path) -> Mapping[str, Span]:
+        if file not in self._spans:
+            with told(file):
+                self._spans[file] = spans(file)
+        return self._spans[file]
 
 
 def _open(file: Path) -> Fetch:

@@ -1,34 +1,38 @@
-"""Published weights into our networks: every key accounted for, each tensor cast as it comes, all of it hashed."""
+"""Published weights into our networks: every key accounted for, each tensor cast as it is read, all of it hashed."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from scorefield.weights.entries import Entry, KeysError, check, read
+from scorefield.weights.entries import Entry, KeysError, check, views
 from scorefield.weights.folder import SourceError
 from scorefield.weights.source import Source
+
+_READERS = 4  # threads: while one waits for the disk, the others hash and cast
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class Filling:
-    """Fills networks for one device in one dtype, tensor by tensor: no more than one is held twice at a time.
+    """Fills networks for one device in one dtype, straight from the file: nothing is held twice.
 
     The hash is over our names and the numbers as they are stored, taken while they are read: no file is read twice,
-    and a folder and a single file that hold the same tensors have the same hash.
+    and a folder and a single file that hold the same tensors have the same hash. It is a tree, so that threads share
+    the work: the SHA-256 of a sorted list of lines, one a tensor, each with the SHA-256 of its numbers.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
-        self._hash = hashlib.sha256()
+        self._lines: list[str] = []
 
     @property
     def sha256(self) -> str:
         """The hash of all that has been read."""
-        return self._hash.hexdigest()
+        return hashlib.sha256("\n".join(sorted(self._lines)).encode()).hexdigest()
 
     def __call__(
         self, build: Callable[[], M], part: str, entries: Sequence[Entry], source: Source, keys: Iterable[str]
@@ -43,20 +47,37 @@ class Filling:
             check(entries, keys)
         except KeysError as error:
             raise SourceError(f"{source.listing.path}: the {part}: {error}") from None
-        tensors = dict(self._tensors(net.state_dict(), part, entries, source))
+        _check_shapes(net.state_dict(), part, entries, source)
+        tensors = {name: self._room(tensor) for name, tensor in net.state_dict().items()}
+        self._fill(tensors, part, entries, source)
         net.load_state_dict(tensors, assign=True)
         return net.eval().requires_grad_(False)
 
-    def _tensors(
-        self, wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Source
-    ) -> Iterator[tuple[str, Tensor]]:
-        for entry, (name, tensor) in zip(entries, read(entries, source.fetch), strict=True):
-            if tensor.shape != wanted[name].shape:
-                raise SourceError(
-                    f"{source.listing.path}: the {part}: {entry.theirs[0]} is of shape {tuple(tensor.shape)}, where "
-                    f"this network has {tuple(wanted[name].shape)}: it is of another model"
-                )
-            self._hash.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            self._hash.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-            order = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-            yield name, tensor.to(device=self.device, dtype=self.dtype, memory_format=order)
+    def _room(self, tensor: Tensor) -> Tensor:
+        order = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+        return torch.empty(tensor.shape, device=self.device, dtype=self.dtype, memory_format=order)
+
+    def _fill(self, tensors: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Source) -> None:
+        def filled(entry: Entry) -> str:
+            """The line of one tensor of ours, once it is there."""
+            numbers = hashlib.sha256()
+            places = views([entry], tensors)
+            stored = {str(source.copy(key, places[key], numbers.update)) for key in entry.theirs}
+            shape = tuple(tensors[entry.ours].shape)
+            return f"{part}.{entry.ours} {', '.join(sorted(stored))} {shape} {numbers.hexdigest()}"
+
+        pool = ThreadPoolExecutor(_READERS)
+        try:
+            in_order = sorted(entries, key=lambda entry: min(map(source.place, entry.theirs)))
+            self._lines += pool.map(filled, in_order)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _check_shapes(wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Source) -> None:
+    for key, place in views(entries, wanted).items():
+        if (shape := source.tensors[key].shape) != tuple(place.shape):
+            raise SourceError(
+                f"{source.listing.path}: the {part}: {key} is of shape {shape}, where this network has "
+                f"{tuple(place.shape)}: it is of another model"
+            )

@@ -1,0 +1,116 @@
+"""How long a checkpoint takes to load, beside the time of reading its bytes, and how much memory at most.
+
+python bench/load.py --stored float32 --dtype bfloat16 --threads 1 --cold
+
+Writes a random Stable Diffusion of the published size in one file to a temporary folder. With --cold (root on Linux)
+the page cache is emptied before each reading; without, the file is in memory and nothing waits for the disk.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scorefield.nets.clip import TextEncoder
+from scorefield.nets.kl import Kl
+from scorefield.nets.unet import Unet
+from scorefield.weights.entries import under, views
+from scorefield.weights.found import Family
+from scorefield.weights.maps import clip, kl, unet
+from scorefield.weights.writing import Planned, save
+from scorefield.zoo.stable import NETWORKS
+
+_LOAD = """
+import resource, sys, time, torch
+from pathlib import Path
+from scorefield.zoo.stable import stable
+path, dtype, threads = Path(sys.argv[1]), getattr(torch, sys.argv[2]), int(sys.argv[3])
+torch.set_num_threads(threads)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start, work = time.perf_counter(), time.process_time()
+stable(path, torch.device("cpu"), dtype, "eps")
+seconds, work = time.perf_counter() - start, time.process_time() - work
+print(seconds, work, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+_READ = """
+import sys, time
+start, work = time.perf_counter(), time.process_time()
+with open(sys.argv[1], "rb", buffering=0) as stream:
+    held = bytearray(8 << 20)
+    while stream.readinto(held):
+        pass
+print(time.perf_counter() - start, time.process_time() - work, 0)
+"""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--family", choices=["1", "2"], default="1")
+    options.add_argument("--stored", choices=["float32", "float16"], default="float32")
+    options.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="what is loaded")
+    options.add_argument("--threads", type=int, default=1, help="cores that both may use")
+    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--cold", action="store_true", help="empty the page cache before each reading")
+    options.add_argument("--folder", type=Path, help="where there is room for the file")
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        path = Path(folder) / "model.safetensors"
+        write(path, Family.SD1 if given.family == "1" else Family.SD2, getattr(torch, given.stored))
+        told = {"bytes": path.stat().st_size, **vars(given), "folder": None, "read": [], "load": [], "peak": []}
+        told |= {"read_cpu": [], "load_cpu": []}
+        for _ in range(given.repeats):
+            for what, code, words in (("read", _READ, []), ("load", _LOAD, [given.dtype, str(given.threads)])):
+                if given.cold:
+                    subprocess.run(["sync"], check=True)
+                    Path("/proc/sys/vm/drop_caches").write_text("3")
+                seconds, work, peak = run(code, [str(path), *words], given.threads)
+                told[what].append(round(seconds, 2))
+                told[f"{what}_cpu"].append(round(work, 2))
+                if what == "load":
+                    told["peak"].append(int(peak))
+    told["ratio"] = round(min(told["load"]) / min(told["read"]), 2)
+    print(json.dumps(told))
+
+
+def run(code: str, words: list[str], threads: int) -> tuple[float, float, float]:
+    """The seconds, those of work, and the bytes that a fresh program prints, held to the first cores."""
+    cores = ["taskset", "-c", f"0-{threads - 1}"] if sys.platform == "linux" else []
+    done = subprocess.run([*cores, sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    seconds, work, peak = map(float, done.stdout.split())
+    return seconds, work, peak
+
+
+def write(path: Path, family: Family, dtype: torch.dtype) -> None:
+    """A file with every tensor of the family's networks, of random numbers."""
+    networks = NETWORKS[family]
+    text = networks.openclip or networks.text
+    names = (
+        clip.transformers_text(text.text, projected=False) if networks.openclip is None else clip.openai_text(text.text)
+    )
+    where = "cond_stage_model.transformer." if networks.openclip is None else "cond_stage_model.model."
+    with torch.device("meta"):
+        parts = (
+            (unet.ldm(networks.unet), "model.diffusion_model.", Unet(networks.unet)),
+            (kl.ldm(networks.kl), "first_stage_model.", Kl(networks.kl)),
+            (names, where, TextEncoder(text)),
+        )
+    wanted: dict[str, Tensor] = {}
+    for entries, prefix, net in parts:
+        wanted |= views(list(under("", prefix, entries)), net.state_dict())
+    planned = {name: Planned(dtype, tuple(place.shape)) for name, place in wanted.items()}
+
+    def drawn() -> Iterator[tuple[str, Tensor]]:
+        for name, one in planned.items():
+            yield name, torch.randn(one.shape).to(dtype)
+
+    save(path, planned, drawn(), {"format": "pt"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""A safetensors file written tensor by tensor, so that no more than one of them is in memory."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scorefield.weights.dtypes import NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A tensor that a file will hold."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+def save(
+    path: Path, planned: Mapping[str, Planned], tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]
+) -> None:
+    """Write the file at `path`: its header at once, each tensor when it comes, in any order.
+
+    ValueError if a tensor is not as it was planned, or does not come. The widest numbers lie first, so that every
+    tensor starts at a multiple of its own width; a program that maps the file wants that.
+    """
+    starts, header = _header(planned, metadata)
+    waited_for = set(planned)
+    with path.open("wb") as stream:
+        stream.write(header)
+        for name, tensor in tensors:
+            if Planned(tensor.dtype, tuple(tensor.shape)) != planned[name]:
+                raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}, and not as it was planned")
+            stream.seek(len(header) + starts[name])
+            stream.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            waited_for.remove(name)
+    if waited_for:
+        raise ValueError(f"{len(waited_for)} tensors did not come, such as {min(waited_for)}")
+
+
+def _header(planned: Mapping[str, Planned], metadata: Mapping[str, str]) -> tuple[Mapping[str, int], bytes]:
+    """Where each tensor starts behind the header, and the header."""
+    told: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    starts, end = {}, 0
+    for name, one in sorted(planned.items(), key=lambda item: -item[1].dtype.itemsize):
+        starts[name], end = end, end + one.size
+        told[name] = {"dtype": NAMES[one.dtype], "shape": one.shape, "data_offsets": [starts[name], end]}
+    text = json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return starts, len(text).to_bytes(8, "little") + text
