@@ -396,3 +396,31 @@ def test_a_pickle_without_a_checksum_is_read(tmp_path: Path) -> None:
     finally:
         torch.serialization.set_crc32_options(True)
     assert _same(Source(tmp_path / "x.ckpt"), _tensors())
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "ckpt"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tensor_is_copied_in_blocks_into_what_is_there_and_each_byte_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr("scorefield.weights.source._BLOCK", 100)  # several rows of some, less than one of others
+    held = {"a": torch.randn(7, 3), "b": torch.randn(3, 50), "c": torch.randn(4, 5, 3, 3), "d": torch.tensor(2.5)}
+    path = tmp_path / f"x.{kind}"
+    _saved(path, held) if kind == "safetensors" else torch.save(held, path)
+    source, shown = Source(path), []
+    for name, tensor in held.items():
+        target = torch.empty(tensor.shape, dtype=dtype)
+        if tensor.ndim == 4:
+            target = target.to(memory_format=torch.channels_last)
+        assert source.copy(name, target, lambda part: shown.append(bytes(part))) == torch.float32
+        assert target.isfinite().all()
+        assert torch.equal(target, tensor.to(dtype)), name
+    assert b"".join(shown) == b"".join(tensor.numpy().tobytes() for tensor in held.values())
+
+
+def test_a_file_that_is_cut_off_while_it_is_read_is_told(tmp_path: Path) -> None:
+    path = _saved(tmp_path / "x.safetensors", {"x": torch.zeros(5000)})
+    source = Source(path)
+    os.truncate(path, 9000)
+    with pytest.raises(SourceError, match="was cut off while it was read; get it again"):
+        source.copy("x", torch.empty(5000), lambda part: None)
