@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 SPECS := pyproject.toml constraints.txt
 
-.PHONY: help demo test slow lab lint types format ci clean
+.PHONY: help demo test slow parity lab lint types format ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -24,6 +24,9 @@ test: $(VENV)/.with-test ## set up with the test extra and run the suite
 
 slow: $(VENV)/.with-test ## the tests that take minutes, downloads or installations
 	@$(BIN)/python -m pytest -q -m slow
+
+parity: $(VENV)/.with-test ## networks and pictures at the published sizes of Stable Diffusion beside diffusers', with the figures
+	@$(BIN)/python -m pytest -q -m slow tests/test_zoo_stable_published.py
 
 lab: $(VENV)/.with-test ## run every experiment of the lab and build docs/lab from what they found
 	@$(BIN)/scorefield lab --all --output outputs/lab

@@ -16,6 +16,7 @@ import torch
 import transformers as peers
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tests import peer_networks
 from torch import Tensor, nn
 
 from scorefield.nets import clip as published
@@ -67,47 +68,15 @@ def filled(module: M, entries: Iterator[Entry], path: Path) -> M:
     return module.eval()
 
 
-def text_config(config: TextConfig, embed_dim: int | None, activation: str) -> dict[str, Any]:
-    """transformers' configuration of the same tower."""
-    return {
-        "hidden_size": config.width,
-        "intermediate_size": 4 * config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "max_position_embeddings": config.context_length,
-        "vocab_size": config.vocab_size,
-        "projection_dim": embed_dim,
-        "hidden_act": activation,
-        "eos_token_id": config.end_id,
-        "bos_token_id": 56,
-        "pad_token_id": 0,
-    }
-
-
-def vision_config(config: VisionConfig, embed_dim: int, activation: str) -> dict[str, Any]:
-    return {
-        "hidden_size": config.width,
-        "intermediate_size": 4 * config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "patch_size": config.patch_size,
-        "image_size": config.image_size,
-        "projection_dim": embed_dim,
-        "hidden_act": activation,
-    }
-
-
 def peer_text(config: EncoderConfig) -> Any:
     """transformers' text tower with the weights drawn."""
-    held = peers.CLIPTextConfig(**text_config(config.text, config.embed_dim, config.activation))
-    kind = peers.CLIPTextModel if config.embed_dim is None else peers.CLIPTextModelWithProjection
-    return randomised(kind(held))
+    return randomised(peer_networks.text(config))
 
 
 def peer_clip(config: ClipConfig) -> Any:
     held = peers.CLIPConfig(
-        text_config=text_config(config.text, config.embed_dim, config.activation),
-        vision_config=vision_config(config.vision, config.embed_dim, config.activation),
+        text_config=peer_networks.text_config(config.text, config.embed_dim, config.activation),
+        vision_config=peer_networks.vision_config(config.vision, config.embed_dim, config.activation),
         projection_dim=config.embed_dim,
     )
     return randomised(peers.CLIPModel(held))
@@ -241,7 +210,7 @@ def test_the_penultimate_layer_of_a_single_file_is_the_last_of_the_copy(tmp_path
 @torch.no_grad()
 def test_an_image_tower_with_projection_is_transformers(tmp_path: Path) -> None:
     theirs = randomised(
-        peers.CLIPVisionModelWithProjection(peers.CLIPVisionConfig(**vision_config(VISION, 16, "gelu")))
+        peers.CLIPVisionModelWithProjection(peers.CLIPVisionConfig(**peer_networks.vision_config(VISION, 16, "gelu")))
     )
     theirs.save_pretrained(tmp_path)
     tower = VisionTower(VISION, 16, "gelu")
@@ -416,20 +385,6 @@ def prompt_ids() -> Tensor:
     ids = torch.randint(0, 49406, (2, 77), generator=torch.Generator().manual_seed(0))
     ids[:, 0], ids[0, 20:], ids[1, 60] = 49406, 49407, 49407
     return ids
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("config", [published.SD1_TEXT, published.SD2_TEXT_23], ids=["SD 1", "SD 2"])
-@torch.no_grad()
-def test_a_published_text_encoder_is_transformers(config: EncoderConfig) -> None:
-    theirs = peer_text(config)
-    ours = cast(TextEncoder, on_meta(config))
-    entries = list(maps.transformers_text(config.text, projected=False, prefix=""))
-    ours.load_state_dict(dict(read(entries, theirs.state_dict().__getitem__)), assign=True)
-    tokens, pooled = ours.eval().condition(prompt_ids())
-    told = theirs(input_ids=prompt_ids())
-    assert apart(tokens, told.last_hidden_state) < 1e-5
-    assert apart(pooled, told.pooler_output) < 1e-5
 
 
 @pytest.mark.slow

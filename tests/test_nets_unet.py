@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests import networks
+from tests import networks, peer_networks
 from torch import Tensor, nn
 
 from scorefield.nets import unet
@@ -29,27 +29,6 @@ KINDS = {
     "SD 2.1 unclip": replace(TINY2, pooled_width=20),
     "SDXL": replace(TINY2, multipliers=(1, 2), depths=(0, 2), middle_depth=2, pooled_width=16 + 6 * 8),
 }
-
-
-def peer_config(config: UnetConfig, sdxl: bool = False) -> dict[str, Any]:
-    """diffusers' configuration of the same network."""
-    widths = [config.channels * multiplier for multiplier in config.multipliers]
-    made: dict[str, Any] = {
-        "in_channels": config.in_channels,
-        "block_out_channels": widths,
-        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in config.depths],
-        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(config.depths)],
-        "layers_per_block": config.resblocks,
-        "transformer_layers_per_block": [depth or 1 for depth in config.depths[:-1]] + [config.middle_depth],
-        "cross_attention_dim": config.context_width,
-        "attention_head_dim": [config.heads_at(width) for width in widths],  # it counts heads: their issue 2011
-        "use_linear_projection": config.linear_projections,
-        "projection_class_embeddings_input_dim": config.pooled_width,
-    }
-    if config.pooled_width is not None:
-        vector = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
-        made |= vector if sdxl else {"class_embed_type": "projection"}
-    return made
 
 
 def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -76,8 +55,7 @@ def loaded(config: UnetConfig, path: Path, listed: list[entries.Entry]) -> Unet:
 
 def pair(config: UnetConfig, folder: Path, sdxl: bool = False) -> tuple[Unet, nn.Module]:
     """Ours, read from the file that diffusers wrote, and theirs."""
-    diffusers = importlib.import_module("diffusers")
-    theirs = randomised(diffusers.UNet2DConditionModel(**peer_config(config, sdxl)))
+    theirs = randomised(peer_networks.unet(config, sdxl))
     theirs.save_pretrained(folder)  # type: ignore[operator]
     listed = list(maps.diffusers(config, "add_embedding" if sdxl else "class_embedding"))
     return loaded(config, folder / "diffusion_pytorch_model.safetensors", listed), theirs
@@ -187,10 +165,9 @@ def test_the_maps_name_every_key_of_the_published_files_with_its_shape(name: str
 
 @pytest.mark.parametrize(("name", "parameters"), [("SD2_INPAINT", 865_925_124), ("SDXL", 2_567_463_684)])
 def test_networks_without_a_listing_are_those_that_diffusers_builds(name: str, parameters: int) -> None:
-    diffusers = importlib.import_module("diffusers")
     config, sdxl = getattr(unet, name), name == "SDXL"
     with torch.device("meta"):
-        net, theirs = Unet(config), diffusers.UNet2DConditionModel(**peer_config(config, sdxl))
+        net, theirs = Unet(config), peer_networks.unet(config, sdxl)
     assert sum(weight.numel() for weight in net.parameters()) == parameters
     listed = list(maps.diffusers(config, "add_embedding" if sdxl else "class_embedding"))
     written = entries.write(listed, net.state_dict())
@@ -247,12 +224,3 @@ def test_what_a_network_cannot_use_is_one_clear_error() -> None:
         UnetConfig(depths=(1, 0))
     with pytest.raises(ValueError, match="either heads or head_width"):
         UnetConfig(heads=8, head_width=64)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("config", [unet.SD1, unet.SD2], ids=["SD 1.5", "SD 2.1"])
-def test_the_published_sizes_answer_as_diffusers_does(config: UnetConfig, tmp_path: Path) -> None:
-    ours, theirs = pair(config, tmp_path)
-    given = inputs(config, 32, 32)
-    with torch.inference_mode():
-        assert relative_error(ours(**given), asked(theirs, given)) <= 1e-5

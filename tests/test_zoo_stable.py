@@ -1,41 +1,41 @@
 """Stable Diffusion from files: tiny ones, written by diffusers and transformers, give the picture that they draw."""
 
-import bz2
 import copy
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import diffusers
-import numpy as np
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from tests import published
-from torch import Tensor, nn
+from tests.pipelines import (
+    PROMPT,
+    SAMPLERS,
+    SIZE,
+    TEXT,
+    TINY,
+    TINY_2,
+    as_one_file,
+    drawn,
+    drawn_there,
+    scheduler,
+    written,
+)
 
 from scorefield import zoo
 from scorefield.api import Pipeline, RequestError, load
 from scorefield.cli.main import run
-from scorefield.core import grid, grid_names, noise, predict
+from scorefield.core import grid, grid_names, predict
 from scorefield.latent.kl import KlCodec
-from scorefield.nets.clip import EncoderConfig, TextConfig
-from scorefield.nets.kl import KlConfig
-from scorefield.nets.unet import UnetConfig
-from scorefield.prompt.bpe import MERGES, ClipTokenizer
+from scorefield.nets.clip import EncoderConfig
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights import entries
-from scorefield.weights.entries import Entry, under
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family
-from scorefield.weights.maps import clip as clip_maps
-from scorefield.weights.maps import kl as kl_maps
-from scorefield.weights.maps import unet as unet_maps
 from scorefield.zoo.stable import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, stable
 from scorefield.zoo.stable_files import Networks, NotLoadableError, Place, look, parts
 
@@ -45,112 +45,6 @@ pytestmark = [
 ]
 
 CPU = torch.device("cpu")
-TEXT = TextConfig(width=32, layers=2, heads=4, context_length=77, vocab_size=49408, end_id=49407)
-TINY = Networks(
-    unet=UnetConfig(channels=32, multipliers=(1, 2), resblocks=1, depths=(1, 0), heads=4, context_width=32),
-    kl=KlConfig(width=32, multipliers=(1, 1, 1, 1), resblocks=1),
-    text=EncoderConfig(text=TEXT),
-)
-TINY_2 = Networks(
-    unet=replace(TINY.unet, heads=None, head_width=16, linear_projections=True),
-    kl=TINY.kl,
-    text=EncoderConfig(text=TEXT, activation="gelu"),
-    openclip=EncoderConfig(text=replace(TEXT, layers=3), embed_dim=32, activation="gelu", skip=1),
-)
-SIZE, STEPS, GUIDANCE = 64, 4, 3.0
-PROMPT, NEGATIVE = "a red fox, in the Snow!", "blurry"
-
-
-def randomised(module: nn.Module) -> nn.Module:
-    """Every weight drawn, those too that start at 0 or 1."""
-    source = torch.Generator().manual_seed(0)
-    for name, weight in module.named_parameters():
-        drawn = torch.randn(weight.shape, generator=source)
-        if weight.ndim < 2:
-            weight.data = 0.1 * drawn + float(name.endswith("weight"))
-        else:
-            weight.data = drawn * (0.1 if "embed" in name else weight[0].numel() ** -0.5)
-    return module.eval().requires_grad_(False)
-
-
-def written(folder: Path, networks: Networks, prediction: str) -> Any:
-    """A pipeline of random weights in a folder, by diffusers and transformers alone."""
-    config, words = networks.unet, networks.text.text
-    widths = [config.channels * multiplier for multiplier in config.multipliers]
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=SIZE // 8,
-        block_out_channels=widths,
-        down_block_types=["CrossAttnDownBlock2D", "DownBlock2D"],
-        up_block_types=["UpBlock2D", "CrossAttnUpBlock2D"],
-        layers_per_block=config.resblocks,
-        cross_attention_dim=config.context_width,
-        attention_head_dim=[config.heads_at(width) for width in widths],
-        use_linear_projection=config.linear_projections,
-    )
-    vae = diffusers.AutoencoderKL(
-        block_out_channels=[32] * 4,
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        layers_per_block=networks.kl.resblocks,
-        latent_channels=4,
-    )
-    text = transformers.CLIPTextModel(
-        transformers.CLIPTextConfig(
-            hidden_size=words.width,
-            intermediate_size=4 * words.width,
-            num_hidden_layers=words.layers,
-            num_attention_heads=words.heads,
-            hidden_act=networks.text.activation,
-            projection_dim=words.width,
-        )
-    )
-    made = diffusers.StableDiffusionPipeline(
-        unet=randomised(unet),
-        vae=randomised(vae),
-        text_encoder=randomised(text),
-        tokenizer=tokenizer(folder / "words", pad="<|endoftext|>" if prediction == "epsilon" else "!"),
-        scheduler=diffusers.DDIMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-            steps_offset=1, set_alpha_to_one=False, prediction_type=prediction,
-        ),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    made.save_pretrained(folder / "model")
-    made.set_progress_bar_config(disable=True)
-    return made
-
-
-def tokenizer(folder: Path, pad: str) -> Any:
-    """transformers' tokenizer of the shipped merges, read from files as published."""
-    folder.mkdir()
-    (folder / "merges.txt").write_bytes(bz2.decompress(MERGES.read_bytes()))
-    (folder / "vocab.json").write_text(json.dumps(ClipTokenizer.packaged().tokenizer.get_vocab()), encoding="utf-8")
-    return transformers.CLIPTokenizer.from_pretrained(folder, pad_token=pad, model_max_length=77)
-
-
-def as_one_file(path: Path, model: zoo.Model, networks: Networks) -> None:
-    """The weights of `model` as one ldm file, with the tables and the averaged copy that training leaves in it."""
-    parts: list[tuple[list[Entry], dict[str, Tensor]]] = [
-        (_under("model.diffusion_model.", unet_maps.ldm(networks.unet)), model.denoiser.net.state_dict()),
-        (_under("first_stage_model.", kl_maps.ldm(networks.kl)), model.codec.autoencoder.state_dict()),  # type: ignore[attr-defined]
-    ]
-    text = model.conditioner.encoder.state_dict()  # type: ignore[attr-defined]
-    if networks.openclip is None:
-        listed = clip_maps.transformers_text(networks.text.text, projected=False)
-        parts.append((_under("cond_stage_model.transformer.", listed), text))
-    else:  # one block and a projection more, which drawing does not use
-        text |= {name.replace("blocks.1", "blocks.2"): value + 1 for name, value in text.items() if "blocks.1" in name}
-        text |= {"projection.weight": torch.ones(32, 32)}
-        listed = clip_maps.openai_text(networks.openclip.text)
-        parts.append((_under("cond_stage_model.model.", listed), text))
-    held = {name: tensor for listed, ours in parts for name, tensor in entries.write(listed, ours).items()}
-    held |= {"betas": torch.ones(9), "model_ema.diffusion_modelout2bias": torch.ones(4)}
-    held |= {"cond_stage_model.model.attn_mask": torch.ones(77, 77)} if networks.openclip else {}
-    save_file({name: tensor.contiguous().clone() for name, tensor in held.items()}, path)
-
-
-def _under(prefix: str, listed: Iterator[Entry]) -> list[Entry]:
-    return list(under("", prefix, listed))
 
 
 class Made(NamedTuple):
@@ -181,44 +75,6 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Stable Diffusion 2 that predicts v, small."""
     return _made(tmp_path_factory.mktemp("sd2"), TINY_2, "v_prediction")
-
-
-def drawn(model: zoo.Model, sampler: str, schedule: str, prompt: str = PROMPT) -> np.ndarray[Any, np.dtype[np.int64]]:
-    picture = Pipeline(model)(
-        prompt, negative_prompt=NEGATIVE, size=SIZE, steps=STEPS, guidance=GUIDANCE, seed=7,
-        sampler=sampler, schedule=schedule,
-    ).image  # fmt: skip
-    return np.asarray(picture).astype(int)
-
-
-def drawn_there(peer: Any, scheduler: Any, prompt: str = PROMPT) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """diffusers' picture from our noise: where it starts from the largest sigma, not from the whole deviation there."""
-    peer.scheduler = scheduler
-    scheduler.set_timesteps(STEPS)
-    sigmas = getattr(scheduler, "sigmas", None)
-    start = math.hypot(1, float(sigmas[0])) if scheduler.init_noise_sigma != 1 else 1
-    x = noise.initial([7], (4, SIZE // 8, SIZE // 8)) * float(start / scheduler.init_noise_sigma)
-    picture = peer(
-        prompt, negative_prompt=NEGATIVE, height=SIZE, width=SIZE, num_inference_steps=STEPS,
-        guidance_scale=GUIDANCE, latents=x,
-    ).images[0]  # fmt: skip
-    return np.asarray(picture).astype(int)
-
-
-def scheduler(name: str, prediction: str, **options: object) -> Any:
-    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    return getattr(diffusers, name)(**betas, prediction_type=prediction, **options)
-
-
-SAMPLERS = {
-    # The end of its last step is ours, clean; the published setting leaves the noise of rung 0 in the picture.
-    "ddim": ("DDIMScheduler", "ddim_uniform", {"clip_sample": False, "steps_offset": 1, "set_alpha_to_one": True}),
-    "euler": ("EulerDiscreteScheduler", "trailing", {"timestep_spacing": "trailing"}),
-    "heun": ("HeunDiscreteScheduler", "trailing", {"timestep_spacing": "trailing"}),
-    "lms": ("LMSDiscreteScheduler", "trailing", {"timestep_spacing": "trailing"}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", "trailing", {"timestep_spacing": "trailing"}),
-    "unipc": ("UniPCMultistepScheduler", "trailing", {"timestep_spacing": "trailing"}),
-}
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

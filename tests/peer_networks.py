@@ -1,0 +1,82 @@
+"""diffusers' and transformers' networks of the sizes that our configurations say."""
+
+import importlib
+from typing import Any
+
+from scorefield.nets.clip import EncoderConfig, TextConfig, VisionConfig
+from scorefield.nets.kl import KlConfig
+from scorefield.nets.unet import UnetConfig
+
+
+def unet_config(config: UnetConfig, sdxl: bool = False) -> dict[str, Any]:
+    """diffusers' configuration of the same U-Net."""
+    widths = [config.channels * multiplier for multiplier in config.multipliers]
+    made: dict[str, Any] = {
+        "in_channels": config.in_channels,
+        "block_out_channels": widths,
+        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in config.depths],
+        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(config.depths)],
+        "layers_per_block": config.resblocks,
+        "transformer_layers_per_block": [depth or 1 for depth in config.depths[:-1]] + [config.middle_depth],
+        "cross_attention_dim": config.context_width,
+        "attention_head_dim": [config.heads_at(width) for width in widths],  # it counts heads: their issue 2011
+        "use_linear_projection": config.linear_projections,
+        "projection_class_embeddings_input_dim": config.pooled_width,
+    }
+    if config.pooled_width is not None:
+        vector = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
+        made |= vector if sdxl else {"class_embed_type": "projection"}
+    return made
+
+
+def unet(config: UnetConfig, sdxl: bool = False) -> Any:
+    return importlib.import_module("diffusers").UNet2DConditionModel(**unet_config(config, sdxl))
+
+
+def kl(config: KlConfig) -> Any:
+    levels = len(config.multipliers)
+    return importlib.import_module("diffusers").AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * levels,
+        up_block_types=["UpDecoderBlock2D"] * levels,
+        block_out_channels=[config.width * multiplier for multiplier in config.multipliers],
+        layers_per_block=config.resblocks,
+        latent_channels=config.channels,
+    )
+
+
+def text_config(config: TextConfig, embed_dim: int | None, activation: str) -> dict[str, Any]:
+    """transformers' configuration of the same text tower."""
+    return {
+        "hidden_size": config.width,
+        "intermediate_size": 4 * config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "max_position_embeddings": config.context_length,
+        "vocab_size": config.vocab_size,
+        "projection_dim": embed_dim,
+        "hidden_act": activation,
+        "eos_token_id": config.end_id,
+        "bos_token_id": (config.end_id or 1) - 1,
+        "pad_token_id": 0,
+    }
+
+
+def vision_config(config: VisionConfig, embed_dim: int, activation: str) -> dict[str, Any]:
+    """transformers' configuration of the same image tower."""
+    return {
+        "hidden_size": config.width,
+        "intermediate_size": 4 * config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "patch_size": config.patch_size,
+        "image_size": config.image_size,
+        "projection_dim": embed_dim,
+        "hidden_act": activation,
+    }
+
+
+def text(config: EncoderConfig) -> Any:
+    """transformers' text tower, with a projection where ours has one."""
+    peers = importlib.import_module("transformers")
+    kind = peers.CLIPTextModel if config.embed_dim is None else peers.CLIPTextModelWithProjection
+    return kind(peers.CLIPTextConfig(**text_config(config.text, config.embed_dim, config.activation)))

@@ -1,0 +1,156 @@
+"""Pipelines of random weights that diffusers and transformers write to real files, and the pictures that they draw."""
+
+import bz2
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save_file
+from tests import peer_networks
+from torch import Tensor, nn
+
+from scorefield import zoo
+from scorefield.api import Pipeline
+from scorefield.core import noise
+from scorefield.nets.clip import EncoderConfig, TextConfig
+from scorefield.nets.kl import KlConfig
+from scorefield.nets.unet import UnetConfig
+from scorefield.prompt.bpe import MERGES, ClipTokenizer
+from scorefield.weights import entries
+from scorefield.weights.entries import Entry, under
+from scorefield.weights.maps import clip as clip_maps
+from scorefield.weights.maps import kl as kl_maps
+from scorefield.weights.maps import unet as unet_maps
+from scorefield.zoo.stable_files import Networks
+
+Pixels = np.ndarray[Any, np.dtype[np.int64]]
+
+TEXT = TextConfig(width=32, layers=2, heads=4, context_length=77, vocab_size=49408, end_id=49407)
+TINY = Networks(
+    unet=UnetConfig(channels=32, multipliers=(1, 2), resblocks=1, depths=(1, 0), heads=4, context_width=32),
+    kl=KlConfig(width=32, multipliers=(1, 1, 1, 1), resblocks=1),
+    text=EncoderConfig(text=TEXT),
+)
+TINY_2 = Networks(
+    unet=replace(TINY.unet, heads=None, head_width=16, linear_projections=True),
+    kl=TINY.kl,
+    text=EncoderConfig(text=TEXT, activation="gelu"),
+    openclip=EncoderConfig(text=replace(TEXT, layers=3), embed_dim=32, activation="gelu", skip=1),
+)
+SIZE, STEPS, GUIDANCE = 64, 4, 3.0
+PROMPT, NEGATIVE = "a red fox, in the Snow!", "blurry"
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """Every weight drawn, those too that start at 0 or 1."""
+    source = torch.Generator().manual_seed(0)
+    for name, weight in module.named_parameters():
+        drawn = torch.randn(weight.shape, generator=source)
+        if weight.ndim < 2:
+            weight.data = 0.1 * drawn + float(name.endswith("weight"))
+        else:
+            weight.data = drawn * (0.1 if "embed" in name else weight[0].numel() ** -0.5)
+    return module.eval().requires_grad_(False)
+
+
+def written(folder: Path, networks: Networks, prediction: str) -> Any:
+    """A pipeline of random weights in `folder`/model, by diffusers and transformers alone."""
+    made = diffusers.StableDiffusionPipeline(
+        unet=randomised(peer_networks.unet(networks.unet)),
+        vae=randomised(peer_networks.kl(networks.kl)),
+        text_encoder=randomised(peer_networks.text(networks.text)),
+        tokenizer=tokenizer(folder / "words", pad="<|endoftext|>" if prediction == "epsilon" else "!"),
+        scheduler=diffusers.DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+            steps_offset=1, set_alpha_to_one=False, prediction_type=prediction,
+        ),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    made.save_pretrained(folder / "model")
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def tokenizer(folder: Path, pad: str) -> Any:
+    """transformers' tokenizer of the shipped merges, read from files as published."""
+    folder.mkdir()
+    (folder / "merges.txt").write_bytes(bz2.decompress(MERGES.read_bytes()))
+    (folder / "vocab.json").write_text(json.dumps(ClipTokenizer.packaged().tokenizer.get_vocab()), encoding="utf-8")
+    return transformers.CLIPTokenizer.from_pretrained(folder, pad_token=pad, model_max_length=77)
+
+
+def as_one_file(path: Path, model: zoo.Model, networks: Networks) -> None:
+    """The weights of `model` as one ldm file, with the tables and the averaged copy that training leaves in it."""
+    parts: list[tuple[list[Entry], dict[str, Tensor]]] = [
+        (_under("model.diffusion_model.", unet_maps.ldm(networks.unet)), model.denoiser.net.state_dict()),
+        (_under("first_stage_model.", kl_maps.ldm(networks.kl)), model.codec.autoencoder.state_dict()),  # type: ignore[attr-defined]
+    ]
+    text = model.conditioner.encoder.state_dict()  # type: ignore[attr-defined]
+    if networks.openclip is None:
+        listed = clip_maps.transformers_text(networks.text.text, projected=False)
+        parts.append((_under("cond_stage_model.transformer.", listed), text))
+    else:  # one block and a projection more, which drawing does not use
+        last, width = networks.openclip.text.layers - 1, networks.openclip.text.width
+        copied, before = f"blocks.{last}.", f"blocks.{last - 1}."
+        text |= {name.replace(before, copied): value + 1 for name, value in text.items() if name.startswith(before)}
+        text |= {"projection.weight": torch.ones(width, width)}
+        listed = clip_maps.openai_text(networks.openclip.text)
+        parts.append((_under("cond_stage_model.model.", listed), text))
+    held = {name: tensor for listed, ours in parts for name, tensor in entries.write(listed, ours).items()}
+    held |= {"betas": torch.ones(9), "model_ema.diffusion_modelout2bias": torch.ones(4)}
+    held |= {"cond_stage_model.model.attn_mask": torch.ones(77, 77)} if networks.openclip else {}
+    save_file({name: tensor.contiguous().clone() for name, tensor in held.items()}, path)
+
+
+def _under(prefix: str, listed: Iterator[Entry]) -> list[Entry]:
+    return list(under("", prefix, listed))
+
+
+def drawn(
+    model: zoo.Model, sampler: str, schedule: str, prompt: str = PROMPT, *, width: int = SIZE, height: int = SIZE
+) -> Pixels:
+    """Our picture (H, W, 3) of values from 0 to 255."""
+    picture = Pipeline(model)(
+        prompt, negative_prompt=NEGATIVE, width=width, height=height, steps=STEPS, guidance=GUIDANCE, seed=7,
+        sampler=sampler, schedule=schedule,
+    ).image  # fmt: skip
+    return np.asarray(picture).astype(int)
+
+
+def drawn_there(
+    peer: Any, scheduler: Any, prompt: str = PROMPT, *, width: int = SIZE, height: int = SIZE, **given: Any
+) -> Pixels:
+    """diffusers' picture from our noise: where it starts from the largest sigma, not from the whole deviation there."""
+    peer.scheduler = scheduler
+    scheduler.set_timesteps(STEPS)
+    sigmas = getattr(scheduler, "sigmas", None)
+    start = math.hypot(1, float(sigmas[0])) if scheduler.init_noise_sigma != 1 else 1
+    x = noise.initial([7], (4, height // 8, width // 8)) * float(start / scheduler.init_noise_sigma)
+    picture = peer(
+        prompt=prompt, negative_prompt=NEGATIVE, height=height, width=width, num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE, latents=x, **given,
+    ).images[0]  # fmt: skip
+    return np.asarray(picture).astype(int)
+
+
+def scheduler(name: str, prediction: str, **options: object) -> Any:
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    return getattr(diffusers, name)(**betas, prediction_type=prediction, **options)
+
+
+SAMPLERS = {
+    # The end of its last step is ours, clean; the published setting leaves the noise of rung 0 in the picture.
+    "ddim": ("DDIMScheduler", "ddim_uniform", {"clip_sample": False, "steps_offset": 1, "set_alpha_to_one": True}),
+    "euler": ("EulerDiscreteScheduler", "trailing", {"timestep_spacing": "trailing"}),
+    "heun": ("HeunDiscreteScheduler", "trailing", {"timestep_spacing": "trailing"}),
+    "lms": ("LMSDiscreteScheduler", "trailing", {"timestep_spacing": "trailing"}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", "trailing", {"timestep_spacing": "trailing"}),
+    "unipc": ("UniPCMultistepScheduler", "trailing", {"timestep_spacing": "trailing"}),
+}
