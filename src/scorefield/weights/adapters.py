@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from scorefield.weights.found import Family, Found, Kind, Layout, part
 from scorefield.weights.listing import Listing, Plain, Stored
@@ -48,30 +49,43 @@ def _base(tensors: Mapping[str, Stored], smaller: Sequence[str]) -> Family:
     return Family.UNKNOWN
 
 
+class Named(NamedTuple):
+    """Where the vectors of a textual inversion lie in a file, and the word that the file says is for them."""
+
+    layout: Layout
+    keys: tuple[str, ...]  # one for each text tower
+    token: Plain
+
+
+def inversion(listing: Listing) -> Named | None:
+    """Where a file has the vectors of one textual inversion, by its names alone; None if they are of something else."""
+    tensors = listing.tensors
+    stars = tuple(key for key in tensors if key.startswith("string_to_param."))
+    only = next(iter(tensors)) if len(tensors) == 1 else None
+    if len(stars) == 1:
+        return Named(Layout.A1111, stars, listing.values.get("name"))
+    if tensors.keys() == {"clip_l", "clip_g"}:
+        return Named(Layout.BARE, ("clip_l", "clip_g"), None)
+    if only in ("", "emb_params"):
+        return Named(Layout.BARE, (only,), None)
+    if only is not None and not only.endswith(("weight", "bias")):
+        return Named(Layout.DIFFUSERS, (only,), only)
+    return None
+
+
 def embedding(listing: Listing) -> Found | None:
     """The textual inversion that a whole file is, or None."""
-    tensors = listing.tensors
-    stars = [key for key in tensors if key.startswith("string_to_param.")]
-    only = next(iter(tensors)) if len(tensors) == 1 else None
-    token: Plain = None
-    if len(stars) == 1:
-        layout, keys, token = Layout.A1111, stars, listing.values.get("name")
-    elif tensors.keys() == {"clip_l", "clip_g"}:
-        layout, keys = Layout.BARE, ["clip_l", "clip_g"]
-    elif only in ("", "emb_params"):
-        layout, keys = Layout.BARE, [only]
-    elif only is not None and not only.endswith(("weight", "bias")):
-        layout, keys, token = Layout.DIFFUSERS, [only], only
-    else:
+    named = inversion(listing)
+    if named is None:
         return None
-    vectors = [_vectors(tensors[key]) for key in keys]
+    vectors = [_vectors(listing.tensors[key]) for key in named.keys]
     if None in vectors:
         return None
     count, width = vectors[0] or (0, 0)
-    family = Family.SDXL if len(keys) == 2 else _FAMILIES.get(width, Family.UNKNOWN)
-    facts: dict[str, Plain] = {"token": token, "vectors": count, "width": width}
-    notes = () if isinstance(token, str) else (_UNNAMED,)
-    return Found(kind=Kind.EMBEDDING, family=family, layout=layout, facts=facts, notes=notes)
+    family = Family.SDXL if len(vectors) == 2 else _FAMILIES.get(width, Family.UNKNOWN)
+    facts: dict[str, Plain] = {"token": named.token, "vectors": count, "width": width}
+    notes = () if isinstance(named.token, str) else (_UNNAMED,)
+    return Found(kind=Kind.EMBEDDING, family=family, layout=named.layout, facts=facts, notes=notes)
 
 
 def _vectors(stored: Stored) -> tuple[int, int] | None:

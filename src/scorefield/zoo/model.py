@@ -33,6 +33,16 @@ class Conditioner(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedWord:
+    """A textual inversion that a model's conditioner knows."""
+
+    token: str
+    vectors: int  # each takes a token's place in a prompt
+    path: str
+    sha256: str  # of its file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A model ready to sample; holds no state, so threads may share it."""
 
@@ -42,4 +52,5 @@ class Model:
     codec: Codec
     device: torch.device
     dtype: torch.dtype
-    sha256: str  # of all that the model was loaded from
+    sha256: str  # of all that the model was loaded from, but not its textual inversions
+    embeddings: tuple[LearnedWord, ...] = ()

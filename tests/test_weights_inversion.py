@@ -1,0 +1,148 @@
+"""Files of textual inversions: every published form gives its vectors, and whatever is wrong is one line."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from scorefield.weights.folder import SourceError
+from scorefield.weights.inversion import read
+
+VECTORS = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+Write = Callable[[Path, Tensor], None]
+
+
+def a1111(path: Path, vectors: Tensor, **more: object) -> None:
+    """As A1111's training writes it, with the numbers of the token beside the vectors."""
+    told = {"string_to_token": {"*": 265}, "step": 500, "sd_checkpoint": "7460a6fa", "sd_checkpoint_name": "sd"}
+    torch.save(told | {"string_to_param": {"*": vectors}, "name": "birb"} | more, path)
+
+
+def first_a1111(path: Path, vectors: Tensor) -> None:
+    """As the first training code wrote it: a dictionary of parameters, and of tensors for the tokens."""
+    held = nn.ParameterDict({"*": nn.Parameter(vectors)})
+    torch.save({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": held}, path)
+
+
+def png(path: Path, vectors: Tensor, name: str = "sd-ti-embedding") -> None:
+    told = {"string_to_token": {"*": 265}, "name": "birb", "step": 5}
+    told |= {"string_to_param": {"*": {"TORCHTENSOR": vectors.tolist()}}}
+    text = PngInfo()
+    text.add_text("Comment", "a picture")
+    text.add_text(name, base64.b64encode(json.dumps(told).encode()).decode())
+    Image.new("RGB", (8, 8)).save(path, pnginfo=text)
+
+
+FORMS: dict[str, tuple[str, Write, str | None]] = {  # a file's ending, who writes it, the token that it names
+    "diffusers": ("bin", lambda path, it: torch.save({"<birb>": it}, path), "<birb>"),
+    "diffusers, a parameter": ("bin", lambda path, it: torch.save({"<birb>": nn.Parameter(it)}, path), "<birb>"),
+    "diffusers, before 1.6": (
+        "bin", lambda path, it: torch.save({"<birb>": it}, path, _use_new_zipfile_serialization=False), "<birb>"
+    ),
+    "diffusers, safetensors": ("safetensors", lambda path, it: save_file({"<birb>": it}, path), "<birb>"),
+    "A1111": ("pt", a1111, "birb"),
+    "A1111, the first": ("pt", first_a1111, None),
+    "A1111, safetensors": ("safetensors", lambda path, it: save_file({"emb_params": it}, path), None),
+    "A1111, a picture": ("png", png, "birb"),
+    "a bare tensor": ("pt", lambda path, it: torch.save(it, path), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_published_form_gives_its_vectors_and_its_word(tmp_path: Path, form: str, count: int) -> None:
+    ending, write, token = FORMS[form]
+    path = tmp_path / f"file.{ending}"
+    write(path, VECTORS[:count].clone())
+    found = read(path)
+    assert (found.path, found.token) == (path, token)
+    assert found.vectors.dtype == torch.float32
+    torch.testing.assert_close(found.vectors, VECTORS[:count], rtol=0, atol=0)
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_one_vector_may_be_a_row_or_a_plain_list_of_numbers(tmp_path: Path) -> None:
+    torch.save({"<birb>": VECTORS[0].half()}, tmp_path / "learned_embeds.bin")
+    assert torch.equal(read(tmp_path / "learned_embeds.bin").vectors, VECTORS[:1].half().float())
+
+
+def test_a_folder_as_diffusers_writes_it_is_read_the_safe_file_first(tmp_path: Path) -> None:
+    torch.save({"<bin>": VECTORS}, tmp_path / "learned_embeds.bin")
+    assert read(tmp_path).token == "<bin>"
+    save_file({"<safe>": VECTORS}, tmp_path / "learned_embeds.safetensors")
+    assert read(tmp_path).path == tmp_path / "learned_embeds.safetensors"
+
+
+def test_what_is_read_does_not_hang_on_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "birb.bin"
+    torch.save({"<birb>": VECTORS}, path)
+    found = read(path)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert torch.equal(found.vectors, VECTORS)
+
+
+class _Runs:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("code of a file was run",)
+
+
+BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "missing": ("bin", lambda path: None, "no such file"),
+    "empty": ("bin", lambda path: path.write_bytes(b""), "is empty"),
+    "cut": ("bin", lambda path: path.write_bytes(b"PK\x03\x04 and no more"), "damaged, cut off"),
+    "code": ("pt", lambda path: torch.save({"<a>": _Runs()}, path), "code in a file is never run"),
+    "a network": (
+        "safetensors", lambda path: save_file({"a.weight": VECTORS, "b": torch.ones(2)}, path), "no textual inversion"
+    ),
+    "two words": ("bin", lambda path: torch.save({"<a>": VECTORS, "<b>": VECTORS[0]}, path), "no textual inversion"),
+    "SDXL": (
+        "safetensors", lambda path: save_file({"clip_l": VECTORS, "clip_g": torch.ones(1, 8)}, path),
+        "two text towers of Stable Diffusion XL",
+    ),
+    "whole numbers": ("bin", lambda path: torch.save({"<a>": torch.ones(2, 3, dtype=torch.int64)}, path), "int64"),
+    "a cube": ("bin", lambda path: torch.save({"<a>": torch.ones(2, 3, 4)}, path), r"\(2, 3, 4\)"),
+    "a plain picture": ("png", lambda path: png(path, VECTORS, name="parameters"), "carries no textual inversion"),
+    "a ragged picture": ("png", lambda path: png(path, torch.tensor(1.0)), "its tensor is"),
+    "a folder": ("d", lambda path: path.mkdir(), "a folder without learned_embeds"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_wrong_with_a_file_is_one_line_that_names_it(
+    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ending, write, told = BAD[what]
+    path = tmp_path / f"file.{ending}"
+    write(path)
+    with pytest.raises(SourceError, match=told) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_damaged_file_gives_an_error_or_vectors_of_the_right_shape(tmp_path: Path, form: str) -> None:
+    ending, write, _ = FORMS[form]
+    path = tmp_path / f"file.{ending}"
+    write(path, VECTORS.clone())
+    whole = path.read_bytes()
+    for place in range(8, len(whole), max(1, len(whole) // 40)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 0x11
+        for damaged in (whole[:place], bytes(flipped)):
+            path.write_bytes(damaged)
+            with suppress(SourceError):
+                found = read(path)
+                assert found.vectors.shape == VECTORS.shape
+                assert ending != "png" or torch.equal(found.vectors, VECTORS)  # its parts carry checksums
