@@ -55,7 +55,13 @@ def command(
 
         request = record.request
         where = device or request.device
-        pipe = load(model or request.model, device=where, dtype=request.dtype, prediction=request.prediction)
+        pipe = load(
+            model or request.model,
+            device=where,
+            dtype=request.dtype,
+            prediction=request.prediction,
+            loras=request.loras,
+        )
         again = _drawn(pipe, record)
         different = _different_pixels(image, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None

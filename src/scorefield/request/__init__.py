@@ -2,6 +2,7 @@
 
 from scorefield.request.canvas import MOST_PICTURES, sides
 from scorefield.request.fields import Options, Request, Settled
+from scorefield.request.lora import Lora
 from scorefield.request.option import Option, RequestError
 from scorefield.request.parsing import options, parse
 from scorefield.request.walk import SEEDS
@@ -12,6 +13,7 @@ __all__ = [
     "MOST_PICTURES",
     "MOST_PROMPTS",
     "SEEDS",
+    "Lora",
     "Option",
     "Options",
     "Request",

@@ -39,7 +39,7 @@ def _line(error: ValidationError) -> str:
         near = get_close_matches(name, {"size", *(str(one) for field in Request.model_fields for one in _names(field))})
         told = f"nearest: {', '.join(near)}" if near else f"the options are {', '.join(Request.model_fields)}, size"
         return f"there is no option {name!r}; {told}"
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return f"{name} is another name of {field}; give one of the two"
     return f"{name} must be {_option(field).expects}, not {short(first['input'])}"
 
