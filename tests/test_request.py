@@ -50,7 +50,7 @@ def test_two_names_of_one_thing_are_refused():
 
 
 def test_an_unknown_option_is_named_with_the_nearest_or_the_known_ones():
-    assert wrong(prompt="a tree", stepz=3) == "there is no option 'stepz'; nearest: steps"
+    assert wrong(prompt="a tree", stepz=3) == "there is no option 'stepz'; nearest: steps, paste"
     line = wrong(prompt="a tree", zzz=3)
     assert "'zzz'" in line
     assert "cfg_scale" in line
@@ -166,12 +166,11 @@ def test_every_option_has_its_own_flags_and_words():
 
 def test_the_keyword_arguments_of_the_pipeline_are_options_of_the_request():
     fine = {"cfg_interval": (0, 1), "sampler": "euler", "schedule": "karras", "scheduler": "karras", "noise": "cpu"}
-    fine |= {"negative_prompt": "fog", "cfg_rescale": 0.5, "eta": 0.5}
+    fine |= {"negative_prompt": "fog", "cfg_rescale": 0.5, "eta": 0.5, "noise": "batch", "batch_size": 4}
+    fine |= {"image": "b.png", "mask": "m.png", "strength": 0.5, "exact_steps": True, "fit": "stretch", "paste": False}
+    base = {"prompt": "a", "image": "a.png"}
     for name in Options.__annotations__:
-        assert parse({"prompt": "a", name: fine.get(name, 16)}) != parse({"prompt": "a"}) or name in (
-            "noise",
-            "batch_size",
-        )
+        assert parse(base | {name: fine.get(name, 16)}) != parse(base)
 
 
 @pytest.mark.parametrize("word", ["automatic", "Automatic"])

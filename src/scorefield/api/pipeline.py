@@ -6,9 +6,7 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import hypot
-from os import PathLike
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import torch
@@ -16,22 +14,22 @@ from PIL import Image
 from torch import Tensor
 
 from scorefield import __version__, zoo
-from scorefield.api import unseen
-from scorefield.api.adapting import adapted, applied, has
+from scorefield.api import given, unseen
 from scorefield.api.result import Origin, Picture, Result
+from scorefield.api.start import Start, start, strength, walked
 from scorefield.core import grid, grid_names, noise, predict
 from scorefield.core.denoiser import Denoise, bind
 from scorefield.core.level import Level
 from scorefield.core.names import canonical
 from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.interval import within
-from scorefield.request import SEEDS, Lora, Options, Request, RequestError, Settled, parse
+from scorefield.guide.known import known
+from scorefield.request import SEEDS, Options, Request, RequestError, Settled, parse
 from scorefield.sample import names
 from scorefield.sample.finite import NonFiniteError, finite
 from scorefield.sample.walk import Sampler, Step
 
 Prompt = str | Sequence[str] | Request
-Loras = Sequence[str | PathLike[str] | tuple[str | PathLike[str], float] | Lora]  # "PATH:SCALE", or a pair of the two
 
 _PREDICTIONS: Mapping[predict.Prediction, str] = {
     predict.eps: "eps",
@@ -77,14 +75,6 @@ class Pipeline:
             seconds["decode"] += time.perf_counter() - middle
         return Result(request=groups[0].request, pictures=tuple(drawn), seconds=seconds)
 
-    def with_loras(self, loras: Loras) -> "Pipeline":
-        """A pipeline whose model has `loras`, each times its scale; this one is left as it is, to go back to.
-
-        The two share every tensor that is not changed. Errors: as of `load`. Warns of keys that are not used.
-        """
-        asked = parse({"prompt": "", "loras": loras}).loras
-        return Pipeline(adapted(self.model, asked, stacklevel=2))
-
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Iterator[Step]:
         """The walk itself, a Step a level: i of n, the level `at`, the state x and the predicted clean x0 (B, ...).
 
@@ -119,16 +109,16 @@ class Pipeline:
     def walk(self, group: Group) -> Iterator[Step]:
         """From noise to the pictures of `group`, a Step a level; NonFiniteError names the first that is not finite."""
         request = group.request
-        levels = self.levels(request)
+        levels, begin = self.levels(request), start(self.model, request)
         shape = self.codec.shape(request.width, request.height)
         run = noise.find(request.noise)(group.seeds, shape, self.model.device)
-        start = hypot(*levels[0]) * run.initial  # data and noise both have unit variance
-        yield from finite(_stepper(request)(self._denoise(group), start, levels, run.step))
+        x = begin.state(run.initial, levels[0])
+        yield from finite(_stepper(request)(self._denoise(group, begin), x, levels, run.step))
 
     def levels(self, request: Settled) -> list[Level]:
         """The levels that a walk visits, from noise to clean; ValueError if the schedule has not so many."""
-        spec = self.model.spec
-        return grid.levels(spec.gauge, grid_names.find(request.schedule)(spec.ladder)(request.steps))
+        spec, (steps, few) = self.model.spec, walked(request)
+        return grid.levels(spec.gauge, grid_names.find(request.schedule)(spec.ladder)(steps))[-few - 1 :]
 
     @torch.no_grad()
     def images(self, x0: Tensor) -> list[Image.Image]:
@@ -141,8 +131,8 @@ class Pipeline:
 
     def pictures(self, group: Group, x: Tensor) -> list[Picture]:
         """The finished pictures of `group`, from its last state (B, ...)."""
-        origin = self.origin(group.request)
-        rows = enumerate(zip(self.images(x), group.prompts, group.seeds, strict=True), group.first)
+        origin, images = self.origin(group.request), given.pasted(self.images(x), group.request)
+        rows = enumerate(zip(images, group.prompts, group.seeds, strict=True), group.first)
         return [
             Picture(image=image, prompt=prompt, seed=seed, index=index, request=group.request, origin=origin)
             for index, (image, prompt, seed) in rows
@@ -160,7 +150,10 @@ class Pipeline:
 
     def _settled(self, request: Request) -> Settled:
         model, defaults = self.model, self.model.spec.defaults
-        width, height = request.width or defaults.width, request.height or defaults.height
+        request = request.model_copy(
+            update={"image": given.read(request.image, "image"), "mask": given.read(request.mask, "mask")}
+        )
+        width, height = given.sides(request, model.spec)
         _check_sides(width, height, model.spec.size_multiple)
         try:
             record, schedule = names.find(request.sampler or defaults.sampler)
@@ -170,7 +163,6 @@ class Pipeline:
             filled = {
                 "model": model.spec.name,
                 "prediction": _PREDICTIONS.get(model.spec.prediction),
-                "loras": applied(model),
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "width": width,
@@ -180,11 +172,15 @@ class Pipeline:
                 "sampler": record.name,
                 "schedule": canonical("schedule", schedule, grid_names.GRIDS, grid_names.ALIASES),
                 "noise": canonical("noise policy", request.noise, noise.POLICIES, {}),
+                "image": request.image,
+                "mask": request.mask,
+                "strength": strength(request),
                 "seed": secrets.randbelow(2**32) if request.seed is None else request.seed,
             }
             settled = Settled.model_validate(request.model_dump() | filled)
             _stepper(settled)
             self.levels(settled)
+            given.mask(settled)
             model.conditioner.check([*settled.prompts, settled.negative_prompt])
         except ValueError as error:
             raise RequestError(str(error)) from None
@@ -196,7 +192,6 @@ class Pipeline:
         is_loaded = {
             "model": request.model == model.spec.name or "model" not in request.model_fields_set,
             "prediction": request.prediction in (None, _PREDICTIONS.get(model.spec.prediction)),
-            "loras": has(model, request.loras) or "loras" not in request.model_fields_set,
             "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
             "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),
         }
@@ -204,10 +199,16 @@ class Pipeline:
             asked = getattr(request, other[0])
             raise RequestError(f"this pipeline was not loaded with the {other[0]} {asked}; give it to load()")
 
-    def _denoise(self, group: Group) -> Denoise:
+    def _denoise(self, group: Group, begin: Start) -> Denoise:
+        guided = self._guided(group, begin)
+        return guided if begin.x0 is None or begin.keep is None else known(guided, begin.x0, begin.keep)
+
+    def _guided(self, group: Group, begin: Start) -> Denoise:
         request, denoiser = group.request, self.model.denoiser
         conds = self.model.conditioner([*group.prompts, request.negative_prompt])
         count = len(group.prompts)
+        if begin.image is not None:
+            conds = replace(conds, image=begin.image.expand(count + 1, *begin.image.shape[1:]))
         pos, neg = conds[:count], conds[count:].map(lambda value: value.expand(count, *value.shape[1:]))
         plain = bind(denoiser, pos)
         if request.cfg_scale == 1:
@@ -217,28 +218,21 @@ class Pipeline:
 
 
 def load(
-    model: str = "scenes",
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    prediction: str | None = None,
-    loras: Loras = (),
+    model: str = "scenes", *, device: str = "auto", dtype: str = "auto", prediction: str | None = None
 ) -> Pipeline:
     """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
 
     `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32), float32, bfloat16 or
-    float16; `prediction` eps or v, for files that do not tell; `loras` change the model: see `Pipeline.with_loras`.
-    RequestError for a model, a device or a LoRA that is not there, not known or of another model,
-    weights.own.WeightsError or weights.folder.SourceError for damaged files.
+    float16; `prediction` eps or v, for files that do not tell. RequestError for a model or a device that is not there
+    or not known, weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
-    given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, "loras": loras}
-    asked = parse({"prompt": "", **given}).loras
+    parse({"prompt": "", "model": model, "device": device, "dtype": dtype, "prediction": prediction})
     _check_device(device)
     try:
         loaded = zoo.load(model, device, dtype, prediction)
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
-    return Pipeline(adapted(loaded, asked, stacklevel=2))
+    return Pipeline(loaded)
 
 
 def _check_device(device: str) -> None:

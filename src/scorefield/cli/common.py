@@ -77,11 +77,10 @@ def drawing() -> Iterator[None]:
     with failures(), warnings.catch_warnings():
         import torch
 
-        from scorefield.api import UnseenWarning, UnusedKeysWarning
+        from scorefield.api import UnseenWarning
 
         warnings.simplefilter("ignore")
-        for told in (UnseenWarning, UnusedKeysWarning):
-            warnings.simplefilter("always", told)
+        warnings.simplefilter("always", UnseenWarning)
         warnings.showwarning = _show_warning
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(physical_cores())

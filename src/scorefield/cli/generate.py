@@ -9,7 +9,7 @@ import click
 from scorefield.cli import common
 from scorefield.files import atomic, film
 from scorefield.files.names import Names, OutputError
-from scorefield.request import Request, RequestError, options, parse
+from scorefield.request import Option, Request, RequestError, options, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,17 +34,14 @@ EPILOG = (
 
 
 def _with_request_options(command: click.Command) -> click.Command:
-    fields = [
-        click.Option(
-            [name, *option.flags],
-            help=words,
-            metavar=option.metavar or name.rsplit("_", 1)[-1].upper(),
-            multiple=option.many,
-        )
-        for name, (option, words) in options().items()
-    ]
-    command.params[1:1] = fields
+    command.params[1:1] = [_click(name, option, words) for name, (option, words) in options().items()]
     return command
+
+
+def _click(name: str, option: Option, words: str) -> click.Option:
+    if option.switch:
+        return click.Option([name, *option.flags], help=words, is_flag=True, default=None)
+    return click.Option([name, *option.flags], help=words, metavar=name.rsplit("_", 1)[-1].upper())
 
 
 @_with_request_options
@@ -60,7 +57,7 @@ def _with_request_options(command: click.Command) -> click.Command:
 @common.format_option
 def command(
     prompts: tuple[str, ...], size: str | None, output: Path, overwrite: bool, sheet: bool, filmed: bool,
-    dry_run: bool, quiet: bool, form: str, **given: str | tuple[str, ...] | None,
+    dry_run: bool, quiet: bool, form: str, **given: str | bool | None,
 ) -> None:  # fmt: skip
     """Draw a picture of every PROMPT.
 
@@ -70,18 +67,15 @@ def command(
     names = _checked_names(output, filmed=filmed, dry_run=dry_run)
     with common.drawing():
         from scorefield.api import load
+        from scorefield.api.start import told
         from scorefield.cli.draw import Wish
 
         start = time.perf_counter()
-        pipe = load(
-            request.model,
-            device=request.device,
-            dtype=request.dtype,
-            prediction=request.prediction,
-            loras=request.loras,
-        )
+        pipe = load(request.model, device=request.device, dtype=request.dtype, prediction=request.prediction)
         groups = pipe.plan(request)
         loaded = time.perf_counter() - start
+        if (line := told(groups[0].request)) and not quiet:
+            common.say(line)
         if dry_run:
             _tell_plan(groups, form)
         else:
@@ -89,13 +83,13 @@ def command(
             _draw(pipe, groups, wish, quiet=quiet, form=form, loaded=loaded)
 
 
-def _request(prompts: tuple[str, ...], given: dict[str, str | tuple[str, ...] | None]) -> Request:
+def _request(prompts: tuple[str, ...], given: dict[str, str | bool | None]) -> Request:
     if not all(prompt.strip() for prompt in prompts):
         raise click.UsageError("a prompt is empty; say what to draw")
     try:
         if not prompts:
             raise RequestError("there is no prompt; say what to draw")
-        return parse({"prompts": prompts} | {name: value for name, value in given.items() if value not in (None, ())})
+        return parse({"prompts": prompts} | {name: value for name, value in given.items() if value is not None})
     except RequestError as error:
         raise click.UsageError(str(error)) from None
 
@@ -138,6 +132,6 @@ def _tell_plan(groups: "Sequence[Group]", form: str) -> None:
         for group in groups
         for prompt, seed in zip(group.prompts, group.seeds, strict=True)
     ]
-    lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value not in (None, "", [])]
+    lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value not in (None, "")]
     lines += [f"picture: {one['prompt']} (seed {one['seed']})" for one in pictures]
     common.show({"pictures": pictures, "request": settled}, form, "\n".join(lines))

@@ -10,7 +10,7 @@ from scorefield.cli import common
 from scorefield.files import atomic
 from scorefield.files.names import Names, OutputError
 from scorefield.files.picture import PictureError, read
-from scorefield.request import Request
+from scorefield.request import Given, Request
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,18 +33,20 @@ class Record(BaseModel):
 @click.option("--overwrite", is_flag=True, help="Replace NEW instead of taking the next free name.")
 @click.option("--model", "-m", metavar="MODEL", help="The model's name, if it is not the one of the record.")
 @click.option("--device", metavar="DEVICE", help="Where to draw, if it is not where the picture was drawn.")
+@click.option("--image", metavar="FILE", help="The picture it starts from, if it is not where the record says.")
+@click.option("--mask", metavar="FILE", help="Its mask, if that is not where the record says.")
 @common.format_option
 @click.pass_context
 def command(
     context: click.Context, file: Path, output: Path | None, overwrite: bool, model: str | None, device: str | None,
-    form: str,
+    image: str | None, mask: str | None, form: str,
 ) -> None:  # fmt: skip
     """Draw the picture in FILE again, and say whether every pixel is the same.
 
     On the machine that drew it, it is. The exit code is 0 if every pixel is the same, 1 if not.
     """
     try:
-        image, record = _recorded(file)
+        drawn, record = _recorded(file)
         names = Names(output) if output else None
     except PictureError as error:
         raise click.ClickException(str(error)) from None
@@ -53,19 +55,13 @@ def command(
     with common.drawing():
         from scorefield.api import load
 
-        request = record.request
+        request = _moved(record.request, {"image": image, "mask": mask})
         where = device or request.device
-        pipe = load(
-            model or request.model,
-            device=where,
-            dtype=request.dtype,
-            prediction=request.prediction,
-            loras=request.loras,
-        )
-        again = _drawn(pipe, record)
-        different = _different_pixels(image, again.image)
+        pipe = load(model or request.model, device=where, dtype=request.dtype, prediction=request.prediction)
+        again = _drawn(pipe, record.model_copy(update={"request": request}))
+        different = _different_pixels(drawn, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
-    verdict = f"{different} of {image.width * image.height} pixels differ" if different else "identical"
+    verdict = f"{different} of {drawn.width * drawn.height} pixels differ" if different else "identical"
     told = {"identical": different == 0, "different_pixels": different, "picture": str(path) if path else None}
     common.show({"file": str(file)} | told, form, "\n".join([verdict, *([str(path)] if path else [])]))
     context.exit(1 if different else 0)
@@ -81,6 +77,14 @@ def _recorded(file: Path) -> "tuple[Image.Image, Record]":
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise PictureError(f"{file} carries a scorefield record that cannot be used: {where}: {first['msg']}") from None
+
+
+def _moved(request: Request, places: dict[str, str | None]) -> Request:
+    """The request with its pictures in other places; a file is held to its hash, what never was one cannot be."""
+    held = {name: getattr(request, name) or Given() for name, path in places.items() if path is not None}
+    return request.model_copy(
+        update={name: Given(path=places[name], sha256=one.sha256 if one.path else None) for name, one in held.items()}
+    )
 
 
 def _drawn(pipe: "Pipeline", record: Record) -> "Picture":

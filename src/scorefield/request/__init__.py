@@ -1,19 +1,20 @@
 """What a caller may ask for: one validated, frozen list of options that every face derives its own from."""
 
-from scorefield.request.canvas import MOST_PICTURES, sides
+from scorefield.request.canvas import LONGEST_SIDE, MOST_PICTURES, sides
 from scorefield.request.fields import Options, Request, Settled
-from scorefield.request.lora import Lora
 from scorefield.request.option import Option, RequestError
 from scorefield.request.parsing import options, parse
+from scorefield.request.start import Given
 from scorefield.request.walk import SEEDS
 from scorefield.request.words import LONGEST_PROMPT, MOST_PROMPTS
 
 __all__ = [
     "LONGEST_PROMPT",
+    "LONGEST_SIDE",
     "MOST_PICTURES",
     "MOST_PROMPTS",
     "SEEDS",
-    "Lora",
+    "Given",
     "Option",
     "Options",
     "Request",

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field
 from scorefield.request.option import Option, RequestError
 
 MOST_PICTURES = 1024
+LONGEST_SIDE = 4096  # px
 
 _SIZE = re.compile(r"\s*(\d{1,9})\s*(?:[xX*\xd7]\s*(\d{1,9})\s*)?")
 
@@ -29,13 +30,13 @@ BatchSize = Annotated[
 ]
 Width = Annotated[
     int | None,
-    Field(ge=8, le=4096, description="Width in pixels."),
-    Option(flags=("-W", "--width"), expects="a whole number from 8 to 4096"),
+    Field(ge=8, le=LONGEST_SIDE, description="Width in pixels."),
+    Option(flags=("-W", "--width"), expects=f"a whole number from 8 to {LONGEST_SIDE}"),
 ]
 Height = Annotated[
     int | None,
-    Field(ge=8, le=4096, description="Height in pixels."),
-    Option(flags=("-H", "--height"), expects="a whole number from 8 to 4096"),
+    Field(ge=8, le=LONGEST_SIDE, description="Height in pixels."),
+    Option(flags=("-H", "--height"), expects=f"a whole number from 8 to {LONGEST_SIDE}"),
 ]
 
 

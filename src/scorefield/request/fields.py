@@ -4,7 +4,7 @@ from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from scorefield.request import canvas, lora, machine, walk, words
+from scorefield.request import canvas, machine, start, walk, words
 
 
 class Request(BaseModel):
@@ -19,7 +19,6 @@ class Request(BaseModel):
     negative_prompt: words.NegativePrompt = ""
     model: machine.Model = "scenes"
     prediction: machine.Prediction = None
-    loras: lora.Loras = ()
     steps: walk.Steps = None
     cfg_scale: walk.CfgScale = None
     cfg_rescale: walk.CfgRescale = 0.0
@@ -32,6 +31,12 @@ class Request(BaseModel):
     batch_size: canvas.BatchSize = 16
     width: canvas.Width = None
     height: canvas.Height = None
+    image: start.Image = None
+    mask: start.Mask = None
+    strength: start.Strength = None
+    exact_steps: start.ExactSteps = False
+    fit: start.Fit = "crop"
+    paste: start.Paste = True
     noise: walk.Noise = "per_sample"
     dtype: machine.Dtype = "auto"
     device: machine.Device = "auto"
@@ -46,6 +51,13 @@ class Request(BaseModel):
         most = canvas.MOST_PICTURES
         if (pictures := len(self.prompts) * self.count) > most:
             raise ValueError(f"{pictures} pictures are too many for one request; ask for at most {most}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_picture(self) -> "Request":
+        needing = {"mask": self.mask, "strength": self.strength, "exact_steps": self.exact_steps or None}
+        if self.image is None and (name := next((name for name, value in needing.items() if value is not None), None)):
+            raise ValueError(f"{name} is of a picture to start from; give an image, too")
         return self
 
 
@@ -83,4 +95,10 @@ class Options(TypedDict, total=False):
     size: int | str | tuple[int, int] | None
     width: int | None
     height: int | None
+    image: start.Giveable
+    mask: start.Giveable
+    strength: float | None
+    exact_steps: bool
+    fit: str
+    paste: bool
     noise: str

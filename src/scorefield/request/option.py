@@ -9,12 +9,11 @@ class RequestError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How a face shows a field: its flags on the command line, and its values in words."""
+    """How a face shows a field: its flags on the command line, and its values in words; a `switch` takes no value."""
 
     flags: tuple[str, ...]
     expects: str
-    metavar: str | None = None  # None for the last word of its name
-    many: bool = False  # a flag may be given several times
+    switch: bool = False
 
 
 def short(value: object) -> str:

@@ -33,5 +33,6 @@ class ModelSpec:
     ladder: Ladder
     defaults: Defaults
     size_multiple: int  # px: both sides of a picture are multiples of it
+    inpaints: bool = False  # the network sees a mask and the picture without its masked region beside the state
     files: tuple[str, ...] = ()  # package data, for an embedded model
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

@@ -11,10 +11,10 @@ from scorefield.core.denoiser import Preconditioned
 from scorefield.latent.kl import KlCodec
 from scorefield.nets.clip import SD1_TEXT, SD2_TEXT, SD2_TEXT_23, TextEncoder
 from scorefield.nets.kl import KL, Kl
-from scorefield.nets.unet import SD1, SD2, Unet
+from scorefield.nets.unet import SD1, SD1_INPAINT, SD2, SD2_INPAINT, Unet, UnetConfig
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights.folder import SourceError
-from scorefield.weights.found import Family, Found
+from scorefield.weights.found import Family, Found, Task
 from scorefield.zoo.filling import Filling
 from scorefield.zoo.model import Model
 from scorefield.zoo.spec import Defaults, ModelSpec
@@ -53,6 +53,7 @@ NETWORKS: Mapping[Family, Networks] = {
     Family.SD1: Networks(unet=SD1, kl=KL, text=SD1_TEXT),
     Family.SD2: Networks(unet=SD2, kl=KL, text=SD2_TEXT_23, openclip=SD2_TEXT),
 }
+INPAINTING: Mapping[Family, UnetConfig] = {Family.SD1: SD1_INPAINT, Family.SD2: SD2_INPAINT}
 SPECS: Mapping[Family, Mapping[str, ModelSpec]] = {
     Family.SD1: {"eps": STABLE_1, "v": STABLE_1_V},
     Family.SD2: {"eps": STABLE_2_BASE, "v": STABLE_2_V},
@@ -76,8 +77,8 @@ def stable(
     if device.type == "cpu" and dtype == torch.float16:
         raise NotLoadableError("float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory")
     found = look(path, known=None if networks else NETWORKS)
-    spec = replace(_spec(path, found, prediction), name=str(path))
-    networks = networks or NETWORKS.get(found.family) or stated(path)
+    networks = networks or _published(found) or stated(path)
+    spec = replace(_spec(path, found, prediction), name=str(path), inpaints=found.task is Task.INPAINTING)
     places = parts(path, networks)
     fill = Filling(device, dtype)
     unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
@@ -96,6 +97,14 @@ def stable(
         dtype=dtype,
         sha256=fill.sha256,
     )
+
+
+def _published(found: Found) -> Networks | None:
+    """The published networks of a find, if its sizes are those of a family."""
+    networks = NETWORKS.get(found.family)
+    if networks is None or found.task is not Task.INPAINTING:
+        return networks
+    return replace(networks, unet=INPAINTING[found.family])
 
 
 def _spec(path: Path, found: Found, prediction: str | None) -> ModelSpec:

@@ -67,7 +67,7 @@ class Parts(NamedTuple):
 
 
 def look(path: Path, *, known: Iterable[Family] | None) -> Found:
-    """What lies at `path`; NotLoadableError if it is no whole model for text to image of a family in `known`."""
+    """What lies at `path`; NotLoadableError if it is no whole model of a family in `known`, or for another task."""
     if is_pipeline(path):
         pipeline = read_pipeline(path, pickled=pickles.listing)
         found = detect_pipeline(pipeline)
@@ -88,8 +88,9 @@ def _refusal(found: Found, known: Iterable[Family] | None) -> str | None:
     stated = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.facts  # a folder tells its sizes
     if known is not None and found.family not in known and not stated:
         return f"is {named}; of these only {' and '.join(known)} can be drawn with"
-    if found.task is not Task.TEXT:
-        return f"is {named} for {found.task or 'another task'}; only those for text to image can be drawn with"
+    if found.task not in (Task.TEXT, Task.INPAINTING):
+        told = found.task or "another task"
+        return f"is {named} for {told}; only those for text to image and for inpainting can be drawn with"
     if found.missing:
         return f"lacks its {' and its '.join(found.missing)}; get it whole"
     if extra := found.parts.keys() - {"unet", "unet_ema", "vae", "text_encoder"}:
