@@ -4,6 +4,7 @@
 from scorefield.request import Request, RequestError
 
 # isort: split
+from scorefield.api.adapting import UnusedKeysWarning
 from scorefield.api.pipeline import Group, Pipeline, load
 from scorefield.api.result import Picture, Result
 from scorefield.api.unseen import UnknownSizeWarning, UnknownWordsWarning, UnseenWarning
@@ -18,5 +19,6 @@ __all__ = [
     "UnknownSizeWarning",
     "UnknownWordsWarning",
     "UnseenWarning",
+    "UnusedKeysWarning",
     "load",
 ]

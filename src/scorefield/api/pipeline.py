@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Unpack
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from scorefield import __version__, zoo
 from scorefield.api import given, unseen
+from scorefield.api.adapting import adapted, applied, has
 from scorefield.api.result import Origin, Picture, Result
 from scorefield.api.start import Start, start, strength, walked
 from scorefield.core import grid, grid_names, noise, predict
@@ -24,12 +26,13 @@ from scorefield.core.names import canonical
 from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.interval import within
 from scorefield.guide.known import known
-from scorefield.request import SEEDS, Options, Request, RequestError, Settled, parse
+from scorefield.request import SEEDS, Lora, Options, Request, RequestError, Settled, parse
 from scorefield.sample import names
 from scorefield.sample.finite import NonFiniteError, finite
 from scorefield.sample.walk import Sampler, Step
 
 Prompt = str | Sequence[str] | Request
+Loras = Sequence[str | PathLike[str] | tuple[str | PathLike[str], float] | Lora]  # "PATH:SCALE", or a pair of the two
 
 _PREDICTIONS: Mapping[predict.Prediction, str] = {
     predict.eps: "eps",
@@ -74,6 +77,14 @@ class Pipeline:
             seconds["walk"] += middle - start
             seconds["decode"] += time.perf_counter() - middle
         return Result(request=groups[0].request, pictures=tuple(drawn), seconds=seconds)
+
+    def with_loras(self, loras: Loras) -> "Pipeline":
+        """A pipeline whose model has `loras`, each times its scale; this one is left as it is, to go back to.
+
+        The two share every tensor that is not changed. Errors: as of `load`. Warns of keys that are not used.
+        """
+        asked = parse({"prompt": "", "loras": loras}).loras
+        return Pipeline(adapted(self.model, asked, stacklevel=2))
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Iterator[Step]:
         """The walk itself, a Step a level: i of n, the level `at`, the state x and the predicted clean x0 (B, ...).
@@ -163,6 +174,7 @@ class Pipeline:
             filled = {
                 "model": model.spec.name,
                 "prediction": _PREDICTIONS.get(model.spec.prediction),
+                "loras": applied(model),
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "width": width,
@@ -192,6 +204,7 @@ class Pipeline:
         is_loaded = {
             "model": request.model == model.spec.name or "model" not in request.model_fields_set,
             "prediction": request.prediction in (None, _PREDICTIONS.get(model.spec.prediction)),
+            "loras": has(model, request.loras) or "loras" not in request.model_fields_set,
             "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
             "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),
         }
@@ -218,21 +231,28 @@ class Pipeline:
 
 
 def load(
-    model: str = "scenes", *, device: str = "auto", dtype: str = "auto", prediction: str | None = None
+    model: str = "scenes",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    prediction: str | None = None,
+    loras: Loras = (),
 ) -> Pipeline:
     """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
 
     `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32), float32, bfloat16 or
-    float16; `prediction` eps or v, for files that do not tell. RequestError for a model or a device that is not there
-    or not known, weights.own.WeightsError or weights.folder.SourceError for damaged files.
+    float16; `prediction` eps or v, for files that do not tell; `loras` change the model: see `Pipeline.with_loras`.
+    RequestError for a model, a device or a LoRA that is not there, not known or of another model,
+    weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
-    parse({"prompt": "", "model": model, "device": device, "dtype": dtype, "prediction": prediction})
+    given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, "loras": loras}
+    asked = parse({"prompt": "", **given}).loras
     _check_device(device)
     try:
         loaded = zoo.load(model, device, dtype, prediction)
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
-    return Pipeline(loaded)
+    return Pipeline(adapted(loaded, asked, stacklevel=2))
 
 
 def _check_device(device: str) -> None:

@@ -61,6 +61,7 @@ class Picture:
             "Size": f"{self.image.width}x{self.image.height}",
             "Model hash": self.origin.sha256[:10],
             "Model": self.origin.model,
+            **self._loras(),
             "RNG": "CPU",
             "Version": f"scorefield {self.origin.versions['scorefield']}",
         }
@@ -68,6 +69,10 @@ class Picture:
             pairs["Denoising strength"] = f"{self.request.strength:g}"
         text = parameters.write(self.prompt, self.request.negative_prompt, pairs)
         return picture.encode(self.image, {"parameters": text, picture.OURS: json.dumps(self.record())})
+
+    def _loras(self) -> dict[str, str]:
+        told = [f"{Path(lora.path).stem}: {(lora.sha256 or '')[:10]}" for lora in self.request.loras]
+        return {"Lora hashes": ", ".join(told)} if told else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -77,10 +77,11 @@ def drawing() -> Iterator[None]:
     with failures(), warnings.catch_warnings():
         import torch
 
-        from scorefield.api import UnseenWarning
+        from scorefield.api import UnseenWarning, UnusedKeysWarning
 
         warnings.simplefilter("ignore")
-        warnings.simplefilter("always", UnseenWarning)
+        for told in (UnseenWarning, UnusedKeysWarning):
+            warnings.simplefilter("always", told)
         warnings.showwarning = _show_warning
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(physical_cores())

@@ -41,7 +41,8 @@ def _with_request_options(command: click.Command) -> click.Command:
 def _click(name: str, option: Option, words: str) -> click.Option:
     if option.switch:
         return click.Option([name, *option.flags], help=words, is_flag=True, default=None)
-    return click.Option([name, *option.flags], help=words, metavar=name.rsplit("_", 1)[-1].upper())
+    metavar = option.metavar or name.rsplit("_", 1)[-1].upper()
+    return click.Option([name, *option.flags], help=words, metavar=metavar, multiple=option.many)
 
 
 @_with_request_options
@@ -57,7 +58,7 @@ def _click(name: str, option: Option, words: str) -> click.Option:
 @common.format_option
 def command(
     prompts: tuple[str, ...], size: str | None, output: Path, overwrite: bool, sheet: bool, filmed: bool,
-    dry_run: bool, quiet: bool, form: str, **given: str | bool | None,
+    dry_run: bool, quiet: bool, form: str, **given: str | bool | tuple[str, ...] | None,
 ) -> None:  # fmt: skip
     """Draw a picture of every PROMPT.
 
@@ -71,7 +72,13 @@ def command(
         from scorefield.cli.draw import Wish
 
         start = time.perf_counter()
-        pipe = load(request.model, device=request.device, dtype=request.dtype, prediction=request.prediction)
+        pipe = load(
+            request.model,
+            device=request.device,
+            dtype=request.dtype,
+            prediction=request.prediction,
+            loras=request.loras,
+        )
         groups = pipe.plan(request)
         loaded = time.perf_counter() - start
         if (line := told(groups[0].request)) and not quiet:
@@ -83,13 +90,13 @@ def command(
             _draw(pipe, groups, wish, quiet=quiet, form=form, loaded=loaded)
 
 
-def _request(prompts: tuple[str, ...], given: dict[str, str | bool | None]) -> Request:
+def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, ...] | None]) -> Request:
     if not all(prompt.strip() for prompt in prompts):
         raise click.UsageError("a prompt is empty; say what to draw")
     try:
         if not prompts:
             raise RequestError("there is no prompt; say what to draw")
-        return parse({"prompts": prompts} | {name: value for name, value in given.items() if value is not None})
+        return parse({"prompts": prompts} | {name: value for name, value in given.items() if value not in (None, ())})
     except RequestError as error:
         raise click.UsageError(str(error)) from None
 
@@ -132,6 +139,6 @@ def _tell_plan(groups: "Sequence[Group]", form: str) -> None:
         for group in groups
         for prompt, seed in zip(group.prompts, group.seeds, strict=True)
     ]
-    lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value not in (None, "")]
+    lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value not in (None, "", [])]
     lines += [f"picture: {one['prompt']} (seed {one['seed']})" for one in pictures]
     common.show({"pictures": pictures, "request": settled}, form, "\n".join(lines))

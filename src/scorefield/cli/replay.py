@@ -57,7 +57,13 @@ def command(
 
         request = _moved(record.request, {"image": image, "mask": mask})
         where = device or request.device
-        pipe = load(model or request.model, device=where, dtype=request.dtype, prediction=request.prediction)
+        pipe = load(
+            model or request.model,
+            device=where,
+            dtype=request.dtype,
+            prediction=request.prediction,
+            loras=request.loras,
+        )
         again = _drawn(pipe, record.model_copy(update={"request": request}))
         different = _different_pixels(drawn, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None

@@ -2,6 +2,7 @@
 
 from scorefield.request.canvas import LONGEST_SIDE, MOST_PICTURES, sides
 from scorefield.request.fields import Options, Request, Settled
+from scorefield.request.lora import Lora
 from scorefield.request.option import Option, RequestError
 from scorefield.request.parsing import options, parse
 from scorefield.request.start import Given
@@ -15,6 +16,7 @@ __all__ = [
     "MOST_PROMPTS",
     "SEEDS",
     "Given",
+    "Lora",
     "Option",
     "Options",
     "Request",

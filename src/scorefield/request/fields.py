@@ -4,7 +4,7 @@ from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from scorefield.request import canvas, machine, start, walk, words
+from scorefield.request import canvas, lora, machine, start, walk, words
 
 
 class Request(BaseModel):
@@ -19,6 +19,7 @@ class Request(BaseModel):
     negative_prompt: words.NegativePrompt = ""
     model: machine.Model = "scenes"
     prediction: machine.Prediction = None
+    loras: lora.Loras = ()
     steps: walk.Steps = None
     cfg_scale: walk.CfgScale = None
     cfg_rescale: walk.CfgRescale = 0.0

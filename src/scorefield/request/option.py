@@ -14,6 +14,8 @@ class Option:
     flags: tuple[str, ...]
     expects: str
     switch: bool = False
+    metavar: str | None = None  # None for the last word of its name
+    many: bool = False  # a flag may be given several times
 
 
 def short(value: object) -> str:

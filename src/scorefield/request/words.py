@@ -12,6 +12,7 @@ LONGEST_PROMPT = 10_000  # characters
 
 Texts = TypeVar("Texts", str, tuple[str, ...])
 
+_LORA = re.compile(r"<(?:lora|lyco):[^>]*>?")  # as A1111 has it
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -27,6 +28,11 @@ def _readable(value: Texts) -> Texts:
             raise ValueError(f"the prompt {text[:40]!r} holds a control character; remove it")
         if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise ValueError(f"the prompt {text[:40]!r} is not valid text; give it in UTF-8")
+        if found := _LORA.search(text):
+            raise ValueError(
+                f"{found[0][:60]} in a prompt is not read here: take it out, and give the file as --lora PATH:SCALE "
+                "(in Python, loras=['PATH:SCALE'])"
+            )
     return value
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from scorefield.weights.found import Family, Found, Kind, Layout, part
 from scorefield.weights.listing import Listing, Plain, Stored
 
-_FAMILIES = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}  # by the width of the words
+FAMILIES = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}  # by the width of the words
 _LORA = {  # a layout's own names for the smaller half of a layer, whose first side is the rank
     Layout.KOHYA: re.compile(r"lora_\w+\.lora_down\.weight"),
     Layout.PEFT: re.compile(r".*\.lora_A(\.\w+)?\.weight"),
@@ -45,7 +45,7 @@ def _base(tensors: Mapping[str, Stored], smaller: Sequence[str]) -> Family:
     for pattern in _WORDS:
         for key in smaller:
             if pattern.match(key) and len(tensors[key].shape) > 1:
-                return _FAMILIES.get(tensors[key].shape[1], Family.UNKNOWN)
+                return FAMILIES.get(tensors[key].shape[1], Family.UNKNOWN)
     return Family.UNKNOWN
 
 
@@ -82,7 +82,7 @@ def embedding(listing: Listing) -> Found | None:
     if None in vectors:
         return None
     count, width = vectors[0] or (0, 0)
-    family = Family.SDXL if len(vectors) == 2 else _FAMILIES.get(width, Family.UNKNOWN)
+    family = Family.SDXL if len(vectors) == 2 else FAMILIES.get(width, Family.UNKNOWN)
     facts: dict[str, Plain] = {"token": named.token, "vectors": count, "width": width}
     notes = () if isinstance(named.token, str) else (_UNNAMED,)
     return Found(kind=Kind.EMBEDDING, family=family, layout=named.layout, facts=facts, notes=notes)

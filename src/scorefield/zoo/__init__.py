@@ -8,12 +8,23 @@ from pathlib import Path
 import torch
 
 from scorefield.zoo import embedded
-from scorefield.zoo.model import Model
+from scorefield.zoo.lora import with_loras
+from scorefield.zoo.model import AppliedLora, Model
 from scorefield.zoo.spec import Defaults, ModelSpec
 from scorefield.zoo.stable import stable
 from scorefield.zoo.stable_files import NotLoadableError
 
-__all__ = ["Defaults", "Model", "ModelSpec", "NotLoadableError", "UnknownModelError", "available", "load"]
+__all__ = [
+    "AppliedLora",
+    "Defaults",
+    "Model",
+    "ModelSpec",
+    "NotLoadableError",
+    "UnknownModelError",
+    "available",
+    "load",
+    "with_loras",
+]
 
 
 class UnknownModelError(ValueError):

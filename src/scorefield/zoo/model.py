@@ -43,6 +43,16 @@ class LearnedWord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedLora:
+    """A LoRA that a model's weights were changed with."""
+
+    path: str
+    scale: float
+    sha256: str  # of its file
+    unused: tuple[str, ...]  # its keys that are of no layer of the model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A model ready to sample; holds no state, so threads may share it."""
 
@@ -52,5 +62,6 @@ class Model:
     codec: Codec
     device: torch.device
     dtype: torch.dtype
-    sha256: str  # of all that the model was loaded from, but not its textual inversions
+    sha256: str  # of all that the model was loaded from, but not its textual inversions and LoRAs
     embeddings: tuple[LearnedWord, ...] = ()
+    loras: tuple[AppliedLora, ...] = ()

@@ -1,0 +1,55 @@
+"""A model with the LoRAs of a request: they must be the files that it means, and keys that are not used are told."""
+
+import warnings
+from collections.abc import Sequence
+
+from scorefield import zoo
+from scorefield.request import Lora, RequestError
+
+_MOST_KEYS = 3  # that a warning names
+
+
+class UnusedKeysWarning(UserWarning):
+    """A LoRA holds keys that are of no layer of the model."""
+
+
+def adapted(model: zoo.Model, loras: Sequence[Lora], stacklevel: int) -> zoo.Model:
+    """`model` with `loras`; RequestError if they are for another, or not the recorded files; `stacklevel` as in warn.
+
+    weights.folder.SourceError for files that are damaged or do not fit.
+    """
+    if not loras:
+        return model
+    try:
+        made = zoo.with_loras(model, [(lora.path, lora.scale) for lora in loras])
+    except zoo.NotLoadableError as error:
+        raise RequestError(str(error)) from None
+    for asked, found in zip(loras, made.loras, strict=True):
+        if asked.sha256 not in (None, found.sha256):
+            raise RequestError(
+                f"{asked.path} has changed: its hash is {found.sha256[:10]}, that of the LoRA which is asked for is "
+                f"{asked.sha256[:10]}"
+            )
+        if found.unused:
+            _warn(found, stacklevel + 1)
+    return made
+
+
+def applied(model: zoo.Model) -> tuple[Lora, ...]:
+    """The LoRAs that `model` has, as a request records them."""
+    return tuple(Lora(path=one.path, scale=one.scale, sha256=one.sha256) for one in model.loras)
+
+
+def has(model: zoo.Model, loras: Sequence[Lora]) -> bool:
+    """Whether the LoRAs of `model` are just these."""
+    return len(loras) == len(model.loras) and all(
+        (one.path, one.scale, one.sha256 or found.sha256) == (found.path, found.scale, found.sha256)
+        for one, found in zip(loras, model.loras, strict=True)
+    )
+
+
+def _warn(found: zoo.AppliedLora, stacklevel: int) -> None:
+    names = ", ".join(found.unused[:_MOST_KEYS]) + (", ..." if len(found.unused) > _MOST_KEYS else "")
+    many = "1 key is" if len(found.unused) == 1 else f"{len(found.unused)} keys are"
+    message = f"{found.path}: {many} of no layer of this model and not used ({names})"
+    warnings.warn(message, UnusedKeysWarning, stacklevel + 1)

@@ -1,0 +1,111 @@
+"""A LoRA: a file that adds a delta to the weights of many layers, in kohya's layout, PEFT's or diffusers' older one.
+
+`lora_names` says which weight a layer's name means, `lora_delta` what its tensors add.
+"""
+
+import re
+from pathlib import Path
+
+from torch import Tensor
+
+from scorefield.weights import lora_delta
+from scorefield.weights.adapters import lora as detected
+from scorefield.weights.folder import SourceError
+from scorefield.weights.found import Family
+from scorefield.weights.lora_delta import MisfitError, Role
+from scorefield.weights.lora_settings import Settings, SettingsError, beside, scale, settings
+from scorefield.weights.source import Source
+
+_KEY = re.compile(
+    r"(?P<layer>.+?)(?:"
+    r"[._]lora(?:_linear_layer)?[._](?P<half>down|up|mid|A|B)(?:\.\w+)?\.weight"  # PEFT may put an adapter's name in
+    r"|\.(?P<alpha>alpha)"
+    r"|\.(?P<magnitude>dora_scale|lora_magnitude_vector)(?:\.\w+){0,2})"
+)
+_HALVES: dict[str, Role] = {"down": "down", "up": "up", "mid": "mid", "A": "down", "B": "up"}
+_OTHER = re.compile(r".*\.(?:(?P<LoHa>hada_)|(?P<LoKr>lokr_)|(?P<OFT>oft_))\w+")
+
+
+class Lora:
+    """A file, or a folder of PEFT's. SourceError for what is damaged, no LoRA, or one of another kind of product."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.source = path, Source(path)
+        self.settings: Settings = settings(self.source.listing)
+        self.layers: dict[str, dict[Role, str]] = {}  # the keys of each layer's tensors
+        self.unknown: list[str] = []  # keys that are of no delta
+        for key in self.source.tensors:
+            self._place(key)
+        for name, keys in list(self.layers.items()):
+            halves = keys.keys() & {"down", "up"}
+            if len(halves) == 1:
+                raise SourceError(f"{path} has only the {halves.pop()} half of {name}; get it again")
+            if not halves:
+                self.unknown += self.layers.pop(name).values()
+        if not self.layers:
+            raise SourceError(f"{path} is no LoRA: `scorefield inspect` tells what it is")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it was read from."""
+        config = beside(self.source.listing)
+        return (*sorted(set(self.source.listing.files.values())), *([config] if config else []))
+
+    @property
+    def family(self) -> Family:
+        """The family of models that it is for, UNKNOWN if its names and shapes do not tell."""
+        found = detected(self.source.tensors)
+        return found.family if found else Family.UNKNOWN
+
+    def delta(self, layer: str, part: str, weight: Tensor) -> Tensor:
+        """What a layer adds to the `weight` (out, in, ...) of `part`: float32, of its shape, on its device.
+
+        SourceError if it is for a weight of another shape, or holds what is not finite.
+        """
+        held = {role: self._numbers(key).to(weight.device) for role, key in self.layers[layer].items()}
+        try:
+            wanted, rank = lora_delta.shape(held), len(held["down"])
+            by = held["alpha"].item() / rank if "alpha" in held else scale(self.settings, part, layer, rank)
+        except (MisfitError, SettingsError) as error:
+            raise SourceError(f"{self.path}: {layer}: {error}") from None
+        if wanted != lora_delta.plain(weight):
+            raise SourceError(
+                f"{self.path}: {layer} is for a weight of shape {wanted}, where this model has "
+                f"{lora_delta.plain(weight)}: it is a LoRA for {self.whose}"
+            )
+        return lora_delta.delta(held, by, weight.float())
+
+    @property
+    def whose(self) -> str:
+        """The models that it is for, in words."""
+        return "another model" if self.family is Family.UNKNOWN else str(self.family)
+
+    def _place(self, key: str) -> None:
+        if other := _OTHER.fullmatch(key):
+            raise SourceError(f"{self.path} is a {other.lastgroup} of LyCORIS ({key}); only LoRA and LoCon can be used")
+        found = _KEY.fullmatch(key)
+        if found is None:
+            self.unknown.append(key)
+            return
+        name = found["layer"].removeprefix("base_model.model.").replace(".processor.", ".")
+        keys, role = self.layers.setdefault(name, {}), self._role(key, found)
+        if role in keys:
+            raise SourceError(f"{self.path} holds two of the same for one layer: {keys[role]} and {key}")
+        keys[role] = key
+
+    def _role(self, key: str, found: re.Match[str]) -> Role:
+        if found["half"]:
+            return _HALVES[found["half"]]
+        if found["alpha"]:
+            return "alpha"
+        # LyCORIS writes the norms of columns as (1, in, ...), those of rows as (out, 1, ...); PEFT has those of rows.
+        first = self.source.tensors[key].shape[:1]
+        return "columns" if found["magnitude"] == "dora_scale" and first == (1,) else "rows"
+
+    def _numbers(self, key: str) -> Tensor:
+        tensor = self.source.fetch(key)
+        if not tensor.is_floating_point():
+            raise SourceError(f"{self.path}: {key} is of {tensor.dtype}, where a LoRA has numbers with a point")
+        if not (numbers := tensor.float()).isfinite().all():
+            raise SourceError(f"{self.path}: {key} holds a number that is not finite; it was spoilt in training")
+        return numbers

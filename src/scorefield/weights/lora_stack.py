@@ -1,0 +1,72 @@
+"""LoRAs fitted to a model's names: what each of its weights becomes with all of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorefield.weights.folder import SourceError
+from scorefield.weights.lora import Lora
+from scorefield.weights.lora_names import Target
+
+
+class Patch(NamedTuple):
+    """One layer of a LoRA, for the rows of a weight that are piece `piece` of `pieces`."""
+
+    lora: Lora
+    layer: str
+    scale: float
+    piece: int
+    pieces: int
+
+
+class Stack:
+    """LoRAs, each with its scale, for the model whose layers have `names`; any order gives the same but for rounding.
+
+    SourceError for one that names no layer of the model.
+    """
+
+    def __init__(self, names: Mapping[str, Target], loras: Sequence[tuple[Lora, float]]) -> None:
+        self.unused: dict[Lora, list[str]] = {}  # keys of each LoRA that are of no layer of the model
+        self._patches: dict[tuple[str, str], list[Patch]] = {}
+        for lora, scale in loras:
+            self.unused[lora] = lora.unknown.copy()
+            self._fit(names, lora, scale)
+
+    def touched(self, part: str) -> tuple[str, ...]:
+        """The names of the weights of `part` that are not left as they are."""
+        return tuple(ours for other, ours in self._patches if other == part)
+
+    def merged(self, part: str, ours: str, weight: Tensor) -> Tensor:
+        """What our `weight` of that name becomes, of its dtype, computed in float32; itself if nothing is added to it.
+
+        SourceError if a delta is for another shape, or what comes out is not finite.
+        """
+        total, changed = weight.float().clone() if (part, ours) in self._patches else weight, False
+        for lora, layer, scale, piece, pieces in self._patches.get((part, ours), ()):
+            delta = lora.delta(layer, part, weight.chunk(pieces)[piece])
+            if scale:
+                total.chunk(pieces)[piece].add_(delta, alpha=scale)
+                changed = True
+        if not changed:
+            return weight
+        made = total.to(weight.dtype)
+        if not torch.isfinite(made).all():
+            told = ", ".join(str(patch.lora.path) for patch in self._patches[part, ours])
+            raise SourceError(f"{told}: {ours} of the {part} is not finite with it; give a smaller scale")
+        return made
+
+    def _fit(self, names: Mapping[str, Target], lora: Lora, scale: float) -> None:
+        mine: dict[Target, str] = {}
+        for layer, keys in lora.layers.items():
+            if (target := names.get(layer)) is None:
+                self.unused[lora] += keys.values()
+                continue
+            if (other := mine.setdefault(target, layer)) != layer:
+                raise SourceError(f"{lora.path} has two names for one layer: {other} and {layer}")
+            patch = Patch(lora, layer, scale, target.piece, target.pieces)
+            self._patches.setdefault((target.part, target.ours), []).append(patch)
+        if not mine:
+            shown = ", ".join(list(lora.layers)[:3])
+            raise SourceError(f"{lora.path} names no layer of this model ({shown}, ...): it is a LoRA for {lora.whose}")

@@ -1,0 +1,86 @@
+"""A model with LoRAs: a new one that shares with the first every tensor which they leave as it is."""
+
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from scorefield.nets.clip import TextEncoder
+from scorefield.nets.unet import Unet
+from scorefield.prompt.published import PublishedConditioner
+from scorefield.weights.adapters import FAMILIES
+from scorefield.weights.entries import Entry
+from scorefield.weights.found import Family
+from scorefield.weights.lora import Lora
+from scorefield.weights.lora_names import TEXT, UNET, Target, names
+from scorefield.weights.lora_stack import Stack
+from scorefield.weights.maps import clip, unet
+from scorefield.zoo.model import AppliedLora, Model
+from scorefield.zoo.stable_files import NotLoadableError
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def with_loras(model: Model, loras: Sequence[tuple[str, float]]) -> Model:
+    """`model` with the LoRAs at those paths, each times its scale; `model` itself is not changed.
+
+    A weight becomes W + the sum of scale * delta, computed in float32 and cast once. NotLoadableError for a model that
+    takes no LoRA, or has some, and for a LoRA of another family; SourceError for files that are damaged or do not fit.
+    """
+    net, conditioner = model.denoiser.net, model.conditioner
+    if not isinstance(net, Unet) or not isinstance(conditioner, PublishedConditioner):
+        raise NotLoadableError(f"the model {model.spec.name} takes no LoRA: they are for Stable Diffusion")
+    if model.loras:
+        raise NotLoadableError("this model has LoRAs already: give all of them at once to the one without")
+    opened = [(Lora(Path(path)), scale) for path, scale in loras]
+    _check_family(net, [lora for lora, _ in opened])
+    stack = Stack(dict(_names(net, conditioner.encoder)), opened)
+    worded = copy.copy(conditioner)
+    worded.encoder = _merged(conditioner.encoder, TEXT, "", stack)
+    applied = tuple(
+        AppliedLora(path=path, scale=scale, sha256=_sha256(lora), unused=tuple(stack.unused[lora]))
+        for (path, scale), (lora, _) in zip(loras, opened, strict=True)
+    )
+    return replace(model, denoiser=_merged(model.denoiser, UNET, "net.", stack), conditioner=worded, loras=applied)
+
+
+def maps(net: Unet, encoder: TextEncoder) -> Iterator[tuple[str, Iterator[Entry]]]:
+    """The parts of a model that a LoRA may change, with the maps of every layout that has named them."""
+    yield UNET, unet.diffusers(net.config)
+    yield UNET, unet.ldm(net.config)
+    for prefix in ("text_model.", ""):  # a level that transformers 5 has no more
+        yield TEXT, clip.transformers_text(encoder.config.text, projected=False, prefix=prefix)
+
+
+def _names(net: Unet, encoder: TextEncoder) -> Iterator[tuple[str, Target]]:
+    for part, entries in maps(net, encoder):
+        yield from names(part, entries)
+
+
+def _check_family(net: Unet, loras: Sequence[Lora]) -> None:
+    mine = FAMILIES.get(net.config.context_width, Family.UNKNOWN)
+    for lora in loras:
+        if Family.UNKNOWN not in (mine, lora.family) and lora.family is not mine:
+            raise NotLoadableError(f"{lora.path} is a LoRA for {lora.family}; this model is a {mine}")
+
+
+def _merged(module: M, part: str, prefix: str, stack: Stack) -> M:
+    """A copy of `module` that shares its tensors, but for those that the stack changes."""
+    held = dict(module.named_parameters()) | dict(module.named_buffers())
+    kept: dict[int, object] = {id(tensor): tensor for tensor in held.values()}
+    for ours in stack.touched(part):
+        weight = held[prefix + ours]
+        kept[id(weight)] = nn.Parameter(stack.merged(part, ours, weight), requires_grad=False)
+    return copy.deepcopy(module, kept)
+
+
+def _sha256(lora: Lora) -> str:
+    """The hash of a LoRA's file, as sha256sum tells it; of a folder that of its files one after the other."""
+    digest = hashlib.sha256()
+    for file in lora.files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

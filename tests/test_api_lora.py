@@ -1,0 +1,276 @@
+"""LoRAs from the front door: a pipeline beside the first, what its pictures record, and the command line."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from docs.notebooks.tiny_stable import tiny_stable
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+import scorefield as sf
+from scorefield import zoo
+from scorefield.api import Pipeline, UnusedKeysWarning
+from scorefield.cli.main import run
+from scorefield.core.denoiser import Preconditioned
+from scorefield.files.picture import read
+from scorefield.nets.unet import SD1, SD2, Unet
+from scorefield.request import Lora, RequestError, Settled, parse
+from scorefield.weights.folder import SourceError
+
+QKV = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
+WORDS = "lora_te_text_model_encoder_layers_1_mlp_fc1"
+IN = "down_blocks_0_resnets_0_conv1"
+CHANGED = {"middle.0.transformer.blocks.0.self_attention.qkv.weight", "down.0.stages.0.residual.conv1.weight"}
+
+pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
+
+
+def halves(layer: str, outs: int, ins: int, *kernel: int, seed: int) -> dict[str, Tensor]:
+    source = torch.Generator().manual_seed(seed)
+    down = torch.randn(2, ins, *kernel, generator=source) * 0.3
+    up = torch.randn(outs, 2, *(1 for _ in kernel), generator=source)
+    return {f"{layer}.lora_down.weight": down, f"{layer}.lora_up.weight": up, f"{layer}.alpha": torch.tensor(1.0)}
+
+
+def tensors(seed: int = 0) -> dict[str, Tensor]:
+    unet = halves(QKV, 64, 64, seed=seed) | halves(f"lora_unet_{IN}", 32, 32, 3, 3, seed=seed + 1)
+    return unet | halves(WORDS, 128, 32, seed=seed + 2)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_stable(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def pipe(base: Path) -> Pipeline:
+    return sf.load(str(base), device="cpu")
+
+
+@pytest.fixture
+def style(tmp_path: Path) -> Path:
+    save_file(tensors(), tmp_path / "style.safetensors")
+    return tmp_path / "style.safetensors"
+
+
+def drawn(pipe: Pipeline) -> Tensor:
+    image = pipe("a tree", size=64, steps=2, seed=3).image
+    return torch.from_numpy(np.asarray(image).astype(int))
+
+
+def weights(model: zoo.Model) -> dict[str, Tensor]:
+    return dict(model.denoiser.net.named_parameters())
+
+
+def test_a_pipeline_with_a_lora_shares_with_the_first_all_that_it_leaves_alone(pipe: Pipeline, style: Path) -> None:
+    before = {name: weight.clone() for name, weight in weights(pipe.model).items()}
+    picture = drawn(pipe)
+    changed = pipe.with_loras([(style, 0.8)])
+    assert (drawn(changed) - picture).abs().max() > 10
+    ours, theirs = weights(pipe.model), weights(changed.model)
+    assert {name for name in ours if ours[name].data_ptr() != theirs[name].data_ptr()} == CHANGED
+    assert not any(weight.requires_grad for weight in theirs.values())
+    assert theirs["down.0.stages.0.residual.conv1.weight"].is_contiguous(memory_format=torch.channels_last)
+    assert changed.model.codec is pipe.model.codec
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(pipe.model).items())
+    assert torch.equal(drawn(pipe), picture)  # to unload is to go back
+
+
+def test_scale_0_draws_the_identical_picture(pipe: Pipeline, style: Path) -> None:
+    assert torch.equal(drawn(pipe.with_loras([(style, 0)])), drawn(pipe))
+
+
+def test_load_takes_loras_in_every_form(base: Path, pipe: Pipeline, style: Path) -> None:
+    wanted, whole = pipe.with_loras([(style, 0.5)]).model.loras, pipe.with_loras([style]).model.loras
+    for given in (f"{style}:0.5", (str(style), 0.5), Lora(path=str(style), scale=0.5)):
+        assert pipe.with_loras([given]).model.loras == wanted
+    assert (wanted[0].scale, whole[0].scale) == (0.5, 1)
+    assert torch.equal(drawn(sf.load(str(base), device="cpu", loras=[style])), drawn(pipe.with_loras([style])))
+
+
+def test_the_text_tower_alone_can_be_changed(pipe: Pipeline, tmp_path: Path) -> None:
+    save_file(halves(WORDS, 128, 32, seed=0), tmp_path / "words.safetensors")
+    changed = pipe.with_loras([tmp_path / "words.safetensors"]).model
+    assert weights(changed).keys() == weights(pipe.model).keys()
+    assert all(weight is weights(pipe.model)[name] for name, weight in weights(changed).items())
+    ours, theirs = (model.conditioner(["a tree"]).tokens for model in (changed, pipe.model))
+    assert ours is not None
+    assert theirs is not None
+    assert ours.isfinite().all()
+    assert (ours - theirs).abs().max() > 0.1
+
+
+def test_two_threads_with_and_without_a_lora_get_what_each_gets_alone(pipe: Pipeline, style: Path) -> None:
+    both = [pipe, pipe.with_loras([style])]
+    alone = [drawn(one) for one in both]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(drawn, both * 3))
+    assert all(torch.equal(one, other) for one, other in zip(alone * 3, together, strict=True))
+
+
+def test_a_picture_records_the_file_the_scale_and_the_hash(pipe: Pipeline, style: Path, tmp_path: Path) -> None:
+    result = pipe.with_loras([(style, 0.8)])("a tree", size=64, steps=1, seed=1)
+    hashed = sha256(style.read_bytes()).hexdigest()
+    assert result.request.loras == (Lora(path=str(style), scale=0.8, sha256=hashed),)
+    (path,) = result.save(tmp_path)
+    history = read(path)[1]
+    assert history.ours is not None
+    told = {"path": str(style), "scale": 0.8, "sha256": hashed}
+    assert history.ours["request"]["loras"] == [told]  # type: ignore[index]
+    assert history.ours["sha256"] == pipe.model.sha256
+    assert history.a1111 is not None
+    assert history.a1111.pairs["Lora hashes"] == f"style: {hashed[:10]}"
+    assert "Lora hashes" not in read(pipe("a tree", size=64, steps=1, seed=1).save(tmp_path)[0])[1].a1111.pairs  # type: ignore[union-attr]
+
+
+def test_a_request_for_other_loras_than_are_there_is_refused(pipe: Pipeline, style: Path) -> None:
+    changed = pipe.with_loras([(style, 0.8)])
+    settled = changed.plan("a tree", size=64)[0].request
+    assert isinstance(settled, Settled)
+    assert changed.plan(settled)[0].request == settled
+    for other in ((), (Lora(path=str(style), scale=0.7),), (settled.loras[0].model_copy(update={"sha256": "0" * 64}),)):
+        with pytest.raises(RequestError, match="was not loaded with the loras"):
+            changed.plan(settled.model_copy(update={"loras": other}))
+    with pytest.raises(RequestError, match="was not loaded with the loras"):
+        pipe.plan(settled)
+
+
+def test_loras_are_given_all_at_once(pipe: Pipeline, style: Path) -> None:
+    with pytest.raises(RequestError, match="has LoRAs already: give all of them at once to the one without"):
+        pipe.with_loras([style]).with_loras([style])
+    assert pipe.with_loras([]).model is pipe.model
+
+
+def test_the_embedded_model_takes_none(style: Path) -> None:
+    with pytest.raises(RequestError, match="the model scenes takes no LoRA"):
+        sf.load(loras=[style])
+
+
+def _of_the_size(pipe: Pipeline, config: object) -> Pipeline:
+    """A pipeline whose U-Net has the names and shapes of a published one, and no numbers."""
+    with torch.device("meta"):
+        net = Unet(config)  # type: ignore[arg-type]
+    old = pipe.model.denoiser
+    return Pipeline(replace(pipe.model, denoiser=Preconditioned(net, old.prediction, old.clock)))
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "told"),
+    [
+        (SD1, 1024, "is a LoRA for Stable Diffusion 2; this model is a Stable Diffusion 1"),
+        (SD1, 2048, "is a LoRA for Stable Diffusion XL; this model is a Stable Diffusion 1"),
+        (SD2, 768, "is a LoRA for Stable Diffusion 1; this model is a Stable Diffusion 2"),
+    ],
+)
+def test_a_lora_of_another_family_is_refused(
+    pipe: Pipeline, tmp_path: Path, config: object, words: int, told: str
+) -> None:
+    layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    save_file(halves(layer, 320, words, seed=0), tmp_path / "x.safetensors")
+    with pytest.raises(RequestError) as caught:
+        _of_the_size(pipe, config).with_loras([tmp_path / "x.safetensors"])
+    assert str(caught.value) == f"{tmp_path / 'x.safetensors'} {told}"
+
+
+def test_keys_that_are_not_used_are_one_warning(pipe: Pipeline, tmp_path: Path) -> None:
+    odd = {f"lora_unet_mixer_{k}.{half}": torch.ones(2) for k in range(3) for half in ("w_norm", "b_norm")}
+    save_file(tensors() | odd, tmp_path / "odd.safetensors")
+    with pytest.warns(UnusedKeysWarning) as caught:
+        pipe.with_loras([tmp_path / "odd.safetensors"])
+    (line,) = [str(one.message) for one in caught]
+    assert line.startswith(f"{tmp_path / 'odd.safetensors'}: 6 keys are of no layer of this model and not used (")
+    assert line.count("lora_unet_mixer_") == 3
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "a.safetensors:nan",
+        "a.safetensors:101",
+        "",
+        ("a", "many"),
+        ("a", 1, 2),
+        3,
+        {"path": "a", "weight": 1},
+        ["a"] * 65,
+    ],
+)
+def test_what_is_no_lora_is_one_line(given: object) -> None:
+    loras = given if isinstance(given, list) else [given]
+    with pytest.raises(RequestError, match=r"^loras must be PATH, or PATH:SCALE with a scale from -100 to 100, not "):
+        parse({"prompt": "a tree", "loras": loras})
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "scale"),
+    [("a.pt", "a.pt", 1.0), ("a.pt:-0.5", "a.pt", -0.5), ("c:/a.pt", "c:/a.pt", 1.0), ("c:/a.pt:2", "c:/a.pt", 2.0)],
+)
+def test_a_path_may_hold_a_colon(given: str, path: str, scale: float) -> None:
+    assert parse({"prompt": "a tree", "lora": given}).loras == (Lora(path=path, scale=scale),)
+
+
+@pytest.mark.parametrize("prompt", ["a tree <lora:style:0.8>", "<lora:style>", "a <lyco:x:1:2> tree", "<lora:style"])
+def test_a_lora_in_a_prompt_is_refused_with_the_way_to_give_it(prompt: str) -> None:
+    for name in ("prompt", "negative_prompt"):
+        with pytest.raises(RequestError, match=r"in a prompt is not read here: .* --lora PATH:SCALE"):
+            parse({"prompt": "a tree", name: prompt})
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def call(base: Path, output: Path, *more: str) -> Sequence[str]:
+    start = ["generate", "a tree", "--model", str(base), "--size", "64", "--steps", "2", "--seed", "3", "--quiet"]
+    return [*start, "-o", str(output), *more]
+
+
+def test_the_command_line_draws_with_loras_and_draws_it_again(
+    base: Path, pipe: Pipeline, style: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(tensors(seed=9), tmp_path / "other.safetensors")
+    other, path = tmp_path / "other.safetensors", tmp_path / "tree.png"
+    assert run(call(base, path, "--lora", f"{style}:0.8", "--lora", str(other))) == 0
+    expected = drawn(pipe.with_loras([(style, 0.8), other]))
+    assert torch.equal(torch.from_numpy(np.asarray(Image.open(path)).astype(int)), expected)
+    assert run(["replay", str(path)]) == 0
+    assert capsys.readouterr().out.endswith("identical\n")
+
+    save_file(tensors(seed=10), other)
+    assert run(["replay", str(path)]) == 2
+    assert f"{other} has changed: its hash is" in capsys.readouterr().err
+    other.unlink()
+    assert run(["replay", str(path)]) == 1
+    assert f"{other}: no such file" in capsys.readouterr().err
+
+
+def test_the_command_line_says_what_is_wrong_and_what_is_not_used(
+    base: Path, style: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(call(base, tmp_path, "--lora", "nowhere.safetensors")) == 1
+    assert capsys.readouterr().err == "error: nowhere.safetensors: no such file or folder\n"
+    assert run(call(base, tmp_path, "--lora", str(base))) == 1
+    assert capsys.readouterr().err.startswith(f"error: {base} is a pipeline of several parts")
+    assert run(["generate", "a tree <lora:style:1>"]) == 2
+    assert "give the file as --lora PATH:SCALE" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.png"))
+    save_file(tensors() | {"lora_unet_mixer.diff": torch.ones(1)}, style)
+    assert run(call(base, tmp_path / "a.png", "--lora", str(style), "--dry-run", "--format", "json")) == 0
+    out, err = capsys.readouterr()
+    assert "warning:" in err
+    assert "1 key is of no layer of this model and not used (lora_unet_mixer.diff)" in err
+    assert json.loads(out)["request"]["loras"][0]["scale"] == 1.0
+
+
+def test_a_damaged_file_is_one_line(pipe: Pipeline, style: Path) -> None:
+    style.write_bytes(style.read_bytes()[:-100])
+    with pytest.raises(SourceError, match="is damaged or no safetensors file"):
+        pipe.with_loras([style])

@@ -1,0 +1,161 @@
+"""LoRAs beside diffusers and PEFT: of the same file, the text tower and the U-Net answer as theirs do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+import transformers
+from diffusers.training_utils import _collate_lora_metadata
+from docs.notebooks.tiny_stable import tiny_stable
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+from tests.networks import relative_error
+from torch import nn
+
+from scorefield import zoo
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*_pattern keys did not match:RuntimeWarning"),  # of those of the other network
+    pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning"),  # of the second of two
+]
+
+RANK = 3
+TEXT_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+UNET_LAYERS = [
+    *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
+    *("conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv_in", "conv_out", "linear_1", "linear_2", "conv"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_stable(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> zoo.Model:
+    return zoo.load(str(folder), "cpu")
+
+
+@pytest.fixture
+def peer(folder: Path) -> Any:
+    """The same weights in diffusers' own pipeline."""
+    return diffusers.StableDiffusionPipeline(
+        unet=diffusers.UNet2DConditionModel.from_pretrained(folder / "unet"),
+        text_encoder=transformers.CLIPTextModel.from_pretrained(folder / "text_encoder"),
+        vae=diffusers.AutoencoderKL.from_pretrained(folder / "vae"),
+        tokenizer=transformers.CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        scheduler=diffusers.DDIMScheduler.from_pretrained(folder / "scheduler"),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
+IDS = torch.randint(0, 49407, (2, 77), generator=torch.Generator().manual_seed(0))
+X = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+TIME = torch.tensor([500.0, 20.0])
+
+
+@torch.no_grad()
+def errors(peer: Any, model: zoo.Model) -> tuple[float, float]:
+    """How far the hidden states are from diffusers', and the U-Net's output of the same states."""
+    theirs = peer.text_encoder(IDS)[0]
+    ours, _ = model.conditioner.encoder.condition(IDS)  # type: ignore[attr-defined]
+    words = relative_error(ours, theirs, least=0.1)
+    return words, relative_error(
+        model.denoiser.net(X, TIME, tokens=theirs), peer.unet(X, TIME, theirs).sample, least=0.1
+    )
+
+
+def layers(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every linear layer and convolution of a network, by the name that it has there."""
+    return ((name, one) for name, one in net.named_modules() if isinstance(one, nn.Linear | nn.Conv2d))
+
+
+def written(peer: Any, path: Path, seed: int = 0) -> Path:
+    """A LoRA for every layer of both networks, as kohya's trainer writes it, each with an alpha of its own."""
+    source, held = torch.Generator().manual_seed(seed), {}
+    for prefix, net in (("lora_unet_", peer.unet), ("lora_te_text_model_", peer.text_encoder)):
+        for name, layer in layers(net):
+            outs, ins, *kernel = layer.weight.shape
+            key = prefix + name.removeprefix("text_model.").replace(".", "_")
+            spread = (RANK * layer.weight[0].numel()) ** -0.5
+            held[f"{key}.lora_down.weight"] = torch.randn(RANK, ins, *kernel, generator=source) * spread
+            held[f"{key}.lora_up.weight"] = torch.randn(outs, RANK, *(1 for _ in kernel), generator=source)
+            held[f"{key}.alpha"] = torch.tensor(4.0)  # one for all: of several, diffusers 0.42 loses those of attention
+    save_file(held, path)
+    return path
+
+
+def trained(peer: Any, folder: Path, **settings: object) -> Path:
+    """What PEFT adds to both networks, with random numbers, saved by diffusers."""
+    source = torch.Generator().manual_seed(2)
+    for net, names in ((peer.unet, UNET_LAYERS), (peer.text_encoder, TEXT_LAYERS)):
+        net.add_adapter(LoraConfig(r=RANK, lora_alpha=5, target_modules=names, **settings))
+        for name, weight in net.named_parameters():
+            if "lora_magnitude_vector" in name:
+                weight.data *= 1 + 0.3 * torch.rand(weight.shape, generator=source)
+            elif "lora_" in name:
+                weight.data = torch.randn(weight.shape, generator=source) * 0.5 * weight[0].numel() ** -0.5
+    diffusers.StableDiffusionPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=get_peft_model_state_dict(peer.unet),
+        text_encoder_lora_layers=get_peft_model_state_dict(peer.text_encoder),
+        **_collate_lora_metadata({"unet": peer.unet, "text_encoder": peer.text_encoder}),
+    )
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+def close(peer: Any, model: zoo.Model, changed: zoo.Model) -> None:
+    """The changed model is what diffusers has now, and the first one far from it: the LoRA does something."""
+    assert max(errors(peer, changed)) <= 1e-5
+    assert min(errors(peer, model)) > 0.1
+    assert [one.unused for one in changed.loras] == [()] * len(changed.loras)
+
+
+def test_a_file_of_kohyas_trainer_is_what_diffusers_makes_of_it(peer: Any, model: zoo.Model, tmp_path: Path) -> None:
+    path = written(peer, tmp_path / "a.safetensors")
+    assert max(errors(peer, model)) <= 1e-5
+    peer.load_lora_weights(path)
+    close(peer, model, zoo.with_loras(model, [(str(path), 1.0)]))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"use_rslora": True}, {"alpha_pattern": {"to_k": 2, "fc1": 1}, "rank_pattern": {"to_q": 2}}, {"use_dora": True}],
+    ids=["rslora", "patterns", "dora"],
+)
+def test_what_peft_trains_and_diffusers_saves_is_the_same_here(
+    peer: Any, model: zoo.Model, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    path = trained(peer, tmp_path, **settings)
+    close(peer, model, zoo.with_loras(model, [(str(path), 1.0)]))
+
+
+def test_a_file_of_diffusers_before_peft_is_read_as_they_read_it(peer: Any, model: zoo.Model, tmp_path: Path) -> None:
+    path, source, held = tmp_path / "pytorch_lora_weights.bin", torch.Generator().manual_seed(0), {}
+    for name, layer in layers(peer.unet):
+        if ".attn" in name:
+            key = f"unet.{name.removesuffix('.0').replace('.to_', '.processor.to_')}_lora"
+            outs, ins = layer.weight.shape
+            held[f"{key}.down.weight"] = torch.randn(RANK, ins, generator=source) * ins**-0.5
+            held[f"{key}.up.weight"] = torch.randn(outs, RANK, generator=source)
+    torch.save(held, path)
+    peer.load_lora_weights(tmp_path, weight_name=path.name)
+    changed = zoo.with_loras(model, [(str(path), 1.0)])
+    assert max(errors(peer, changed)) <= 1e-5
+    assert errors(peer, model)[1] > 0.1
+    assert changed.conditioner.encoder.tokens is not None  # type: ignore[attr-defined]
+
+
+def test_two_with_scales_of_their_own_are_what_diffusers_makes_of_them(
+    peer: Any, model: zoo.Model, tmp_path: Path
+) -> None:
+    one, two = written(peer, tmp_path / "a.safetensors"), written(peer, tmp_path / "b.safetensors", seed=1)
+    peer.load_lora_weights(one, adapter_name="a")
+    peer.load_lora_weights(two, adapter_name="b")
+    peer.set_adapters(["a", "b"], [0.7, -0.4])
+    close(peer, model, zoo.with_loras(model, [(str(one), 0.7), (str(two), -0.4)]))
