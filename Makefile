@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
-SPECS := pyproject.toml constraints.txt
+SPECS := pyproject.toml constraints.txt hatch_build.py $(wildcard src/scorefield/nets/*.c)
 
 .PHONY: help demo test slow parity lab lint types format ci clean
 

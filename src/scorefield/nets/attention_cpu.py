@@ -1,0 +1,87 @@
+"""Attention in bfloat16 by the C file beside this one, where it could be compiled and the processor has AVX512-BF16.
+
+Its error is that of torch's kernel: products are summed and the softmax is taken in float32, weights are rounded to
+bfloat16. It works forwards alone.
+"""
+
+import ctypes
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+LIBRARY = Path(__file__).with_suffix(".so.1")  # made by hatch_build.py; a plain .so would pass for a Python module
+MAX_WIDTH = 512  # of a head, as in the C file
+
+
+class _View(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("batch", ctypes.c_int64),
+        ("head", ctypes.c_int64),
+        ("row", ctypes.c_int64),
+    )
+
+
+class _Job(ctypes.Structure):
+    _fields_ = (
+        *((name, _View) for name in ("q", "k", "v", "out")),
+        *((name, ctypes.c_int64) for name in ("batch", "heads", "queries", "keys", "width")),
+        ("scale", ctypes.c_float),
+        ("threads", ctypes.c_int64),
+        *((name, ctypes.c_int64) for name in ("chunks", "next", "failed")),
+    )
+
+
+def _load(path: Path) -> ctypes.CDLL | None:
+    """The compiled library; None where there is none, or where this processor or process cannot run it."""
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError:
+        return None
+    return library if library.attend_supported() else None
+
+
+_library = _load(LIBRARY)
+
+
+def available() -> bool:
+    """Whether there is a kernel for this processor."""
+    return _library is not None
+
+
+def serves(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether `attend` can take these tensors: bfloat16 on a CPU, no gradient asked, rows whole in memory."""
+    if _library is None or torch.compiler.is_compiling():
+        return False
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
+        return False
+    width = q.shape[-1]
+    return width % 2 == 0 and 0 < width <= MAX_WIDTH and k.shape[-2] > 0 and all(map(_readable, (q, k, v)))
+
+
+def _readable(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.stride(-1) == 1
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of q (B, H, N, d) over k, v (B, H, M, d), which must be such as it `serves`; any strides between rows.
+
+    Runs in torch's threads. MemoryError if there is none for the packed keys and values, 4 d M bytes a thread.
+    """
+    if _library is None:
+        raise RuntimeError("there is no attention kernel for this processor")
+    batch, heads, queries, width = q.shape
+    out = q.new_empty(batch, queries, heads, width).transpose(1, 2)
+    if not out.numel():
+        return out
+    job = _Job(
+        *map(_view, (q, k, v, out)), batch, heads, queries, k.shape[-2], width, width**-0.5, torch.get_num_threads()
+    )
+    if _library.attend(ctypes.byref(job)):
+        raise MemoryError(f"attention over {k.shape[-2]} keys")
+    return out
+
+
+def _view(x: Tensor) -> _View:
+    return _View(x.data_ptr(), *x.stride()[:3])
