@@ -23,7 +23,7 @@ from scorefield.nets.unet import Unet
 from scorefield.weights.entries import under, views
 from scorefield.weights.found import Family
 from scorefield.weights.maps import clip, kl, unet
-from scorefield.weights.writing import Planned, save
+from scorefield.weights.writing import Planned, saving
 from scorefield.zoo.stable import NETWORKS
 
 _LOAD = """
@@ -109,7 +109,8 @@ def write(path: Path, family: Family, dtype: torch.dtype) -> None:
         for name, one in planned.items():
             yield name, torch.randn(one.shape).to(dtype)
 
-    save(path, planned, drawn(), {"format": "pt"})
+    for _ in saving(path, planned, drawn(), {"format": "pt"}):
+        pass
 
 
 if __name__ == "__main__":

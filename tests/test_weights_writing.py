@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from scorefield.weights.dtypes import DTYPES
-from scorefield.weights.writing import Planned, save
+from scorefield.weights.writing import Planned, saving
 
 
 def test_every_number_format_comes_back_to_the_bit_in_whatever_order_it_comes(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_every_number_format_comes_back_to_the_bit_in_whatever_order_it_comes(tm
     }
     held |= {"scalar": torch.tensor(3.0), "turned": torch.randn(3, 5).T, "none": torch.empty(0, 4)}
     planned = {name: Planned(tensor.dtype, tuple(tensor.shape)) for name, tensor in held.items()}
-    save(tmp_path / "x.safetensors", planned, reversed(held.items()), {"format": "pt"})
+    list(saving(tmp_path / "x.safetensors", planned, reversed(held.items()), {"format": "pt"}))
     read = load_file(tmp_path / "x.safetensors")
     assert read.keys() == held.keys()
     for name, tensor in held.items():
@@ -31,6 +31,6 @@ def test_every_number_format_comes_back_to_the_bit_in_whatever_order_it_comes(tm
 def test_a_tensor_that_is_not_as_planned_or_does_not_come_is_an_error(tmp_path: Path) -> None:
     planned = {"a": Planned(torch.float32, (2,)), "b": Planned(torch.float32, (2,))}
     with pytest.raises(ValueError, match=r"a is torch\.float16"):
-        save(tmp_path / "x", planned, [("a", torch.zeros(2).half())], {})
+        list(saving(tmp_path / "x", planned, [("a", torch.zeros(2).half())], {}))
     with pytest.raises(ValueError, match="1 tensors did not come, such as b"):
-        save(tmp_path / "x", planned, [("a", torch.zeros(2))], {})
+        list(saving(tmp_path / "x", planned, [("a", torch.zeros(2))], {}))

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scorefield import lab
     from scorefield.api import Pipeline, load
+    from scorefield.api.convert import convert
     from scorefield.request import Request, RequestError
 
-__all__ = ["Pipeline", "Request", "RequestError", "__version__", "lab", "load"]
+__all__ = ["Pipeline", "Request", "RequestError", "__version__", "convert", "lab", "load"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "Pipeline": "scorefield.api",
     "load": "scorefield.api",
+    "convert": "scorefield.api.convert",
     "Request": "scorefield.request",
     "RequestError": "scorefield.request",
 }

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,6 +56,19 @@ def staged(folder: Path) -> Iterator[Path]:
             path.unlink(missing_ok=True)
             for parent in made:
                 parent.rmdir()  # an OSError if it holds something by now
+
+
+@contextmanager
+def staged_folder(folder: Path) -> Iterator[Path]:
+    """A new empty hidden folder that becomes `folder` at the end; if that is not reached, nothing of it is left."""
+    with staged(folder.parent) as file:
+        held = file.with_suffix(".folder")
+        try:
+            held.mkdir()
+            yield held
+            os.rename(held, folder)
+        finally:
+            shutil.rmtree(held, ignore_errors=True)
 
 
 def _create(path: Path, tries: int = 3) -> None:

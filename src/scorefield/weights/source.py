@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from scorefield.weights import pickles
+from scorefield.weights.dtypes import DTYPES
 from scorefield.weights.folder import SourceError
 from scorefield.weights.listing import SAFETENSORS, Listing, Plain, Stored, form_of, read, told
 from scorefield.weights.span import Span, spans
-
-_BLOCK = 8 << 20  # bytes that are read and copied at once: more is not faster, and each thread has so many
 
 Fetch = Callable[[str], Tensor]
 Seen = Callable[[memoryview], None]
@@ -50,6 +50,14 @@ class Source:
         with told(file):
             return self._fetch[file](key)
 
+    def dtype(self, key: str) -> torch.dtype:
+        """The dtype that a tensor is stored in; SourceError for a number format that PyTorch does not have."""
+        name = self.tensors[key].dtype
+        if self.listing.form == SAFETENSORS and name not in DTYPES:
+            raise SourceError(f"{self.listing.path} has {key!r} in the number format {name}, which is not read here")
+        found = DTYPES.get(name) or getattr(torch, name)
+        return cast(torch.dtype, found)
+
     def place(self, key: str) -> tuple[Path, int]:
         """Where a tensor lies: its file, and a number that rises along it. Who reads in this order reads at once."""
         file = self._file(key)
@@ -57,8 +65,8 @@ class Source:
             return file, self._spans_of(file)[key].start
         return file, self.fetch(key).data_ptr()
 
-    def copy(self, key: str, target: Tensor, seen: Seen) -> torch.dtype:
-        """Fill `target`, of the tensor's shape, in whatever dtype, layout and device it has; returns the stored dtype.
+    def copy(self, key: str, target: Tensor, seen: Seen) -> None:
+        """Fill `target`, of the tensor's shape, in whatever dtype, layout and device it has.
 
         The file is read in blocks straight into it, so no more than a block is held besides. `seen` is shown the bytes
         as they are stored, row by row. SourceError for a file that has been cut off or changed meanwhile.
@@ -67,12 +75,11 @@ class Source:
         if self.listing.form == SAFETENSORS:
             span = self._spans_of(file)[key]
             with told(file):
-                span.copy(file, target, seen, _BLOCK)
-            return span.dtype
+                span.copy(file, target, self.dtype(key), seen)
+            return
         tensor = self.fetch(key).contiguous()
         seen(tensor.reshape(-1).view(torch.uint8).numpy().data)
         target.copy_(tensor)
-        return tensor.dtype
 
     def _file(self, key: str) -> Path:
         file = self.listing.files.get(key)

@@ -3,39 +3,38 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from scorefield.weights.dtypes import DTYPES
 from scorefield.weights.folder import SourceError
 
+_BLOCK = 8 << 20  # bytes that are read and copied at once: more is not faster, and each thread has so many
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The bytes of one tensor, from `start` of its file."""
+
+class Span(NamedTuple):
+    """The place of one tensor, in bytes from the `start` of its file, and its shape."""
 
     start: int
-    dtype: torch.dtype
     shape: tuple[int, ...]
 
-    def copy(self, file: Path, target: Tensor, seen: Callable[[memoryview], None], block: int) -> None:
-        """Fill `target` by reading whole rows, of about `block` bytes at once; each is `seen` as it is stored."""
+    def copy(self, file: Path, target: Tensor, stored: torch.dtype, seen: Callable[[memoryview], None]) -> None:
+        """Fill `target` by reading whole rows of numbers `stored` so; each block is `seen` as it is stored."""
         shape = self.shape or (1,)
-        row = self.dtype.itemsize * math.prod(shape[1:])
-        rows = max(1, block // max(row, 1))
+        row = stored.itemsize * math.prod(shape[1:])
+        rows = max(1, _BLOCK // max(row, 1))
         held = torch.empty(min(rows, shape[0]) * row, dtype=torch.uint8)
         with file.open("rb", buffering=0) as stream:
             stream.seek(self.start)
             for first in range(0, shape[0], rows):
                 part = held[: min(rows, shape[0] - first) * row]
-                stored = part.numpy().data
-                _read(stream, stored, file)
-                seen(stored)
-                target.reshape(shape)[first : first + rows].copy_(part.view(self.dtype).view(-1, *shape[1:]))
+                numbers = part.numpy().data
+                _read(stream, numbers, file)
+                seen(numbers)
+                target.reshape(shape)[first : first + rows].copy_(part.view(stored).view(-1, *shape[1:]))
 
 
 def spans(file: Path) -> Mapping[str, Span]:
@@ -44,16 +43,10 @@ def spans(file: Path) -> Mapping[str, Span]:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
     return {
-        key: Span(8 + length + one["data_offsets"][0], _dtype(one["dtype"], key, file), tuple(one["shape"]))
+        key: Span(8 + length + one["data_offsets"][0], tuple(one["shape"]))
         for key, one in header.items()
         if key != "__metadata__"
     }
-
-
-def _dtype(name: str, key: str, file: Path) -> torch.dtype:
-    if name not in DTYPES:
-        raise SourceError(f"{file} has {key!r} in the number format {name}, which is not read here")
-    return DTYPES[name]
 
 
 def _read(stream: FileIO, into: memoryview, file: Path) -> None:

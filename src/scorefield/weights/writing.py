@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,10 @@ class Planned:
         return self.dtype.itemsize * math.prod(self.shape)
 
 
-def save(
+def saving(
     path: Path, planned: Mapping[str, Planned], tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]
-) -> None:
-    """Write the file at `path`: its header at once, each tensor when it comes, in any order.
+) -> Iterator[int]:
+    """Write the file at `path`: its header at once, each tensor when it comes, in any order; yields the bytes of each.
 
     ValueError if a tensor is not as it was planned, or does not come. The widest numbers lie first, so that every
     tensor starts at a multiple of its own width; a program that maps the file wants that.
@@ -43,6 +43,7 @@ def save(
             stream.seek(len(header) + starts[name])
             stream.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             waited_for.remove(name)
+            yield planned[name].size
     if waited_for:
         raise ValueError(f"{len(waited_for)} tensors did not come, such as {min(waited_for)}")
 

@@ -43,11 +43,7 @@ class Filling:
         """
         with torch.device("meta"):
             net = build()
-        try:
-            check(entries, keys)
-        except KeysError as error:
-            raise SourceError(f"{source.listing.path}: the {part}: {error}") from None
-        _check_shapes(net.state_dict(), part, entries, source)
+        fits(net.state_dict(), part, entries, source, keys)
         tensors = {name: self._room(tensor) for name, tensor in net.state_dict().items()}
         self._fill(tensors, part, entries, source)
         net.load_state_dict(tensors, assign=True)
@@ -62,9 +58,10 @@ class Filling:
             """The line of one tensor of ours, once it is there."""
             numbers = hashlib.sha256()
             places = views([entry], tensors)
-            stored = {str(source.copy(key, places[key], numbers.update)) for key in entry.theirs}
-            shape = tuple(tensors[entry.ours].shape)
-            return f"{part}.{entry.ours} {', '.join(sorted(stored))} {shape} {numbers.hexdigest()}"
+            for key in entry.theirs:
+                source.copy(key, places[key], numbers.update)
+            stored = ", ".join(sorted({str(source.dtype(key)) for key in entry.theirs}))
+            return f"{part}.{entry.ours} {stored} {tuple(tensors[entry.ours].shape)} {numbers.hexdigest()}"
 
         pool = ThreadPoolExecutor(_READERS)
         try:
@@ -74,7 +71,14 @@ class Filling:
             pool.shutdown(cancel_futures=True)
 
 
-def _check_shapes(wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Source) -> None:
+def fits(
+    wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Source, keys: Iterable[str]
+) -> None:
+    """Nothing, if `source` has under `keys` just the tensors `wanted`, of their shapes; else a SourceError."""
+    try:
+        check(entries, keys)
+    except KeysError as error:
+        raise SourceError(f"{source.listing.path}: the {part}: {error}") from None
     for key, place in views(entries, wanted).items():
         if (shape := source.tensors[key].shape) != tuple(place.shape):
             raise SourceError(

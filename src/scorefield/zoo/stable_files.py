@@ -66,20 +66,24 @@ class Parts(NamedTuple):
     tokenizer: ClipTokenizer
 
 
+def find(path: Path) -> Found:
+    """What lies at `path`; NotLoadableError for a folder of other levels of noise, SourceError for damaged files."""
+    if not is_pipeline(path):
+        return detect(Source(path).listing)
+    pipeline = read_pipeline(path, pickled=pickles.listing)
+    _check_levels(path, pipeline.scheduler or {})
+    return detect_pipeline(pipeline)
+
+
 def look(path: Path, *, known: Iterable[Family] | None) -> Found:
     """What lies at `path`; NotLoadableError if it is no whole model of a family in `known`, or for another task."""
-    if is_pipeline(path):
-        pipeline = read_pipeline(path, pickled=pickles.listing)
-        found = detect_pipeline(pipeline)
-        _check_levels(path, pipeline.scheduler or {})
-    else:
-        found = detect(Source(path).listing)
-    if told := _refusal(found, known):
+    found = find(path)
+    if told := refusal(found, known):
         raise NotLoadableError(f"{path} {told}")
     return found
 
 
-def _refusal(found: Found, known: Iterable[Family] | None) -> str | None:
+def refusal(found: Found, known: Iterable[Family] | None) -> str | None:
     """What is wrong with a find, in words; None if a picture can be drawn with it."""
     named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
     if found.kind not in (Kind.CHECKPOINT, Kind.PIPELINE):
@@ -131,10 +135,11 @@ def _file(path: Path, networks: Networks) -> Parts:
         if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *_LEFT, *_TABLES)):
             raise SourceError(f"{path} holds {key!r}, which is of no part of a Stable Diffusion")
     openclip = any(key.startswith(_OPENCLIP) for key in source.tensors)
-    encoder = networks.openclip if openclip else networks.text
+    encoder = _openclip(source, networks) if openclip else networks.text
     if encoder is None:
         raise SourceError(f"{path} has Stable Diffusion 2's text tower beside another U-Net")
-    listed = list(under("", _OPENCLIP, clip.openai_text(encoder.text)))
+    words = clip.openai_text(encoder.text, projected=encoder.embed_dim is not None)
+    listed = list(under("", _OPENCLIP, words))
     return Parts(
         unet=_behind(_UNET, unet.ldm(networks.unet), source),
         kl=_behind(_VAE, kl.ldm(networks.kl), source),
@@ -142,6 +147,14 @@ def _file(path: Path, networks: Networks) -> Parts:
         encoder=encoder,
         tokenizer=ClipTokenizer.packaged(pad_id=0 if openclip else END_ID),
     )
+
+
+def _openclip(source: Source, networks: Networks) -> EncoderConfig | None:
+    """The tower as it was published, or the folders' copy of it in a file that was converted from one."""
+    whole = networks.openclip
+    if whole is None or f"{_OPENCLIP}text_projection" in source.tensors:
+        return whole
+    return networks.text
 
 
 def _whole(entries: Iterator[Entry], source: Source) -> Place:

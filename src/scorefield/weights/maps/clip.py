@@ -42,11 +42,15 @@ def openai_vision(config: Tower) -> Iterator[Entry]:
     yield from _openai_blocks(config.layers)
 
 
-def openai_text(config: Tower) -> Iterator[Entry]:
-    """The text tower; Stable Diffusion 2's single files have it behind `cond_stage_model.model.`."""
+def openai_text(config: Tower, *, projected: bool = True) -> Iterator[Entry]:
+    """The text tower; Stable Diffusion 2's single files have it behind `cond_stage_model.model.`.
+
+    Files that were converted from a folder are not `projected`.
+    """
     yield Entry("tokens.weight", ("token_embedding.weight",))
     yield Entry("positions", ("positional_embedding",))
-    yield Entry("projection.weight", ("text_projection",), Form.TRANSPOSED)
+    if projected:
+        yield Entry("projection.weight", ("text_projection",), Form.TRANSPOSED)
     yield from same("norm", "ln_final")
     yield from _openai_blocks(config.layers)
 

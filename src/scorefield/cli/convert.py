@@ -1,0 +1,41 @@
+"""scorefield convert: a model's files in another layout."""
+
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from scorefield.cli import common
+
+
+@click.command("convert")
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path, exists=True))
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Choice(["diffusers", "ldm"]), help="The layout, if OUT's name does not say it.")
+@click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), help="Of numbers; else as stored.")
+@click.option("--prediction", type=click.Choice(["eps", "v"]), help="What the network predicts, if IN does not tell.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+@common.format_option
+def command(
+    source: Path, out: Path, to: str | None, dtype: str | None, prediction: str | None, quiet: bool, form: str
+) -> None:
+    """Write the model in IN, a file or a folder, in another layout as OUT.
+
+    OUT is one file if its name ends in .safetensors (the ldm layout), else a folder (of diffusers). A part alone, a
+    U-Net, an autoencoder or a CLIP, goes between the same two. The tensors stay the same to the bit; OUT is written
+    whole or not at all.
+    """
+    with common.failures():
+        from tqdm import tqdm
+
+        from scorefield.api.convert import prepare
+
+        job = prepare(source, out, to=to, dtype=dtype, prediction=prediction)
+        size = job.size
+        bar = tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=True if quiet else None)
+        with bar, closing(job.run()) as written:
+            for count in written:
+                bar.update(count)
+    told = {"file": str(out), "layout": job.layout, "bytes": size, "left": dict(job.left)}
+    lines = [str(out), *(f"left out: {what} ({count})" for what, count in job.left.items())]
+    common.show(told, form, "\n".join(lines))

@@ -1,0 +1,160 @@
+"""What becomes of a part alone in its other layout: a U-Net, an autoencoder, a CLIP or one of its towers."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from scorefield.nets import unet as nets
+from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig, EncoderConfig, TextEncoder, VisionTower
+from scorefield.nets.kl import KL, Kl
+from scorefield.nets.unet import Unet, UnetConfig
+from scorefield.weights.entries import Entry, under
+from scorefield.weights.folder import Json
+from scorefield.weights.found import Family, Found, Kind, Layout, Task
+from scorefield.weights.maps import clip, kl, unet
+from scorefield.weights.source import Source
+from scorefield.zoo import diffusers_texts as texts
+from scorefield.zoo.converting import METADATA, Conversion, Piece, WeightsFile, left
+from scorefield.zoo.filling import fits
+from scorefield.zoo.stable_files import NotLoadableError
+
+_UNETS: Mapping[Family, UnetConfig] = {
+    Family.SD1: nets.SD1,
+    Family.SD2: nets.SD2,
+    Family.UNCLIP_H: nets.SD2_UNCLIP_H,
+    Family.UNCLIP_L: nets.SD2_UNCLIP_L,
+}
+_CLIPS: Mapping[Family, ClipConfig] = {
+    Family.VIT_B: VIT_B_32,  # the text tower of both
+    Family.VIT_B_32: VIT_B_32,
+    Family.VIT_B_16: replace(VIT_B_32, vision=replace(VIT_B_32.vision, patch_size=16)),
+    Family.VIT_L_14: VIT_L_14,
+    Family.VIT_H_14: VIT_H_14,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A network in both of its layouts, the original's first; `stem` is the name of its weights in a folder."""
+
+    net: nn.Module  # on the meta device
+    original: Iterator[Entry]
+    diffusers: Iterator[Entry]
+    stored: Iterator[Entry]
+    config: Mapping[str, Json]
+    stem: str = "diffusion_pytorch_model"
+
+
+def part_conversion(path: Path, found: Found, *, to_folder: bool) -> Conversion:
+    """What it takes to have the part at `path` in a folder of diffusers or transformers, or in its original layout.
+
+    NotLoadableError for a part that is not known here, SourceError for one that is damaged.
+    """
+    source = Source(path)
+    with torch.device("meta"):
+        part = _part(path, found, source)
+    stored = list(part.stored)
+    fits(part.net.state_dict(), str(found.kind), stored, source, clip.used(stored, source.tensors))
+    piece = Piece(source=source, stored=stored, written=list(part.diffusers if to_folder else part.original))
+    name = f"{part.stem}.safetensors" if to_folder else ""
+    return Conversion(
+        files=(WeightsFile(name=name, pieces=(piece,), metadata=METADATA),),
+        texts={"config.json": texts.text(part.config)} if to_folder else {},
+        left=left([piece]),
+    )
+
+
+def _part(path: Path, found: Found, source: Source) -> _Part:
+    refused = NotLoadableError(
+        f"{path} is {found.kind} ({found.family}); of parts alone, those of Stable Diffusion 1 and 2 and the CLIPs up "
+        "to ViT-H/14 have another layout here"
+    )
+    if found.kind is Kind.UNET:
+        if found.family not in _UNETS or found.task in (None, Task.UPSCALING):
+            raise refused
+        return _unet(found)
+    if found.kind is Kind.VAE:
+        if found.family is not Family.KL_F8:
+            raise refused
+        return _vae(found, source)
+    if found.family not in _CLIPS:
+        raise refused
+    return _clip(found, source)
+
+
+def _unet(found: Found) -> _Part:
+    channels = found.facts["channels"]
+    config = replace(_UNETS[found.family], in_channels=channels if isinstance(channels, int) else 4)
+    v = found.prediction is not None and found.prediction.value == "v"
+    return _Part(
+        net=Unet(config),
+        original=unet.ldm(config),
+        diffusers=unet.diffusers(config),
+        stored=unet.ldm(config) if found.layout is Layout.LDM else unet.diffusers(config),
+        config=texts.unet(config, 768 if v else 512, upcast=v),
+    )
+
+
+def _vae(found: Found, source: Source) -> _Part:
+    old = any(key.endswith(".proj_attn.weight") for key in source.tensors)
+    stored = kl.ldm(KL) if found.layout is Layout.LDM else kl.diffusers(KL, old=old)
+    return _Part(
+        net=Kl(KL),
+        original=kl.ldm(KL),
+        diffusers=kl.diffusers(KL),
+        stored=under("", found.parts["vae"].prefix, stored),
+        config=texts.vae(KL, 512),
+    )
+
+
+def _clip(found: Found, source: Source) -> _Part:
+    config, towers = _CLIPS[found.family], found.parts.keys()
+    if towers == {"text_encoder", "image_encoder"}:
+        stored = clip.openai(config) if found.layout is Layout.OPENAI else clip.transformers(config)
+        return _Part(
+            net=Clip(config),
+            original=clip.openai(config),
+            diffusers=clip.transformers(config),
+            stored=under("", "model.", stored) if "model.logit_scale" in source.tensors else stored,
+            config=texts.clip(config),
+            stem="model",
+        )
+    return _text(found, source, config) if "text_encoder" in towers else _image(found, config)
+
+
+def _text(found: Found, source: Source, config: ClipConfig) -> _Part:
+    layers, prefix = found.facts["text_layers"], found.parts["text_encoder"].prefix
+    projected = any(key.startswith("text_projection") or key == f"{prefix}text_projection" for key in source.tensors)
+    encoder = EncoderConfig(
+        text=replace(config.text, layers=layers if isinstance(layers, int) else config.text.layers),
+        embed_dim=config.embed_dim if projected else None,
+        activation=config.activation,
+    )
+    if found.layout is Layout.OPENAI:
+        stored = under("", prefix, clip.openai_text(encoder.text, projected=projected))
+    else:
+        stored = clip.transformers_text(encoder.text, projected=projected, prefix=prefix)
+    return _Part(
+        net=TextEncoder(encoder),
+        original=clip.openai_text(encoder.text, projected=projected),
+        diffusers=clip.transformers_text(encoder.text, projected=projected),
+        stored=stored,
+        config=texts.text_encoder(encoder),
+        stem="model",
+    )
+
+
+def _image(found: Found, config: ClipConfig) -> _Part:
+    prefix = found.parts["image_encoder"].prefix
+    stored = clip.transformers_vision(config.vision)
+    return _Part(
+        net=VisionTower(config.vision, config.embed_dim, config.activation),
+        original=under("", "visual.", clip.openai_vision(config.vision)),
+        diffusers=clip.transformers_vision(config.vision),
+        stored=under("", prefix, clip.openai_vision(config.vision)) if found.layout is Layout.OPENAI else stored,
+        config=texts.image_encoder(config),
+        stem="model",
+    )

@@ -1,0 +1,271 @@
+"""From one layout to another and back: every tensor to the bit, every published key, and what is left is said."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tests import published
+from torch import Tensor, nn
+
+from scorefield.nets.clip import EncoderConfig, TextConfig, TextEncoder
+from scorefield.nets.kl import Kl, KlConfig
+from scorefield.nets.unet import Unet, UnetConfig
+from scorefield.weights.entries import Entry, under, write
+from scorefield.weights.folder import SourceError
+from scorefield.weights.maps import clip, kl, unet
+from scorefield.zoo.convert import conversion
+from scorefield.zoo.converting import Conversion
+from scorefield.zoo.stable_files import Networks, NotLoadableError
+
+TEXT = TextConfig(width=32, layers=2, heads=4, context_length=77, vocab_size=49408, end_id=49407)
+TINY = Networks(
+    unet=UnetConfig(channels=32, multipliers=(1, 2), resblocks=1, depths=(1, 0), heads=4, context_width=32),
+    kl=KlConfig(width=32, multipliers=(1, 1, 1, 1), resblocks=1),
+    text=EncoderConfig(text=TEXT),
+)
+TINY_2 = Networks(
+    unet=replace(TINY.unet, heads=None, head_width=16, linear_projections=True),
+    kl=TINY.kl,
+    text=EncoderConfig(text=TEXT, activation="gelu"),
+    openclip=EncoderConfig(text=replace(TEXT, layers=3), embed_dim=32, activation="gelu", skip=1),
+)
+BOTH = pytest.mark.parametrize("networks", [TINY, TINY_2], ids=["1", "2"])
+TABLES = {"betas": torch.ones(9), "model_ema.diffusion_modelout2bias": torch.ones(4)}
+
+
+def random(net: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    source = torch.Generator().manual_seed(0)
+    return {name: torch.randn(one.shape, generator=source).to(dtype) for name, one in net.state_dict().items()}
+
+
+def single(path: Path, networks: Networks, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """A single file of random numbers, with what training leaves in it; the tensors that a model is made of."""
+    if networks.openclip:
+        text = ("cond_stage_model.model.", clip.openai_text(networks.openclip.text), networks.openclip)
+    else:
+        names = clip.transformers_text(networks.text.text, projected=False)
+        text = ("cond_stage_model.transformer.", names, networks.text)
+    parts: list[tuple[str, Iterator[Entry], nn.Module]] = [
+        ("model.diffusion_model.", unet.ldm(networks.unet), Unet(networks.unet)),
+        ("first_stage_model.", kl.ldm(networks.kl), Kl(networks.kl)),
+        (text[0], text[1], TextEncoder(text[2])),
+    ]
+    held: dict[str, Tensor] = {}
+    for prefix, entries, net in parts:
+        held |= write(list(under("", prefix, entries)), random(net, dtype))
+    save_file({name: tensor.clone() for name, tensor in (held | TABLES).items()}, path)
+    return held
+
+
+def done(made: Conversion, path: Path, dtype: torch.dtype | None = None) -> Path:
+    if made.texts:
+        path.mkdir()
+    assert sum(made.run(path, dtype)) == made.size(dtype)
+    return path
+
+
+def there_and_back(path: Path, networks: Networks, tmp_path: Path) -> tuple[Path, Path]:
+    """A folder of a single file, and a single file of that folder."""
+    folder = done(conversion(path, to_folder=True, prediction="v", networks=networks), tmp_path / "folder")
+    return folder, done(conversion(folder, to_folder=False), tmp_path / "back.safetensors")
+
+
+def assert_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert tensor.isfinite().all()
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape), name
+        assert torch.equal(found[name], tensor), name
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_single_file_comes_back_from_a_folder_to_the_bit(
+    networks: Networks, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    held = single(tmp_path / "x.safetensors", networks, dtype)
+    _, back = there_and_back(tmp_path / "x.safetensors", networks, tmp_path)
+    if networks.openclip:  # the folder has no last layer, which is not read
+        gone = ("transformer.resblocks.2.", "text_projection")
+        held = {name: tensor for name, tensor in held.items() if not any(one in name for one in gone)}
+    assert_same(load_file(back), held)
+
+
+@BOTH
+def test_a_folder_comes_back_from_a_single_file_to_the_bit(networks: Networks, tmp_path: Path) -> None:
+    single(tmp_path / "x.safetensors", networks)
+    folder, back = there_and_back(tmp_path / "x.safetensors", networks, tmp_path)
+    again = done(conversion(back, to_folder=True, networks=networks), tmp_path / "again")
+    assert {file.relative_to(folder) for file in folder.rglob("*")} == {
+        file.relative_to(again) for file in again.rglob("*")
+    }
+    for file in folder.rglob("*.*"):
+        other = again / file.relative_to(folder)
+        if file.suffix == ".safetensors":
+            assert_same(load_file(other), load_file(file))
+        else:
+            assert other.read_bytes() == file.read_bytes()
+
+
+def test_what_the_other_layout_has_no_place_for_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    held = single(path, TINY_2)
+    held |= {"cond_stage_model.model.attn_mask": torch.ones(2), "first_stage_model.loss.logvar": torch.ones(1)}
+    save_file({name: tensor.clone() for name, tensor in (held | TABLES).items()}, path)
+    made = conversion(path, to_folder=True, prediction="eps", networks=TINY_2)
+    assert made.left == {
+        "part of Stable Diffusion 2's text tower that it does not read": 12 + 2,
+        "averaged copy of the U-Net": 1,
+        "table of the training's schedule": 1,
+        "loss of the autoencoder's training": 1,
+    }
+    folder = done(made, tmp_path / "folder")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert conversion(folder, to_folder=False).left == {"safety_checker": 1}
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_numbers_become_what_is_asked_for(networks: Networks, dtype: torch.dtype, tmp_path: Path) -> None:
+    held = single(tmp_path / "x.safetensors", networks)
+    made = conversion(tmp_path / "x.safetensors", to_folder=False, networks=networks)
+    assert_same(
+        load_file(done(made, tmp_path / "y.safetensors", dtype)), {name: one.to(dtype) for name, one in held.items()}
+    )
+
+
+def test_numbers_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
+    held = single(tmp_path / "x.safetensors", TINY)
+    held["model.diffusion_model.out.2.bias"][1] = 1e5
+    save_file({name: tensor.clone() for name, tensor in held.items()}, tmp_path / "x.safetensors")
+    made = conversion(tmp_path / "x.safetensors", to_folder=False, networks=TINY)
+    with pytest.raises(SourceError, match=r"model\.diffusion_model\.out\.2\.bias holds numbers that float16 cannot"):
+        done(made, tmp_path / "y.safetensors", torch.float16)
+
+
+def test_a_ckpt_becomes_safetensors_and_what_it_predicts_is_kept(tmp_path: Path) -> None:
+    held = single(tmp_path / "x.safetensors", TINY_2)
+    torch.save({"state_dict": held | TABLES}, tmp_path / "x.ckpt")
+    made = conversion(tmp_path / "x.ckpt", to_folder=False, prediction="v", networks=TINY_2)
+    back = done(made, tmp_path / "y.safetensors")
+    assert_same(load_file(back), held)
+    with safe_open(back, framework="pt") as file:
+        assert file.metadata() == {"format": "pt", "modelspec.prediction_type": "v"}
+    folder = done(conversion(back, to_folder=True, networks=TINY_2), tmp_path / "folder")
+    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    assert (scheduler["_class_name"], scheduler["prediction_type"]) == ("DDIMScheduler", "v_prediction")
+
+
+def sparse(path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str] | None = None) -> Path:
+    """A file of float16 zeros that takes no room on the disk."""
+    header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
+    told = json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(len(told).to_bytes(8, "little") + told)
+    os.truncate(path, 8 + len(told) + end)
+    return path
+
+
+def planned(made: Conversion) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The shapes that each file will have."""
+    return {
+        file.name: {name: one.shape for piece in file.pieces for name, one in piece.planned(None)}
+        for file in made.files
+    }
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+def test_every_published_key_goes_there_and_back(kind: str, tmp_path: Path) -> None:
+    shapes = getattr(published, kind)()
+    path = sparse(tmp_path / "x.safetensors", shapes)
+    made = conversion(path, to_folder=True, prediction="eps")
+    files = planned(made)
+    assert files["unet/diffusion_pytorch_model.safetensors"] == published.keys(f"diffusers/{kind}/unet")
+    assert files["vae/diffusion_pytorch_model.safetensors"] == published.keys("diffusers/sd1,2/vae")
+    assert files["text_encoder/model.safetensors"] == published.keys(f"hf/{kind}/text_encoder", "text_model.")
+    folder = tmp_path / "folder"
+    for name, held in files.items():
+        sparse(folder / name, held)
+    for name, text in made.texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    (back,) = planned(conversion(folder, to_folder=False)).values()
+    assert len(back) == len(shapes) - sum(made.left.values())
+    assert back == {name: shape for name, shape in shapes.items() if name in back}
+
+
+def test_a_model_for_inpainting_becomes_the_pipeline_for_it(tmp_path: Path) -> None:
+    shapes = published.sd1() | published.keys("ldm/sd1-inpaint model.diffusion_model.", "model.diffusion_model.")
+    made = conversion(sparse(tmp_path / "x.safetensors", shapes), to_folder=True)
+    assert planned(made)["unet/diffusion_pytorch_model.safetensors"]["conv_in.weight"] == (320, 9, 3, 3)
+    assert json.loads(made.texts["model_index.json"])["_class_name"] == "StableDiffusionInpaintPipeline"
+    assert json.loads(made.texts["unet/config.json"])["in_channels"] == 9
+
+
+def test_one_tensor_is_in_memory_at_once(tmp_path: Path) -> None:
+    made = conversion(sparse(tmp_path / "x.safetensors", published.sd1()), to_folder=False)
+    (file,) = made.files
+    largest = max(one.size for piece in file.pieces for _, one in piece.planned(None))
+    before, most, seen = anonymous(), 0, 0
+    for piece in file.pieces:
+        for _, tensor in piece.tensors(None):
+            seen += tensor.nbytes
+            most = max(most, anonymous())
+            if seen > 5e8:
+                break
+    assert seen > 5e8
+    assert most - before < 2 * largest + 60e6
+
+
+def anonymous() -> int:
+    """Bytes of memory that are no file's."""
+    told = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in told.splitlines() if line.startswith("RssAnon")))
+
+
+def test_a_part_alone_goes_there_and_back(tmp_path: Path) -> None:
+    shapes = published.keys("ldm/sd1,sd2 first_stage_model.")
+    made = conversion(sparse(tmp_path / "vae.safetensors", shapes), to_folder=True)
+    (files,) = planned(made).items()
+    assert files == ("diffusion_pytorch_model.safetensors", published.keys("diffusers/sd1,2/vae"))
+    sparse(tmp_path / "vae" / files[0], files[1])
+    assert planned(conversion(tmp_path / "vae", to_folder=False)) == {"": shapes}
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+def test_what_the_file_says_of_its_prediction_is_believed(prediction: str, tmp_path: Path) -> None:
+    path = sparse(tmp_path / "x.safetensors", published.sd2(), {"modelspec.prediction_type": prediction})
+    made = conversion(path, to_folder=True)
+    assert (
+        f'"prediction_type": "{prediction.removesuffix("_prediction")}' in made.texts["scheduler/scheduler_config.json"]
+    )
+    assert json.loads(made.texts["unet/config.json"])["sample_size"] == (96 if prediction == "v" else 64)
+
+
+def test_what_cannot_be_converted_is_one_line(tmp_path: Path) -> None:
+    path = sparse(tmp_path / "x.safetensors", published.sd2())
+    with pytest.raises(NotLoadableError, match=r"v for one of 768 \(prediction"):
+        conversion(path, to_folder=True)
+    save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
+    with pytest.raises(NotLoadableError, match="no model that is known"):
+        conversion(tmp_path / "odd.safetensors", to_folder=True)
+    shapes = published.sd1()
+    shapes["model.diffusion_model.out.2.bias"] = (5,)
+    with pytest.raises(SourceError, match=r"out\.2\.bias is of shape \(5,\), where this network has \(4,\)"):
+        conversion(sparse(tmp_path / "shape.safetensors", shapes), to_folder=True)
+    del shapes["model.diffusion_model.out.2.bias"]
+    with pytest.raises(SourceError, match=r"1 missing \(model\.diffusion_model\.out\.2\.bias\)"):
+        conversion(sparse(tmp_path / "less.safetensors", shapes), to_folder=True)
