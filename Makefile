@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 SPECS := pyproject.toml constraints.txt hatch_build.py $(wildcard src/scorefield/nets/*.c)
 
-.PHONY: help demo test slow parity lab lint types format ci clean
+.PHONY: help demo test slow parity lab notebook lint types format ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -31,6 +31,13 @@ parity: $(VENV)/.with-test ## networks and pictures at the published sizes of St
 lab: $(VENV)/.with-test ## run every experiment of the lab and build docs/lab from what they found
 	@$(BIN)/scorefield lab --all --output outputs/lab
 	$(BIN)/python docs/make_lab.py outputs/lab
+
+notebook: $(VENV)/.with-notebook ## take Stable Diffusion apart in Jupyter: SCOREFIELD_MODEL=/path/to/one, or small and random
+	@if [ -z "$${SCOREFIELD_MODEL:-}" ]; then
+	  export SCOREFIELD_MODEL="$(CURDIR)/outputs/tiny" SCOREFIELD_SIDE=64
+	  $(BIN)/python docs/notebooks/tiny_stable.py "$$SCOREFIELD_MODEL"
+	fi
+	$(BIN)/jupyter lab docs/notebooks/stable-diffusion.ipynb
 
 lint: $(VENV)/.with-test ## style and formatting
 	@$(BIN)/ruff check .
@@ -63,6 +70,11 @@ $(VENV)/.with-demo: $(VENV)/.made $(SPECS)
 	@echo 'installing scorefield into $(VENV) ...'
 	$(INSTALL) -e '.[video]'
 	touch $@
+
+$(VENV)/.with-notebook: $(VENV)/.made $(SPECS)
+	@echo 'installing scorefield and Jupyter into $(VENV) ...'
+	$(INSTALL) -e '.[notebook]'
+	touch $@ $(VENV)/.with-demo
 
 # k-diffusion's and OpenCLIP's own requirements are training stacks that the comparison with their code does not touch.
 $(VENV)/.with-test: $(VENV)/.made $(SPECS)
