@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from scorefield.core.half import HalfPrecisionWarning
 from scorefield.latent.codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 
@@ -68,3 +69,36 @@ def test_states_are_float32_whatever_the_autoencoder_runs_in() -> None:
     assert low.dtype == codec.decode(low).dtype == codec.preview(low).dtype == torch.float32
     assert (low - x0).norm() < 0.05 * x0.norm()
     assert (codec.decode(x0) - back).abs().max() < 0.1
+
+
+def test_a_picture_that_half_precision_cannot_decode_is_decoded_in_float32() -> None:
+    """The middle one of three overflows: it alone comes from a float32 copy, which is not kept."""
+    codec = _codec()
+    x0 = torch.randn(3, 4, 3, 2, generator=torch.Generator().manual_seed(0))
+    x0[1] *= 3e4
+    full = codec.decode(x0)
+    codec.autoencoder.half()
+    with pytest.warns(HalfPrecisionWarning, match=r"autoencoder's answer \(torch.float16\).* in sample 1 of the batch"):
+        half = codec.decode(x0)
+    assert half.isfinite().all()
+    assert (half - full).abs().max() < 0.05
+    assert codec.dtype == torch.float16
+
+
+def test_a_picture_that_half_precision_cannot_encode_is_encoded_in_float32() -> None:
+    codec, pixels = _codec(), _pixels()
+    full = codec.encode(1e3 * pixels)
+    codec.autoencoder.half()
+    codec.autoencoder.encoder[1].weight.mul_(1e3)
+    with pytest.warns(HalfPrecisionWarning, match="autoencoder's answer"):
+        half = codec.encode(1e3 * pixels)
+    assert half.isfinite().all()
+    assert half.shape == full.shape
+
+
+def test_what_is_beyond_float32_too_is_returned_as_it_is() -> None:
+    codec = _codec()
+    codec.autoencoder.half()
+    x0 = torch.full((1, 4, 3, 2), torch.nan)
+    with pytest.warns(HalfPrecisionWarning):
+        assert not codec.decode(x0).isfinite().any()

@@ -302,9 +302,24 @@ def test_the_defaults_are_those_that_were_published() -> None:
     )
 
 
-def test_float16_on_a_cpu_is_refused(one: Made) -> None:
+@pytest.mark.parametrize("name", ["scenes", "./model.safetensors"])
+def test_float16_on_a_cpu_is_refused(name: str) -> None:
     with pytest.raises(NotLoadableError, match="float16 is for a GPU: on a CPU take float32, or bfloat16"):
-        stable(one.folder, CPU, torch.float16, networks=TINY)
+        zoo.load(name, device="cpu", dtype="float16")
+
+
+def test_the_format_of_a_file_is_that_of_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def loaded(path: Path, device: torch.device, dtype: torch.dtype, prediction: str | None) -> zoo.Model:
+        asked.append((device.type, dtype))
+        raise NotLoadableError("stop")
+
+    monkeypatch.setattr(zoo, "stable", loaded)
+    for device in ("cpu", "cuda", "mps"):
+        with pytest.raises(NotLoadableError, match="stop"):
+            zoo.load("./model.safetensors", device=device)
+    assert asked == [("cpu", torch.float32), ("cuda", torch.float16), ("mps", torch.float32)]
 
 
 def assert_one_line(made: Made, path: Path, kind: type[ValueError], words: str, prediction: str | None = "eps") -> None:

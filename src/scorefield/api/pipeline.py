@@ -20,7 +20,7 @@ from scorefield.api.adapting import adapted, applied, has
 from scorefield.api.result import Origin, Picture, Result
 from scorefield.api.start import Start, start, strength, walked
 from scorefield.core import grid, grid_names, noise, predict
-from scorefield.core.denoiser import Denoise, bind
+from scorefield.core.denoiser import Denoise, Denoiser, bind, steady
 from scorefield.core.level import Level
 from scorefield.core.names import canonical
 from scorefield.guide.cfg import cfg_batched
@@ -124,7 +124,7 @@ class Pipeline:
         shape = self.codec.shape(request.width, request.height)
         run = noise.find(request.noise)(group.seeds, shape, self.model.device)
         x = begin.state(run.initial, levels[0])
-        yield from finite(_stepper(request)(self._denoise(group, begin), x, levels, run.step))
+        yield from finite(_stepper(request)(self._denoise(group, begin, levels), x, levels, run.step))
 
     def levels(self, request: Settled) -> list[Level]:
         """The levels that a walk visits, from noise to clean; ValueError if the schedule has not so many."""
@@ -212,12 +212,12 @@ class Pipeline:
             asked = getattr(request, other[0])
             raise RequestError(f"this pipeline was not loaded with the {other[0]} {asked}; give it to load()")
 
-    def _denoise(self, group: Group, begin: Start) -> Denoise:
-        guided = self._guided(group, begin)
+    def _denoise(self, group: Group, begin: Start, levels: Sequence[Level]) -> Denoise:
+        guided = self._guided(group, begin, steady(self.model.denoiser, levels))
         return guided if begin.x0 is None or begin.keep is None else known(guided, begin.x0, begin.keep)
 
-    def _guided(self, group: Group, begin: Start) -> Denoise:
-        request, denoiser = group.request, self.model.denoiser
+    def _guided(self, group: Group, begin: Start, denoiser: Denoiser) -> Denoise:
+        request = group.request
         conds = self.model.conditioner([*group.prompts, request.negative_prompt])
         count = len(group.prompts)
         if begin.image is not None:
@@ -240,9 +240,9 @@ def load(
 ) -> Pipeline:
     """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
 
-    `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32), float32, bfloat16 or
-    float16; `prediction` eps or v, for files that do not tell; `loras` change the model: see `Pipeline.with_loras`.
-    RequestError for a model, a device or a LoRA that is not there, not known or of another model,
+    `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32, and float16 for a file
+    on CUDA), float32, bfloat16 or float16; `prediction` eps or v, for files that do not tell. `loras` change the model:
+    see `Pipeline.with_loras`. RequestError for a model or a device that is not there or not known or of another model,
     weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
     given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, "loras": loras}

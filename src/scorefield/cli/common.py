@@ -78,9 +78,10 @@ def drawing() -> Iterator[None]:
         import torch
 
         from scorefield.api import UnseenWarning, UnusedKeysWarning
+        from scorefield.core.half import HalfPrecisionWarning
 
         warnings.simplefilter("ignore")
-        for told in (UnseenWarning, UnusedKeysWarning):
+        for told in (UnseenWarning, UnusedKeysWarning, HalfPrecisionWarning):
             warnings.simplefilter("always", told)
         warnings.showwarning = _show_warning
         if "OMP_NUM_THREADS" not in os.environ:

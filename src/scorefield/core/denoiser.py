@@ -1,6 +1,8 @@
 """The one contract of a trained model: (x, level, cond) -> x0."""
 
-from collections.abc import Callable
+import warnings
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor, nn
 
 from scorefield.core.clock import Clock
 from scorefield.core.cond import Cond
-from scorefield.core.level import Level, per_sample
+from scorefield.core.half import HALVES, HalfPrecisionWarning, Rows, dtype_of, repaired
+from scorefield.core.level import Level, Number, per_sample
 from scorefield.core.predict import Prediction
 
 Denoise = Callable[[Tensor, Level], Tensor]  # a Denoiser with its condition bound: all that samplers and guides see
@@ -38,7 +41,7 @@ class Preconditioned(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the network runs in."""
-        return next(self.net.parameters()).dtype
+        return dtype_of(self.net)
 
     def raw(self, x: Tensor, at: Level, cond: Cond) -> Tensor:
         """The network's own output F(c_in * x), float32."""
@@ -52,3 +55,39 @@ class Preconditioned(nn.Module):
         """x0 for state `x` (B, ...) float32 at level `at`."""
         scales = self.prediction(at)
         return per_sample(scales.c_skip, x) * x + per_sample(scales.c_out, x) * self.raw(x, at, cond)
+
+
+def steady(denoiser: Preconditioned, levels: Sequence[Level]) -> Denoiser:
+    """`denoiser` for one walk along `levels`: what is not finite in half precision is asked again in float32.
+
+    The first time is told, a HalfPrecisionWarning with the step, the level and the dtype.
+    """
+    if denoiser.dtype not in HALVES:
+        return denoiser
+    told: list[str] = []
+
+    def ask(x: Tensor, at: Level, cond: Cond) -> Tensor:
+        def run(net: nn.Module, rows: Rows) -> Tensor:
+            one = Preconditioned(net, denoiser.prediction, denoiser.clock)
+            level = Level(_of(at.alpha, rows), _of(at.sigma, rows))
+            x0: Tensor = one(x[rows], level, cond.map(lambda value: value[rows]))
+            return x0
+
+        def tell(what: str) -> None:
+            if not told:
+                told.append(f"{_named(at, levels)}: the network's answer {what}")
+                warnings.warn(told[0], HalfPrecisionWarning, stacklevel=2)
+
+        return repaired(run, denoiser.net, tell)
+
+    return ask
+
+
+def _of(value: Number, rows: Rows) -> Number:
+    return value[rows] if isinstance(value, Tensor) and value.ndim else value
+
+
+def _named(at: Level, levels: Sequence[Level]) -> str:
+    lam = float(torch.as_tensor(at.lam).min())
+    i = max(0, bisect_right([float(level.lam) for level in levels], lam + 1e-6) - 1)
+    return f"step {i} of {len(levels) - 1}, lam = {lam:.4g}"

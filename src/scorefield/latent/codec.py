@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scorefield.core.half import dtype_of
+from scorefield.latent.mapped import mapped
 from scorefield.nets.autoencoder import Autoencoder
 
 
@@ -37,7 +39,7 @@ class Codec(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the autoencoder runs in."""
-        return next(self.autoencoder.parameters()).dtype
+        return dtype_of(self.autoencoder)
 
     def shape(self, width: int, height: int) -> tuple[int, int, int]:
         """(C, H, W) of the latents of a picture; a side that is no multiple of `size_factor` is a ValueError."""
@@ -45,13 +47,13 @@ class Codec(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """x0 (B, C, H, W) of `pixels` (B, 3, 8H, 8W) in [-1, 1]."""
-        raw = self.autoencoder.encode(pixels.to(self.dtype)).float()
+        raw = mapped(Autoencoder.encode, self.autoencoder, pixels)
         return (raw - _channel(self.shift)) / _channel(self.scale)
 
     def decode(self, x0: Tensor) -> Tensor:
         """Pixels (B, 3, 8H, 8W) in [-1, 1] of `x0` (B, C, H, W)."""
         raw = x0 * _channel(self.scale) + _channel(self.shift)
-        return self.autoencoder.decode(raw.to(self.dtype)).float().clamp(-1, 1)
+        return mapped(Autoencoder.decode, self.autoencoder, raw).clamp(-1, 1)
 
     def preview(self, x0: Tensor) -> Tensor:
         """Small pixels (B, 3, H, W) in [-1, 1] of `x0` (B, C, H, W), for the price of one product."""

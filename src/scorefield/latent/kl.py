@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scorefield.core.half import dtype_of
+from scorefield.latent.mapped import mapped
 from scorefield.nets.kl import Kl
 
 SCALE = 0.18215  # of Stable Diffusion 1 and 2: their latents have a deviation of 1 / SCALE (Rombach et al. 2022)
@@ -29,9 +31,14 @@ class KlCodec(nn.Module):
         self.register_buffer("colours", torch.tensor(_COLOURS).T.contiguous()[..., None, None], persistent=False)
 
     @property
+    def size_factor(self) -> int:
+        """Pixels per latent along a side."""
+        return self.autoencoder.factor
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype that the autoencoder runs in."""
-        return self.autoencoder.entry.weight.dtype
+        return dtype_of(self.autoencoder)
 
     def shape(self, width: int, height: int) -> tuple[int, int, int]:
         """(C, H, W) of the latents of a picture; a side that is no multiple of the autoencoder's is a ValueError."""
@@ -39,13 +46,16 @@ class KlCodec(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """x0 (B, C, H, W) of `pixels` (B, 3, 8H, 8W) in [-1, 1]: the mean of what the encoder sees, nothing drawn."""
-        mean, _ = self.autoencoder.encode(pixels.to(self.dtype))
-        return mean.float() * self.scale
+        return mapped(_mean, self.autoencoder, pixels) * self.scale
 
     def decode(self, x0: Tensor) -> Tensor:
         """Pixels (B, 3, 8H, 8W) in [-1, 1] of `x0` (B, C, H, W)."""
-        return self.autoencoder.decode((x0 / self.scale).to(self.dtype)).float().clamp(-1, 1)
+        return mapped(Kl.decode, self.autoencoder, x0 / self.scale).clamp(-1, 1)
 
     def preview(self, x0: Tensor) -> Tensor:
         """Small pixels (B, 3, H, W) in [-1, 1] of `x0` (B, 4, H, W), for the price of one product."""
         return F.conv2d(x0.float(), self.colours.float()).clamp(-1, 1)
+
+
+def _mean(autoencoder: Kl, pixels: Tensor) -> Tensor:
+    return autoencoder.encode(pixels)[0]

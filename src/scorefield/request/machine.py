@@ -18,7 +18,7 @@ Prediction = Annotated[
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
-    Field(description="Number format of the network: auto, float32, bfloat16 or float16."),
+    Field(description="Number format of the networks: auto (by device), float32, bfloat16 or float16."),
     Option(flags=("--dtype",), expects="auto, float32, bfloat16 or float16"),
 ]
 Device = Annotated[

@@ -74,8 +74,6 @@ def stable(
     Its sha256 is of the weights that were read, taken while they were: see `Filling`. SourceError for what is missing
     or damaged, NotLoadableError for what is something else.
     """
-    if device.type == "cpu" and dtype == torch.float16:
-        raise NotLoadableError("float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory")
     found = look(path, known=None if networks else NETWORKS)
     networks = networks or _published(found) or stated(path)
     spec = replace(_spec(path, found, prediction), name=str(path), inpaints=found.task is Task.INPAINTING)
