@@ -3,7 +3,7 @@
 import bz2
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,8 @@ def randomised(module: nn.Module) -> nn.Module:
 def written(folder: Path, networks: Networks, prediction: str) -> Any:
     """A pipeline of random weights in `folder`/model, by diffusers and transformers alone."""
     made = diffusers.StableDiffusionPipeline(
-        unet=randomised(peer_networks.unet(networks.unet)),
-        vae=randomised(peer_networks.kl(networks.kl)),
+        unet=randomised(_blank(lambda: peer_networks.unet(networks.unet))),
+        vae=randomised(_blank(lambda: peer_networks.kl(networks.kl))),
         text_encoder=randomised(peer_networks.text(networks.text)),
         tokenizer=tokenizer(folder / "words", pad="<|endoftext|>" if prediction == "epsilon" else "!"),
         scheduler=diffusers.DDIMScheduler(
@@ -76,6 +76,12 @@ def written(folder: Path, networks: Networks, prediction: str) -> Any:
     made.save_pretrained(folder / "model")
     made.set_progress_bar_config(disable=True)
     return made
+
+
+def _blank(build: Callable[[], nn.Module]) -> nn.Module:
+    """A module whose weights nobody has drawn yet."""
+    with torch.device("meta"):
+        return build().to_empty(device="cpu")
 
 
 def tokenizer(folder: Path, pad: str) -> Any:
@@ -106,7 +112,12 @@ def as_one_file(path: Path, model: zoo.Model, networks: Networks) -> None:
     held = {name: tensor for listed, ours in parts for name, tensor in entries.write(listed, ours).items()}
     held |= {"betas": torch.ones(9), "model_ema.diffusion_modelout2bias": torch.ones(4)}
     held |= {"cond_stage_model.model.attn_mask": torch.ones(77, 77)} if networks.openclip else {}
-    save_file({name: tensor.contiguous().clone() for name, tensor in held.items()}, path)
+    save_file({name: _alone(tensor.contiguous()) for name, tensor in held.items()}, path)
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """A tensor that shares its memory with no other, as safetensors wants it."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _under(prefix: str, listed: Iterator[Entry]) -> list[Entry]:
@@ -114,27 +125,29 @@ def _under(prefix: str, listed: Iterator[Entry]) -> list[Entry]:
 
 
 def drawn(
-    model: zoo.Model, sampler: str, schedule: str, prompt: str = PROMPT, *, width: int = SIZE, height: int = SIZE
-) -> Pixels:
+    model: zoo.Model, sampler: str, schedule: str, prompt: str = PROMPT, *,
+    width: int = SIZE, height: int = SIZE, steps: int = STEPS, **given: Any,
+) -> Pixels:  # fmt: skip
     """Our picture (H, W, 3) of values from 0 to 255."""
     picture = Pipeline(model)(
-        prompt, negative_prompt=NEGATIVE, width=width, height=height, steps=STEPS, guidance=GUIDANCE, seed=7,
-        sampler=sampler, schedule=schedule,
+        prompt, negative_prompt=NEGATIVE, width=width, height=height, steps=steps, guidance=GUIDANCE, seed=7,
+        sampler=sampler, schedule=schedule, **given,
     ).image  # fmt: skip
     return np.asarray(picture).astype(int)
 
 
 def drawn_there(
-    peer: Any, scheduler: Any, prompt: str = PROMPT, *, width: int = SIZE, height: int = SIZE, **given: Any
-) -> Pixels:
+    peer: Any, scheduler: Any, prompt: str = PROMPT, *,
+    width: int = SIZE, height: int = SIZE, steps: int = STEPS, **given: Any,
+) -> Pixels:  # fmt: skip
     """diffusers' picture from our noise: where it starts from the largest sigma, not from the whole deviation there."""
     peer.scheduler = scheduler
-    scheduler.set_timesteps(STEPS)
+    scheduler.set_timesteps(steps)
     sigmas = getattr(scheduler, "sigmas", None)
     start = math.hypot(1, float(sigmas[0])) if scheduler.init_noise_sigma != 1 else 1
     x = noise.initial([7], (4, height // 8, width // 8)) * float(start / scheduler.init_noise_sigma)
     picture = peer(
-        prompt=prompt, negative_prompt=NEGATIVE, height=height, width=width, num_inference_steps=STEPS,
+        prompt=prompt, negative_prompt=NEGATIVE, height=height, width=width, num_inference_steps=steps,
         guidance_scale=GUIDANCE, latents=x, **given,
     ).images[0]  # fmt: skip
     return np.asarray(picture).astype(int)

@@ -168,7 +168,8 @@ def test_the_keyword_arguments_of_the_pipeline_are_options_of_the_request():
     fine = {"cfg_interval": (0, 1), "sampler": "euler", "schedule": "karras", "scheduler": "karras", "noise": "cpu"}
     fine |= {"negative_prompt": "fog", "cfg_rescale": 0.5, "eta": 0.5, "noise": "batch", "batch_size": 4}
     fine |= {"image": "b.png", "mask": "m.png", "strength": 0.5, "exact_steps": True, "fit": "stretch", "paste": False}
-    base = {"prompt": "a", "image": "a.png"}
+    fine |= {"image_prompt": "b.png"}
+    base = {"prompt": "a", "image": "a.png", "image_prompt": "a.png"}
     for name in Options.__annotations__:
         assert parse(base | {name: fine.get(name, 16)}) != parse(base)
 
@@ -176,3 +177,13 @@ def test_the_keyword_arguments_of_the_pipeline_are_options_of_the_request():
 @pytest.mark.parametrize("word", ["automatic", "Automatic"])
 def test_an_automatic_schedule_is_the_samplers_or_the_models_own(word: str) -> None:
     assert parse({"prompt": "a tree", "schedule": word}) == parse({"prompt": "a tree"})
+
+
+def test_an_image_prompt_needs_no_words() -> None:
+    request = parse({"image_prompt": "a.png", "noise_level": "7"})
+    assert request.prompts == ("",)
+    assert request.image_prompt is not None
+    assert (request.image_prompt.path, request.noise_level) == ("a.png", 7)
+    assert parse({"image_prompt": "a.png", "prompt": "a tree"}).prompts == ("a tree",)
+    with pytest.raises(RequestError, match="there is no prompt; say what to draw"):
+        parse({})

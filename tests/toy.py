@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from scorefield.core import clock, gauge, predict, schedule
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned
+from scorefield.prompt.conditioner import Conditioner
 from scorefield.zoo import Defaults, Model, ModelSpec
 
 WORDS = {"a", "and", "tree", "in", "the", "desert", "cat", "dog", "fog", "red"}
@@ -43,7 +44,7 @@ class Net(nn.Module):
         return torch.tanh(away) * (1 + time[:, None, None, None] / 1000) - colour[..., None, None]
 
 
-class Words:
+class Words(Conditioner):
     """Tokens from the spelling of words."""
 
     def __call__(self, prompts: Sequence[str]) -> Cond:

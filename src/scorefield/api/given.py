@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from scorefield.files import given
+from scorefield.files.crop import middle
 from scorefield.files.picture import PictureError
 from scorefield.request import LONGEST_SIDE, Given, Request, RequestError, Settled
 from scorefield.zoo import ModelSpec
@@ -23,6 +24,15 @@ def read(asked: Given | None, what: str) -> Given | None:
         told = f"its sha256 is {digest[:10]}, not {str(asked.sha256)[:10]}"
         raise RequestError(f"the {what} {asked.path} is another one than was recorded: {told}")
     return asked.model_copy(update={"data": data, "sha256": digest})
+
+
+def pictures(request: Request) -> dict[str, Given | None]:
+    """The pictures of a request by field, each read."""
+    return {
+        "image": read(request.image, "image"),
+        "mask": read(request.mask, "mask"),
+        "image_prompt": read(request.image_prompt, "image-prompt"),
+    }
 
 
 def _data(asked: Given, what: str) -> bytes:
@@ -55,6 +65,18 @@ def sides(request: Request, spec: ModelSpec) -> tuple[int, int]:
 def picture(request: Settled) -> Image.Image | None:
     """The picture to start from, RGB, in the size of the request."""
     return None if request.image is None else _fitted(_picture(request.image), request, Image.Resampling.LANCZOS)
+
+
+def prompt(request: Settled, spec: ModelSpec) -> Image.Image | None:
+    """What the model is shown as an image prompt, RGB; RequestError for one that it cannot read, or does not get."""
+    side = spec.image_prompt
+    if side is None and request.image_prompt is not None:
+        raise RequestError(f"the model {spec.name} reads no image prompt; give the picture as --image to start from it")
+    if side is None or request.image_prompt is None:
+        if side is not None:
+            raise RequestError(f"the model {spec.name} draws after a picture; give it one with --image-prompt")
+        return None
+    return middle(_picture(request.image_prompt), side)
 
 
 def mask(request: Settled) -> Image.Image | None:

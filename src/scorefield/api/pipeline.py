@@ -18,7 +18,7 @@ from scorefield import __version__, zoo
 from scorefield.api import given, unseen
 from scorefield.api.adapting import adapted, applied, has
 from scorefield.api.result import Origin, Picture, Result
-from scorefield.api.start import Start, start, strength, walked
+from scorefield.api.start import Start, start, strength, tensor, walked
 from scorefield.core import grid, grid_names, noise, predict
 from scorefield.core.denoiser import Denoise, Denoiser, bind, steady
 from scorefield.core.level import Level
@@ -26,6 +26,7 @@ from scorefield.core.names import canonical
 from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.interval import within
 from scorefield.guide.known import known
+from scorefield.prompt.conditioner import Asked
 from scorefield.request import SEEDS, Lora, Options, Request, RequestError, Settled, parse
 from scorefield.sample import names
 from scorefield.sample.finite import NonFiniteError, finite
@@ -161,9 +162,8 @@ class Pipeline:
 
     def _settled(self, request: Request) -> Settled:
         model, defaults = self.model, self.model.spec.defaults
-        request = request.model_copy(
-            update={"image": given.read(request.image, "image"), "mask": given.read(request.mask, "mask")}
-        )
+        pictures = given.pictures(request)
+        request = request.model_copy(update=pictures)
         width, height = given.sides(request, model.spec)
         _check_sides(width, height, model.spec.size_multiple)
         try:
@@ -184,15 +184,14 @@ class Pipeline:
                 "sampler": record.name,
                 "schedule": canonical("schedule", schedule, grid_names.GRIDS, grid_names.ALIASES),
                 "noise": canonical("noise policy", request.noise, noise.POLICIES, {}),
-                "image": request.image,
-                "mask": request.mask,
                 "strength": strength(request),
                 "seed": secrets.randbelow(2**32) if request.seed is None else request.seed,
             }
-            settled = Settled.model_validate(request.model_dump() | filled)
+            settled = Settled.model_validate(request.model_dump() | filled | pictures)
             _stepper(settled)
             self.levels(settled)
             given.mask(settled)
+            given.prompt(settled, model.spec)
             model.conditioner.check([*settled.prompts, settled.negative_prompt])
         except ValueError as error:
             raise RequestError(str(error)) from None
@@ -212,17 +211,28 @@ class Pipeline:
             asked = getattr(request, other[0])
             raise RequestError(f"this pipeline was not loaded with the {other[0]} {asked}; give it to load()")
 
+    def _asked(self, group: Group) -> Asked:
+        request, shown = group.request, given.prompt(group.request, self.model.spec)
+        return Asked(
+            prompts=group.prompts,
+            negative_prompt=request.negative_prompt,
+            seeds=group.seeds,
+            width=request.width,
+            height=request.height,
+            picture=None if shown is None else tensor(shown) / 255,
+            noise_level=request.noise_level,
+        )
+
     def _denoise(self, group: Group, begin: Start, levels: Sequence[Level]) -> Denoise:
         guided = self._guided(group, begin, steady(self.model.denoiser, levels))
         return guided if begin.x0 is None or begin.keep is None else known(guided, begin.x0, begin.keep)
 
     def _guided(self, group: Group, begin: Start, denoiser: Denoiser) -> Denoise:
         request = group.request
-        conds = self.model.conditioner([*group.prompts, request.negative_prompt])
-        count = len(group.prompts)
+        pos, neg = self.model.conditioner.pair(self._asked(group))
         if begin.image is not None:
-            conds = replace(conds, image=begin.image.expand(count + 1, *begin.image.shape[1:]))
-        pos, neg = conds[:count], conds[count:].map(lambda value: value.expand(count, *value.shape[1:]))
+            image = begin.image.expand(len(group.seeds), *begin.image.shape[1:])
+            pos, neg = replace(pos, image=image), replace(neg, image=image)
         plain = bind(denoiser, pos)
         if request.cfg_scale == 1:
             return plain

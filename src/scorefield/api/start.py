@@ -41,8 +41,8 @@ class Start:
 def start(model: Model, request: Settled) -> Start:
     """The start of a request's pictures: the same for all of them. The codec draws nothing (diffusers' does)."""
     picture, mask = given.picture(request), given.mask(request)
-    pixels = torch.zeros(1, 3, request.height, request.width) if picture is None else _tensor(picture) / 127.5 - 1
-    paint = torch.ones_like(pixels[:, :1]) if mask is None else _tensor(mask) / 255
+    pixels = torch.zeros(1, 3, request.height, request.width) if picture is None else tensor(picture) / 127.5 - 1
+    paint = torch.ones_like(pixels[:, :1]) if mask is None else tensor(mask) / 255
     shape = model.codec.shape(request.width, request.height)[1:]
     image = keep = None
     if model.spec.inpaints:  # without a mask all of the picture is hidden, and without a picture all of nothing
@@ -58,8 +58,8 @@ def start(model: Model, request: Settled) -> Start:
     )
 
 
-def _tensor(image: Image.Image) -> Tensor:
-    """(1, C, H, W) from 0 to 255."""
+def tensor(image: Image.Image) -> Tensor:
+    """A picture (1, C, H, W) from 0 to 255."""
     values = np.array(image, dtype=np.float32)
     return torch.from_numpy(values).reshape(1, image.height, image.width, -1).movedim(-1, 1).contiguous()
 

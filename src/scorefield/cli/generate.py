@@ -94,9 +94,10 @@ def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, 
     if not all(prompt.strip() for prompt in prompts):
         raise click.UsageError("a prompt is empty; say what to draw")
     try:
-        if not prompts:
+        if not prompts and given["image_prompt"] is None:
             raise RequestError("there is no prompt; say what to draw")
-        return parse({"prompts": prompts} | {name: value for name, value in given.items() if value not in (None, ())})
+        words = {"prompts": prompts} if prompts else {}
+        return parse(words | {name: value for name, value in given.items() if value not in (None, ())})
     except RequestError as error:
         raise click.UsageError(str(error)) from None
 

@@ -35,11 +35,12 @@ class Record(BaseModel):
 @click.option("--device", metavar="DEVICE", help="Where to draw, if it is not where the picture was drawn.")
 @click.option("--image", metavar="FILE", help="The picture it starts from, if it is not where the record says.")
 @click.option("--mask", metavar="FILE", help="Its mask, if that is not where the record says.")
+@click.option("--image-prompt", metavar="FILE", help="Its image prompt, if that is not where the record says.")
 @common.format_option
 @click.pass_context
 def command(
     context: click.Context, file: Path, output: Path | None, overwrite: bool, model: str | None, device: str | None,
-    image: str | None, mask: str | None, form: str,
+    image: str | None, mask: str | None, image_prompt: str | None, form: str,
 ) -> None:  # fmt: skip
     """Draw the picture in FILE again, and say whether every pixel is the same.
 
@@ -55,7 +56,7 @@ def command(
     with common.drawing():
         from scorefield.api import load
 
-        request = _moved(record.request, {"image": image, "mask": mask})
+        request = _moved(record.request, {"image": image, "mask": mask, "image_prompt": image_prompt})
         where = device or request.device
         pipe = load(
             model or request.model,

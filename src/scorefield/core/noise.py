@@ -91,7 +91,7 @@ def _path(seeds: Sequence[int], shape: Sequence[int], lam: float) -> Tensor:
     """W (B, *shape) float64 at `lam`: bridges down a dyadic tree over [-SPAN, SPAN], each node with its own seed."""
 
     def normal(node: int) -> Tensor:
-        return _draw(generators([_node_seed(seed, node) for seed in seeds]), shape).double()
+        return _draw(generators([derived(seed, node) for seed in seeds]), shape).double()
 
     low, high, node = -SPAN, SPAN, 1
     at_low = torch.zeros(len(seeds), *shape, dtype=torch.float64)
@@ -114,8 +114,9 @@ def _path(seeds: Sequence[int], shape: Sequence[int], lam: float) -> Tensor:
     return bridge(lam)
 
 
-def _node_seed(seed: int, node: int) -> int:
-    return int.from_bytes(blake2b(f"{seed} {node}".encode(), digest_size=8).digest())
+def derived(seed: int, purpose: int | str) -> int:
+    """A seed for another noise of the same sample: `seed` itself would repeat what its walk starts from."""
+    return int.from_bytes(blake2b(f"{seed} {purpose}".encode(), digest_size=8).digest())
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType({"per_sample": per_sample, "batch": batch, "brownian": brownian})

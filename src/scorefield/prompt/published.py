@@ -10,10 +10,11 @@ from torch import Tensor
 from scorefield.core.cond import Cond
 from scorefield.nets.clip import TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
+from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.inversion import Learned, Table, grown
 
 
-class PublishedConditioner:
+class PublishedConditioner(Conditioner):
     """A tokenizer and a text tower that reads what fills a prompt up like any word, as it was trained: no mask.
 
     ValueError for a pair that does not belong together.

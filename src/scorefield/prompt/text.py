@@ -9,11 +9,12 @@ from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.nets.clip import Clip, TextTower
+from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.inversion import Learned, Table, grown
 from scorefield.prompt.tokenizer import WordTokenizer
 
 
-class TextConditioner:
+class TextConditioner(Conditioner):
     """A tokenizer and a CLIP whose text tower reads; the empty prompt is the unconditional condition."""
 
     def __init__(self, tokenizer: WordTokenizer, clip: Clip) -> None:

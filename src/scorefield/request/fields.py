@@ -4,7 +4,7 @@ from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from scorefield.request import canvas, lora, machine, start, walk, words
+from scorefield.request import canvas, lora, machine, shown, start, walk, words
 
 
 class Request(BaseModel):
@@ -17,6 +17,8 @@ class Request(BaseModel):
 
     prompts: words.Prompts
     negative_prompt: words.NegativePrompt = ""
+    image_prompt: shown.ImagePrompt = None
+    noise_level: shown.NoiseLevel = 0
     model: machine.Model = "scenes"
     prediction: machine.Prediction = None
     loras: lora.Loras = ()
@@ -45,7 +47,7 @@ class Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _sized(cls, values: object) -> object:
-        return canvas.sized(values)
+        return canvas.sized(shown.wordless(values))
 
     @model_validator(mode="after")
     def _few_enough(self) -> "Request":
@@ -59,6 +61,8 @@ class Request(BaseModel):
         needing = {"mask": self.mask, "strength": self.strength, "exact_steps": self.exact_steps or None}
         if self.image is None and (name := next((name for name, value in needing.items() if value is not None), None)):
             raise ValueError(f"{name} is of a picture to start from; give an image, too")
+        if self.image_prompt is None and self.noise_level:
+            raise ValueError("noise_level is of an image prompt; give one, too")
         return self
 
 
@@ -78,6 +82,8 @@ class Options(TypedDict, total=False):
     """The keyword arguments of `Pipeline.__call__` and `Pipeline.stream`, with the names that others use."""
 
     negative_prompt: str
+    image_prompt: start.Giveable
+    noise_level: int
     steps: int | None
     num_inference_steps: int | None
     guidance: float | None

@@ -32,7 +32,8 @@ class Savable(Protocol):
 Giveable = str | PathLike[str] | bytes | Savable | Given | None  # how a caller may give a picture
 
 
-def _given(value: object) -> object:
+def given(value: object) -> object:
+    """A path, a file's bytes or a picture in memory as the fields of `Given`; anything else as it is."""
     if isinstance(value, str | PathLike):
         return {"path": fspath(value)}
     if isinstance(value, bytes):
@@ -53,7 +54,7 @@ Image = Annotated[
         description="Start from this picture instead of from noise alone.",
         validation_alias=AliasChoices("image", "init_image", "init_img"),
     ),
-    BeforeValidator(_given),
+    BeforeValidator(given),
     Option(flags=("-i", "--image", "--init-image", "--init-img"), expects="a picture, or a path to one"),
 ]
 Mask = Annotated[
@@ -62,7 +63,7 @@ Mask = Annotated[
         description="Paint anew where this picture is white, and keep the rest of --image.",
         validation_alias=AliasChoices("mask", "mask_image"),
     ),
-    BeforeValidator(_given),
+    BeforeValidator(given),
     Option(flags=("--mask", "--mask-image"), expects="a picture, or a path to one"),
 ]
 Strength = Annotated[

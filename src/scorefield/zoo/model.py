@@ -1,14 +1,13 @@
 """A loaded model: its spec and its working parts."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned
+from scorefield.prompt.conditioner import Conditioner
 from scorefield.zoo.spec import ModelSpec
 
 
@@ -19,17 +18,6 @@ class Codec(Protocol):
     def encode(self, pixels: Tensor) -> Tensor: ...
     def decode(self, x0: Tensor) -> Tensor: ...
     def preview(self, x0: Tensor) -> Tensor: ...
-
-
-class Conditioner(Protocol):
-    """Prompts to their condition; ValueError from it and from `check` for a prompt that is too long.
-
-    `unknown` names words that the model never saw, each with the nearest it knows.
-    """
-
-    def __call__(self, prompts: Sequence[str]) -> Cond: ...
-    def check(self, prompts: Sequence[str]) -> None: ...
-    def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

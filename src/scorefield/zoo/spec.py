@@ -34,5 +34,6 @@ class ModelSpec:
     defaults: Defaults
     size_multiple: int  # px: both sides of a picture are multiples of it
     inpaints: bool = False  # the network sees a mask and the picture without its masked region beside the state
+    image_prompt: int | None = None  # px: the side of the picture that it reads beside the words, if it reads one
     files: tuple[str, ...] = ()  # package data, for an embedded model
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

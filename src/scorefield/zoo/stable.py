@@ -9,12 +9,13 @@ import torch
 from scorefield.core import clock, gauge, predict, schedule
 from scorefield.core.denoiser import Preconditioned
 from scorefield.latent.kl import KlCodec
-from scorefield.nets.clip import SD1_TEXT, SD2_TEXT, SD2_TEXT_23, TextEncoder
+from scorefield.nets.clip import SD1_TEXT, SD2_TEXT, SD2_TEXT_23, VIT_H_14, VIT_L_14, TextEncoder
 from scorefield.nets.kl import KL, Kl
-from scorefield.nets.unet import SD1, SD1_INPAINT, SD2, SD2_INPAINT, Unet, UnetConfig
+from scorefield.nets.unet import SD1, SD1_INPAINT, SD2, SD2_INPAINT, SD2_UNCLIP_H, SD2_UNCLIP_L, Unet, UnetConfig
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family, Found, Task
+from scorefield.zoo import unclip
 from scorefield.zoo.filling import Filling
 from scorefield.zoo.model import Model
 from scorefield.zoo.spec import Defaults, ModelSpec
@@ -48,15 +49,26 @@ STABLE_2_V = replace(
     prediction=predict.v,
     defaults=replace(_DEFAULTS, cfg_scale=9.0, width=768, height=768),
 )
+UNCLIP = replace(
+    STABLE_2_V,
+    name="stable-diffusion-2-1-unclip",
+    about="Stable Diffusion 2.1 of Stability AI for pictures after a picture, with or without words.",
+    defaults=replace(STABLE_2_V.defaults, steps=20, cfg_scale=10.0),
+)
 
+_SD2 = Networks(unet=SD2, kl=KL, text=SD2_TEXT_23, openclip=SD2_TEXT)
 NETWORKS: Mapping[Family, Networks] = {
     Family.SD1: Networks(unet=SD1, kl=KL, text=SD1_TEXT),
-    Family.SD2: Networks(unet=SD2, kl=KL, text=SD2_TEXT_23, openclip=SD2_TEXT),
+    Family.SD2: _SD2,
+    Family.UNCLIP_H: replace(_SD2, unet=SD2_UNCLIP_H, eye=VIT_H_14),
+    Family.UNCLIP_L: replace(_SD2, unet=SD2_UNCLIP_L, eye=VIT_L_14),
 }
 INPAINTING: Mapping[Family, UnetConfig] = {Family.SD1: SD1_INPAINT, Family.SD2: SD2_INPAINT}
 SPECS: Mapping[Family, Mapping[str, ModelSpec]] = {
     Family.SD1: {"eps": STABLE_1, "v": STABLE_1_V},
     Family.SD2: {"eps": STABLE_2_BASE, "v": STABLE_2_V},
+    Family.UNCLIP_H: {"v": UNCLIP},
+    Family.UNCLIP_L: {"v": UNCLIP},
 }
 
 
@@ -86,6 +98,9 @@ def stable(
         conditioner = PublishedConditioner(places.tokenizer, encoder)
     except ValueError as error:
         raise SourceError(f"{path}: {error}") from None
+    if networks.eye:
+        spec = replace(spec, image_prompt=networks.eye.vision.image_size)
+        conditioner = unclip.reading(path, networks.eye, conditioner, fill)
     return Model(
         spec=spec,
         denoiser=Preconditioned(unet, spec.prediction, spec.clock),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from scorefield.nets.clip import EncoderConfig
+from scorefield.nets.clip import ClipConfig, EncoderConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
@@ -18,12 +18,14 @@ from scorefield.weights.maps import clip, kl, unet
 from scorefield.weights.pipeline import is_pipeline, read_pipeline
 from scorefield.weights.source import Source
 
+EMBEDDER, NOISE_AUGMENTOR = "embedder.", "noise_augmentor."  # of unCLIP: zoo/unclip.py reads them
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
 _TRANSFORMERS, _OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."
 # What training left in a single file and drawing has no use for. The averaged copy of the U-Net is one: a file that
 # has both was published to go on training from, with the weights for that in the usual place.
 _LEFT = ("model_ema.", "first_stage_model.loss.", "cond_stage_model.model.attn_mask", "cond_stage_model.logit_scale")
 _TABLES = ("betas", "alphas_", "sqrt_", "log_one_minus_", "posterior_", "logvar", "scale_factor", "v_pred")
+_PARTS = {"unet", "unet_ema", "vae", "text_encoder", "image_encoder", "image_normalizer", "noise_augmentor"}
 _LEVELS: Mapping[str, Json] = {  # those of every model here; a folder that leaves one out means the second
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
@@ -40,12 +42,16 @@ class NotLoadableError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
-    """The networks of a model; `text` has transformers' layout, `openclip` that of Stable Diffusion 2's files."""
+    """The networks of a model; `text` has transformers' layout, `openclip` that of Stable Diffusion 2's files.
+
+    `eye` is the CLIP whose image tower reads an image prompt, for models that read one.
+    """
 
     unet: UnetConfig
     kl: KlConfig
     text: EncoderConfig
     openclip: EncoderConfig | None = None
+    eye: ClipConfig | None = None
 
 
 class Place(NamedTuple):
@@ -92,12 +98,12 @@ def refusal(found: Found, known: Iterable[Family] | None) -> str | None:
     stated = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.facts  # a folder tells its sizes
     if known is not None and found.family not in known and not stated:
         return f"is {named}; of these only {' and '.join(known)} can be drawn with"
-    if found.task not in (Task.TEXT, Task.INPAINTING):
+    if found.task not in (Task.TEXT, Task.INPAINTING, Task.VARIATION):
         told = found.task or "another task"
-        return f"is {named} for {told}; only those for text to image and for inpainting can be drawn with"
+        return f"is {named} for {told}; only those for text to image, inpainting and variation can be drawn with"
     if found.missing:
         return f"lacks its {' and its '.join(found.missing)}; get it whole"
-    if extra := found.parts.keys() - {"unet", "unet_ema", "vae", "text_encoder"}:
+    if extra := found.parts.keys() - _PARTS:
         return f"is {named} with a part that is not known here: {', '.join(sorted(extra))}"
     return None
 
@@ -131,8 +137,9 @@ def _folder(path: Path, networks: Networks) -> Parts:
 
 def _file(path: Path, networks: Networks) -> Parts:
     source = Source(path)
+    further = (EMBEDDER, NOISE_AUGMENTOR) if networks.eye else ()
     for key in source.tensors:
-        if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *_LEFT, *_TABLES)):
+        if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *further, *_LEFT, *_TABLES)):
             raise SourceError(f"{path} holds {key!r}, which is of no part of a Stable Diffusion")
     openclip = any(key.startswith(_OPENCLIP) for key in source.tensors)
     encoder = _openclip(source, networks) if openclip else networks.text
@@ -143,7 +150,7 @@ def _file(path: Path, networks: Networks) -> Parts:
     return Parts(
         unet=_behind(_UNET, unet.ldm(networks.unet), source),
         kl=_behind(_VAE, kl.ldm(networks.kl), source),
-        text=_place(listed, source, _OPENCLIP) if openclip else _text(encoder, source, _TRANSFORMERS),
+        text=placed(listed, source, _OPENCLIP) if openclip else _text(encoder, source, _TRANSFORMERS),
         encoder=encoder,
         tokenizer=ClipTokenizer.packaged(pad_id=0 if openclip else END_ID),
     )
@@ -171,9 +178,10 @@ def _text(encoder: EncoderConfig, source: Source, prefix: str) -> Place:
     level = "text_model."
     inner = level if any(key.startswith(prefix + level) for key in source.tensors) else ""
     entries = clip.transformers_text(encoder.text, projected=encoder.embed_dim is not None, prefix=inner)
-    return _place(list(under("", prefix, entries)), source, prefix)
+    return placed(list(under("", prefix, entries)), source, prefix)
 
 
-def _place(entries: Sequence[Entry], source: Source, prefix: str) -> Place:
+def placed(entries: Sequence[Entry], source: Source, prefix: str) -> Place:
+    """The place of a network, without the keys behind `prefix` that some files have and no network needs."""
     keys = [key for key in source.tensors if key.startswith(prefix) and not key.startswith(_LEFT)]
     return Place(entries, source, list(clip.used(entries, keys)))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import cast
 
-from scorefield.nets.clip import Activation, EncoderConfig, TextConfig
+from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
 from scorefield.weights.folder import Json, SourceError, read_json
@@ -12,10 +12,12 @@ from scorefield.zoo.stable_files import Networks
 
 def stated(folder: Path) -> Networks:
     """The networks of the folder's configurations; SourceError for one that these networks cannot have."""
+    unet = _unet(_Sizes(folder / "unet" / "config.json"))
     return Networks(
-        unet=_unet(_Sizes(folder / "unet" / "config.json")),
+        unet=unet,
         kl=_kl(_Sizes(folder / "vae" / "config.json")),
         text=_text(_Sizes(folder / "text_encoder" / "config.json")),
+        eye=_eye(_Sizes(folder / "image_encoder" / "config.json")) if unet.pooled_width else None,
     )
 
 
@@ -59,7 +61,8 @@ def _unet(sizes: _Sizes) -> UnetConfig:
     sizes.hold(isinstance(kinds, list) and len(kinds) == len(widths), "down_block_types")
     heads = sizes.numbers("attention_head_dim", len(widths))  # it counts heads: diffusers' issue 2011
     head_widths = {width // count for width, count in zip(widths, heads, strict=True)}
-    same = len(set(heads)) == 1
+    same, vector = len(set(heads)) == 1, sizes.told.get("class_embed_type")
+    sizes.hold(vector in (None, "projection"), "class_embed_type")
     sizes.hold(same or len(head_widths) == 1, "attention_head_dim")
     return UnetConfig(
         in_channels=sizes.number("in_channels"),
@@ -72,6 +75,7 @@ def _unet(sizes: _Sizes) -> UnetConfig:
         head_width=None if same else head_widths.pop(),
         context_width=sizes.number("cross_attention_dim"),
         linear_projections=sizes.told.get("use_linear_projection") is True,
+        pooled_width=sizes.number("projection_class_embeddings_input_dim") if vector else None,
     )
 
 
@@ -86,9 +90,7 @@ def _kl(sizes: _Sizes) -> KlConfig:
 
 
 def _text(sizes: _Sizes) -> EncoderConfig:
-    width, activation = sizes.number("hidden_size"), sizes.told.get("hidden_act")
-    sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")
-    sizes.hold(activation in ("gelu", "quick_gelu"), "hidden_act")
+    width = _width(sizes)
     text = TextConfig(
         width=width,
         layers=sizes.number("num_hidden_layers"),
@@ -97,4 +99,28 @@ def _text(sizes: _Sizes) -> EncoderConfig:
         vocab_size=sizes.number("vocab_size"),
         end_id=49407,  # SD 1's config says 2, and SD 2's too: transformers takes that for the largest id
     )
-    return EncoderConfig(text=text, activation=cast(Activation, activation))
+    return EncoderConfig(text=text, activation=_activation(sizes))
+
+
+def _eye(sizes: _Sizes) -> ClipConfig:
+    vision = VisionConfig(
+        width=_width(sizes),
+        layers=sizes.number("num_hidden_layers"),
+        heads=sizes.number("num_attention_heads"),
+        patch_size=sizes.number("patch_size"),
+        image_size=sizes.number("image_size"),
+    )
+    return ClipConfig(vision=vision, embed_dim=sizes.number("projection_dim"), activation=_activation(sizes))
+
+
+def _width(sizes: _Sizes) -> int:
+    """Of a tower of CLIP, whose feed-forward layers are four times as wide."""
+    width = sizes.number("hidden_size")
+    sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")
+    return width
+
+
+def _activation(sizes: _Sizes) -> Activation:
+    activation = sizes.told.get("hidden_act")
+    sizes.hold(activation in ("gelu", "quick_gelu"), "hidden_act")
+    return cast(Activation, activation)

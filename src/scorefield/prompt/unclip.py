@@ -1,0 +1,74 @@
+"""A picture as a prompt: Stable Diffusion 2.1 unCLIP reads words and the vector that CLIP makes of a picture."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from scorefield.core import noise, schedule
+from scorefield.core.cond import Cond
+from scorefield.nets.clip import TextEncoder, VisionTower
+from scorefield.nets.unet import time_features
+from scorefield.prompt.bpe import ClipTokenizer
+from scorefield.prompt.conditioner import Asked
+from scorefield.prompt.published import PublishedConditioner
+
+# Of the pixels that every published CLIP was trained on (Radford et al. 2021).
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+_ABAR = schedule.cumulative(schedule.cosine())  # alpha^2 of the levels of noise on the vector
+
+
+class Statistics(nn.Module):
+    """The mean and the deviation (1, D) of CLIP's vectors, by which they are brought to unit variance."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, width))
+        self.register_buffer("deviation", torch.ones(1, width))
+
+
+class UnclipConditioner(PublishedConditioner):
+    """Words, and a picture's vector with noise on it and the level of that noise: Cond(tokens, pooled (B, 2 D)).
+
+    The noise lets the picture be followed less closely (Ramesh et al. 2022). Guidance leads away from the vector 0.
+    """
+
+    def __init__(
+        self, tokenizer: ClipTokenizer, encoder: TextEncoder, tower: VisionTower, statistics: Statistics
+    ) -> None:
+        super().__init__(tokenizer, encoder)
+        self.tower, self.statistics = tower, statistics
+
+    @torch.no_grad()
+    def pair(self, asked: Asked) -> tuple[Cond, Cond]:
+        """ValueError if no picture is asked for."""
+        if asked.picture is None:
+            raise ValueError("this model draws after a picture: give an image prompt")
+        pos, neg = super().pair(asked)
+        pooled = self.pooled(self.vector(asked.picture), asked.seeds, asked.noise_level)
+        return replace(pos, pooled=pooled), replace(neg, pooled=torch.zeros_like(pooled))
+
+    def vector(self, picture: Tensor) -> Tensor:
+        """CLIP's vectors (B, D) float32 of pictures (B, 3, S, S) in [0, 1]."""
+        weight = self.tower.positions
+        mean, deviation = (
+            torch.tensor(channels, device=weight.device)[:, None, None] for channels in (MEAN, DEVIATION)
+        )
+        seen = (picture.to(weight.device) - mean) / deviation
+        return self.tower.embed(seen.to(weight.dtype)).float()
+
+    def pooled(self, vector: Tensor, seeds: Sequence[int], noise_level: int) -> Tensor:
+        """(B, 2 D): `vector` (1, D) with the noise of each seed at level 0 to 999, and time features of that level."""
+        mean, deviation = self.statistics.mean.float(), self.statistics.deviation.float()
+        own = [noise.derived(seed, "image prompt") for seed in seeds]  # not the numbers that the walk starts from
+        eps = noise.initial(own, vector.shape[1:], vector.device)
+        abar = float(_ABAR[noise_level])
+        noisy = abar**0.5 * (vector - mean) / deviation + (1 - abar) ** 0.5 * eps
+        level = torch.full((len(own),), float(noise_level), device=vector.device)
+        return torch.cat([noisy * deviation + mean, time_features(level, vector.shape[1])], 1)

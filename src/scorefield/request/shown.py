@@ -1,0 +1,28 @@
+"""What a model is shown beside words: an image prompt, which is a picture to draw after."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from scorefield.request.option import Option
+from scorefield.request.start import Given, given
+
+ImagePrompt = Annotated[
+    Given | None,
+    Field(description="Draw after this picture, with or without words: for models that read one, such as unCLIP."),
+    BeforeValidator(given),
+    Option(flags=("--image-prompt",), expects="a picture, or a path to one"),
+]
+NoiseLevel = Annotated[
+    int,
+    Field(ge=0, le=999, description="Noise on --image-prompt: the more, the less closely it is followed."),
+    Option(flags=("--noise-level",), expects="a whole number from 0 to 999"),
+]
+
+
+def wordless(values: object) -> object:
+    """`values` with the empty prompt where there is an image prompt and no other."""
+    if not isinstance(values, Mapping) or values.get("image_prompt") is None or values.keys() & {"prompt", "prompts"}:
+        return values
+    return {**values, "prompts": ""}

@@ -1,0 +1,55 @@
+"""What Stable Diffusion 2.1 unCLIP has besides: an image tower and the statistics of its vectors."""
+
+from pathlib import Path
+
+from scorefield.nets.clip import VIT_H_14, ClipConfig, VisionTower
+from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.unclip import Statistics, UnclipConditioner
+from scorefield.weights.entries import Entry, under
+from scorefield.weights.folder import Json, SourceError, read_json
+from scorefield.weights.maps import clip
+from scorefield.weights.pipeline import is_pipeline
+from scorefield.weights.source import Source
+from scorefield.zoo.filling import Filling
+from scorefield.zoo.stable_files import EMBEDDER, NOISE_AUGMENTOR, NotLoadableError, Place, placed
+
+_VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and is not read
+_LEVELS: dict[str, Json] = {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 1000, "trained_betas": None}
+
+
+def reading(path: Path, config: ClipConfig, words: PublishedConditioner, fill: Filling) -> UnclipConditioner:
+    """`words` that read an image prompt, too, with the image tower `config` and statistics of the file or folder.
+
+    SourceError for what is missing or not theirs, NotLoadableError for other levels of noise than published.
+    """
+    eye, statistics = _folder(path, config) if is_pipeline(path) else _file(path, config)
+    tower = fill(lambda: VisionTower(config.vision, config.embed_dim, config.activation), "image tower", *eye)
+    if statistics is None:
+        known = Statistics(config.embed_dim).to(fill.device)
+    else:
+        known = fill(lambda: Statistics(config.embed_dim), "image statistics", *statistics)
+    return UnclipConditioner(words.tokenizer, words.encoder, tower, known)
+
+
+def _folder(path: Path, config: ClipConfig) -> tuple[Place, Place]:
+    told = read_json(path / "image_noising_scheduler" / "scheduler_config.json")
+    for name, value in _LEVELS.items():
+        if (stated := told.get(name, value)) != value:
+            raise NotLoadableError(f"{path} has other levels of noise for its image prompt: {name} {stated}")
+    eye = placed(list(clip.transformers_vision(config.vision)), Source(path / "image_encoder"), "")
+    return eye, placed(_statistics("mean", "std"), Source(path / "image_normalizer"), "")
+
+
+def _file(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
+    source = Source(path)
+    eye = placed(list(under("", _VISION, clip.openai_vision(config.vision))), source, _VISION)
+    names = (f"{NOISE_AUGMENTOR}data_mean", f"{NOISE_AUGMENTOR}data_std")
+    if all(name in source.tensors for name in names):
+        return eye, Place(_statistics(*names), source, names)
+    if config != VIT_H_14:  # whose vectors were taken as they are
+        raise SourceError(f"{path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model")
+    return eye, None
+
+
+def _statistics(mean: str, deviation: str) -> list[Entry]:
+    return [Entry("mean", (mean,)), Entry("deviation", (deviation,))]
