@@ -12,7 +12,7 @@ import pytest
 import torch
 from docs.notebooks.tiny_stable import tiny_stable
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import scorefield as sf
@@ -268,6 +268,36 @@ def test_the_command_line_says_what_is_wrong_and_what_is_not_used(
     assert "warning:" in err
     assert "1 key is of no layer of this model and not used (lora_unet_mixer.diff)" in err
     assert json.loads(out)["request"]["loras"][0]["scale"] == 1.0
+
+
+def test_convert_writes_the_weights_with_the_loras_in_them(
+    base: Path, pipe: Pipeline, style: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(tensors() | {"lora_unet_mixer.diff": torch.ones(1)}, style)
+    assert run(["convert", str(base), str(tmp_path / "merged"), "--lora", f"{style}:0.8", "--quiet"]) == 0
+    told = f"{tmp_path / 'merged'}\nleft out: keys of {style} that are of no layer (1)\n"
+    assert capsys.readouterr().out == told
+    save_file(tensors(), style)
+    changed = pipe.with_loras([(style, 0.8)])
+    merged = sf.load(str(tmp_path / "merged"), device="cpu")
+    for name, weight in weights(changed.model).items():
+        assert torch.equal(weights(merged.model)[name], weight), name
+    assert torch.equal(drawn(merged), drawn(changed))
+    one = load_file(sf.convert(base, tmp_path / "one.safetensors", loras=[(style, 0.8)]))
+    key = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_k.weight"
+    qkv = weights(changed.model)["middle.0.transformer.blocks.0.self_attention.qkv.weight"]
+    assert torch.equal(one[key], qkv[64:128])
+
+
+def test_convert_puts_no_lora_into_a_part_and_leaves_nothing_where_one_does_not_fit(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(halves(QKV, 64, 32, seed=0), tmp_path / "odd.safetensors")
+    assert run(["convert", str(base), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 1
+    assert "is for a weight of shape (64, 32), where this model has (64, 64)" in capsys.readouterr().err
+    assert run(["convert", str(base / "vae"), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 2
+    assert "is autoencoder alone; LoRAs go into a whole model" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.safetensors"]
 
 
 def test_a_damaged_file_is_one_line(pipe: Pipeline, style: Path) -> None:

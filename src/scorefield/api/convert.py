@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from scorefield.files import atomic
-from scorefield.request import RequestError
+from scorefield.request import Loras, RequestError, parse
 from scorefield.zoo import NotLoadableError
 from scorefield.zoo.convert import conversion
 from scorefield.zoo.converting import Conversion
@@ -52,13 +52,15 @@ def prepare(
     to: str | None = None,
     dtype: str | None = None,
     prediction: str | None = None,
+    loras: Loras = (),
 ) -> Job:
     """The conversion of the file or folder `source` into `out`; RequestError, or SourceError if damaged.
 
     `to` is diffusers (a folder) or ldm (one .safetensors file), or as the name of `out` says. `dtype` (float16,
     bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for
-    files of Stable Diffusion 2 that do not tell what they predict.
+    files of Stable Diffusion 2 that do not tell what they predict; `loras` go into the weights: see `load`.
     """
+    added = [(one.path, one.scale) for one in parse({"prompt": "", "loras": loras}).loras]
     path, single = Path(out), Path(out).suffix == ".safetensors"
     layout = to or ("ldm" if single else "diffusers")
     if layout not in _LAYOUTS:
@@ -73,7 +75,7 @@ def prepare(
     if prediction not in (None, "eps", "v"):
         raise RequestError(f"prediction must be eps or v, not {prediction!r}")
     try:
-        found = conversion(Path(source), to_folder=layout == "diffusers", prediction=prediction)
+        found = conversion(Path(source), to_folder=layout == "diffusers", prediction=prediction, loras=added)
     except NotLoadableError as error:
         raise RequestError(str(error)) from None
     return Job(conversion=found, out=path, layout=layout, dtype=getattr(torch, dtype) if dtype else None)
@@ -86,9 +88,10 @@ def convert(
     to: str | None = None,
     dtype: str | None = None,
     prediction: str | None = None,
+    loras: Loras = (),
 ) -> Path:
     """Write the model of `source` in another layout at `out`, and return that: see `prepare`."""
-    job = prepare(source, out, to=to, dtype=dtype, prediction=prediction)
+    job = prepare(source, out, to=to, dtype=dtype, prediction=prediction, loras=loras)
     for _ in job.run():
         pass
     return job.out

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 from typing import Unpack
 
 import torch
@@ -27,13 +26,12 @@ from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.interval import within
 from scorefield.guide.known import known
 from scorefield.prompt.conditioner import Asked
-from scorefield.request import SEEDS, Lora, Options, Request, RequestError, Settled, parse
+from scorefield.request import SEEDS, Loras, Options, Request, RequestError, Settled, parse
 from scorefield.sample import names
 from scorefield.sample.finite import NonFiniteError, finite
 from scorefield.sample.walk import Sampler, Step
 
 Prompt = str | Sequence[str] | Request
-Loras = Sequence[str | PathLike[str] | tuple[str | PathLike[str], float] | Lora]  # "PATH:SCALE", or a pair of the two
 
 _PREDICTIONS: Mapping[predict.Prediction, str] = {
     predict.eps: "eps",

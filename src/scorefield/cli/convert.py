@@ -14,23 +14,25 @@ from scorefield.cli import common
 @click.option("--to", type=click.Choice(["diffusers", "ldm"]), help="The layout, if OUT's name does not say it.")
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), help="Of numbers; else as stored.")
 @click.option("--prediction", type=click.Choice(["eps", "v"]), help="What the network predicts, if IN does not tell.")
+@click.option("--lora", "loras", multiple=True, metavar="PATH[:SCALE]", help="A LoRA to put into the weights.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @common.format_option
 def command(
-    source: Path, out: Path, to: str | None, dtype: str | None, prediction: str | None, quiet: bool, form: str
-) -> None:
+    source: Path, out: Path, to: str | None, dtype: str | None, prediction: str | None, loras: tuple[str, ...],
+    quiet: bool, form: str,
+) -> None:  # fmt: skip
     """Write the model in IN, a file or a folder, in another layout as OUT.
 
     OUT is one file if its name ends in .safetensors (the ldm layout), else a folder (of diffusers). A part alone, a
-    U-Net, an autoencoder or a CLIP, goes between the same two. The tensors stay the same to the bit; OUT is written
-    whole or not at all.
+    U-Net, an autoencoder or a CLIP, goes between the same two. The tensors stay the same to the bit, but for what
+    LoRAs add; OUT is written whole or not at all.
     """
     with common.failures():
         from tqdm import tqdm
 
         from scorefield.api.convert import prepare
 
-        job = prepare(source, out, to=to, dtype=dtype, prediction=prediction)
+        job = prepare(source, out, to=to, dtype=dtype, prediction=prediction, loras=loras)
         size = job.size
         bar = tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=True if quiet else None)
         with bar, closing(job.run()) as written:

@@ -2,7 +2,7 @@
 
 from scorefield.request.canvas import LONGEST_SIDE, MOST_PICTURES, sides
 from scorefield.request.fields import Options, Request, Settled
-from scorefield.request.lora import Lora
+from scorefield.request.lora import Lora, Loras
 from scorefield.request.option import Option, RequestError
 from scorefield.request.parsing import options, parse
 from scorefield.request.start import Given
@@ -17,6 +17,7 @@ __all__ = [
     "SEEDS",
     "Given",
     "Lora",
+    "Loras",
     "Option",
     "Options",
     "Request",

@@ -21,7 +21,7 @@ class Request(BaseModel):
     noise_level: shown.NoiseLevel = 0
     model: machine.Model = "scenes"
     prediction: machine.Prediction = None
-    loras: lora.Loras = ()
+    loras: lora.LorasField = ()
     steps: walk.Steps = None
     cfg_scale: walk.CfgScale = None
     cfg_rescale: walk.CfgRescale = 0.0

@@ -48,7 +48,8 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str | PathLike | Lora) else value
 
 
-Loras = Annotated[
+Loras = Sequence[str | PathLike[str] | tuple[str | PathLike[str], float] | Lora]  # as a caller may write them
+LorasField = Annotated[
     tuple[Lora, ...],
     Field(
         max_length=MOST_LORAS,

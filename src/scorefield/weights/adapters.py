@@ -1,52 +1,12 @@
-"""What is added to a model: a LoRA or a textual inversion, in each published form."""
+"""The textual inversion that a file is, in each published form."""
 
-import re
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from scorefield.weights.found import Family, Found, Kind, Layout, part
+from scorefield.weights.found import BY_WORDS, Family, Found, Kind, Layout
 from scorefield.weights.listing import Listing, Plain, Stored
 
-FAMILIES = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}  # by the width of the words
-_LORA = {  # a layout's own names for the smaller half of a layer, whose first side is the rank
-    Layout.KOHYA: re.compile(r"lora_\w+\.lora_down\.weight"),
-    Layout.PEFT: re.compile(r".*\.lora_A(\.\w+)?\.weight"),
-    Layout.OLD_DIFFUSERS: re.compile(r".*[._]lora\.down\.weight"),
-    Layout.LYCORIS: re.compile(r".*\.(hada_w1_b|lokr_w1(_b)?)"),
-}
-_WORDS = (re.compile(r".*attn2[._](processor\.)?to_k"), re.compile(r"(lora_te_|text_encoder\.).*self_attn[._]q_proj"))
-_TOWERS = {
-    "lora_unet_": "unet", "unet.": "unet",
-    "lora_te_": "text_encoder", "lora_te1_": "text_encoder", "text_encoder.": "text_encoder",
-    "lora_te2_": "text_encoder_2", "text_encoder_2.": "text_encoder_2",
-}  # fmt: skip
 _MOST_VECTORS = 128  # more than a prompt has room for
 _UNNAMED = "the file does not name its token: say which word stands for it"
-
-
-def lora(tensors: Mapping[str, Stored]) -> Found | None:
-    """The LoRA that a whole file is, or None."""
-    for layout, pattern in _LORA.items():
-        if smaller := [key for key in tensors if pattern.fullmatch(key) and tensors[key].shape]:
-            ranks = sorted({tensors[key].shape[0] for key in smaller})
-            rank = {} if layout is Layout.LYCORIS else {"rank": ", ".join(map(str, ranks))}
-            parts = {
-                name: part(tensors, prefix)
-                for prefix, name in _TOWERS.items()
-                if any(key.startswith(prefix) for key in tensors)
-            }
-            facts = rank | {"layers": len(smaller)}
-            return Found(kind=Kind.LORA, family=_base(tensors, smaller), layout=layout, parts=parts, facts=facts)
-    return None
-
-
-def _base(tensors: Mapping[str, Stored], smaller: Sequence[str]) -> Family:
-    """The family whose words are as wide as what the LoRA reads of them."""
-    for pattern in _WORDS:
-        for key in smaller:
-            if pattern.match(key) and len(tensors[key].shape) > 1:
-                return FAMILIES.get(tensors[key].shape[1], Family.UNKNOWN)
-    return Family.UNKNOWN
 
 
 class Named(NamedTuple):
@@ -82,7 +42,7 @@ def embedding(listing: Listing) -> Found | None:
     if None in vectors:
         return None
     count, width = vectors[0] or (0, 0)
-    family = Family.SDXL if len(vectors) == 2 else FAMILIES.get(width, Family.UNKNOWN)
+    family = Family.SDXL if len(vectors) == 2 else BY_WORDS.get(width, Family.UNKNOWN)
     facts: dict[str, Plain] = {"token": named.token, "vectors": count, "width": width}
     notes = () if isinstance(named.token, str) else (_UNNAMED,)
     return Found(kind=Kind.EMBEDDING, family=family, layout=named.layout, facts=facts, notes=notes)

@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from scorefield.weights.adapters import embedding, lora
+from scorefield.weights.adapters import embedding
 from scorefield.weights.clip_facts import clip
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family, Found, Kind, Layout, Part, Prediction, part
 from scorefield.weights.listing import Listing, Stored
+from scorefield.weights.lora_facts import lora
 from scorefield.weights.pipeline import Pipeline
 from scorefield.weights.resemble import resemblance
 from scorefield.weights.unet_facts import STATED, UnetFacts, prediction, unet_facts
@@ -41,7 +42,7 @@ def detect(listing: Listing) -> Found:
     tensors = listing.tensors
     return (
         _own(listing)
-        or lora(tensors)
+        or lora(listing)
         or _checkpoint(listing)
         or _unet(listing)
         or _vae(tensors)

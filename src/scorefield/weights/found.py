@@ -41,6 +41,9 @@ class Family(StrEnum):
     UNKNOWN = "unknown"
 
 
+BY_WORDS = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}  # by the width of the words that the U-Net reads
+
+
 class Layout(StrEnum):
     """Whose names the tensors have."""
 

@@ -3,27 +3,17 @@
 `lora_names` says which weight a layer's name means, `lora_delta` what its tensors add.
 """
 
-import re
 from pathlib import Path
 
 from torch import Tensor
 
-from scorefield.weights import lora_delta
-from scorefield.weights.adapters import lora as detected
+from scorefield.weights import lora_delta, lora_facts, lora_keys
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family
-from scorefield.weights.lora_delta import MisfitError, Role
+from scorefield.weights.lora_delta import MisfitError
+from scorefield.weights.lora_keys import Role
 from scorefield.weights.lora_settings import Settings, SettingsError, beside, scale, settings
 from scorefield.weights.source import Source
-
-_KEY = re.compile(
-    r"(?P<layer>.+?)(?:"
-    r"[._]lora(?:_linear_layer)?[._](?P<half>down|up|mid|A|B)(?:\.\w+)?\.weight"  # PEFT may put an adapter's name in
-    r"|\.(?P<alpha>alpha)"
-    r"|\.(?P<magnitude>dora_scale|lora_magnitude_vector)(?:\.\w+){0,2})"
-)
-_HALVES: dict[str, Role] = {"down": "down", "up": "up", "mid": "mid", "A": "down", "B": "up"}
-_OTHER = re.compile(r".*\.(?:(?P<LoHa>hada_)|(?P<LoKr>lokr_)|(?P<OFT>oft_))\w+")
 
 
 class Lora:
@@ -31,6 +21,7 @@ class Lora:
 
     def __init__(self, path: Path) -> None:
         self.path, self.source = path, Source(path)
+        self.found = lora_facts.lora(self.source.listing)
         self.settings: Settings = settings(self.source.listing)
         self.layers: dict[str, dict[Role, str]] = {}  # the keys of each layer's tensors
         self.unknown: list[str] = []  # keys that are of no delta
@@ -53,9 +44,15 @@ class Lora:
 
     @property
     def family(self) -> Family:
-        """The family of models that it is for, UNKNOWN if its names and shapes do not tell."""
-        found = detected(self.source.tensors)
-        return found.family if found else Family.UNKNOWN
+        """The family of models that it is for, UNKNOWN if nothing tells it."""
+        return self.found.family if self.found else Family.UNKNOWN
+
+    @property
+    def whose(self) -> str:
+        """The models that it is for, in words."""
+        if self.family is not Family.UNKNOWN:
+            return str(self.family)
+        return (self.found and self.found.resembles) or "another model"
 
     def delta(self, layer: str, part: str, weight: Tensor) -> Tensor:
         """What a layer adds to the `weight` (out, in, ...) of `part`: float32, of its shape, on its device.
@@ -75,32 +72,17 @@ class Lora:
             )
         return lora_delta.delta(held, by, weight.float())
 
-    @property
-    def whose(self) -> str:
-        """The models that it is for, in words."""
-        return "another model" if self.family is Family.UNKNOWN else str(self.family)
-
-    def _place(self, key: str) -> None:
-        if other := _OTHER.fullmatch(key):
-            raise SourceError(f"{self.path} is a {other.lastgroup} of LyCORIS ({key}); only LoRA and LoCon can be used")
-        found = _KEY.fullmatch(key)
-        if found is None:
-            self.unknown.append(key)
+    def _place(self, name: str) -> None:
+        if kind := lora_keys.other(name):
+            raise SourceError(f"{self.path} is a {kind} of LyCORIS ({name}); only LoRA and LoCon can be used")
+        key = lora_keys.key(name)
+        if key is None:
+            self.unknown.append(name)
             return
-        name = found["layer"].removeprefix("base_model.model.").replace(".processor.", ".")
-        keys, role = self.layers.setdefault(name, {}), self._role(key, found)
-        if role in keys:
-            raise SourceError(f"{self.path} holds two of the same for one layer: {keys[role]} and {key}")
-        keys[role] = key
-
-    def _role(self, key: str, found: re.Match[str]) -> Role:
-        if found["half"]:
-            return _HALVES[found["half"]]
-        if found["alpha"]:
-            return "alpha"
-        # LyCORIS writes the norms of columns as (1, in, ...), those of rows as (out, 1, ...); PEFT has those of rows.
-        first = self.source.tensors[key].shape[:1]
-        return "columns" if found["magnitude"] == "dora_scale" and first == (1,) else "rows"
+        keys = self.layers.setdefault(key.layer, {})
+        if key.role in keys:
+            raise SourceError(f"{self.path} holds two of the same for one layer: {keys[key.role]} and {name}")
+        keys[key.role] = name
 
     def _numbers(self, key: str) -> Tensor:
         tensor = self.source.fetch(key)

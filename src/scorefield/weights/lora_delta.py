@@ -1,15 +1,12 @@
 """What the tensors of one layer of a LoRA add to its weight: the product of two narrow matrices (Hu et al. 2021)."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-# down (rank, in, ...) and up (out, rank, ...); between them, in LoCon's convolutions, mid (rank, rank, height, width);
-# alpha, which over the rank is the scale; of DoRA the norms that the rows, or the columns, of the whole weight shall
-# have.
-Role = Literal["down", "up", "mid", "alpha", "rows", "columns"]
+from scorefield.weights.lora_keys import Role
+
 Tensors = Mapping[Role, Tensor]
 
 
@@ -28,11 +25,12 @@ def shape(tensors: Tensors) -> tuple[int, ...]:
     else:
         fits = len(plain(down)) == len(plain(up)) == 2 and mid.ndim == 4 and mid.shape[:2] == (up.shape[1], len(down))
         kernel = plain(mid)[2:]
-    rows, columns = tensors.get("rows"), tensors.get("columns")
-    fits = fits and (rows is None or rows.numel() == len(up)) and (columns is None or columns.numel() == down.shape[1])
+    made = len(up), down.shape[1], *kernel
+    for norms, across in _norms(tensors):
+        fits = fits and norms.numel() == made[across]
     if not fits:
         raise MisfitError(f"its tensors do not fit each other: {told}")
-    return len(up), down.shape[1], *kernel
+    return made
 
 
 def plain(tensor: Tensor) -> tuple[int, ...]:
@@ -52,9 +50,16 @@ def delta(tensors: Tensors, scale: float, weight: Tensor) -> Tensor:
     else:
         product = torch.einsum("om,mnhw,ni->oihw", up.flatten(1), mid, down.flatten(1))
     added = scale * product.reshape(weight.shape)
-    for across, wanted in enumerate((tensors.get("rows"), tensors.get("columns"))):
-        if wanted is not None:
-            whole = weight + added
-            norms = torch.linalg.vector_norm(whole, dim=[k for k in range(whole.ndim) if k != across], keepdim=True)
-            added = whole * (wanted.reshape(norms.shape) / norms) - weight
+    for norms, across in _norms(tensors):
+        whole = weight + added
+        are = torch.linalg.vector_norm(whole, dim=[k for k in range(whole.ndim) if k != across], keepdim=True)
+        added = whole * (norms.reshape(are.shape) / are) - weight
     return added
+
+
+def _norms(tensors: Tensors) -> list[tuple[Tensor, int]]:
+    """The norms that DoRA wants, if it is one, and whether they are of rows (0) or of columns (1)."""
+    if "lora_magnitude_vector" in tensors:
+        return [(tensors["lora_magnitude_vector"], 0)]
+    norms = tensors.get("dora_scale")
+    return [] if norms is None else [(norms, int(norms.shape[:1] == (1,)))]

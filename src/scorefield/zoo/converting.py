@@ -1,7 +1,7 @@
 """From one published layout of a model to another, tensor by tensor: what will be written, and the writing."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from scorefield.weights.entries import Entry, read, views, write
 from scorefield.weights.folder import SourceError
 from scorefield.weights.source import Source
 from scorefield.weights.writing import Planned, saving
+
+Change = Callable[[str, Tensor], Tensor]
 
 METADATA = {"format": "pt"}  # without which transformers reads no file
 
@@ -30,6 +32,7 @@ class Piece:
     source: Source
     stored: Sequence[Entry]
     written: Sequence[Entry]  # of the same tensors of ours, or of some of them
+    change: Change | None = None  # what is done to ours, by its name, before it is written
 
     def planned(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Planned]]:
         """Every tensor that will be written; those of whole numbers keep their own dtype."""
@@ -47,6 +50,7 @@ class Piece:
             if self.source.dtype(theirs.theirs[0]) != ours.dtype and not ours.isfinite().all():
                 name = str(ours.dtype).removeprefix("torch.")
                 raise SourceError(f"{self.source.listing.path}: {theirs.theirs[0]} holds numbers that {name} cannot")
+            ours = ours if self.change is None else self.change(entry.ours, ours)
             yield from write([entry], {entry.ours: ours}).items()
 
     @property

@@ -9,12 +9,10 @@ from typing import TypeVar
 
 from torch import nn
 
-from scorefield.nets.clip import TextEncoder
-from scorefield.nets.unet import Unet
+from scorefield.nets.clip import TextConfig
+from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.prompt.published import PublishedConditioner
-from scorefield.weights.adapters import FAMILIES
-from scorefield.weights.entries import Entry
-from scorefield.weights.found import Family
+from scorefield.weights.found import BY_WORDS, Family
 from scorefield.weights.lora import Lora
 from scorefield.weights.lora_names import TEXT, UNET, Target, names
 from scorefield.weights.lora_stack import Stack
@@ -36,36 +34,35 @@ def with_loras(model: Model, loras: Sequence[tuple[str, float]]) -> Model:
         raise NotLoadableError(f"the model {model.spec.name} takes no LoRA: they are for Stable Diffusion")
     if model.loras:
         raise NotLoadableError("this model has LoRAs already: give all of them at once to the one without")
-    opened = [(Lora(Path(path)), scale) for path, scale in loras]
-    _check_family(net, [lora for lora, _ in opened])
-    stack = Stack(dict(_names(net, conditioner.encoder)), opened)
+    stack = stacked(net.config, conditioner.encoder.config.text, loras)
     worded = copy.copy(conditioner)
     worded.encoder = _merged(conditioner.encoder, TEXT, "", stack)
     applied = tuple(
-        AppliedLora(path=path, scale=scale, sha256=_sha256(lora), unused=tuple(stack.unused[lora]))
-        for (path, scale), (lora, _) in zip(loras, opened, strict=True)
+        AppliedLora(path=path, scale=scale, sha256=_sha256(lora), unused=tuple(unused))
+        for (path, scale), (lora, unused) in zip(loras, stack.unused.items(), strict=True)
     )
     return replace(model, denoiser=_merged(model.denoiser, UNET, "net.", stack), conditioner=worded, loras=applied)
 
 
-def maps(net: Unet, encoder: TextEncoder) -> Iterator[tuple[str, Iterator[Entry]]]:
-    """The parts of a model that a LoRA may change, with the maps of every layout that has named them."""
-    yield UNET, unet.diffusers(net.config)
-    yield UNET, unet.ldm(net.config)
-    for prefix in ("text_model.", ""):  # a level that transformers 5 has no more
-        yield TEXT, clip.transformers_text(encoder.config.text, projected=False, prefix=prefix)
+def stacked(net: UnetConfig, text: TextConfig, loras: Sequence[tuple[str, float]]) -> Stack:
+    """The LoRAs at those paths, each with its scale, fitted to the model of these networks.
 
-
-def _names(net: Unet, encoder: TextEncoder) -> Iterator[tuple[str, Target]]:
-    for part, entries in maps(net, encoder):
-        yield from names(part, entries)
-
-
-def _check_family(net: Unet, loras: Sequence[Lora]) -> None:
-    mine = FAMILIES.get(net.config.context_width, Family.UNKNOWN)
-    for lora in loras:
+    NotLoadableError for one of another family, SourceError for one that is damaged or fits no layer.
+    """
+    opened = [(Lora(Path(path)), scale) for path, scale in loras]
+    mine = BY_WORDS.get(net.context_width, Family.UNKNOWN)
+    for lora, _ in opened:
         if Family.UNKNOWN not in (mine, lora.family) and lora.family is not mine:
             raise NotLoadableError(f"{lora.path} is a LoRA for {lora.family}; this model is a {mine}")
+    return Stack(dict(_names(net, text)), opened)
+
+
+def _names(net: UnetConfig, text: TextConfig) -> Iterator[tuple[str, Target]]:
+    """What a LoRA may call a layer of these networks, in every layout that has named them."""
+    yield from names(UNET, unet.diffusers(net))
+    yield from names(UNET, unet.ldm(net))
+    for prefix in ("text_model.", ""):  # a level that transformers 5 has no more
+        yield from names(TEXT, clip.transformers_text(text, projected=False, prefix=prefix))
 
 
 def _merged(module: M, part: str, prefix: str, stack: Stack) -> M:
