@@ -18,6 +18,8 @@ from scorefield.api import given, unseen
 from scorefield.api.adapting import adapted, applied, has
 from scorefield.api.result import Origin, Picture, Result
 from scorefield.api.start import Start, start, strength, tensor, walked
+from scorefield.api.taught import known as known_words
+from scorefield.api.taught import knows, taught
 from scorefield.core import grid, grid_names, noise, predict
 from scorefield.core.denoiser import Denoise, Denoiser, bind, steady
 from scorefield.core.level import Level
@@ -26,7 +28,7 @@ from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.interval import within
 from scorefield.guide.known import known
 from scorefield.prompt.conditioner import Asked
-from scorefield.request import SEEDS, Loras, Options, Request, RequestError, Settled, parse
+from scorefield.request import SEEDS, Embeddings, Loras, Options, Request, RequestError, Settled, parse
 from scorefield.sample import names
 from scorefield.sample.finite import NonFiniteError, finite
 from scorefield.sample.walk import Sampler, Step
@@ -84,6 +86,19 @@ class Pipeline:
         """
         asked = parse({"prompt": "", "loras": loras}).loras
         return Pipeline(adapted(self.model, asked, stacklevel=2))
+
+    def with_embeddings(self, embeddings: Embeddings) -> "Pipeline":
+        """A pipeline that knows these textual inversions, and no others; this one is left as it is, to go back to.
+
+        The two share every network. Errors: as of `load`.
+        """
+        asked = parse({"prompt": "", "embeddings": embeddings}).embeddings
+        return Pipeline(taught(self.model, asked))
+
+    @property
+    def embeddings(self) -> tuple[zoo.LearnedWord, ...]:
+        """The textual inversions that it knows: token, number of vectors, path and sha256 of each."""
+        return self.model.embeddings
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Iterator[Step]:
         """The walk itself, a Step a level: i of n, the level `at`, the state x and the predicted clean x0 (B, ...).
@@ -173,6 +188,7 @@ class Pipeline:
                 "model": model.spec.name,
                 "prediction": _PREDICTIONS.get(model.spec.prediction),
                 "loras": applied(model),
+                "embeddings": known_words(model),
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "width": width,
@@ -202,6 +218,7 @@ class Pipeline:
             "model": request.model == model.spec.name or "model" not in request.model_fields_set,
             "prediction": request.prediction in (None, _PREDICTIONS.get(model.spec.prediction)),
             "loras": has(model, request.loras) or "loras" not in request.model_fields_set,
+            "embeddings": knows(model, request.embeddings) or "embeddings" not in request.model_fields_set,
             "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
             "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),
         }
@@ -245,22 +262,24 @@ def load(
     dtype: str = "auto",
     prediction: str | None = None,
     loras: Loras = (),
+    embeddings: Embeddings = (),
 ) -> Pipeline:
     """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
 
     `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32, and float16 for a file
     on CUDA), float32, bfloat16 or float16; `prediction` eps or v, for files that do not tell. `loras` change the model:
-    see `Pipeline.with_loras`. RequestError for a model or a device that is not there or not known or of another model,
+    see `Pipeline.with_loras`; `embeddings` are textual inversions, which teach it words. RequestError for a model, a
+    device, a LoRA or a textual inversion that is not there, not known or of another model,
     weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
     given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, "loras": loras}
-    asked = parse({"prompt": "", **given}).loras
+    asked = parse({"prompt": "", "embeddings": embeddings, **given})
     _check_device(device)
     try:
         loaded = zoo.load(model, device, dtype, prediction)
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
-    return Pipeline(adapted(loaded, asked, stacklevel=2))
+    return Pipeline(taught(adapted(loaded, asked.loras, stacklevel=2), asked.embeddings))
 
 
 def _check_device(device: str) -> None:

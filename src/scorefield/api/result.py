@@ -62,6 +62,7 @@ class Picture:
             "Model hash": self.origin.sha256[:10],
             "Model": self.origin.model,
             **self._loras(),
+            **self._embeddings(),
             "RNG": "CPU",
             "Version": f"scorefield {self.origin.versions['scorefield']}",
         }
@@ -73,6 +74,10 @@ class Picture:
     def _loras(self) -> dict[str, str]:
         told = [f"{Path(lora.path).stem}: {(lora.sha256 or '')[:10]}" for lora in self.request.loras]
         return {"Lora hashes": ", ".join(told)} if told else {}
+
+    def _embeddings(self) -> dict[str, str]:
+        told = [f"{one.token}: {(one.sha256 or '')[:10]}" for one in self.request.embeddings]
+        return {"TI hashes": ", ".join(told)} if told else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

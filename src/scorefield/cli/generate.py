@@ -69,6 +69,7 @@ def command(
     with common.drawing():
         from scorefield.api import load
         from scorefield.api.start import told
+        from scorefield.api.taught import lines
         from scorefield.cli.draw import Wish
 
         start = time.perf_counter()
@@ -78,11 +79,14 @@ def command(
             dtype=request.dtype,
             prediction=request.prediction,
             loras=request.loras,
+            embeddings=request.embeddings,
         )
         groups = pipe.plan(request)
         loaded = time.perf_counter() - start
-        if (line := told(groups[0].request)) and not quiet:
-            common.say(line)
+        if not quiet:
+            for line in (told(groups[0].request), *lines(pipe.model)):
+                if line:
+                    common.say(line)
         if dry_run:
             _tell_plan(groups, form)
         else:

@@ -64,6 +64,7 @@ def command(
             dtype=request.dtype,
             prediction=request.prediction,
             loras=request.loras,
+            embeddings=request.embeddings,
         )
         again = _drawn(pipe, record.model_copy(update={"request": request}))
         different = _different_pixels(drawn, again.image)

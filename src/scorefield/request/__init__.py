@@ -1,6 +1,7 @@
 """What a caller may ask for: one validated, frozen list of options that every face derives its own from."""
 
 from scorefield.request.canvas import LONGEST_SIDE, MOST_PICTURES, sides
+from scorefield.request.embedding import Embedding, Embeddings
 from scorefield.request.fields import Options, Request, Settled
 from scorefield.request.lora import Lora, Loras
 from scorefield.request.option import Option, RequestError
@@ -15,6 +16,8 @@ __all__ = [
     "MOST_PICTURES",
     "MOST_PROMPTS",
     "SEEDS",
+    "Embedding",
+    "Embeddings",
     "Given",
     "Lora",
     "Loras",

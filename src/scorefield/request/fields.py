@@ -4,7 +4,7 @@ from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from scorefield.request import canvas, lora, machine, shown, start, walk, words
+from scorefield.request import canvas, embedding, lora, machine, shown, start, walk, words
 
 
 class Request(BaseModel):
@@ -22,6 +22,7 @@ class Request(BaseModel):
     model: machine.Model = "scenes"
     prediction: machine.Prediction = None
     loras: lora.LorasField = ()
+    embeddings: embedding.EmbeddingsField = ()
     steps: walk.Steps = None
     cfg_scale: walk.CfgScale = None
     cfg_rescale: walk.CfgRescale = 0.0

@@ -9,8 +9,9 @@ from typing import cast
 import torch
 
 from scorefield.zoo import embedded
+from scorefield.zoo.inverted import with_embeddings
 from scorefield.zoo.lora import with_loras
-from scorefield.zoo.model import AppliedLora, Model
+from scorefield.zoo.model import AppliedLora, LearnedWord, Model
 from scorefield.zoo.spec import Defaults, ModelSpec
 from scorefield.zoo.stable import stable
 from scorefield.zoo.stable_files import NotLoadableError
@@ -18,12 +19,14 @@ from scorefield.zoo.stable_files import NotLoadableError
 __all__ = [
     "AppliedLora",
     "Defaults",
+    "LearnedWord",
     "Model",
     "ModelSpec",
     "NotLoadableError",
     "UnknownModelError",
     "available",
     "load",
+    "with_embeddings",
     "with_loras",
 ]
 
