@@ -283,7 +283,7 @@ def sparse(path: Path, shapes: published.Shapes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["folder/model", "model.safetensors", "model.ckpt"])
+@pytest.mark.parametrize("name", ["./folder/model", "model.safetensors", "model.ckpt"])
 def test_a_path_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such file or folder"):
         zoo.load(str(tmp_path / name))

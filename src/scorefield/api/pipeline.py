@@ -187,6 +187,7 @@ class Pipeline:
             filled = {
                 "model": model.spec.name,
                 "prediction": _PREDICTIONS.get(model.spec.prediction),
+                "variant": model.spec.variant,
                 "loras": applied(model),
                 "embeddings": known_words(model),
                 "device": str(model.device),
@@ -215,8 +216,9 @@ class Pipeline:
         """RequestError if `request` names another model, device or number format than are loaded."""
         model, device = self.model, torch.device(request.device if request.device != "auto" else self.model.device)
         is_loaded = {
-            "model": request.model == model.spec.name or "model" not in request.model_fields_set,
+            "model": request.model in (model.spec.name, model.spec.asked) or "model" not in request.model_fields_set,
             "prediction": request.prediction in (None, _PREDICTIONS.get(model.spec.prediction)),
+            "variant": request.variant in (None, model.spec.variant),
             "loras": has(model, request.loras) or "loras" not in request.model_fields_set,
             "embeddings": knows(model, request.embeddings) or "embeddings" not in request.model_fields_set,
             "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
@@ -261,10 +263,14 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     prediction: str | None = None,
+    variant: str | None = None,
     loras: Loras = (),
     embeddings: Embeddings = (),
 ) -> Pipeline:
     """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
+
+    A name that is no path here is one of the Hugging Face hub, as owner/name or hf:owner/name@revision:file; what is
+    missing of it is downloaded. `variant` (fp16) chooses among a folder's files.
 
     `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32, and float16 for a file
     on CUDA), float32, bfloat16 or float16; `prediction` eps or v, for files that do not tell. `loras` change the model:
@@ -272,11 +278,11 @@ def load(
     device, a LoRA or a textual inversion that is not there, not known or of another model,
     weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
-    given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, "loras": loras}
-    asked = parse({"prompt": "", "embeddings": embeddings, **given})
+    given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, "variant": variant}
+    asked = parse({"prompt": "", "loras": loras, "embeddings": embeddings, **given})
     _check_device(device)
     try:
-        loaded = zoo.load(model, device, dtype, prediction)
+        loaded = zoo.load(model, device, dtype, prediction, variant)
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
     return Pipeline(taught(adapted(loaded, asked.loras, stacklevel=2), asked.embeddings))

@@ -78,6 +78,7 @@ def command(
             device=request.device,
             dtype=request.dtype,
             prediction=request.prediction,
+            variant=request.variant,
             loras=request.loras,
             embeddings=request.embeddings,
         )

@@ -63,6 +63,7 @@ def command(
             device=where,
             dtype=request.dtype,
             prediction=request.prediction,
+            variant=request.variant,
             loras=request.loras,
             embeddings=request.embeddings,
         )

@@ -21,6 +21,7 @@ class Request(BaseModel):
     noise_level: shown.NoiseLevel = 0
     model: machine.Model = "scenes"
     prediction: machine.Prediction = None
+    variant: machine.Variant = None
     loras: lora.LorasField = ()
     embeddings: embedding.EmbeddingsField = ()
     steps: walk.Steps = None

@@ -8,13 +8,24 @@ from scorefield.request.option import Option
 
 Model = Annotated[
     str,
-    Field(min_length=1, max_length=4096, description="A model's name: see `scorefield models`; or a path to one."),
-    Option(flags=("-m", "--model"), expects="a model's name, or a path"),
+    Field(
+        min_length=1,
+        max_length=4096,
+        description="A model's name: see `scorefield models`; a path to one; or owner/name on the Hugging Face hub.",
+    ),
+    Option(flags=("-m", "--model"), expects="a model's name, a path, or owner/name of the hub"),
 ]
 Prediction = Annotated[
     Literal["eps", "v"] | None,
     Field(description="What a file's network predicts, eps or v, where the file does not tell it."),
     Option(flags=("--prediction",), expects="eps or v"),
+]
+Variant = Annotated[
+    str | None,
+    Field(
+        pattern=r"^\w{1,40}$", description="Which of a folder's files to load, where it has several: fp16, non_ema, ..."
+    ),
+    Option(flags=("--variant",), expects="a variant's name, such as fp16"),
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],

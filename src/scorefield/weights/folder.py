@@ -5,7 +5,7 @@ Nothing is loaded here, and no name that a file gives leads out of its own folde
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -101,15 +101,40 @@ def _inside(folder: Path, variant: str | None) -> Path:
     if (folder / PIPELINE).is_file():
         raise SourceError(f"{folder} is a pipeline of several parts; name one of them, as {folder / 'unet'}")
     names = sorted(file.name for file in folder.iterdir())
-    standard = {_variant(match): name for name in reversed(names) if (match := _STANDARD.fullmatch(name))}
-    for wanted in [variant] if variant else [None, "fp16"]:
-        for form in ("safetensors", "bin"):
-            if name := standard.get((wanted, form)):
-                return folder / name
-    if variant or standard:
-        there = ", ".join(sorted({asked or "the plain one" for asked, _ in standard})) or "none"
+    if name := standard(names, variant):
+        return folder / name
+    found = _standard(names)
+    if variant or found:
+        there = ", ".join(sorted({asked or "the plain one" for asked, _ in found})) or "none"
         raise SourceError(f"{folder} has no weights of the variant {variant or 'fp16'}; of variants it has {there}")
     return _only(folder, names)
+
+
+def standard(names: Sequence[str], variant: str | None = None) -> str | None:
+    """Which of a folder's files, or which index, is the one of `variant`, under a name that diffusers gives."""
+    found = _standard(names)
+    for wanted in [variant] if variant else [None, "fp16"]:
+        for form in ("safetensors", "bin"):
+            if name := found.get((wanted, form)):
+                return name
+    return None
+
+
+def shards_of(index: str, names: Sequence[str]) -> list[str]:
+    """Those of a folder's files that are named as shards of an index: model.safetensors.index.json, of any variant."""
+    found = _STANDARD.fullmatch(index)
+    if found is None or not found["index"]:
+        return []
+    variant, form = _variant(found)
+    stem = re.escape(index.partition(".")[0])
+    infix = rf"\.{variant}" if variant else ""
+    pattern = re.compile(rf"{stem}({infix}-\d{{5}}-of-\d{{5}}|-\d{{5}}-of-\d{{5}}{infix})\.{form}")
+    return [name for name in names if pattern.fullmatch(name)]
+
+
+def _standard(names: Sequence[str]) -> dict[tuple[str | None, str], str]:
+    ordered = sorted(names, reverse=True)
+    return {_variant(match): name for name in ordered if (match := _STANDARD.fullmatch(name))}
 
 
 def _variant(name: re.Match[str]) -> tuple[str | None, str]:

@@ -41,7 +41,9 @@ def read_pipeline(folder: Path, variant: str | None = None, *, pickled: Reader) 
         if not (folder / name).is_dir():
             missing.append(name)
         elif not _WEIGHTLESS.search(of):
-            parts[name] = read(folder / name, _variant(folder / name, variant), pickled=pickled)
+            parts[name] = read(folder / name, given_variant(folder / name, variant), pickled=pickled)
+    if variant and parts and not any(given_variant(folder / name, variant) for name in parts):
+        raise SourceError(f"{folder} has no weights of the variant {variant}")
     config = folder / "scheduler" / "scheduler_config.json"
     return Pipeline(
         path=folder,
@@ -52,7 +54,8 @@ def read_pipeline(folder: Path, variant: str | None = None, *, pickled: Reader) 
     )
 
 
-def _variant(folder: Path, variant: str | None) -> str | None:
+def given_variant(folder: Path, variant: str | None) -> str | None:
+    """The variant if a part's folder has it, else None, for the plain file."""
     try:
         locate(folder, variant)
     except SourceError:

@@ -78,18 +78,23 @@ def stable(
     dtype: torch.dtype,
     prediction: str | None = None,
     networks: Networks | None = None,
+    *,
+    variant: str | None = None,
 ) -> Model:
     """The model of a diffusers folder or of one ldm file (.safetensors, or .ckpt, of which no code is run).
 
     `prediction` ("eps", "v") is what the file says where it is None; `networks` are those of its family, or those that
-    the configurations of a folder of other sizes state, unless they are given. The model goes by the name of its path.
+    the configurations of a folder of other sizes state, unless they are given; `variant` ("fp16") chooses among a
+    folder's files. The model goes by the name of its path.
     Its sha256 is of the weights that were read, taken while they were: see `Filling`. SourceError for what is missing
     or damaged, NotLoadableError for what is something else.
     """
-    found = look(path, known=None if networks else NETWORKS)
+    found = look(path, known=None if networks else NETWORKS, variant=variant)
     networks = networks or _published(found) or stated(path)
-    spec = replace(_spec(path, found, prediction), name=str(path), inpaints=found.task is Task.INPAINTING)
-    places = parts(path, networks)
+    spec = replace(
+        _spec(path, found, prediction), name=str(path), variant=variant, inpaints=found.task is Task.INPAINTING
+    )
+    places = parts(path, networks, variant)
     fill = Filling(device, dtype)
     unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
     kl = fill(lambda: Kl(networks.kl), "autoencoder", *places.kl)

@@ -15,7 +15,7 @@ from scorefield.weights.entries import Entry, under
 from scorefield.weights.folder import Json, SourceError
 from scorefield.weights.found import Family, Found, Kind, Task
 from scorefield.weights.maps import clip, kl, unet
-from scorefield.weights.pipeline import is_pipeline, read_pipeline
+from scorefield.weights.pipeline import given_variant, is_pipeline, read_pipeline
 from scorefield.weights.source import Source
 
 EMBEDDER, NOISE_AUGMENTOR = "embedder.", "noise_augmentor."  # of unCLIP: zoo/unclip.py reads them
@@ -72,18 +72,18 @@ class Parts(NamedTuple):
     tokenizer: ClipTokenizer
 
 
-def find(path: Path) -> Found:
+def find(path: Path, variant: str | None = None) -> Found:
     """What lies at `path`; NotLoadableError for a folder of other levels of noise, SourceError for damaged files."""
     if not is_pipeline(path):
-        return detect(Source(path).listing)
-    pipeline = read_pipeline(path, pickled=pickles.listing)
+        return detect(Source(path, variant).listing)
+    pipeline = read_pipeline(path, variant, pickled=pickles.listing)
     _check_levels(path, pipeline.scheduler or {})
     return detect_pipeline(pipeline)
 
 
-def look(path: Path, *, known: Iterable[Family] | None) -> Found:
+def look(path: Path, *, known: Iterable[Family] | None, variant: str | None = None) -> Found:
     """What lies at `path`; NotLoadableError if it is no whole model of a family in `known`, or for another task."""
-    found = find(path)
+    found = find(path, variant)
     if told := refusal(found, known):
         raise NotLoadableError(f"{path} {told}")
     return found
@@ -114,22 +114,24 @@ def _check_levels(path: Path, scheduler: Mapping[str, Json]) -> None:
             raise NotLoadableError(f"{path} was trained on other levels of noise: its scheduler has {name} {stated}")
 
 
-def parts(path: Path, networks: Networks) -> Parts:
+def parts(path: Path, networks: Networks, variant: str | None = None) -> Parts:
     """The parts of the folder or file at `path`; SourceError for what is missing or not theirs."""
-    return _folder(path, networks) if is_pipeline(path) else _file(path, networks)
+    return _folder(path, networks, variant) if is_pipeline(path) else _file(path, networks)
 
 
-def _folder(path: Path, networks: Networks) -> Parts:
-    vae = Source(path / "vae")
+def _folder(path: Path, networks: Networks, variant: str | None) -> Parts:
+    unet_source, vae, text = (
+        Source(path / part, given_variant(path / part, variant)) for part in ("unet", "vae", "text_encoder")
+    )
     old = any(key.endswith(".proj_attn.weight") for key in vae.tensors)
     try:
         tokenizer = ClipTokenizer.from_folder(path / "tokenizer")
     except ValueError as error:
         raise SourceError(str(error).partition("\n")[0]) from None
     return Parts(
-        unet=_whole(unet.diffusers(networks.unet), Source(path / "unet")),
+        unet=_whole(unet.diffusers(networks.unet), unet_source),
         kl=_whole(kl.diffusers(networks.kl, old=old), vae),
-        text=_text(networks.text, Source(path / "text_encoder"), ""),
+        text=_text(networks.text, text, ""),
         encoder=networks.text,
         tokenizer=tokenizer,
     )

@@ -1,0 +1,179 @@
+"""Models of the Hugging Face hub by their names: only the files that are needed, of one revision, kept in its cache."""
+
+import errno
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from scorefield.weights.folder import PIPELINE, SourceError, shards_of, standard
+
+_NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
+_UNREAD = ("safety_checker", "feature_extractor")  # of a folder that nothing is drawn with
+_EXTRA = "models of the Hugging Face hub need huggingface_hub: pip install 'scorefield[hub]'"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubName:
+    """A repository, or one file of it, at a branch, a tag or a commit."""
+
+    repo: str  # owner/name
+    revision: str | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        revision, file = self.revision and f"@{self.revision}", self.file and f":{self.file}"
+        return f"hf:{self.repo}{revision or ''}{file or ''}"
+
+
+class Fetched(NamedTuple):
+    """The files of a name on this machine, and the name with the commit that they are of."""
+
+    path: Path
+    name: HubName
+
+
+def named(name: str) -> HubName | None:
+    """The repository that a name means: hf:owner/name, or owner/name where nothing here goes by it.
+
+    A path that is there always wins over the short form, and so does one whose folder is: that is a slip of the pen.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    if not name.startswith("hf:") and (Path(name).exists() or Path(name).parent.is_dir()):
+        return None
+    return HubName(repo=found["repo"], revision=found["revision"], file=found["file"])
+
+
+def fetch(name: HubName, variant: str | None = None) -> Fetched:
+    """Download what is missing of a model's files, with a progress bar; a download that broke off goes on.
+
+    Offline (HF_HUB_OFFLINE, or no network) it is what was downloaded before. SourceError in one line for a repository
+    that is not there, not open or not a model, and for a hub that does not answer.
+    """
+    library = _library()
+    cache = Path(library.constants.HF_HUB_CACHE) / f"models--{name.repo.replace('/', '--')}"
+    with _told(name, library):
+        commit, names = _listed(name, cache, library)
+        wanted = chosen(name, names, variant)
+        for file in wanted:
+            path = Path(library.hf_hub_download(name.repo, file, revision=commit))
+        _keep(name, cache, commit)
+    whole = path if len(wanted) == 1 else path.parents[wanted[-1].count("/")]
+    return Fetched(whole, replace(name, revision=commit))
+
+
+def _library() -> ModuleType:
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError:
+        raise SourceError(_EXTRA) from None
+    return huggingface_hub
+
+
+def chosen(name: HubName, names: Sequence[str], variant: str | None) -> list[str]:
+    """Which files of a repository a model is loaded from: those of a pipeline's parts, or one file of weights."""
+    if name.file is not None:
+        if name.file not in names:
+            raise SourceError(f"{name.repo} has no file {name.file!r}; it has {', '.join(_weights(names)) or 'none'}")
+        return [name.file]
+    if PIPELINE in names:
+        wanted = [*_pipeline(names, variant)]
+        if variant and not any(f".{variant}." in file or f".{variant}-" in file for file in wanted):
+            raise SourceError(f"{name.repo} has no weights of the variant {variant}")
+        return [PIPELINE, *wanted]
+    single = _weights(names)
+    if len(single) != 1:
+        what = f"several: name one, as hf:{name.repo}:{single[0]}" if single else "none of weights"
+        raise SourceError(f"{name.repo} is no diffusers pipeline, and of single files it has {what}")
+    return single
+
+
+def _weights(names: Sequence[str]) -> list[str]:
+    """The single files at the top, safetensors before pickles."""
+    top = sorted(name for name in names if "/" not in name)
+    return [name for name in top if name.endswith(".safetensors")] or [name for name in top if name.endswith(".ckpt")]
+
+
+def _pipeline(names: Sequence[str], variant: str | None) -> Iterator[str]:
+    folders: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        folder, _, file = name.partition("/")
+        if file and "/" not in file and folder not in _UNREAD:
+            folders[folder].append(file)
+    for folder, files in sorted(folders.items()):
+        weights = standard(files, variant) or standard(files)
+        texts = [file for file in files if file.endswith((".json", ".txt")) and not file.endswith(".index.json")]
+        shards = shards_of(weights, files) if weights else []
+        for file in sorted({*texts, *shards, *([weights] if weights else [])}):
+            yield f"{folder}/{file}"
+
+
+def _listed(name: HubName, cache: Path, library: ModuleType) -> tuple[str, list[str]]:
+    """The commit of a name's revision and the names of its files, by the hub or, without it, by the cache."""
+    cached, errors = _cached(name, cache), library.errors
+    if cached and name.revision == cached[0]:
+        return cached
+    try:
+        info = library.HfApi().model_info(name.repo, revision=name.revision)
+    except errors.HfHubHTTPError:
+        raise
+    except (errors.HTTPError, OSError):  # the hub's answers are of the first kind, and no answer is of the second
+        if cached is None:
+            raise
+        return cached
+    return str(info.sha), [one.rfilename for one in info.siblings or ()]
+
+
+def _cached(name: HubName, cache: Path) -> tuple[str, list[str]] | None:
+    """The same of the files that were downloaded before: the cache keeps a link to each, by commit."""
+    revision = name.revision or "main"
+    known = cache / "refs" / revision
+    commit = known.read_text().strip() if known.is_file() else revision
+    snapshot = cache / "snapshots" / commit
+    if not _COMMIT.fullmatch(commit) or not snapshot.is_dir():
+        return None
+    return commit, [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+
+
+def _keep(name: HubName, cache: Path, commit: str) -> None:
+    """Let the cache say which commit a revision is, once all of it is there; the library does it for a file."""
+    if name.revision != commit:
+        known = cache / "refs" / (name.revision or "main")
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(commit)
+
+
+@contextmanager
+def _told(name: HubName, library: ModuleType) -> Iterator[None]:
+    """What the library says becomes a SourceError of one line."""
+    constants, errors = library.constants, library.errors
+    page = f"{constants.ENDPOINT}/{name.repo}"
+    try:
+        yield
+    except SourceError:
+        raise
+    except errors.GatedRepoError:
+        told = f"{name.repo} is gated: accept its terms at {page}, then log in with `hf auth login`"
+        raise SourceError(told) from None
+    except errors.RepositoryNotFoundError:
+        told = f"there is no {name.repo}, neither as a path here nor at {page}; if it is private: `hf auth login`"
+        raise SourceError(told) from None
+    except errors.RevisionNotFoundError:
+        raise SourceError(f"{name.repo} has no revision {name.revision!r}: see {page}") from None
+    except (errors.HTTPError, errors.EntryNotFoundError, errors.HFValidationError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SourceError(f"no room on the disk for {name.repo}, at {constants.HF_HUB_CACHE}") from None
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        why = f"the hub at {constants.ENDPOINT} cannot be used ({first[:160]})"
+        if constants.HF_HUB_OFFLINE:
+            why = "HF_HUB_OFFLINE forbids to ask the hub"
+        told = f"{name.repo} is no path here, is not downloaded ({constants.HF_HUB_CACHE}), and {why}"
+        raise SourceError(told) from None
