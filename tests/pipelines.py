@@ -66,7 +66,7 @@ def written(folder: Path, networks: Networks, prediction: str) -> Any:
         unet=randomised(_blank(lambda: peer_networks.unet(networks.unet))),
         vae=randomised(_blank(lambda: peer_networks.kl(networks.kl))),
         text_encoder=randomised(peer_networks.text(networks.text)),
-        tokenizer=tokenizer(folder / "words", pad="<|endoftext|>" if prediction == "epsilon" else "!"),
+        tokenizer=tokenizer(folder / "words", pad="!" if networks.openclip else "<|endoftext|>"),
         scheduler=diffusers.DDIMScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
             steps_offset=1, set_alpha_to_one=False, prediction_type=prediction,

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def sd2(unet: str = "ldm/sd2 model.diffusion_model.") -> dict[str, tuple[int, ..
     text["cond_stage_model.model.attn_mask"] = (77, 77)
     vae = keys("ldm/sd1,sd2 first_stage_model.", "first_stage_model.")
     return keys(unet, "model.diffusion_model.") | vae | text | dict(tables())
+
+
+def sparse(path: Path, shapes: Shapes) -> Path:
+    """A file of float16 zeros that takes no room on the disk."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
+    told = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(told).to_bytes(8, "little") + told)
+        file.truncate(8 + len(told) + end)
+    return path
 
 
 def pipeline(folder: Path, prediction: str | None = "v_prediction") -> Path:

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -263,24 +262,11 @@ def test_a_part_alone_is_named(one: Made, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2"])
 def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: Path) -> None:
-    path = sparse(tmp_path / "model.safetensors", getattr(published, kind)())
+    path = published.sparse(tmp_path / "model.safetensors", getattr(published, kind)())
     found = look(path, known=NETWORKS)
     assert len(found.parts) == 3
     for place in parts(path, NETWORKS[found.family])[:3]:
         entries.check(*cast(Place, place)[::2])
-
-
-def sparse(path: Path, shapes: published.Shapes) -> Path:
-    """A file of float16 zeros that takes no room on the disk."""
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        start, end = end, end + 2 * math.prod(shape)
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
-    told = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(len(told).to_bytes(8, "little") + told)
-        file.truncate(8 + len(told) + end)
-    return path
 
 
 @pytest.mark.parametrize("name", ["./folder/model", "model.safetensors", "model.ckpt"])

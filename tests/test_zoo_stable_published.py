@@ -8,21 +8,27 @@ import gc
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
+import diffusers
+import numpy as np
 import pytest
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from PIL import Image
 from tests import networks
 from tests.pipelines import SAMPLERS, Pixels, as_one_file, drawn, drawn_there, scheduler, written
 from torch import Tensor
 
 from scorefield import zoo
 from scorefield.latent.kl import KlCodec
-from scorefield.nets.unet import Unet
+from scorefield.nets.unet import SD1, SD1_INPAINT, SD2, UnetConfig
 from scorefield.weights.found import Family
 from scorefield.zoo.stable import NETWORKS, stable
+from scorefield.zoo.stable_files import Networks
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,101 +36,131 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
 
-KINDS = {
-    "SD 1.5": (Family.SD1, "epsilon"),
-    "SD 2.1-base": (Family.SD2, "epsilon"),
-    "SD 2.1-v": (Family.SD2, "v_prediction"),
-}
-PROMPT = "a red fox, in the Snow"  # without the "!" that pads in Stable Diffusion 2's folder alone
 WIDTH, HEIGHT, STEPS = 128, 136, 3  # 17 latents high: no half of it is even
+PROMPT = "a red fox, in the Snow"  # without the "!" that pads in Stable Diffusion 2's folder alone
 NETS = ("text tower", "U-Net", "encoder", "decoder")
+SAID = {"epsilon": "eps", "v_prediction": "v"}
 Parts = Mapping[str, Tensor]
+Pictures = Mapping[tuple[str, str], Pixels]  # by sampler and prediction
 Tell = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
-    """What one program made: the answers of its networks, and a picture of each sampler."""
+class Kind:
+    """A published network; the same random weights stand for a model of each prediction."""
 
-    nets: Parts
-    pictures: Mapping[str, Pixels]
+    family: Family
+    unet: UnetConfig
+    predictions: tuple[str, ...] = ("epsilon",)
+
+    @property
+    def networks(self) -> Networks:
+        return replace(NETWORKS[self.family], unet=self.unet)
+
+
+KINDS = {
+    "SD 1.5": Kind(family=Family.SD1, unet=SD1),
+    "SD 2.1": Kind(family=Family.SD2, unet=SD2, predictions=("epsilon", "v_prediction")),
+    "SD 1.5 inpainting": Kind(family=Family.SD1, unet=SD1_INPAINT),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    theirs: Drawn
-    ours: Drawn
-    again: Parts  # the answers of our networks, loaded from the single file of the same weights
+    """What both programs made: the answers of their networks, and pictures."""
+
+    theirs: Parts
+    ours: Parts
+    again: Parts  # of our networks, loaded from the single file of the same weights
+    their_pictures: Pictures
+    our_pictures: Pictures
 
 
-def given(context_width: int) -> dict[str, Tensor]:
+def given(unet: UnetConfig) -> dict[str, Tensor]:
     """What the networks are asked, the same for both; the U-Net is asked at two times at once."""
     source = torch.Generator().manual_seed(3)
     return {
-        "x": torch.randn(2, 4, HEIGHT // 8, WIDTH // 8, generator=source),
+        "x": torch.randn(2, unet.in_channels, HEIGHT // 8, WIDTH // 8, generator=source),
         "time": torch.tensor([981.0, 321.0]),
-        "tokens": torch.randn(2, 77, context_width, generator=source),
+        "tokens": torch.randn(2, 77, unet.context_width, generator=source),
         "pixels": torch.rand(1, 3, HEIGHT, WIDTH, generator=source) * 2 - 1,
     }
 
 
+def painted() -> tuple[Image.Image, Image.Image]:
+    """A picture, and the mask of what an inpainting network shall paint anew."""
+    values = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    mask = Image.new("L", (WIDTH, HEIGHT))
+    mask.paste(255, (13, 10, 91, 103))
+    return Image.fromarray(values).resize((WIDTH, HEIGHT)), mask
+
+
 @torch.inference_mode()
-def of_theirs(peer: Any, prediction: str) -> Drawn:
+def their_answers(peer: Any, kind: Kind) -> Parts:
     words = peer.tokenizer([PROMPT, ""], padding="max_length", return_tensors="pt").input_ids
-    asked = given(peer.unet.config.cross_attention_dim)
-    nets = {
+    asked = given(kind.unet)
+    return {
         "text tower": peer.text_encoder(words)[0],
         "U-Net": peer.unet(asked["x"], asked["time"], asked["tokens"]).sample,
         "encoder": peer.vae.encode(asked["pixels"]).latent_dist.mean,
-        "decoder": peer.vae.decode(asked["x"][:1]).sample,
+        "decoder": peer.vae.decode(asked["x"][:1, :4]).sample,
     }
-    pictures = {
-        sampler: drawn_there(
-            peer, scheduler(name, prediction, **options), PROMPT, width=WIDTH, height=HEIGHT, steps=STEPS
-        )
-        for sampler, (name, _, options) in SAMPLERS.items()
-    }
-    return Drawn(nets=nets, pictures=pictures)
+
+
+def their_pictures(peer: Any, kind: Kind) -> Iterator[tuple[tuple[str, str], Pixels]]:
+    options: dict[str, Any] = {}
+    if kind.unet.in_channels == 9:
+        peer.unet.register_to_config(sample_size=64)  # else diffusers takes it for an old one
+        peer = diffusers.StableDiffusionInpaintPipeline(**peer.components, requires_safety_checker=False)
+        options = dict(zip(("image", "mask_image"), painted(), strict=True)) | {"strength": 1.0}
+    for prediction, (sampler, (name, _, settings)) in product(kind.predictions, SAMPLERS.items()):
+        steps = scheduler(name, prediction, **settings)
+        size = {"width": WIDTH, "height": HEIGHT, "steps": STEPS}
+        yield (sampler, prediction), drawn_there(peer, steps, PROMPT, **size, **options)
 
 
 @torch.inference_mode()
-def answers(model: zoo.Model) -> Parts:
-    unet, codec = cast(Unet, model.denoiser.net), cast(KlCodec, model.codec)
-    asked = given(unet.config.context_width)
+def our_answers(model: zoo.Model, kind: Kind) -> Parts:
+    asked, codec = given(kind.unet), cast(KlCodec, model.codec)
     return {
         "text tower": cast(Tensor, model.conditioner([PROMPT, ""]).tokens),
-        "U-Net": unet(asked["x"], asked["time"], asked["tokens"]),
+        "U-Net": model.denoiser.net(asked["x"], asked["time"], asked["tokens"]),
         "encoder": codec.autoencoder.encode(asked["pixels"])[0],
-        "decoder": codec.autoencoder.decode(asked["x"][:1]),
+        "decoder": codec.autoencoder.decode(asked["x"][:1, :4]),
     }
 
 
-def of_ours(model: zoo.Model) -> Drawn:
-    pictures = {
-        sampler: drawn(model, sampler, schedule, PROMPT, width=WIDTH, height=HEIGHT, steps=STEPS)
-        for sampler, (_, schedule, _) in SAMPLERS.items()
-    }
-    return Drawn(nets=answers(model), pictures=pictures)
+def our_pictures(model: zoo.Model, kind: Kind, prediction: str) -> Iterator[tuple[tuple[str, str], Pixels]]:
+    options: dict[str, Any] = {}
+    if kind.unet.in_channels == 9:
+        options = dict(zip(("image", "mask"), painted(), strict=True)) | {"strength": 1.0, "paste": False}
+    for sampler, (_, schedule, _) in SAMPLERS.items():
+        size = {"width": WIDTH, "height": HEIGHT, "steps": STEPS}
+        yield (sampler, prediction), drawn(model, sampler, schedule, PROMPT, **size, **options)
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def compared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compared]:
     """One published model, drawn with by both programs; its files are gone when the next is made."""
-    family, prediction = KINDS[request.param]
+    kind, cpu = KINDS[request.param], torch.device("cpu")
     folder: Path = tmp_path_factory.mktemp("published")
-    peer = written(folder, NETWORKS[family], prediction)
-    theirs = of_theirs(peer, prediction)
+    with pytest.MonkeyPatch.context() as patch:  # where diffusers would draw from what the encoder sees
+        patch.setattr(DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode())
+        peer = written(folder, kind.networks, kind.predictions[0])
+        theirs, there = their_answers(peer, kind), dict(their_pictures(peer, kind))
     del peer
     gc.collect()
-    cpu = torch.device("cpu")
-    model = stable(folder / "model", cpu, torch.float32)
-    ours = of_ours(model)
-    as_one_file(folder / "model.safetensors", model, NETWORKS[family])
+    here: dict[tuple[str, str], Pixels] = {}
+    for prediction in kind.predictions:
+        model = stable(folder / "model", cpu, torch.float32, SAID[prediction])
+        here |= our_pictures(model, kind, prediction)
+    ours = our_answers(model, kind)
+    as_one_file(folder / "model.safetensors", model, kind.networks)
     del model
     gc.collect()
     shutil.rmtree(folder / "model")
-    again = stable(folder / "model.safetensors", cpu, torch.float32, "v" if prediction == "v_prediction" else "eps")
-    yield Compared(theirs=theirs, ours=ours, again=answers(again))
+    again = our_answers(stable(folder / "model.safetensors", cpu, torch.float32, SAID[prediction]), kind)
+    yield Compared(theirs=theirs, ours=ours, again=again, their_pictures=there, our_pictures=here)
     shutil.rmtree(folder)
 
 
@@ -134,29 +170,31 @@ def tell(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> 
 
     def line(what: str, measured: str) -> None:
         with capsys.disabled():
-            sys.stdout.write(f"\n{request.node.callspec.params['compared']:<12} {what:<12} {measured}")
+            sys.stdout.write(f"\n{request.node.callspec.params['compared']:<18} {what:<14} {measured}")
 
     return line
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_each_network_answers_as_the_reference_does(net: str, compared: Compared, tell: Tell) -> None:
-    error = networks.relative_error(compared.ours.nets[net], compared.theirs.nets[net], least=0.05)
+    error = networks.relative_error(compared.ours[net], compared.theirs[net], least=0.05)
     tell(net, f"relative error {error:.1e}")
     assert error <= 1e-5
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_the_single_file_of_the_same_weights_answers_to_the_bit(net: str, compared: Compared) -> None:
-    assert torch.equal(compared.again[net], compared.ours.nets[net])
+    assert torch.equal(compared.again[net], compared.ours[net])
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_picture_is_that_of_diffusers_to_1_of_255(sampler: str, compared: Compared, tell: Tell) -> None:
-    ours, theirs = compared.ours.pictures[sampler], compared.theirs.pictures[sampler]
-    most, changed = abs(ours - theirs).max(), (ours != theirs).mean()
-    clipped = ((theirs == 0) | (theirs == 255)).mean()
-    tell(sampler, f"at most {most} of 255; {changed:.2%} of the values differ, deviation {theirs.std():.0f}")
-    assert theirs.std() > 20  # a picture of something
-    assert clipped < 0.5
-    assert most <= 1
+    for (name, prediction), theirs in compared.their_pictures.items():
+        if name == sampler:
+            ours = compared.our_pictures[name, prediction]
+            most, changed = abs(ours - theirs).max(), (ours != theirs).mean()
+            told = f"at most {most} of 255; {changed:.2%} of the values differ, deviation {theirs.std():.0f}"
+            tell(f"{name}, {SAID[prediction]}", told)
+            assert theirs.std() > 20  # a picture of something
+            assert ((theirs == 0) | (theirs == 255)).mean() < 0.5
+            assert most <= 1

@@ -16,7 +16,7 @@ import transformers
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests import networks, peer_networks, pipelines
+from tests import networks, peer_networks, pipelines, published
 from tests.pipelines import (
     PROMPT,
     SAMPLERS,
@@ -45,8 +45,9 @@ from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family
 from scorefield.weights.maps import clip as clip_maps
 from scorefield.zoo.stable import NETWORKS, SPECS, stable
-from scorefield.zoo.stable_files import NotLoadableError
+from scorefield.zoo.stable_files import NotLoadableError, Place, look, parts
 from scorefield.zoo.stable_sizes import stated
+from scorefield.zoo.unclip import files
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
@@ -253,3 +254,20 @@ def test_the_published_models_are_known(family: str, vector: int) -> None:
     assert networks.unet.pooled_width == 2 * networks.eye.embed_dim == vector
     (spec,) = SPECS[Family[family]].values()
     assert (spec.prediction, spec.defaults.width, spec.defaults.steps) == (predict.v, 768, 20)
+
+
+@pytest.mark.parametrize("kind", ["h", "l"])
+def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: Path) -> None:
+    clip = {"h": published.H, "l": "openai/ViT-L-14.pt"}[kind]
+    shapes = published.sd2(f"ldm/sd21-unclip-{kind} model.diffusion_model.") | published.keys(clip, "embedder.model.")
+    shapes |= {"noise_augmentor.betas": (1000,)}
+    shapes |= {} if kind == "h" else {f"noise_augmentor.data_{name}": (1, 768) for name in ("mean", "std")}
+    path = published.sparse(tmp_path / "model.safetensors", shapes)
+    found = look(path, known=NETWORKS)
+    assert found.family is {"h": Family.UNCLIP_H, "l": Family.UNCLIP_L}[kind]
+    networks_ = NETWORKS[found.family]
+    assert networks_.eye is not None
+    eye, statistics = files(path, networks_.eye)
+    for place in (*parts(path, networks_)[:3], eye, *([statistics] if statistics else [])):
+        entries.check(*cast(Place, place)[::2])
+    assert (statistics is None) == (kind == "h")

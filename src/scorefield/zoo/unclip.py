@@ -22,13 +22,18 @@ def reading(path: Path, config: ClipConfig, words: PublishedConditioner, fill: F
 
     SourceError for what is missing or not theirs, NotLoadableError for other levels of noise than published.
     """
-    eye, statistics = _folder(path, config) if is_pipeline(path) else _file(path, config)
+    eye, statistics = files(path, config)
     tower = fill(lambda: VisionTower(config.vision, config.embed_dim, config.activation), "image tower", *eye)
     if statistics is None:
         known = Statistics(config.embed_dim).to(fill.device)
     else:
         known = fill(lambda: Statistics(config.embed_dim), "image statistics", *statistics)
     return UnclipConditioner(words.tokenizer, words.encoder, tower, known)
+
+
+def files(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
+    """Where the image tower lies, and the statistics of its vectors where they are beside it."""
+    return _folder(path, config) if is_pipeline(path) else _file(path, config)
 
 
 def _folder(path: Path, config: ClipConfig) -> tuple[Place, Place]:
