@@ -149,6 +149,21 @@ def test_loras_are_given_all_at_once(pipe: Pipeline, style: Path) -> None:
     assert pipe.with_loras([]).model is pipe.model
 
 
+def test_loras_and_learned_words_go_together_in_any_order(pipe: Pipeline, style: Path, tmp_path: Path) -> None:
+    save_file({"<cat>": torch.randn(1, 32, generator=torch.Generator().manual_seed(5))}, tmp_path / "cat.safetensors")
+    learned = [tmp_path / "cat.safetensors"]
+    both = [pipe.with_loras([style]).with_embeddings(learned), pipe.with_embeddings(learned).with_loras([style])]
+    first, second = (one.model.conditioner(["a <cat>"]).tokens for one in both)
+    assert first is not None
+    assert second is not None
+    assert torch.equal(first, second)
+    assert [len(one.model.loras) + len(one.embeddings) for one in both] == [2, 2]
+    for other in (pipe.with_loras([style]), pipe.with_embeddings(learned)):
+        apart = other.model.conditioner(["a <cat>"]).tokens
+        assert apart is not None
+        assert (first - apart).abs().max() > 0.1
+
+
 def test_the_embedded_model_takes_none(style: Path) -> None:
     with pytest.raises(RequestError, match="the model scenes takes no LoRA"):
         sf.load(loras=[style])

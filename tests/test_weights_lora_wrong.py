@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.loras import CONV, DOWN, MAGNITUDE, MLP, NAMES, UP, WEIGHTS, K, applied, kohya, pair, peft, save, told
+from tests.loras import CONV, DOWN, MAGNITUDE, MLP, NAMES, UP, WEIGHTS, K, applied, drawn, kohya, pair, peft, save, told
 from torch import Tensor
 
 from scorefield.weights.folder import SourceError
@@ -35,6 +35,8 @@ TWICE = {"unet.ff.lora_A.weight": DOWN, "unet.ff.lora_B.weight": UP}
         (kohya(MLP, DOWN, UP) | {"lora_unet_ff.alpha": torch.ones(2)}, "lora_unet_ff: these are no tensors of a LoRA"),
         (kohya(MLP, DOWN, UP) | MAGNITUDE, r"do not fit each other: dora_scale \(5, 1\), down"),
         (kohya(MLP, DOWN, UP[:5]), r"lora_unet_ff is for a weight of shape \(5, 4\), where this model has \(6, 4\)"),
+        (kohya(CONV, drawn(2, 4, 1, 1), drawn(5, 2, 1, 1)) | {"lora_unet_conv1.lora_mid.weight": drawn(3, 2, 3, 3)},
+         r"do not fit each other: down \(2, 4, 1, 1\), mid \(3, 2, 3, 3\), up \(5, 2, 1, 1\)"),
         (kohya(MLP, DOWN, UP[:5]), "it is a LoRA for another model$"),
         (kohya(MLP, DOWN[..., None, None].expand(2, 4, 3, 3), UP), r"of shape \(6, 4, 3, 3\), where .* has \(6, 4\)"),
         (kohya(MLP, DOWN * torch.nan, UP), "lora_unet_ff.lora_down.weight holds a number that is not finite"),
@@ -66,6 +68,8 @@ def test_a_lora_for_another_family_is_told_by_its_words(tmp_path: Path) -> None:
     ("config", "words"),
     [
         ({"lora_alpha": "many"}, "the alpha 'many', which is no number"),
+        ({"lora_alpha": float("nan")}, "the alpha nan, which is no number"),
+        ({"lora_alpha": 10**400}, "the alpha 10+, which is no number"),
         ({"lora_alpha": True}, "the alpha True, which is no number"),
         ({"alpha_pattern": {"to_[kv]": 4}}, r"an alpha for the layers 'to_\[kv\]'"),
     ],

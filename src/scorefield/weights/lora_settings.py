@@ -12,6 +12,8 @@ from scorefield.weights.listing import Listing
 _HEADER = "lora_adapter_metadata"  # JSON in the header of safetensors, every name behind that of its part
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model"
 
+_LARGEST = 1e30  # of an alpha; NaN is not below it, and a whole number of any length can be compared
+
 Settings = Mapping[str, Json]
 
 
@@ -54,6 +56,6 @@ def scale(told: Settings, part: str, layer: str, rank: int) -> float:
             alpha = of_those
     if alpha is None:
         return 1.0
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < _LARGEST:
         raise SettingsError(f"its settings give it the alpha {alpha!r}, which is no number")
     return alpha / (math.sqrt(rank) if told.get(f"{at}use_rslora") is True else rank)

@@ -79,5 +79,6 @@ def _sha256(lora: Lora) -> str:
     """The hash of a LoRA's file, as sha256sum tells it; of a folder that of its files one after the other."""
     digest = hashlib.sha256()
     for file in lora.files:
-        digest.update(file.read_bytes())
+        with file.open("rb") as stream:
+            hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
