@@ -358,6 +358,8 @@ def test_saved_pictures_carry_the_text_of_other_programs_and_our_record(pipe, tm
         ("Model hash", "5ca1ab1e5c"),
         ("Model", "toy"),
         ("RNG", "CPU"),
+        ("Weighting", "none"),
+        ("Long prompt", "refuse"),
         ("Version", f"scorefield {scorefield.__version__}"),
     ]
     ours = history.ours

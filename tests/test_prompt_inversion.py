@@ -87,9 +87,9 @@ def test_each_vector_takes_a_place(published: PublishedConditioner, embedded: Te
     _, mask = embedded.with_learned(four).tokenizer.encode(["a <cat-toy> in snow"])
     assert int(mask.sum()) == 2 + 3 + 4
     with pytest.raises(ValueError, match=r"80 tokens, 5 more .* between 'a <cat-toy> <cat-toy> ' and '<cat-toy> !'"):
-        published.with_learned([learned(count=26)]).check(["a <cat-toy> <cat-toy> <cat-toy> !"])
+        published.with_learned([learned(count=26)]).counts(["a <cat-toy> <cat-toy> <cat-toy> !"])
     with pytest.raises(ValueError, match="at most 30"):
-        embedded.with_learned(four).check(["<cat-toy> " * 8])
+        embedded.with_learned(four).counts(["<cat-toy> " * 8])
 
 
 def test_the_vectors_stand_in_their_order_where_the_word_is_written(embedded: TextConditioner) -> None:

@@ -54,9 +54,9 @@ def test_unknown_words_of_all_prompts_are_named_once() -> None:
 
 def test_a_prompt_over_length_is_told_before_any_work() -> None:
     conditioner = _conditioner()
-    conditioner.check(["a tree", "tree " * 30])
+    assert [count.tokens for count in conditioner.counts(["a tree", "tree " * 30])] == [2, 30]
     with pytest.raises(ValueError, match="31 words"):
-        conditioner.check(["a tree", "tree " * 31])
+        conditioner.counts(["a tree", "tree " * 31])
 
 
 def test_a_tokenizer_of_another_size_is_an_error() -> None:

@@ -157,9 +157,9 @@ def test_the_condition_is_that_of_the_text_tower_without_a_mask(two: Made) -> No
     assert two.model.conditioner.unknown([PROMPT, "xyzzy"]) == {}
 
 
-def test_a_prompt_that_is_too_long_is_told_before_anything_is_drawn(one: Made) -> None:
+def test_a_prompt_that_is_too_long_is_refused_before_anything_is_drawn_if_asked(one: Made) -> None:
     with pytest.raises(RequestError, match=r"^the prompt has 80 tokens, 5 more than the 75 that this model reads"):
-        Pipeline(one.model).plan("tree " * 80)
+        Pipeline(one.model).plan("tree " * 80, long_prompt="refuse")
 
 
 @pytest.mark.parametrize("size", [60, "64x68"])

@@ -11,6 +11,7 @@ from scorefield.core import clock, gauge, predict, schedule
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned
 from scorefield.prompt.conditioner import Conditioner
+from scorefield.prompt.rules import PLAIN, Count, Rules
 from scorefield.zoo import Defaults, Model, ModelSpec
 
 WORDS = {"a", "and", "tree", "in", "the", "desert", "cat", "dog", "fog", "red"}
@@ -47,7 +48,7 @@ class Net(nn.Module):
 class Words(Conditioner):
     """Tokens from the spelling of words."""
 
-    def __call__(self, prompts: Sequence[str]) -> Cond:
+    def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
         tokens, mask = torch.zeros(len(prompts), LONGEST, 8), torch.zeros(len(prompts), LONGEST, dtype=torch.bool)
         for row, prompt in enumerate(prompts):
             for k, word in enumerate(re.findall(r"\w+", prompt.lower())):
@@ -55,10 +56,11 @@ class Words(Conditioner):
                 tokens[row, k], mask[row, k] = torch.tensor([byte / 128 - 1 for byte in digest]), True
         return Cond(tokens=tokens, mask=mask)
 
-    def check(self, prompts: Sequence[str]) -> None:
-        for words in (re.findall(r"\w+", prompt) for prompt in prompts):
-            if len(words) > LONGEST:
-                raise ValueError(f"the prompt has {len(words)} words, this model reads at most {LONGEST}")
+    def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
+        found = [Count(tokens=len(re.findall(r"\w+", prompt)), room=LONGEST, chunks=1) for prompt in prompts]
+        if (longest := max(one.tokens for one in found)) > LONGEST:
+            raise ValueError(f"the prompt has {longest} words, this model reads at most {LONGEST}")
+        return found
 
     def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
         words = [word for prompt in prompts for word in re.findall(r"\w+", prompt.lower())]

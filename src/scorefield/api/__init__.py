@@ -7,7 +7,7 @@ from scorefield.request import Request, RequestError
 from scorefield.api.adapting import UnusedKeysWarning
 from scorefield.api.pipeline import Group, Pipeline, load
 from scorefield.api.result import Picture, Result
-from scorefield.api.unseen import UnknownSizeWarning, UnknownWordsWarning, UnseenWarning
+from scorefield.api.unseen import UnknownSizeWarning, UnknownWordsWarning, UnreadSignsWarning, UnseenWarning
 
 __all__ = [
     "Group",
@@ -18,6 +18,7 @@ __all__ = [
     "Result",
     "UnknownSizeWarning",
     "UnknownWordsWarning",
+    "UnreadSignsWarning",
     "UnseenWarning",
     "UnusedKeysWarning",
     "load",

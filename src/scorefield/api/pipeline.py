@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from scorefield import __version__, zoo
-from scorefield.api import given, unseen
+from scorefield.api import given, unseen, words
 from scorefield.api.adapting import adapted, applied, has
 from scorefield.api.result import Origin, Picture, Result
 from scorefield.api.start import Start, start, strength, tensor, walked
@@ -28,6 +28,7 @@ from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.interval import within
 from scorefield.guide.known import known
 from scorefield.prompt.conditioner import Asked
+from scorefield.prompt.rules import Count, Rules, Weighting
 from scorefield.request import SEEDS, Embeddings, Loras, Options, Request, RequestError, Settled, parse
 from scorefield.sample import names
 from scorefield.sample.finite import NonFiniteError, finite
@@ -108,6 +109,8 @@ class Pipeline:
         groups = self.plan(prompt, **options)
         if len(groups) > 1:
             pictures = sum(len(group.seeds) for group in groups)
+            if pictures <= groups[0].request.batch_size:
+                raise RequestError("a stream draws one batch, and these prompts take different numbers of chunks")
             raise RequestError(f"a stream draws one batch; for {pictures} pictures ask for batch_size={pictures}")
         return self.walk(groups[0])
 
@@ -124,11 +127,22 @@ class Pipeline:
         unseen.warn(settled, self.model, stacklevel=3)
         prompts = [prompt for prompt in settled.prompts for _ in range(settled.count)]
         seeds = [(settled.seed + k) % SEEDS for k in range(len(prompts))]
-        size = settled.batch_size
+        counted = words.counts(settled, self.model)
         return tuple(
-            Group(request=settled, first=k, prompts=tuple(prompts[k : k + size]), seeds=tuple(seeds[k : k + size]))
-            for k in range(0, len(prompts), size)
+            Group(request=settled, first=run.start, prompts=tuple(prompts[run]), seeds=tuple(seeds[run]))
+            for run in words.runs([counted[prompt].chunks for prompt in prompts], settled.batch_size)
         )
+
+    def tokens(self, prompt: str, *, weighting: Weighting = "none") -> Count:
+        """How many tokens a prompt has, how many of them fit in a chunk, and how many chunks it takes.
+
+        RequestError for rules that this model does not know.
+        """
+        try:
+            rules = Rules(weighting=weighting, long_prompt=self.model.spec.defaults.long_prompt)
+            return self.model.conditioner.counts([prompt], rules)[0]
+        except ValueError as error:
+            raise RequestError(str(error)) from None
 
     @torch.no_grad()
     def walk(self, group: Group) -> Iterator[Step]:
@@ -200,6 +214,7 @@ class Pipeline:
                 "schedule": canonical("schedule", schedule, grid_names.GRIDS, grid_names.ALIASES),
                 "noise": canonical("noise policy", request.noise, noise.POLICIES, {}),
                 "strength": strength(request),
+                "long_prompt": request.long_prompt or defaults.long_prompt,
                 "seed": secrets.randbelow(2**32) if request.seed is None else request.seed,
             }
             settled = Settled.model_validate(request.model_dump() | filled | pictures)
@@ -207,7 +222,7 @@ class Pipeline:
             self.levels(settled)
             given.mask(settled)
             given.prompt(settled, model.spec)
-            model.conditioner.check([*settled.prompts, settled.negative_prompt])
+            words.counts(settled, model)
         except ValueError as error:
             raise RequestError(str(error)) from None
         return settled
@@ -238,6 +253,7 @@ class Pipeline:
             height=request.height,
             picture=None if shown is None else tensor(shown) / 255,
             noise_level=request.noise_level,
+            rules=words.rules(request),
         )
 
     def _denoise(self, group: Group, begin: Start, levels: Sequence[Level]) -> Denoise:

@@ -64,6 +64,8 @@ class Picture:
             **self._loras(),
             **self._embeddings(),
             "RNG": "CPU",
+            "Weighting": self.request.weighting,
+            "Long prompt": self.request.long_prompt,
             "Version": f"scorefield {self.origin.versions['scorefield']}",
         }
         if self.request.strength is not None:

@@ -1,9 +1,10 @@
-"""Warnings of what a model never saw: words, and pictures of other sizes. It draws all the same."""
+"""Warnings of what a model never saw or does not read: words, signs, and other sizes. It draws all the same."""
 
 import warnings
 from collections.abc import Sequence
 
 from scorefield import zoo
+from scorefield.api import words
 from scorefield.request import Settled
 
 _MOST_WORDS, _LONGEST_WORD = 10, 30  # words that a warning names, and letters of each
@@ -11,11 +12,15 @@ _FAR = 1.5  # a side this many times longer or shorter than the model's own show
 
 
 class UnseenWarning(UserWarning):
-    """A request asks for what the model never saw."""
+    """A request asks for what the model never saw, or in signs that it does not read."""
 
 
 class UnknownWordsWarning(UnseenWarning):
     """A prompt holds words that the model never saw."""
+
+
+class UnreadSignsWarning(UnseenWarning):
+    """A prompt holds signs that mean something elsewhere, and here are letters like any other."""
 
 
 class UnknownSizeWarning(UnseenWarning):
@@ -33,6 +38,13 @@ def warn(request: Settled, model: zoo.Model, stacklevel: int) -> None:
             "(`scorefield models` lists what it knows)"
         )
         warnings.warn(message, UnknownWordsWarning, stacklevel + 1)
+    if signs := model.conditioner.unread(prompts, words.rules(request)):
+        told = ", ".join(map(_short, dict.fromkeys(signs[:_MOST_WORDS])))
+        message = (
+            f"the weighting {request.weighting} gives no meaning to {told}: it is read as it stands; "
+            "leave it out, or take another --weighting"
+        )
+        warnings.warn(message, UnreadSignsWarning, stacklevel + 1)
     width, height = model.spec.defaults.width, model.spec.defaults.height
     ratios = (request.width / width, request.height / height)
     if not all(1 / _FAR <= ratio <= _FAR for ratio in ratios):
@@ -44,5 +56,8 @@ def warn(request: Settled, model: zoo.Model, stacklevel: int) -> None:
 
 
 def _told(word: str, near: Sequence[str]) -> str:
-    short = word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]}..."
-    return f"{short} (nearest: {', '.join(near)})" if near else short
+    return f"{_short(word)} (nearest: {', '.join(near)})" if near else _short(word)
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]}..."

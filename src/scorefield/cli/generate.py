@@ -89,7 +89,7 @@ def command(
                 if line:
                     common.say(line)
         if dry_run:
-            _tell_plan(groups, form)
+            _tell_plan(pipe, groups, form)
         else:
             wish = Wish(names=names, overwrite=overwrite, sheet=sheet, film=filmed)
             _draw(pipe, groups, wish, quiet=quiet, form=form, loaded=loaded)
@@ -124,8 +124,12 @@ def _checked_names(output: Path, *, filmed: bool, dry_run: bool) -> Names:
 
 
 def _draw(pipe: "Pipeline", groups: "Sequence[Group]", wish: "Wish", *, quiet: bool, form: str, loaded: float) -> None:
+    from scorefield.api import words
     from scorefield.cli.draw import draw
 
+    request = groups[0].request
+    if pipe.model.spec.defaults.long_prompt == "chunks" and form == "text":
+        common.say(words.told(request, pipe.model))
     start, told = time.perf_counter(), []
     for picture, files in draw(pipe, groups, wish, quiet=quiet):
         written = {name: str(path) for name, path in files._asdict().items() if path is not None}
@@ -134,12 +138,15 @@ def _draw(pipe: "Pipeline", groups: "Sequence[Group]", wish: "Wish", *, quiet: b
             click.echo("\n".join(written.values()))
     if form == "json":
         seconds = {"load": round(loaded, 3), "draw": round(time.perf_counter() - start, 3)}
-        request = groups[0].request.model_dump(mode="json")
-        common.show({"pictures": told, "request": request, "seconds": seconds}, form, "")
+        tokens, settled = words.record(request, pipe.model), request.model_dump(mode="json")
+        common.show({"pictures": told, "tokens": tokens, "request": settled, "seconds": seconds}, form, "")
 
 
-def _tell_plan(groups: "Sequence[Group]", form: str) -> None:
-    settled = groups[0].request.model_dump(mode="json")
+def _tell_plan(pipe: "Pipeline", groups: "Sequence[Group]", form: str) -> None:
+    from scorefield.api import words
+
+    request = groups[0].request
+    settled = request.model_dump(mode="json")
     pictures = [
         {"prompt": prompt, "seed": seed}
         for group in groups
@@ -147,4 +154,6 @@ def _tell_plan(groups: "Sequence[Group]", form: str) -> None:
     ]
     lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value not in (None, "", [])]
     lines += [f"picture: {one['prompt']} (seed {one['seed']})" for one in pictures]
-    common.show({"pictures": pictures, "request": settled}, form, "\n".join(lines))
+    lines.append(words.told(request, pipe.model))
+    tokens = words.record(request, pipe.model)
+    common.show({"pictures": pictures, "tokens": tokens, "request": settled}, form, "\n".join(lines))

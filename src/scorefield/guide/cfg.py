@@ -5,7 +5,7 @@ from torch import Tensor
 
 from scorefield.core import predict
 from scorefield.core.cond import Cond, cat
-from scorefield.core.denoiser import Denoise, Denoiser
+from scorefield.core.denoiser import Denoise, Denoiser, bind
 from scorefield.core.level import Level, Number, per_sample
 from scorefield.core.predict import Prediction
 from scorefield.guide.scale import Scale, strength
@@ -32,7 +32,12 @@ def cfg(pos: Denoise, neg: Denoise, scale: Scale, rescale: float = 0.0, output: 
 def cfg_batched(
     denoiser: Denoiser, pos: Cond, neg: Cond, scale: Scale, rescale: float = 0.0, output: Prediction = predict.x0
 ) -> Denoise:
-    """`cfg` of one denoiser in one forward of twice the batch; pos and neg hold the same fields and shapes."""
+    """`cfg` of one denoiser in one forward of twice the batch; pos and neg hold the same fields.
+
+    Where they are not of one length, as a long prompt and a short one, it takes two forwards: neither is filled up.
+    """
+    if any(one.shape != neg.given()[name].shape for name, one in pos.given().items() if name in neg.given()):
+        return cfg(bind(denoiser, pos), bind(denoiser, neg), scale, rescale, output)
     _check(rescale)
     both = cat([pos, neg])
 

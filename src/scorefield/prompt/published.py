@@ -10,8 +10,12 @@ from torch import Tensor
 from scorefield.core.cond import Cond
 from scorefield.nets.clip import TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
+from scorefield.prompt.chunks import Chunks, chunks
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.inversion import Learned, Table, grown
+from scorefield.prompt.rules import PLAIN, Count, Rules
+from scorefield.prompt.states import States
+from scorefield.prompt.weighting import RULES
 
 
 class PublishedConditioner(Conditioner):
@@ -37,23 +41,52 @@ class PublishedConditioner(Conditioner):
         return other
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> Cond:
-        """Cond(tokens (B, 77, D)) of the prompts, on the tower's device; the empty prompt is the unconditional one."""
-        ids, mask = (tensor.to(self.encoder.positions.device) for tensor in self.tokenizer.encode(prompts))
-        return self.read(self.table(ids), ids, mask)
+    def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
+        """Cond(tokens (B, 77 * chunks, D)) of the prompts, on the tower's device; each is read by itself.
+
+        The empty prompt is the unconditional one. ValueError for a prompt that may not be so long, or if not all take
+        equally many chunks: they are no batch.
+        """
+        states = {one: self._weighed(one, rules) for one in dict.fromkeys(prompts)}
+        if len({len(one) for one in states.values()}) > 1:
+            raise ValueError("prompts that take different numbers of chunks cannot be one condition; read them apart")
+        return Cond(tokens=torch.stack([states[one] for one in prompts]))
 
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
         """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77); no mask, as ever.
 
         A gradient goes back to them.
         """
-        tokens, _ = self.encoder.condition_of(vectors, ids)
-        return Cond(tokens=tokens)
+        return Cond(tokens=self.encoder.condition_of(vectors, ids)[0])
 
-    def check(self, prompts: Sequence[str]) -> None:
-        """ValueError if a prompt is longer than the tower reads, which says by how much and where it would be cut."""
-        self.tokenizer.encode(prompts)
+    def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
+        """How long each prompt is; ValueError for one that may not be so long."""
+        room = self.tokenizer.context_length - 2
+        found = (self._chunks(prompt, rules) for prompt in prompts)
+        return [Count(tokens=one.tokens, room=room, chunks=len(one.ids)) for one in found]
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """None: byte pairs spell every word."""
         return {}
+
+    def unread(self, prompts: Sequence[str], rules: Rules) -> list[str]:
+        """The signs in the prompts that mean something elsewhere and by these rules are letters like any other."""
+        return [sign[0] for prompt in prompts for sign in RULES[rules.weighting].unread.finditer(prompt)]
+
+    def _chunks(self, prompt: str, rules: Rules) -> Chunks:
+        rule = RULES[rules.weighting]
+        parts = rule.parse(prompt)
+        found = chunks(self.tokenizer, parts, rule.cut)
+        if len(found.ids) > 1 and rules.long_prompt == "refuse":
+            text = " ".join(piece.text for part in parts for piece in part)
+            self.tokenizer.encode([text])  # says by how much it is too long, and where it would be cut
+            raise ValueError("the prompt asks by BREAK for several chunks, and chunks are refused: leave BREAK out")
+        return found
+
+    def _weighed(self, prompt: str, rules: Rules) -> Tensor:
+        device = self.encoder.positions.device
+        states = States(self._read, self.tokenizer.encode([""])[0].to(device))
+        return RULES[rules.weighting].weigh(states, self._chunks(prompt, rules).to(device)).flatten(0, 1)
+
+    def _read(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        return self.encoder.condition_of(self.table(ids), ids, mask)[0]

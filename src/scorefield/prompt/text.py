@@ -11,6 +11,7 @@ from scorefield.core.cond import Cond
 from scorefield.nets.clip import Clip, TextTower
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.inversion import Learned, Table, grown
+from scorefield.prompt.rules import PLAIN, Count, Rules
 from scorefield.prompt.tokenizer import WordTokenizer
 
 
@@ -37,8 +38,9 @@ class TextConditioner(Conditioner):
         return self.clip.text
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> Cond:
-        """Cond(tokens (B, L, D), mask (B, L)) of the prompts, on the tower's device."""
+    def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
+        """Cond(tokens (B, L, D), mask (B, L)) of the prompts, on the tower's device; ValueError as from `counts`."""
+        self._check(rules)
         device = self.clip.text.positions.device
         ids, mask = (tensor.to(device) for tensor in self.tokenizer.encode(prompts))
         return self.read(self.table(ids), ids, mask)
@@ -50,9 +52,21 @@ class TextConditioner(Conditioner):
         """
         return Cond(tokens=self.clip.text.read(vectors, mask), mask=mask)
 
-    def check(self, prompts: Sequence[str]) -> None:
-        """ValueError if a prompt is longer than the tower reads."""
-        self.tokenizer.encode(prompts)
+    def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
+        """How long each prompt is; ValueError for one that is longer than the tower reads, and for any rules but plain.
+
+        Chunks and weights are ways to lead a model that was trained on much text; this one has never seen the like.
+        """
+        self._check(rules)
+        _, mask = self.tokenizer.encode(prompts)
+        room = self.tokenizer.context_length - 2
+        return [Count(tokens=int(tokens) - 2, room=room, chunks=1) for tokens in mask.sum(1)]
+
+    def _check(self, rules: Rules) -> None:
+        if rules.weighting != "none":
+            raise ValueError("this model weighs no words: weighting is for Stable Diffusion")
+        if rules.long_prompt != "refuse":
+            raise ValueError("this model reads a prompt whole or not at all: chunks are for Stable Diffusion")
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """The words of the prompts that the model never saw, each with the known words nearest in spelling."""

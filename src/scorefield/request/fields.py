@@ -1,6 +1,6 @@
 """The list of options itself. What each may be, and how a face shows it, stands in the file of its subject."""
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -17,6 +17,8 @@ class Request(BaseModel):
 
     prompts: words.Prompts
     negative_prompt: words.NegativePrompt = ""
+    weighting: words.Weighting = "none"
+    long_prompt: words.LongPrompt = None
     image_prompt: shown.ImagePrompt = None
     noise_level: shown.NoiseLevel = 0
     model: machine.Model = "scenes"
@@ -71,6 +73,7 @@ class Request(BaseModel):
 class Settled(Request):
     """A request in which the model's settings and a seed have been filled in: what is drawn and what is recorded."""
 
+    long_prompt: Literal["chunks", "refuse"]
     steps: int
     cfg_scale: float
     sampler: str
@@ -84,6 +87,8 @@ class Options(TypedDict, total=False):
     """The keyword arguments of `Pipeline.__call__` and `Pipeline.stream`, with the names that others use."""
 
     negative_prompt: str
+    weighting: Literal["none", "a1111", "comfy", "compel"]
+    long_prompt: Literal["chunks", "refuse"] | None
     image_prompt: start.Giveable
     noise_level: int
     steps: int | None

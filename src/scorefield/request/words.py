@@ -1,7 +1,7 @@
 """The words of a request: what the picture shall show, and what it shall not."""
 
 import re
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
@@ -48,4 +48,14 @@ NegativePrompt = Annotated[
     Field(description="What the picture should not show."),
     AfterValidator(_readable),
     Option(flags=("-n", "--negative-prompt"), expects=f"a text of at most {LONGEST_PROMPT} characters"),
+]
+Weighting = Annotated[
+    Literal["none", "a1111", "comfy", "compel"],
+    Field(description="Whose signs weigh words, as (this:1.3) does: none, a1111, comfy or compel."),
+    Option(flags=("--weighting",), expects="none, a1111, comfy or compel"),
+]
+LongPrompt = Annotated[
+    Literal["chunks", "refuse"] | None,
+    Field(description="What becomes of a prompt of more than 75 tokens: chunks or refuse."),
+    Option(flags=("--long-prompt",), expects="chunks or refuse"),
 ]

@@ -7,6 +7,7 @@ from scorefield.core.clock import Clock
 from scorefield.core.gauge import Gauge
 from scorefield.core.predict import Prediction
 from scorefield.core.schedule import Ladder
+from scorefield.prompt.rules import LongPrompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class Defaults:
     schedule: str
     width: int  # px
     height: int  # px
+    long_prompt: LongPrompt = "refuse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

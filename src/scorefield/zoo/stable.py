@@ -23,7 +23,9 @@ from scorefield.zoo.stable_files import Networks, NotLoadableError, look, parts
 from scorefield.zoo.stable_sizes import stated
 
 _LAMS = schedule.lams(schedule.cumulative(schedule.scaled_linear()))
-_DEFAULTS = Defaults(steps=50, cfg_scale=7.5, sampler="ddim", schedule="ddim_uniform", width=512, height=512)
+_DEFAULTS = Defaults(
+    steps=50, cfg_scale=7.5, sampler="ddim", schedule="ddim_uniform", width=512, height=512, long_prompt="chunks"
+)
 
 STABLE_1 = ModelSpec(
     name="stable-diffusion-1",
