@@ -44,6 +44,7 @@ from scorefield.weights import entries
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family
 from scorefield.weights.maps import clip as clip_maps
+from scorefield.zoo.convert import conversion
 from scorefield.zoo.stable import NETWORKS, SPECS, stable
 from scorefield.zoo.stable_files import NotLoadableError, Place, look, parts
 from scorefield.zoo.stable_sizes import stated
@@ -196,6 +197,12 @@ def test_a_single_file_without_statistics_is_only_right_for_vit_h(made: Made, tm
         SourceError, match=r"^[^\n]* lacks the mean of its CLIP's vectors [^\n]*; use the folder of the model$"
     ):
         stable(tmp_path / "model.safetensors", CPU, torch.float32, "v", TINY)
+
+
+@pytest.mark.parametrize("to_folder", [True, False])
+def test_conversion_refuses_what_it_would_leave_behind(made: Made, to_folder: bool) -> None:
+    with pytest.raises(NotLoadableError, match="has an image tower beside its text tower, which is not converted"):
+        conversion(made.folder, to_folder=to_folder)
 
 
 def test_a_folder_of_other_sizes_tells_them(made: Made) -> None:
