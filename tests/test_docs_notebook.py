@@ -15,23 +15,24 @@ PATH = Path(__file__).parents[1] / "docs" / "notebooks" / "stable-diffusion.ipyn
 BOOK: dict[str, Any] = json.loads(PATH.read_text("utf-8"))
 SETTINGS = {"SCOREFIELD_SIDE": "64", "SCOREFIELD_STEPS": "10"}
 
-# For each section a line of its code, and what breaks it.
-BROKEN = {
-    "S1": ("seen = x / sqrt(sigma**2 + 1)", "seen = x"),
-    "S2": ("latents = codec.encode(pixels)", "latents = codec.encode(pixels) / 0.18215"),
-    "S3": ("0.00085**0.5", "0.0009**0.5"),
-    "S4": ("model.spec.prediction(at).c_in", "1.0"),
-    "S5": ("strength=STRENGTH", "strength=0.5"),
-    "S6": (".triu(1)", ".triu(2)"),
-    "S7": ('surgery.rows(conditioner, "cat")', 'surgery.rows(conditioner, "puppy")'),
-    "S8": ("lr=5e-3", "lr=0.0"),
-    "S9": ("between(mouse, leopard, shares)", "between(leopard, mouse, shares)"),
-    "S10": ("(without + SCALE * (toward - without))", "toward"),
-    "S11": ("expected = u + 8 * (t - u)", "expected = t + 8 * (t - u)"),
-    "S12": ("asked.append(at)", "asked[:] = [at]"),
-    "S13": ("rate * (at.sigma - to.sigma)", "rate * at.sigma"),
-    "S14": ("leaf - (x - believed(x, at)).detach()", "leaf"),
-}  # fmt: skip
+# Sections, a piece of the code of each, and what breaks it.
+BROKEN = [
+    ("S1", "seen = x / sqrt(sigma**2 + 1)", "seen = x"),
+    ("S2", "latents = codec.encode(pixels)", "latents = codec.encode(pixels) / 0.18215"),
+    ("S3", "0.00085**0.5", "0.0009**0.5"),
+    ("S4", "model.spec.prediction(at).c_in", "1.0"),
+    ("S5", "strength=STRENGTH", "strength=0.5"),
+    ("S6", ".triu(1)", ".triu(2)"),
+    ("S7", 'surgery.rows(conditioner, "cat")', 'surgery.rows(conditioner, "puppy")'),
+    ("S8", "lr=5e-3", "lr=0.0"),
+    ("S8", "torch.save(learned,", "torch.save({'<night>': -learned['<night>']},"),
+    ("S9", "between(mouse, leopard, shares)", "between(leopard, mouse, shares)"),
+    ("S10", "(without + SCALE * (toward - without))", "toward"),
+    ("S11", "expected = u + 8 * (t - u)", "expected = t + 8 * (t - u)"),
+    ("S12", "asked.append(at)", "asked[:] = [at]"),
+    ("S13", "rate * (at.sigma - to.sigma)", "rate * at.sigma"),
+    ("S14", "leaf - (x - believed(x, at)).detach()", "leaf"),
+]  # fmt: skip
 
 
 def sections() -> dict[str, list[str]]:
@@ -98,11 +99,10 @@ def test_every_cell_runs_in_order(namespaces: dict[str, dict[str, object]]) -> N
     assert Path("walk.mp4").stat().st_size > 0
 
 
-@pytest.mark.parametrize("section", BROKEN)
+@pytest.mark.parametrize(("section", "right", "wrong"), BROKEN)
 def test_the_assertion_of_a_section_fails_where_its_code_is_broken(
-    section: str, namespaces: dict[str, dict[str, object]]
+    section: str, right: str, wrong: str, namespaces: dict[str, dict[str, object]]
 ) -> None:
-    right, wrong = BROKEN[section]
     cells = sections()[section]
     assert sum(cell.count(right) for cell in cells) == 1
     with pytest.raises(AssertionError):
@@ -111,7 +111,8 @@ def test_the_assertion_of_a_section_fails_where_its_code_is_broken(
 
 def test_all_fourteen_points_have_a_section_that_ends_in_an_assertion() -> None:
     found = sections()
-    assert list(found)[1:15] == [f"S{k}" for k in range(1, 15)] == list(BROKEN)
+    assert list(found)[1:15] == [f"S{k}" for k in range(1, 15)]
+    assert {section for section, _, _ in BROKEN} == set(list(found)[1:15])
     for name in list(found)[1:]:
         assert "\nassert " in f"\n{found[name][-1]}" or "    assert " in found[name][-1], name
 
