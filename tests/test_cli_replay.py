@@ -15,7 +15,7 @@ from scorefield.files import picture
 
 @pytest.fixture(autouse=True)
 def the_toy_is_the_model(monkeypatch, tmp_path):
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, variant: toy.model())
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice: toy.model())
     monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.chdir(tmp_path)
 
@@ -99,7 +99,7 @@ def test_a_picture_without_a_record_is_refused(scorefield):
 
 def test_other_weights_are_refused_with_both_hashes(scorefield, monkeypatch):
     scorefield("generate", "a tree", "-o", "x.png")
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, variant: toy.model(sha256="0ddba11" * 9))
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice: toy.model(sha256="0ddba11" * 9))
     code, line = one_line(scorefield("replay", "x.png", "-o", "y.png"))
     assert code == 1
     assert "5ca1ab1e5c" in line

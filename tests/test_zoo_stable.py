@@ -35,6 +35,7 @@ from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights import entries
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family
+from scorefield.zoo.spec import Choice
 from scorefield.zoo.stable import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, stable
 from scorefield.zoo.stable_files import Networks, NotLoadableError, Place, look, parts
 
@@ -252,6 +253,40 @@ def test_what_cannot_be_drawn_with_yet_is_named(options: dict[str, int], words: 
     assert str(caught.value).startswith(f"{path} {words}")
 
 
+def test_the_averaged_copy_of_a_file_is_drawn_with_where_it_is_asked_for(one: Made, tmp_path: Path) -> None:
+    held, path = load_file(one.file), tmp_path / "both.safetensors"
+    held = {name: tensor for name, tensor in held.items() if not name.startswith("model_ema.")}
+    names = [name for name in held if name.startswith("model.diffusion_model.")]
+    held |= {"model_ema." + name.removeprefix("model.").replace(".", ""): held[name] for name in names}
+    held |= {name: held[name] + 1 for name in names} | {"model_ema.decay": torch.ones(())}
+    save_file({name: tensor.clone() for name, tensor in held.items()}, path)
+    ema = stable(path, CPU, torch.float32, "eps", TINY, choice=Choice(ema=True))
+    assert ema.sha256 == one.model.sha256 != one.load(path, "eps").sha256
+    assert (drawn(ema, "euler", "trailing") == drawn(one.model, "euler", "trailing")).all()
+    assert ema.spec.choice.ema
+    with pytest.raises(SourceError, match=r"the U-Net: .* missing \(model_ema\.diffusion_modelinput_blocks00bias"):
+        stable(one.file, CPU, torch.float32, "eps", TINY, choice=Choice(ema=True))
+    save_file({name: tensor for name, tensor in held.items() if "model_ema" not in name}, path)
+    with pytest.raises(NotLoadableError, match="has no averaged copy of its U-Net"):
+        stable(path, CPU, torch.float32, "eps", TINY, choice=Choice(ema=True))
+    with pytest.raises(NotLoadableError, match="is a folder, whose U-Net is averaged unless its variant is non_ema"):
+        stable(one.folder, CPU, torch.float32, networks=TINY, choice=Choice(ema=True))
+
+
+def test_another_autoencoder_takes_the_place_of_the_models_own(one: Made, tmp_path: Path) -> None:
+    held = load_file(one.folder / "vae" / "diffusion_pytorch_model.safetensors")
+    save_file({name: tensor * 0.9 for name, tensor in held.items()}, tmp_path / "vae.safetensors")
+    model = stable(one.folder, CPU, torch.float32, networks=TINY, choice=Choice(vae=str(tmp_path / "vae.safetensors")))
+    ours, own = (cast(KlCodec, m.codec).autoencoder.state_dict() for m in (model, one.model))
+    assert all(torch.equal(ours[name], own[name] * 0.9) for name in own)
+    assert model.sha256 != one.model.sha256
+    for whole in (one.folder, one.file, one.folder / "vae"):
+        same = stable(one.folder, CPU, torch.float32, networks=TINY, choice=Choice(vae=str(whole)))
+        assert same.sha256 == one.model.sha256
+    with pytest.raises(SourceError, match=r"unet: the autoencoder: the file's keys are not those of this network"):
+        stable(one.folder, CPU, torch.float32, networks=TINY, choice=Choice(vae=str(one.folder / "unet")))
+
+
 def test_a_part_alone_is_named(one: Made, tmp_path: Path) -> None:
     with pytest.raises(zoo.NotLoadableError, match=r"is not a whole Stable Diffusion but U-Net"):
         zoo.load(str(one.folder / "unet"))
@@ -333,6 +368,20 @@ def test_what_a_file_predicts_is_said_to_load_and_stands_in_the_record(two: Made
         load(prediction="v")
     with pytest.raises(RequestError, match="prediction must be eps or v, not 'flow'"):
         load(str(two.file), prediction="flow")
+
+
+def test_another_autoencoder_stands_in_the_record_and_draws_the_picture_again(
+    one: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = load_file(one.folder / "vae" / "diffusion_pytorch_model.safetensors")
+    save_file({name: tensor * 0.9 for name, tensor in held.items()}, tmp_path / "vae.safetensors")
+    picture, call = tmp_path / "tree.png", ["generate", "a tree", "--model", str(one.folder), "--size", "64"]
+    vae = ["--vae", str(tmp_path / "vae.safetensors")]
+    assert run([*call, *vae, "--steps", "2", "--seed", "1", "--quiet", "-o", str(picture)]) == 0
+    assert run(["inspect", str(picture)]) == 0
+    assert f'"vae": "{vae[1]}"' in capsys.readouterr().out
+    assert run(["replay", str(picture)]) == 0
+    assert capsys.readouterr().out.endswith("identical\n")
 
 
 def test_the_command_line_draws_from_a_file_and_draws_the_picture_again(

@@ -6,7 +6,7 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Unpack
 
 import torch
@@ -201,7 +201,7 @@ class Pipeline:
             filled = {
                 "model": model.spec.name,
                 "prediction": _PREDICTIONS.get(model.spec.prediction),
-                "variant": model.spec.variant,
+                **asdict(model.spec.choice),
                 "loras": applied(model),
                 "embeddings": known_words(model),
                 "device": str(model.device),
@@ -233,7 +233,9 @@ class Pipeline:
         is_loaded = {
             "model": request.model in (model.spec.name, model.spec.asked) or "model" not in request.model_fields_set,
             "prediction": request.prediction in (None, _PREDICTIONS.get(model.spec.prediction)),
-            "variant": request.variant in (None, model.spec.variant),
+            "variant": request.variant in (None, model.spec.choice.variant),
+            "ema": request.ema in (False, model.spec.choice.ema),
+            "vae": request.vae in (None, model.spec.choice.vae),
             "loras": has(model, request.loras) or "loras" not in request.model_fields_set,
             "embeddings": knows(model, request.embeddings) or "embeddings" not in request.model_fields_set,
             "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
@@ -280,13 +282,16 @@ def load(
     dtype: str = "auto",
     prediction: str | None = None,
     variant: str | None = None,
+    ema: bool = False,
+    vae: str | None = None,
     loras: Loras = (),
     embeddings: Embeddings = (),
 ) -> Pipeline:
     """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
 
     A name that is no path here is one of the Hugging Face hub, as owner/name or hf:owner/name@revision:file; what is
-    missing of it is downloaded. `variant` (fp16) chooses among a folder's files.
+    missing of it is downloaded. `variant` (fp16) chooses among a folder's files, `ema` the averaged copy of the U-Net
+    in a single file that has both; `vae` is a path whose autoencoder takes the place of the model's own.
 
     `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32, and float16 for a file
     on CUDA), float32, bfloat16 or float16; `prediction` eps or v, for files that do not tell. `loras` change the model:
@@ -294,11 +299,12 @@ def load(
     device, a LoRA or a textual inversion that is not there, not known or of another model,
     weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
-    given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, "variant": variant}
+    choice = zoo.Choice(variant=variant, ema=ema, vae=vae)
+    given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, **asdict(choice)}
     asked = parse({"prompt": "", "loras": loras, "embeddings": embeddings, **given})
     _check_device(device)
     try:
-        loaded = zoo.load(model, device, dtype, prediction, variant)
+        loaded = zoo.load(model, device, dtype, prediction, choice)
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
     return Pipeline(taught(adapted(loaded, asked.loras, stacklevel=2), asked.embeddings))

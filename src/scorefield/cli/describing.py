@@ -23,7 +23,7 @@ def model_lines(found: Found) -> Iterator[str]:
     for name, fact in found.facts.items():
         yield f"  {name.replace('_', ' ')} {fact if fact is not None else 'not told'}"
     if found.ema:
-        yield "  with an averaged copy of its U-Net (EMA)"
+        yield "  with an averaged copy of its U-Net (EMA): --ema draws with that one"
     if found.prediction:
         yield f"  predicts {found.prediction.value or 'what must be said'}: {found.prediction.why}"
     for note in found.notes:

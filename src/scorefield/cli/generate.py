@@ -79,6 +79,8 @@ def command(
             dtype=request.dtype,
             prediction=request.prediction,
             variant=request.variant,
+            ema=request.ema,
+            vae=request.vae,
             loras=request.loras,
             embeddings=request.embeddings,
         )

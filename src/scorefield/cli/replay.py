@@ -64,6 +64,8 @@ def command(
             dtype=request.dtype,
             prediction=request.prediction,
             variant=request.variant,
+            ema=request.ema,
+            vae=request.vae,
             loras=request.loras,
             embeddings=request.embeddings,
         )

@@ -24,6 +24,8 @@ class Request(BaseModel):
     model: machine.Model = "scenes"
     prediction: machine.Prediction = None
     variant: machine.Variant = None
+    ema: machine.Ema = False
+    vae: machine.Vae = None
     loras: lora.LorasField = ()
     embeddings: embedding.EmbeddingsField = ()
     steps: walk.Steps = None

@@ -27,6 +27,16 @@ Variant = Annotated[
     ),
     Option(flags=("--variant",), expects="a variant's name, such as fp16"),
 ]
+Ema = Annotated[
+    bool,
+    Field(description="Draw with the averaged copy of the U-Net, for a single file that has both."),
+    Option(flags=("--ema",), expects="true or false", switch=True),
+]
+Vae = Annotated[
+    str | None,
+    Field(min_length=1, max_length=4096, description="A path whose autoencoder takes the place of the model's own."),
+    Option(flags=("--vae",), expects="a path"),
+]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     Field(description="Number format of the networks: auto (by device), float32, bfloat16 or float16."),

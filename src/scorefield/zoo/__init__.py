@@ -12,12 +12,13 @@ from scorefield.zoo import embedded, hub
 from scorefield.zoo.inverted import with_embeddings
 from scorefield.zoo.lora import with_loras
 from scorefield.zoo.model import AppliedLora, LearnedWord, Model
-from scorefield.zoo.spec import Defaults, ModelSpec
+from scorefield.zoo.spec import PLAIN, Choice, Defaults, ModelSpec
 from scorefield.zoo.stable import stable
 from scorefield.zoo.stable_files import NotLoadableError
 
 __all__ = [
     "AppliedLora",
+    "Choice",
     "Defaults",
     "LearnedWord",
     "Model",
@@ -45,14 +46,14 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     prediction: str | None = None,
-    variant: str | None = None,
+    choice: Choice = PLAIN,
 ) -> Model:
     """The model of a name, of a path to Stable Diffusion's file or folder, or of a name on the Hugging Face hub.
 
     A path that is there wins over a name on the hub, `owner/name` or `hf:owner/name@revision:file`: see `hub.named`.
-    `variant` ("fp16") chooses among a folder's files. `device` is "auto" (CUDA where there is one), "cpu", "cuda", ...,
-    `dtype` "auto" (float32, and float16 for a file on CUDA), "float32", "bfloat16" or, on a GPU, "float16";
-    `prediction` ("eps", "v") is for files that do not tell it. UnknownModelError for a name that is no path,
+    `choice` says which of its files and weights, where there are several. `device` is "auto" (CUDA where there is one),
+    "cpu", "cuda", ..., `dtype` "auto" (float32, and float16 for a file on CUDA), "float32", "bfloat16" or, on a GPU,
+    "float16"; `prediction` ("eps", "v") is for files that do not tell it. UnknownModelError for a name that is no path,
     WeightsError or SourceError for damaged files and for what the hub does not give, NotLoadableError for what is
     something else.
     """
@@ -61,15 +62,15 @@ def load(
     if name == embedded.SCENES.name:
         if prediction is not None:
             raise NotLoadableError(f"{name} predicts what it was trained for; a prediction is said of files only")
-        if variant is not None:
-            raise NotLoadableError(f"{name} has no variants; they are of folders and of the hub")
+        if choice != PLAIN:
+            raise NotLoadableError(f"{name} is of one piece; a variant, a vae or ema is chosen of files only")
         return embedded.scenes(where, numbers)
     if not os.path.exists(name) and (asked := hub.named(name)):
-        path, pinned = hub.fetch(asked, variant)
-        model = stable(path, where, numbers, prediction, variant=variant)
+        path, pinned = hub.fetch(asked, choice.variant)
+        model = stable(path, where, numbers, prediction, choice=choice)
         return replace(model, spec=replace(model.spec, name=str(pinned), asked=name))
     if _is_path(name):
-        model = stable(Path(name), where, numbers, prediction, variant=variant)
+        model = stable(Path(name), where, numbers, prediction, choice=choice)
         return replace(model, spec=replace(model.spec, name=name))  # as it was written: "./x" is a Path of the name "x"
     known = (embedded.SCENES.name,)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known

@@ -24,6 +24,18 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What somebody chooses among the files of a model."""
+
+    variant: str | None = None  # of a folder's files, as fp16
+    ema: bool = False  # the averaged copy of the U-Net, in a single file that has both
+    vae: str | None = None  # a path whose autoencoder takes the place of the model's own
+
+
+PLAIN = Choice()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model that can be loaded by name."""
 
@@ -39,5 +51,5 @@ class ModelSpec:
     image_prompt: int | None = None  # px: the side of the picture that it reads beside the words, if it reads one
     files: tuple[str, ...] = ()  # package data, for an embedded model
     asked: str | None = None  # the name that it was loaded by, where `name` says more: the commit of a hub's model
-    variant: str | None = None  # of its files
+    choice: Choice = PLAIN
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

@@ -18,7 +18,7 @@ from scorefield.weights.found import Family, Found, Task
 from scorefield.zoo import unclip
 from scorefield.zoo.filling import Filling
 from scorefield.zoo.model import Model
-from scorefield.zoo.spec import Defaults, ModelSpec
+from scorefield.zoo.spec import PLAIN, Choice, Defaults, ModelSpec
 from scorefield.zoo.stable_files import Networks, NotLoadableError, look, parts
 from scorefield.zoo.stable_sizes import stated
 
@@ -81,22 +81,22 @@ def stable(
     prediction: str | None = None,
     networks: Networks | None = None,
     *,
-    variant: str | None = None,
+    choice: Choice = PLAIN,
 ) -> Model:
     """The model of a diffusers folder or of one ldm file (.safetensors, or .ckpt, of which no code is run).
 
     `prediction` ("eps", "v") is what the file says where it is None; `networks` are those of its family, or those that
-    the configurations of a folder of other sizes state, unless they are given; `variant` ("fp16") chooses among a
-    folder's files. The model goes by the name of its path.
-    Its sha256 is of the weights that were read, taken while they were: see `Filling`. SourceError for what is missing
-    or damaged, NotLoadableError for what is something else.
+    the configurations of a folder of other sizes state, unless they are given; `choice` says which files and weights,
+    where there are several. The model goes by the name of its path. Its sha256 is of the weights that were read, taken
+    while they were: see `Filling`. SourceError for what is missing or damaged, NotLoadableError for what is something
+    else.
     """
-    found = look(path, known=None if networks else NETWORKS, variant=variant)
+    found = look(path, known=None if networks else NETWORKS, variant=choice.variant)
     networks = networks or _published(found) or stated(path)
     spec = replace(
-        _spec(path, found, prediction), name=str(path), variant=variant, inpaints=found.task is Task.INPAINTING
+        _spec(path, found, prediction), name=str(path), choice=choice, inpaints=found.task is Task.INPAINTING
     )
-    places = parts(path, networks, variant)
+    places = parts(path, networks, choice)
     fill = Filling(device, dtype)
     unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
     kl = fill(lambda: Kl(networks.kl), "autoencoder", *places.kl)

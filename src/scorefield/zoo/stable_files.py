@@ -1,7 +1,7 @@
 """Where the parts of a Stable Diffusion lie: in the folders of diffusers, or behind the prefixes of one ldm file."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +17,14 @@ from scorefield.weights.found import Family, Found, Kind, Task
 from scorefield.weights.maps import clip, kl, unet
 from scorefield.weights.pipeline import given_variant, is_pipeline, read_pipeline
 from scorefield.weights.source import Source
+from scorefield.zoo.spec import PLAIN, Choice
 
 EMBEDDER, NOISE_AUGMENTOR = "embedder.", "noise_augmentor."  # of unCLIP: zoo/unclip.py reads them
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
 _TRANSFORMERS, _OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."
 # What training left in a single file and drawing has no use for. The averaged copy of the U-Net is one: a file that
 # has both was published to go on training from, with the weights for that in the usual place.
+_EMA = "model_ema.diffusion_model"
 _LEFT = ("model_ema.", "first_stage_model.loss.", "cond_stage_model.model.attn_mask", "cond_stage_model.logit_scale")
 _TABLES = ("betas", "alphas_", "sqrt_", "log_one_minus_", "posterior_", "logvar", "scale_factor", "v_pred")
 _PARTS = {"unet", "unet_ema", "vae", "text_encoder", "image_encoder", "image_normalizer", "noise_augmentor"}
@@ -114,9 +116,15 @@ def _check_levels(path: Path, scheduler: Mapping[str, Json]) -> None:
             raise NotLoadableError(f"{path} was trained on other levels of noise: its scheduler has {name} {stated}")
 
 
-def parts(path: Path, networks: Networks, variant: str | None = None) -> Parts:
+def parts(path: Path, networks: Networks, choice: Choice = PLAIN) -> Parts:
     """The parts of the folder or file at `path`; SourceError for what is missing or not theirs."""
-    return _folder(path, networks, variant) if is_pipeline(path) else _file(path, networks)
+    if not is_pipeline(path):
+        found = _file(path, networks, ema=choice.ema)
+    elif choice.ema:
+        raise NotLoadableError(f"{path} is a folder, whose U-Net is averaged unless its variant is non_ema")
+    else:
+        found = _folder(path, networks, choice.variant)
+    return found if choice.vae is None else found._replace(kl=_other_vae(Path(choice.vae), networks.kl))
 
 
 def _folder(path: Path, networks: Networks, variant: str | None) -> Parts:
@@ -137,7 +145,7 @@ def _folder(path: Path, networks: Networks, variant: str | None) -> Parts:
     )
 
 
-def _file(path: Path, networks: Networks) -> Parts:
+def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
     source = Source(path)
     further = (EMBEDDER, NOISE_AUGMENTOR) if networks.eye else ()
     for key in source.tensors:
@@ -150,7 +158,7 @@ def _file(path: Path, networks: Networks) -> Parts:
     words = clip.openai_text(encoder.text, projected=encoder.embed_dim is not None)
     listed = list(under("", _OPENCLIP, words))
     return Parts(
-        unet=_behind(_UNET, unet.ldm(networks.unet), source),
+        unet=(_averaged if ema else _behind)(_UNET, unet.ldm(networks.unet), source),
         kl=_behind(_VAE, kl.ldm(networks.kl), source),
         text=placed(listed, source, _OPENCLIP) if openclip else _text(encoder, source, _TRANSFORMERS),
         encoder=encoder,
@@ -164,6 +172,29 @@ def _openclip(source: Source, networks: Networks) -> EncoderConfig | None:
     if whole is None or f"{_OPENCLIP}text_projection" in source.tensors:
         return whole
     return networks.text
+
+
+def _averaged(prefix: str, entries: Iterator[Entry], source: Source) -> Place:
+    """The averaged copy of the network behind `prefix`, whose names have no dots in them."""
+    keys = [key for key in source.tensors if key.startswith(_EMA)]
+    if not keys:
+        raise NotLoadableError(f"{source.listing.path} has no averaged copy of its U-Net (EMA)")
+    inner = prefix.removeprefix("model.").replace(".", "")
+    copies = [replace(one, theirs=tuple(f"model_ema.{inner}{name.replace('.', '')}" for name in one.theirs))
+              for one in entries]  # fmt: skip
+    return Place(copies, source, keys)
+
+
+def _other_vae(path: Path, config: KlConfig) -> Place:
+    """The autoencoder of a file or folder of its own, or of a whole model."""
+    source = Source(path / "vae" if is_pipeline(path) else path)
+    prefix = _VAE if any(key.startswith(_VAE) for key in source.tensors) else ""
+    old = any(key.endswith(".proj_attn.weight") for key in source.tensors)
+    ldm = f"{prefix}encoder.down.0.block.0.norm1.weight" in source.tensors
+    entries = kl.ldm(config) if ldm else kl.diffusers(config, old=old)
+    left = (f"{prefix}loss.", "model_ema.")
+    keys = [key for key in source.tensors if key.startswith(prefix) and not key.startswith(left)]
+    return Place(list(under("", prefix, entries)), source, keys)
 
 
 def _whole(entries: Iterator[Entry], source: Source) -> Place:
