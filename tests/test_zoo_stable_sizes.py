@@ -1,14 +1,18 @@
 """The sizes that a folder states: of the published models they are ours, and a small folder loads by its path alone."""
 
+import importlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from docs.notebooks.tiny_stable import CONFIGS, tiny_stable
+from PIL import ImageChops, ImageStat
 
 import scorefield as sf
+from scorefield.core import noise
 from scorefield.nets.clip import SD1_TEXT, SD2_TEXT_23
 from scorefield.nets.kl import KL
 from scorefield.nets.unet import SD1, SD2
@@ -89,6 +93,25 @@ def test_a_small_folder_draws_by_its_path_and_every_weight_counts(tmp_path: Path
     assert picture.tobytes() != other.tobytes()
     weights = [*pipe.model.denoiser.parameters(), *pipe.codec.autoencoder.parameters()]  # type: ignore[attr-defined]
     assert all(weight.isfinite().all() and weight.std() > 0 for weight in weights if weight.numel() > 1)
+
+
+@pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning", "ignore:__array:DeprecationWarning")
+def test_diffusers_draws_the_same_from_that_folder(tmp_path: Path) -> None:
+    path = tiny_stable(tmp_path / "tiny")
+    diffusers = importlib.import_module("diffusers")
+    peer = diffusers.StableDiffusionPipeline.from_pretrained(path, safety_checker=None, requires_safety_checker=False)
+    peer.scheduler = diffusers.EulerDiscreteScheduler.from_config(peer.scheduler.config, timestep_spacing="trailing")
+    peer.scheduler.set_timesteps(3)
+    started = math.hypot(1, peer.scheduler.sigmas[0]) / peer.scheduler.init_noise_sigma
+    theirs = peer(
+        "a red fox", height=64, width=64, num_inference_steps=3, guidance_scale=3.0,
+        latents=noise.initial([7], (4, 8, 8)) * float(started),
+    ).images[0]  # fmt: skip
+    ours = sf.load(str(path), device="cpu")(
+        "a red fox", size=64, steps=3, guidance=3.0, seed=7, sampler="euler", schedule="trailing"
+    ).image
+    assert ImageStat.Stat(ours).stddev[0] > 20
+    assert max(high for _, high in ImageChops.difference(ours, theirs).getextrema()) <= 1
 
 
 def test_a_folder_whose_weights_are_not_those_that_it_states_is_one_line(tmp_path: Path) -> None:

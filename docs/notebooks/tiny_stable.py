@@ -69,7 +69,7 @@ CONFIGS = {
         "set_alpha_to_one": False,
         "steps_offset": 1,
     },
-    "tokenizer/tokenizer_config.json": {"pad_token": "<|endoftext|>"},
+    "tokenizer/tokenizer_config.json": {"pad_token": "<|endoftext|>", "model_max_length": 77},
 }
 
 
