@@ -30,6 +30,7 @@ FACES = {
     "convert": Face("scorefield.cli.convert", "Write a model's files in another layout."),
     "models": Face("scorefield.cli.models", "List the models and what each knows."),
     "eval": Face("scorefield.cli.eval", "Measure how well a model follows its prompts."),
+    "bench": Face("scorefield.cli.bench", "Measure the speed here beside another program's."),
     "lab": Face("scorefield.cli.lab", "Run an experiment that tests what is said of diffusion."),
     "train": Face("scorefield.cli.train", "Train a model by a recipe."),
 }

@@ -1,0 +1,67 @@
+"""A process of its own for one program in one setting: it loads, tells what that took, and steps when it is told."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scorefield.bench.task import PEAK, Setting, inputs
+
+Step = Callable[[Tensor, Tensor, Tensor], Tensor]
+Load = Callable[[Setting, Path], tuple[Step, list[Tensor]]]  # the network, and the weights that make its queries
+
+
+def serve(program: Callable[[], Load]) -> None:
+    """Import a program, load its network, and answer each line of stdin with a line of JSON, until there are no more.
+
+    The process is called with a Setting and the folder of the weights. "step" makes a step and answers with its
+    seconds, by the clock and of the processors, "answer PATH" writes what it makes, "peak" makes the queries larger,
+    "memory" tells the most that was held.
+    """
+    setting, folder = Setting.read(sys.argv[1]), Path(sys.argv[2])
+    load = program()
+    _tell(imported=True)
+    begun = time.perf_counter()
+    step, queries = load(setting, folder)
+    _tell(load_s=time.perf_counter() - begun)
+    given = inputs(setting)
+    with torch.no_grad():
+        for line in sys.stdin:
+            order, _, path = line.strip().partition(" ")
+            if order == "step":
+                begun, worked = time.perf_counter(), time.process_time()
+                _made(step, given)
+                _tell(step_s=time.perf_counter() - begun, cpu_s=time.process_time() - worked)
+            elif order == "answer":
+                torch.save(_made(step, given).float().cpu().contiguous(), path)
+                _tell(written=path)
+            elif order == "peak":
+                for weight in queries:
+                    weight.mul_(PEAK)
+                _tell(peaked=len(queries))
+            else:
+                _tell(memory_bytes=_memory(setting))
+
+
+def _made(step: Step, given: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    with torch.inference_mode():
+        made = step(*given)
+    if made.is_cuda:
+        torch.cuda.synchronize()
+    return made
+
+
+def _tell(**what: object) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def _memory(setting: Setting) -> int:
+    if setting.device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    most = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(most.split()[1]) * 1024

@@ -1,0 +1,89 @@
+"""What both programs are asked: a U-Net of published sizes with drawn weights, and one guided step of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from scorefield.nets.unet import SD1, SD2, Unet, UnetConfig
+from scorefield.weights import entries
+from scorefield.weights.maps import unet as maps
+
+UNETS: Mapping[str, UnetConfig] = {
+    "sd15": SD1,
+    "sd21": SD2,
+    "tiny": UnetConfig(channels=32, multipliers=(1, 2, 2), depths=(1, 1, 0), heads=4, context_width=24),  # to try it
+}
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+TOKENS = 77
+PEAK = 4.0  # how much larger the queries, and so the scores, are for attention that is peaked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How a program runs its network."""
+
+    dtype: str = "float32"
+    channels_last: bool = False
+    compiled: bool = False
+    model: str
+    size: int  # pixels along a side
+    device: str = "cpu"
+
+    @classmethod
+    def read(cls, text: str) -> "Setting":
+        """What `text` wrote."""
+        return cls(**json.loads(text))
+
+    def text(self) -> str:
+        """All of it in one line."""
+        return json.dumps(asdict(self))
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype as torch has it."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+
+def inputs(setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
+    """x (2, 4, size / 8, size / 8), time (2,) and tokens (2, 77, width) of a step with guidance: batch 2."""
+    config, generator = UNETS[setting.model], torch.Generator().manual_seed(1)
+    x = torch.randn(1, config.in_channels, setting.size // 8, setting.size // 8, generator=generator).repeat(2, 1, 1, 1)
+    tokens = torch.randn(2, TOKENS, config.context_width, generator=generator)
+    device, dtype = torch.device(setting.device), setting.torch_dtype
+    return x.to(device, dtype), torch.tensor([500.0, 500.0], device=device), tokens.to(device, dtype)
+
+
+def write_weights(model: str, folder: Path) -> None:
+    """A file of drawn weights in diffusers' layout and in bfloat16, so that no dtype of the bench rounds them.
+
+    Every weight is drawn, those that start at 0 or 1 too.
+    """
+    config, generator = UNETS[model], torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        empty = Unet(config)
+    weights = {name: _drawn(name, weight.shape, generator) for name, weight in empty.named_parameters()}
+    save_file(entries.write(list(maps.diffusers(config)), weights), folder / WEIGHTS)
+
+
+def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    drawn = torch.empty(shape, dtype=torch.bfloat16).normal_(generator=generator)
+    if len(shape) > 1:
+        return drawn.mul_(shape[1:].numel() ** -0.5)
+    return drawn.mul_(0.1).add_(1) if "norm" in name and name.endswith("weight") else drawn.mul_(0.05)
+
+
+def flop(setting: Setting) -> int:
+    """Floating-point operations of the step's matrix products and convolutions, attention's too."""
+    with torch.device("meta"):
+        net = Unet(UNETS[setting.model])
+    given = [tensor.to("meta", torch.float32) for tensor in inputs(setting)]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(*given)
+    return int(counter.get_total_flops())

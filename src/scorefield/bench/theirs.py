@@ -1,0 +1,57 @@
+"""diffusers' U-Net in a process of its own: `python -m scorefield.bench.theirs SETTING FOLDER`."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scorefield.bench.child import Load, Step, serve
+from scorefield.bench.task import Setting
+from scorefield.nets.unet import UnetConfig
+
+MISSING = "diffusers is not installed: pip install 'scorefield[bench]'"
+
+
+def write_config(config: UnetConfig, folder: Path) -> None:
+    """diffusers' config.json of the same network."""
+    widths = [config.channels * multiplier for multiplier in config.multipliers]
+    written = {
+        "_class_name": "UNet2DConditionModel",
+        "in_channels": config.in_channels,
+        "block_out_channels": widths,
+        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in config.depths],
+        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(config.depths)],
+        "layers_per_block": config.resblocks,
+        "cross_attention_dim": config.context_width,
+        "attention_head_dim": [config.heads_at(width) for width in widths],  # it counts heads: their issue 2011
+        "use_linear_projection": config.linear_projections,
+    }
+    (folder / "config.json").write_text(json.dumps(written), encoding="utf-8")
+
+
+def program() -> Load:
+    """diffusers, imported."""
+    try:
+        from diffusers import UNet2DConditionModel
+    except ImportError:
+        raise SystemExit(MISSING) from None
+
+    def load(setting: Setting, folder: Path) -> tuple[Step, list[Tensor]]:
+        net = UNet2DConditionModel.from_pretrained(folder, torch_dtype=setting.torch_dtype).to(setting.device).eval()
+        if setting.channels_last:
+            net.to(memory_format=torch.channels_last)
+        queries = [weight for name, weight in net.named_parameters() if name.endswith("to_q.weight")]
+        run = torch.compile(net) if setting.compiled else net
+
+        def step(x: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
+            made: Tensor = run(x, time, tokens, return_dict=False)[0]
+            return made
+
+        return step, queries
+
+    return load
+
+
+if __name__ == "__main__":
+    serve(program)

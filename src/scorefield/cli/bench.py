@@ -1,0 +1,94 @@
+"""scorefield bench: the speed of the U-Net here, beside that of another program."""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import click
+
+from scorefield.cli import common
+
+if TYPE_CHECKING:
+    from scorefield.bench.compare import Report, Row
+
+_HEAD = ("", "s a step", "GFLOP/s", "peak memory", "load", "import", "difference", "with peaks")
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    if value % 8:
+        raise click.BadParameter(f"{value} is no multiple of 8")
+    return value
+
+
+@click.command("bench")
+@click.option("--peer", type=click.Choice(["diffusers"]), required=True, help="The program to compare with.")
+@click.option(
+    "--model",
+    type=click.Choice(["sd15", "sd21", "tiny"]),
+    default="sd15",
+    show_default=True,
+    help="Whose U-Net; tiny is none of the published, to try the command.",
+)
+@click.option(
+    "--size", type=click.IntRange(64, 2048), default=512, show_default=True, callback=_size, help="Pixels along a side."
+)
+@click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Steps of each setting.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to run.")
+@click.option("--compiled", is_flag=True, help="The peer compiled too, which takes minutes.")
+@common.format_option
+def command(peer: str, model: str, size: int, repeats: int, device: str, compiled: bool, form: str) -> None:
+    """Measure steps of a U-Net of published sizes and drawn weights beside another program's.
+
+    A step is one with guidance: two pictures, 77 tokens each. Every setting has a process of its own, and all step in
+    turn; of its steps the best counts. Differences are relative, to the peer's answer in float32; peaks are queries 4
+    times as large. It takes up to 15 GB of memory, and 2 GB of disk while it runs.
+    """
+    if find_spec(peer) is None:
+        raise click.ClickException("diffusers is not installed: pip install 'scorefield[bench]'")
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.ClickException("torch sees no GPU here: leave --device out")
+    from dataclasses import asdict
+
+    from scorefield.bench.compare import BenchError, compare
+    from scorefield.bench.task import Setting
+
+    setting = Setting(model=model, size=size, device=device)
+    try:
+        report = compare(setting, repeats=repeats, compiled=compiled, say=common.say)
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
+    common.show(asdict(report), form, _text(report))
+
+
+def _text(report: "Report") -> str:
+    table = [_HEAD, *map(_line, report.rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        f"{line[0]:{widths[0]}}" + "".join(f"  {c:>{w}}" for c, w in zip(line[1:], widths[1:], strict=True))
+        for line in table
+    ]
+    return "\n".join(
+        [
+            f"{report.model}, {report.size} x {report.size}, {report.device}, {report.threads} threads, "
+            f"{report.tflop:.3f} TFLOP a step",
+            *lines,
+            f"{report.speedup_vs_peer_best:.2f} times as fast as the peer's best, "
+            f"{report.speedup_vs_peer_default:.2f} times as fast as its default; "
+            f"{report.memory_vs_peer_best:.2f} of the memory of its best",
+        ]
+    )
+
+
+def _line(row: "Row") -> tuple[str, ...]:
+    extras = ", channels last" * row.channels_last + ", compiled" * row.compiled
+    return (
+        f"{row.program} {row.dtype}{extras}",
+        f"{row.step_s:.3f}",
+        f"{row.gflop_per_s:.0f}",
+        f"{row.memory_bytes / 1e9:.2f} GB",
+        f"{row.load_s:.1f} s",
+        f"{row.import_s:.1f} s",
+        f"{row.relative_difference:.1e}",
+        f"{row.peaked_relative_difference:.1e}",
+    )

@@ -1,0 +1,141 @@
+"""scorefield bench: what a process answers, what is made of the answers, and one run beside diffusers."""
+
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tests.networks import relative_error
+
+from scorefield.bench import child, compare, ours, theirs
+from scorefield.bench.compare import Row
+from scorefield.bench.task import PEAK, Setting, flop, inputs, write_weights
+from scorefield.cli import bench
+from scorefield.cli.main import run
+from scorefield.nets.unet_blocks import SelfAttention
+
+TINY = Setting(model="tiny", size=64)
+ROW = Row(
+    program="scorefield",
+    dtype="bfloat16",
+    channels_last=True,
+    compiled=False,
+    step_s=2.0,
+    cpu_s=4.0,
+    gflop_per_s=800.0,
+    memory_bytes=2 * 10**9,
+    load_s=1.0,
+    import_s=1.5,
+    relative_difference=0.01,
+    peaked_relative_difference=0.02,
+)
+THEIRS = replace(ROW, program="diffusers", step_s=3.0, memory_bytes=4 * 10**9, relative_difference=0.015)
+ROWS = [replace(THEIRS, dtype="float32", step_s=6.0, relative_difference=0.0), ROW, replace(THEIRS, step_s=3.5), THEIRS]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("weights")
+    write_weights("tiny", made)
+    return made
+
+
+def served(
+    orders: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> list[dict[str, float]]:
+    """What a process of ours would answer."""
+    monkeypatch.setattr(sys, "argv", ["", TINY.text(), str(folder)])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(orders)))
+    child.serve(lambda: ours.load)
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_process_answers_each_order_with_a_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orders = ["step", f"answer {tmp_path / 'plain'}", "peak", f"answer {tmp_path / 'peaked'}", "memory"]
+    imported, loaded, stepped, _, peaked, _, memory = served(orders, folder, monkeypatch, capsys)
+    assert imported == {"imported": True}
+    assert loaded["load_s"] > 0
+    assert stepped["step_s"] > 0
+    assert peaked["peaked"] == 22  # 2 + 3 stages on two levels and the middle, each with two kinds of attention
+    assert memory["memory_bytes"] > 10**7
+    net, _ = ours.load(TINY, folder)
+    with torch.inference_mode():
+        answer = net(*inputs(TINY))
+    assert relative_error(torch.load(tmp_path / "plain"), answer, least=0.1) <= 1e-6
+    assert relative_error(torch.load(tmp_path / "peaked"), torch.load(tmp_path / "plain"), least=0.1) > 0.05
+
+
+def test_only_queries_grow_for_peaks(folder: Path) -> None:
+    net, queries = ours.load(TINY, folder)
+    assert isinstance(net, torch.nn.Module)
+    block = next(module for module in net.modules() if isinstance(module, SelfAttention))
+    before, width = block.qkv.weight.clone(), block.qkv.in_features
+    for weight in queries:
+        weight.mul_(PEAK)
+    assert torch.equal(block.qkv.weight[:width], PEAK * before[:width])
+    assert torch.equal(block.qkv.weight[width:], before[width:])
+
+
+def test_the_work_of_a_step_is_what_is_known_of_it() -> None:
+    assert flop(Setting(model="sd15", size=512)) == pytest.approx(1.606e12, rel=1e-3)
+
+
+def test_the_report_puts_ours_beside_their_fastest_and_their_default() -> None:
+    report = compare._report(TINY, ROWS, 10**12)
+    assert report.speedup_vs_peer_best == 1.5
+    assert report.speedup_vs_peer_default == 3.0
+    assert report.memory_vs_peer_best == 0.5
+    assert report.max_relative_difference == 0.02
+    assert report.peer_max_relative_difference == 0.02
+    text = bench._text(report)
+    assert "scorefield bfloat16, channels last" in text
+    assert "1.50 times as fast as the peer's best, 3.00 times as fast as its default" in text
+
+
+def test_a_process_that_ends_is_told_of_in_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(compare.BenchError, match=r"scorefield ended: .*absent"):
+        compare._Child("scorefield", replace(TINY, dtype="float32"), tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--peer", "diffusers", "--size", "100"], "100 is no multiple of 8"),
+        (["--peer", "other"], "'other' is not 'diffusers'"),
+        ([], "Missing option '--peer'"),
+    ],
+)
+def test_a_wrong_call_is_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", *words]) == 2
+    assert line in capsys.readouterr().err
+
+
+def test_without_diffusers_one_line_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    assert run(["bench", "--peer", "diffusers"]) == 1
+    assert capsys.readouterr().err == f"error: {theirs.MISSING}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "size"), [("tiny", "64"), ("sd15", "256")])
+def test_a_run_beside_diffusers_gives_the_same_answers(
+    model: str, size: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--peer", "diffusers", "--model", model, "--size", size, "--repeats", "2", "--format", "json"]
+    assert run(["bench", *words]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["program"] for row in report["rows"]] == ["diffusers", "scorefield", "scorefield", *["diffusers"] * 2]
+    default, exact, short, *others = report["rows"]
+    assert default["relative_difference"] == 0
+    assert exact["relative_difference"] <= 1e-5
+    # Errors of bfloat16 are drawn anew in each program: alike, not the same.
+    assert short["relative_difference"] <= 1.1 * min(row["relative_difference"] for row in others)
+    assert report["max_relative_difference"] <= 1.25 * report["peer_max_relative_difference"]
+    assert report["memory_vs_peer_best"] <= 1
