@@ -38,7 +38,10 @@ def program() -> Load:
         raise SystemExit(MISSING) from None
 
     def load(setting: Setting, folder: Path) -> tuple[Step, list[Tensor]]:
-        net = UNet2DConditionModel.from_pretrained(folder, torch_dtype=setting.torch_dtype).to(setting.device).eval()
+        net = UNet2DConditionModel.from_pretrained(  # type: ignore[no-untyped-call]
+            folder, torch_dtype=setting.torch_dtype
+        )
+        net.to(setting.device).eval().requires_grad_(False)
         if setting.channels_last:
             net.to(memory_format=torch.channels_last)
         queries = [weight for name, weight in net.named_parameters() if name.endswith("to_q.weight")]
