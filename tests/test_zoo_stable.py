@@ -237,7 +237,7 @@ def few(path: Path, channels: int = 4, words: int = 768, vector: int | None = No
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"words": 2048, "vector": 2816}, "is Stable Diffusion XL; of these only"),
+        ({"words": 2048, "vector": 2816}, "lacks its vae and its text_encoder and its text_encoder_2; get it whole"),
         ({"words": 1024, "vector": 2048}, "lacks its vae and its text_encoder and its image_encoder; get it whole"),
         ({"words": 640}, "is Stable Diffusion of other widths; of these only"),
         ({"channels": 9}, "lacks its vae and its text_encoder; get it whole"),

@@ -201,7 +201,7 @@ def test_a_single_file_without_statistics_is_only_right_for_vit_h(made: Made, tm
 
 @pytest.mark.parametrize("to_folder", [True, False])
 def test_conversion_refuses_what_it_would_leave_behind(made: Made, to_folder: bool) -> None:
-    with pytest.raises(NotLoadableError, match="has an image tower beside its text tower, which is not converted"):
+    with pytest.raises(NotLoadableError, match="has another tower beside its text tower, and is not converted"):
         conversion(made.folder, to_folder=to_folder)
 
 

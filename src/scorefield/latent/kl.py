@@ -1,5 +1,7 @@
 """The codec of published latent diffusion: its autoencoder, one number for the scale, and a preview by a fixed map."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,22 +15,29 @@ SCALE = 0.18215  # of Stable Diffusion 1 and 2: their latents have a deviation o
 # The colour of 8 x 8 pixels by each of the four latents. A published approximation, fitted to Stable Diffusion 1.4 by
 # K. Turner (discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204); Stable Diffusion 2 has the same
 # latents.
-_COLOURS = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473))
+# The last row is the colour of no latents.
+COLOURS = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473), (0, 0, 0))
+
+XL_SCALE = 0.13025  # of Stable Diffusion XL (Podell et al. 2023), whose preview is that of ComfyUI's latent_formats.py
+XL_COLOURS = (
+    (0.3651, 0.4232, 0.4341), (-0.2533, -0.0042, 0.1068), (0.1076, 0.1111, -0.0362), (-0.3165, -0.2492, -0.2188),
+    (0.1084, -0.0175, -0.0011),
+)  # fmt: skip
 
 
 class KlCodec(nn.Module):
     """An autoencoder and the number `scale` that makes its latents of unit variance.
 
-    States are float32 outside; the autoencoder runs in its own dtype. The preview is right for the four latents of
-    Stable Diffusion 1 and 2.
+    States are float32 outside; the autoencoder runs in its own dtype. The preview is right for four latents that have
+    these `colours`: those of Stable Diffusion 1 and 2, or of XL.
     """
 
     colours: Tensor
 
-    def __init__(self, autoencoder: Kl, scale: float = SCALE) -> None:
+    def __init__(self, autoencoder: Kl, scale: float = SCALE, colours: Sequence[Sequence[float]] = COLOURS) -> None:
         super().__init__()
         self.autoencoder, self.scale = autoencoder, scale
-        self.register_buffer("colours", torch.tensor(_COLOURS).T.contiguous()[..., None, None], persistent=False)
+        self.register_buffer("colours", torch.tensor(colours).T.contiguous()[..., None, None], persistent=False)
 
     @property
     def size_factor(self) -> int:
@@ -54,7 +63,8 @@ class KlCodec(nn.Module):
 
     def preview(self, x0: Tensor) -> Tensor:
         """Small pixels (B, 3, H, W) in [-1, 1] of `x0` (B, 4, H, W), for the price of one product."""
-        return F.conv2d(x0.float(), self.colours.float()).clamp(-1, 1)
+        colours, none = self.colours.float()[:, :-1], self.colours.float()[:, -1, 0, 0]
+        return F.conv2d(x0.float(), colours, none).clamp(-1, 1)
 
 
 def _mean(autoencoder: Kl, pixels: Tensor) -> Tensor:

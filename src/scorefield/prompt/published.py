@@ -59,6 +59,11 @@ class PublishedConditioner(Conditioner):
         """
         return Cond(tokens=self.encoder.condition_of(vectors, ids)[0])
 
+    def summaries(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Tensor:
+        """The summaries (B, P) of the prompts' first chunks, of a projected tower; weights do not touch them."""
+        ids = torch.cat([self._chunks(one, rules).ids[:1] for one in prompts]).to(self.encoder.positions.device)
+        return self.encoder.condition_of(self.table(ids), ids)[1]
+
     def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
         """How long each prompt is; ValueError for one that may not be so long."""
         room = self.tokenizer.context_length - 2

@@ -53,8 +53,8 @@ def conversion(
     if told := refusal(found, known=None if networks else NETWORKS):
         raise NotLoadableError(f"{path} {told}")
     networks = networks or NETWORKS.get(found.family) or stated(path)
-    if networks.eye:
-        raise NotLoadableError(f"{path} has an image tower beside its text tower, which is not converted")
+    if networks.eye or networks.text_2:
+        raise NotLoadableError(f"{path} has another tower beside its text tower, and is not converted")
     channels = found.facts["channels"]
     if isinstance(channels, int):  # nine for inpainting
         networks = replace(networks, unet=replace(networks.unet, in_channels=channels))

@@ -8,18 +8,28 @@ import torch
 
 from scorefield.core import clock, gauge, predict, schedule
 from scorefield.core.denoiser import Preconditioned
-from scorefield.latent.kl import KlCodec
-from scorefield.nets.clip import SD1_TEXT, SD2_TEXT, SD2_TEXT_23, VIT_H_14, VIT_L_14, TextEncoder
+from scorefield.latent.kl import XL_COLOURS, XL_SCALE, KlCodec
+from scorefield.nets.clip import (
+    SD1_TEXT,
+    SD2_TEXT,
+    SD2_TEXT_23,
+    SDXL_TEXT,
+    SDXL_TEXT_2,
+    VIT_H_14,
+    VIT_L_14,
+    TextEncoder,
+)
 from scorefield.nets.kl import KL, Kl
-from scorefield.nets.unet import SD1, SD1_INPAINT, SD2, SD2_INPAINT, SD2_UNCLIP_H, SD2_UNCLIP_L, Unet, UnetConfig
+from scorefield.nets.unet import SD1, SD1_INPAINT, SD2, SD2_INPAINT, SD2_UNCLIP_H, SD2_UNCLIP_L, SDXL, Unet, UnetConfig
+from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family, Found, Task
-from scorefield.zoo import unclip
+from scorefield.zoo import sdxl, unclip
 from scorefield.zoo.filling import Filling
 from scorefield.zoo.model import Model
 from scorefield.zoo.spec import PLAIN, Choice, Defaults, ModelSpec
-from scorefield.zoo.stable_files import Networks, NotLoadableError, look, parts
+from scorefield.zoo.stable_files import Networks, NotLoadableError, Parts, look, parts
 from scorefield.zoo.stable_sizes import stated
 
 _LAMS = schedule.lams(schedule.cumulative(schedule.scaled_linear()))
@@ -57,6 +67,12 @@ UNCLIP = replace(
     about="Stable Diffusion 2.1 of Stability AI for pictures after a picture, with or without words.",
     defaults=replace(STABLE_2_V.defaults, steps=20, cfg_scale=10.0),
 )
+STABLE_XL = replace(
+    STABLE_1,
+    name="stable-diffusion-xl",
+    about="Stable Diffusion XL of Stability AI, for pictures of 1024 x 1024 and other sides of as many pixels.",
+    defaults=replace(_DEFAULTS, cfg_scale=5.0, width=1024, height=1024),
+)
 
 _SD2 = Networks(unet=SD2, kl=KL, text=SD2_TEXT_23, openclip=SD2_TEXT)
 NETWORKS: Mapping[Family, Networks] = {
@@ -64,6 +80,7 @@ NETWORKS: Mapping[Family, Networks] = {
     Family.SD2: _SD2,
     Family.UNCLIP_H: replace(_SD2, unet=SD2_UNCLIP_H, eye=VIT_H_14),
     Family.UNCLIP_L: replace(_SD2, unet=SD2_UNCLIP_L, eye=VIT_L_14),
+    Family.SDXL: Networks(unet=SDXL, kl=KL, text=SDXL_TEXT, text_2=SDXL_TEXT_2),
 }
 INPAINTING: Mapping[Family, UnetConfig] = {Family.SD1: SD1_INPAINT, Family.SD2: SD2_INPAINT}
 SPECS: Mapping[Family, Mapping[str, ModelSpec]] = {
@@ -71,6 +88,7 @@ SPECS: Mapping[Family, Mapping[str, ModelSpec]] = {
     Family.SD2: {"eps": STABLE_2_BASE, "v": STABLE_2_V},
     Family.UNCLIP_H: {"v": UNCLIP},
     Family.UNCLIP_L: {"v": UNCLIP},
+    Family.SDXL: {"eps": STABLE_XL},
 }
 
 
@@ -94,29 +112,38 @@ def stable(
     found = look(path, known=None if networks else NETWORKS, variant=choice.variant)
     networks = networks or _published(found) or stated(path)
     spec = replace(
-        _spec(path, found, prediction), name=str(path), choice=choice, inpaints=found.task is Task.INPAINTING
+        _spec(path, found, prediction),
+        name=str(path),
+        choice=choice,
+        inpaints=found.task is Task.INPAINTING,
+        image_prompt=networks.eye.vision.image_size if networks.eye else None,
     )
     places = parts(path, networks, choice)
     fill = Filling(device, dtype)
     unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
     kl = fill(lambda: Kl(networks.kl), "autoencoder", *places.kl)
-    encoder = fill(lambda: TextEncoder(places.encoder), "text tower", *places.text)
-    try:
-        conditioner = PublishedConditioner(places.tokenizer, encoder)
-    except ValueError as error:
-        raise SourceError(f"{path}: {error}") from None
-    if networks.eye:
-        spec = replace(spec, image_prompt=networks.eye.vision.image_size)
-        conditioner = unclip.reading(path, networks.eye, conditioner, fill)
     return Model(
         spec=spec,
         denoiser=Preconditioned(unet, spec.prediction, spec.clock),
-        conditioner=conditioner,
-        codec=KlCodec(kl).to(device),
+        conditioner=_conditioner(path, networks, places, fill, choice.variant),
+        codec=(KlCodec(kl, XL_SCALE, XL_COLOURS) if networks.text_2 else KlCodec(kl)).to(device),
         device=device,
         dtype=dtype,
         sha256=fill.sha256,
     )
+
+
+def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling, variant: str | None) -> Conditioner:
+    encoder = fill(lambda: TextEncoder(places.encoder), "text tower", *places.text)
+    try:
+        words = PublishedConditioner(places.tokenizer, encoder)
+    except ValueError as error:
+        raise SourceError(f"{path}: {error}") from None
+    if networks.eye:
+        return unclip.reading(path, networks.eye, words, fill, variant)
+    if networks.text_2:
+        return sdxl.reading(path, networks, words, fill, variant)
+    return words
 
 
 def _published(found: Found) -> Networks | None:

@@ -21,13 +21,23 @@ from scorefield.zoo.spec import PLAIN, Choice
 
 EMBEDDER, NOISE_AUGMENTOR = "embedder.", "noise_augmentor."  # of unCLIP: zoo/unclip.py reads them
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
+_FIRST, SECOND = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."  # of XL
 _TRANSFORMERS, _OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."
 # What training left in a single file and drawing has no use for. The averaged copy of the U-Net is one: a file that
 # has both was published to go on training from, with the weights for that in the usual place.
 _EMA = "model_ema.diffusion_model"
 _LEFT = ("model_ema.", "first_stage_model.loss.", "cond_stage_model.model.attn_mask", "cond_stage_model.logit_scale")
-_TABLES = ("betas", "alphas_", "sqrt_", "log_one_minus_", "posterior_", "logvar", "scale_factor", "v_pred")
-_PARTS = {"unet", "unet_ema", "vae", "text_encoder", "image_encoder", "image_normalizer", "noise_augmentor"}
+_TABLES = ("betas", "alphas_", "sqrt_", "log_one_minus_", "posterior_", "logvar", "scale_factor", "v_pred", "denoiser.")
+_PARTS = {
+    "unet",
+    "unet_ema",
+    "vae",
+    "text_encoder",
+    "text_encoder_2",
+    "image_encoder",
+    "image_normalizer",
+    "noise_augmentor",
+}
 _LEVELS: Mapping[str, Json] = {  # those of every model here; a folder that leaves one out means the second
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
@@ -46,7 +56,7 @@ class NotLoadableError(ValueError):
 class Networks:
     """The networks of a model; `text` has transformers' layout, `openclip` that of Stable Diffusion 2's files.
 
-    `eye` is the CLIP whose image tower reads an image prompt, for models that read one.
+    `text_2` is XL's second tower, and `eye` the CLIP whose image tower reads an image prompt, for models that read one.
     """
 
     unet: UnetConfig
@@ -54,6 +64,7 @@ class Networks:
     text: EncoderConfig
     openclip: EncoderConfig | None = None
     eye: ClipConfig | None = None
+    text_2: EncoderConfig | None = None
 
 
 class Place(NamedTuple):
@@ -132,22 +143,28 @@ def _folder(path: Path, networks: Networks, variant: str | None) -> Parts:
         Source(path / part, given_variant(path / part, variant)) for part in ("unet", "vae", "text_encoder")
     )
     old = any(key.endswith(".proj_attn.weight") for key in vae.tensors)
-    try:
-        tokenizer = ClipTokenizer.from_folder(path / "tokenizer")
-    except ValueError as error:
-        raise SourceError(str(error).partition("\n")[0]) from None
     return Parts(
-        unet=_whole(unet.diffusers(networks.unet), unet_source),
+        unet=_whole(
+            unet.diffusers(networks.unet, "add_embedding" if networks.text_2 else "class_embedding"), unet_source
+        ),
         kl=_whole(kl.diffusers(networks.kl, old=old), vae),
         text=_text(networks.text, text, ""),
         encoder=networks.text,
-        tokenizer=tokenizer,
+        tokenizer=tokenizer_of(path / "tokenizer"),
     )
+
+
+def tokenizer_of(folder: Path) -> ClipTokenizer:
+    """The tokenizer in a part's folder; SourceError for one that is missing or damaged."""
+    try:
+        return ClipTokenizer.from_folder(folder)
+    except ValueError as error:
+        raise SourceError(str(error).partition("\n")[0]) from None
 
 
 def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
     source = Source(path)
-    further = (EMBEDDER, NOISE_AUGMENTOR) if networks.eye else ()
+    further = (EMBEDDER, NOISE_AUGMENTOR) if networks.eye else (_FIRST, SECOND) if networks.text_2 else ()
     for key in source.tensors:
         if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *further, *_LEFT, *_TABLES)):
             raise SourceError(f"{path} holds {key!r}, which is of no part of a Stable Diffusion")
@@ -160,7 +177,9 @@ def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
     return Parts(
         unet=(_averaged if ema else _behind)(_UNET, unet.ldm(networks.unet), source),
         kl=_behind(_VAE, kl.ldm(networks.kl), source),
-        text=placed(listed, source, _OPENCLIP) if openclip else _text(encoder, source, _TRANSFORMERS),
+        text=placed(listed, source, _OPENCLIP)
+        if openclip
+        else _text(encoder, source, _FIRST if networks.text_2 else _TRANSFORMERS),
         encoder=encoder,
         tokenizer=ClipTokenizer.packaged(pad_id=0 if openclip else END_ID),
     )

@@ -63,6 +63,7 @@ def _unet(sizes: _Sizes) -> UnetConfig:
     head_widths = {width // count for width, count in zip(widths, heads, strict=True)}
     same, vector = len(set(heads)) == 1, sizes.told.get("class_embed_type")
     sizes.hold(vector in (None, "projection"), "class_embed_type")
+    sizes.hold(sizes.told.get("addition_embed_type") is None, "addition_embed_type")
     sizes.hold(same or len(head_widths) == 1, "attention_head_dim")
     return UnetConfig(
         in_channels=sizes.number("in_channels"),

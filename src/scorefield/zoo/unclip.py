@@ -8,7 +8,7 @@ from scorefield.prompt.unclip import Statistics, UnclipConditioner
 from scorefield.weights.entries import Entry, under
 from scorefield.weights.folder import Json, SourceError, read_json
 from scorefield.weights.maps import clip
-from scorefield.weights.pipeline import is_pipeline
+from scorefield.weights.pipeline import given_variant, is_pipeline
 from scorefield.weights.source import Source
 from scorefield.zoo.filling import Filling
 from scorefield.zoo.stable_files import EMBEDDER, NOISE_AUGMENTOR, NotLoadableError, Place, placed
@@ -17,12 +17,14 @@ _VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and
 _LEVELS: dict[str, Json] = {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 1000, "trained_betas": None}
 
 
-def reading(path: Path, config: ClipConfig, words: PublishedConditioner, fill: Filling) -> UnclipConditioner:
+def reading(
+    path: Path, config: ClipConfig, words: PublishedConditioner, fill: Filling, variant: str | None
+) -> UnclipConditioner:
     """`words` that read an image prompt, too, with the image tower `config` and statistics of the file or folder.
 
     SourceError for what is missing or not theirs, NotLoadableError for other levels of noise than published.
     """
-    eye, statistics = files(path, config)
+    eye, statistics = files(path, config, variant)
     tower = fill(lambda: VisionTower(config.vision, config.embed_dim, config.activation), "image tower", *eye)
     if statistics is None:
         known = Statistics(config.embed_dim).to(fill.device)
@@ -31,18 +33,21 @@ def reading(path: Path, config: ClipConfig, words: PublishedConditioner, fill: F
     return UnclipConditioner(words.tokenizer, words.encoder, tower, known)
 
 
-def files(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
+def files(path: Path, config: ClipConfig, variant: str | None = None) -> tuple[Place, Place | None]:
     """Where the image tower lies, and the statistics of its vectors where they are beside it."""
-    return _folder(path, config) if is_pipeline(path) else _file(path, config)
+    return _folder(path, config, variant) if is_pipeline(path) else _file(path, config)
 
 
-def _folder(path: Path, config: ClipConfig) -> tuple[Place, Place]:
+def _folder(path: Path, config: ClipConfig, variant: str | None) -> tuple[Place, Place]:
     told = read_json(path / "image_noising_scheduler" / "scheduler_config.json")
     for name, value in _LEVELS.items():
         if (stated := told.get(name, value)) != value:
             raise NotLoadableError(f"{path} has other levels of noise for its image prompt: {name} {stated}")
-    eye = placed(list(clip.transformers_vision(config.vision)), Source(path / "image_encoder"), "")
-    return eye, placed(_statistics("mean", "std"), Source(path / "image_normalizer"), "")
+    eye, statistics = (
+        Source(path / part, given_variant(path / part, variant)) for part in ("image_encoder", "image_normalizer")
+    )
+    listed = list(clip.transformers_vision(config.vision))
+    return placed(listed, eye, ""), placed(_statistics("mean", "std"), statistics, "")
 
 
 def _file(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
