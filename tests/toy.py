@@ -70,6 +70,8 @@ class Words(Conditioner):
 class Pixels:
     """The codec of a model that works on pixels."""
 
+    size_factor = 1
+
     def shape(self, width: int, height: int) -> tuple[int, int, int]:
         return 3, height, width
 

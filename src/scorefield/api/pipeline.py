@@ -27,6 +27,7 @@ from scorefield.core.names import canonical
 from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.interval import within
 from scorefield.guide.known import known
+from scorefield.latent import tiling
 from scorefield.prompt.conditioner import Asked
 from scorefield.prompt.rules import Count, Rules, Weighting
 from scorefield.request import SEEDS, Embeddings, Loras, Options, Request, RequestError, Settled, parse
@@ -160,9 +161,9 @@ class Pipeline:
         return grid.levels(spec.gauge, grid_names.find(request.schedule)(spec.ladder)(steps))[-few - 1 :]
 
     @torch.no_grad()
-    def images(self, x0: Tensor) -> list[Image.Image]:
-        """The decoded pictures of states (B, ...); NonFiniteError if the decoder's pixels are not finite."""
-        pixels = self.codec.decode(x0)
+    def images(self, x0: Tensor, tile: tiling.Tile = "auto") -> list[Image.Image]:
+        """The decoded pictures of states (B, ...), large ones in tiles; NonFiniteError if the pixels are not finite."""
+        pixels = tiling.decode(self.codec, x0, tile)
         if not torch.isfinite(pixels).all():
             raise NonFiniteError(f"the decoded pixels ({pixels.dtype}) are not finite; try dtype float32")
         bytes_ = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -170,7 +171,7 @@ class Pipeline:
 
     def pictures(self, group: Group, x: Tensor) -> list[Picture]:
         """The finished pictures of `group`, from its last state (B, ...)."""
-        origin, images = self.origin(group.request), given.pasted(self.images(x), group.request)
+        origin, images = self.origin(group.request), given.pasted(self.images(x, group.request.tile), group.request)
         rows = enumerate(zip(images, group.prompts, group.seeds, strict=True), group.first)
         return [
             Picture(image=image, prompt=prompt, seed=seed, index=index, request=group.request, origin=origin)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scorefield.api import given
 from scorefield.core.level import Level, noisy
+from scorefield.latent import tiling
 from scorefield.request import Request, RequestError, Settled
 from scorefield.zoo import Model
 
@@ -46,12 +47,12 @@ def start(model: Model, request: Settled) -> Start:
     shape = model.codec.shape(request.width, request.height)[1:]
     image = keep = None
     if model.spec.inpaints:  # without a mask all of the picture is hidden, and without a picture all of nothing
-        hidden = model.codec.encode((pixels * (1 - paint)).to(model.device))
+        hidden = tiling.encode(model.codec, (pixels * (1 - paint)).to(model.device), request.tile)
         image = torch.cat([F.interpolate(paint, shape).to(model.device), hidden], 1)
     elif mask is not None:
         keep = 1 - F.adaptive_max_pool2d(paint, shape).to(model.device)
     return Start(
-        x0=None if picture is None else model.codec.encode(pixels.to(model.device)),
+        x0=None if picture is None else tiling.encode(model.codec, pixels.to(model.device), request.tile),
         keep=keep,
         image=image,
         anew=mask is not None and request.strength == 1,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import AliasChoices, Field
 
@@ -37,6 +37,11 @@ Height = Annotated[
     int | None,
     Field(ge=8, le=LONGEST_SIDE, description="Height in pixels."),
     Option(flags=("-H", "--height"), expects=f"a whole number from 8 to {LONGEST_SIDE}"),
+]
+Tile = Annotated[
+    Annotated[int, Field(ge=64, le=LONGEST_SIDE, multiple_of=8)] | Literal["auto", "off"],
+    Field(description="Decode in tiles of so many pixels a side: auto does above 1024 x 1024, off never does."),
+    Option(flags=("--tile",), expects=f"auto, off, or a multiple of 8 from 64 to {LONGEST_SIDE}"),
 ]
 
 

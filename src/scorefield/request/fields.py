@@ -46,6 +46,7 @@ class Request(BaseModel):
     exact_steps: start.ExactSteps = False
     fit: start.Fit = "crop"
     paste: start.Paste = True
+    tile: canvas.Tile = "auto"
     noise: walk.Noise = "per_sample"
     dtype: machine.Dtype = "auto"
     device: machine.Device = "auto"
@@ -117,4 +118,5 @@ class Options(TypedDict, total=False):
     exact_steps: bool
     fit: str
     paste: bool
+    tile: int | str
     noise: str

@@ -1,0 +1,100 @@
+"""Large pictures in overlapping tiles that are blended linearly, and many in parts: the codec's memory is bounded.
+
+A tile knows nothing of what is beyond it. A group norm takes its mean and deviation from the tile alone, and the
+autoencoders of published models have those, so their tiles differ a little in tone from the same place of a picture
+decoded whole; the embedded model's has none, and there only what is within its reach of an edge differs.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Tile = int | Literal["auto", "off"]  # the side of a tile in pixels; auto: whole up to WHOLE pixels, else SIDE
+
+SIDE = 512  # px
+WHOLE = 1024 * 1024  # px
+OVERLAP = 128  # px that a tile shares with each neighbour; at most half of it
+
+
+class Sides(Protocol):
+    """The two ways of a codec."""
+
+    @property
+    def size_factor(self) -> int: ...
+    def encode(self, pixels: Tensor) -> Tensor: ...
+    def decode(self, x0: Tensor) -> Tensor: ...
+
+
+def decode(codec: Sides, x0: Tensor, tile: Tile = "auto") -> Tensor:
+    """codec.decode of `x0` (B, C, H, W), in tiles if the picture is large or `tile` says so."""
+    return _mapped(codec.decode, x0, 1, codec.size_factor, tile)
+
+
+def encode(codec: Sides, pixels: Tensor, tile: Tile = "auto") -> Tensor:
+    """codec.encode of `pixels` (B, 3, H, W), in tiles if the picture is large or `tile` says so."""
+    return _mapped(codec.encode, pixels, codec.size_factor, 1, tile)
+
+
+def _mapped(run: Callable[[Tensor], Tensor], x: Tensor, before: int, after: int, tile: Tile) -> Tensor:
+    """`run` over `x`, of which a latent is `before` values wide, and `after` values in what `run` makes."""
+    height, width = (side // before for side in x.shape[-2:])
+    factor = max(before, after)
+    pixels = height * width * factor**2
+    if tile == "off" or (tile == "auto" and pixels <= WHOLE):
+        return torch.cat([run(part) for part in torch.split(x, max(1, WHOLE // pixels))])
+    side = max(1, (SIDE if tile == "auto" else tile) // factor)
+    overlap = min(OVERLAP // factor, side // 2)
+    rows, columns = windows(height, side, overlap), windows(width, side, overlap)
+    return torch.cat([_blended(run, one, rows, columns, before, after) for one in torch.split(x, 1)])
+
+
+def windows(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
+    """The fewest spans of at most `side` that cover `length` evenly, each `overlap` or more into the next."""
+    count = 1 + max(0, math.ceil((length - side) / (side - overlap)))
+    starts = [round(k * (length - side) / (count - 1)) for k in range(count)] if count > 1 else [0]
+    return [(start, min(start + side, length)) for start in starts]
+
+
+def _blended(
+    run: Callable[[Tensor], Tensor],
+    x: Tensor,
+    rows: list[tuple[int, int]],
+    columns: list[tuple[int, int]],
+    before: int,
+    after: int,
+) -> Tensor:
+    """One picture (1, C, H, W), tile by tile."""
+    total = weight = torch.zeros(())
+    for (top, bottom), down in _ramps(rows, after):
+        for (left, right), along in _ramps(columns, after):
+            made = run(x[..., top * before : bottom * before, left * before : right * before])
+            share = (down[:, None] * along).to(made)
+            if total.ndim == 0:
+                total = made.new_zeros(*made.shape[:2], rows[-1][1] * after, columns[-1][1] * after)
+                weight = torch.zeros_like(total[0, 0])
+            place = (..., slice(top * after, bottom * after), slice(left * after, right * after))
+            total[place] += share * made
+            weight[place] += share
+    return total / weight
+
+
+def _ramps(spans: list[tuple[int, int]], unit: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
+    """Each span with its weights (length * unit,): linear over the middle half of what it shares with a neighbour.
+
+    The outer quarter counts nothing, since what stands at a tile's edge hears most of what is not beyond it.
+    """
+    for k, (start, end) in enumerate(spans):
+        place = torch.arange(start * unit, end * unit) + 0.5
+        weights = torch.ones_like(place)
+        if k:
+            weights = _rising((place - start * unit) / (unit * (spans[k - 1][1] - start)))
+        if k < len(spans) - 1:
+            weights = weights * _rising((end * unit - place) / (unit * (end - spans[k + 1][0])))
+        yield (start, end), weights
+
+
+def _rising(share: Tensor) -> Tensor:
+    return (2 * share - 0.5).clamp(0, 1)
