@@ -332,7 +332,7 @@ def test_float16_on_a_cpu_is_refused(name: str) -> None:
 def test_the_format_of_a_file_is_that_of_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
-    def loaded(path: Path, device: torch.device, dtype: torch.dtype, prediction: str | None) -> zoo.Model:
+    def loaded(path: Path, device: torch.device, dtype: torch.dtype, *_: object, **__: object) -> zoo.Model:
         asked.append((device.type, dtype))
         raise NotLoadableError("stop")
 
