@@ -116,9 +116,16 @@ def _read(path: Path) -> Shapes | str:
             fetched = source.fetch(name)
             assert tuple(fetched.shape) == stored.shape
             assert str(fetched.dtype).removeprefix("torch.") in (stored.dtype, str(KINDS.get(stored.dtype))[6:])
+            copied, shown = torch.empty_like(fetched, memory_format=torch.contiguous_format), bytearray()
+            source.copy(name, copied, shown.extend)
+            assert shown == _bytes(fetched) == _bytes(copied)
     except SourceError as error:
         return str(error)
     return {name: (stored.dtype, stored.shape) for name, stored in source.tensors.items()}
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return bytes(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _said(file: Path) -> Shapes:

@@ -405,6 +405,7 @@ def test_a_tensor_is_copied_in_blocks_into_what_is_there_and_each_byte_is_shown(
 ) -> None:
     monkeypatch.setattr("scorefield.weights.span._BLOCK", 100)  # several rows of some, less than one of others
     held = {"a": torch.randn(7, 3), "b": torch.randn(3, 50), "c": torch.randn(4, 5, 3, 3), "d": torch.tensor(2.5)}
+    held |= {"none": torch.empty(3, 0), "nothing": torch.empty(0, 3)}
     path = tmp_path / f"x.{kind}"
     _saved(path, held) if kind == "safetensors" else torch.save(held, path)
     source, shown = Source(path), []

@@ -30,11 +30,12 @@ class Span(NamedTuple):
         with file.open("rb", buffering=0) as stream:
             stream.seek(self.start)
             for first in range(0, shape[0], rows):
-                part = held[: min(rows, shape[0] - first) * row]
+                count = min(rows, shape[0] - first)
+                part = held[: count * row]
                 numbers = part.numpy().data
                 _read(stream, numbers, file)
                 seen(numbers)
-                target.reshape(shape)[first : first + rows].copy_(part.view(stored).view(-1, *shape[1:]))
+                target.reshape(shape)[first : first + count].copy_(part.view(stored).view(count, *shape[1:]))
 
 
 def spans(file: Path) -> Mapping[str, Span]:
