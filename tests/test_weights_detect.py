@@ -75,6 +75,8 @@ def test_what_metadata_and_markers_say_of_the_prediction_is_believed() -> None:
     marked = _found(sd1() | {"v_pred": ()})
     assert marked.prediction is not None
     assert marked.prediction.value == "v"
+    assert "zero_snr" not in marked.facts
+    assert _found(sd1() | {"v_pred": (), "ztsnr": ()}).facts["zero_snr"] is True
 
 
 @pytest.mark.parametrize(

@@ -214,10 +214,23 @@ def test_a_tokenizer_of_another_vocabulary_is_one_line(one: Made, tmp_path: Path
 def test_other_levels_of_noise_are_refused(one: Made, tmp_path: Path) -> None:
     folder = shutil.copytree(one.folder, tmp_path / "model")
     config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
+    assert_one_line(one, folder, NotLoadableError, "other levels of noise: its scheduler has beta_end 0.02")
+
+
+def test_a_model_that_was_trained_to_pure_noise_draws_the_picture_of_diffusers(two: Made, tmp_path: Path) -> None:
+    folder = shutil.copytree(two.folder, tmp_path / "model")
+    config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"rescale_betas_zero_snr": True}))
-    assert_one_line(
-        one, folder, NotLoadableError, "other levels of noise: its scheduler has rescale_betas_zero_snr True"
-    )
+    options = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False}
+    theirs = drawn_there(two.peer, scheduler("DDIMScheduler", "v_prediction", set_alpha_to_one=True, **options))
+    model = two.load(folder)
+    assert model.spec.defaults.schedule == "trailing"
+    ours = drawn(model, "ddim", "trailing")
+    assert theirs.std() > 20
+    assert abs(ours - theirs).max() <= 1
+    assert abs(ours - drawn(two.model, "ddim", "trailing")).max() > 5
+    assert_one_line(two, folder, NotLoadableError, "starts from pure noise .* where only v says what to draw", "eps")
 
 
 def test_a_file_that_does_not_tell_what_it_predicts_wants_it_said(two: Made) -> None:

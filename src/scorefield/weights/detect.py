@@ -61,7 +61,8 @@ def detect_pipeline(pipeline: Pipeline) -> Found:
         return replace(whole, resembles=f"a {pipeline.name}")
     stated = pipeline.scheduler.get("prediction_type", "epsilon") if pipeline.scheduler is not None else None
     told = Prediction(STATED.get(str(stated)), f"its scheduler says {stated}") if stated else None
-    return _with_unet(whole, facts, told or prediction(facts, pipeline.parts["unet"]))
+    found = _with_unet(whole, facts, told or prediction(facts, pipeline.parts["unet"]))
+    return _zero_snr(found) if (pipeline.scheduler or {}).get("rescale_betas_zero_snr") is True else found
 
 
 def _own(listing: Listing) -> Found | None:
@@ -90,7 +91,13 @@ def _checkpoint(listing: Listing) -> Found | None:
     whole = Found(kind=Kind.CHECKPOINT, layout=Layout.LDM, parts=parts, missing=missing, ema="unet_ema" in parts)
     if facts is None:
         return replace(whole, resembles=resemblance(tensors))
-    return _with_unet(whole, facts, prediction(facts, listing))
+    found = _with_unet(whole, facts, prediction(facts, listing))
+    return _zero_snr(found) if "ztsnr" in tensors else found
+
+
+def _zero_snr(found: Found) -> Found:
+    """A find whose training reached pure noise (zero terminal SNR)."""
+    return replace(found, facts={**found.facts, "zero_snr": True})
 
 
 def _unet(listing: Listing) -> Found | None:

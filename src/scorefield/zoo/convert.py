@@ -55,6 +55,8 @@ def conversion(
     networks = networks or NETWORKS.get(found.family) or stated(path)
     if networks.eye or networks.text_2:
         raise NotLoadableError(f"{path} has another tower beside its text tower, and is not converted")
+    if found.facts.get("zero_snr"):
+        raise NotLoadableError(f"{path} was trained to pure noise (zero terminal SNR), which is not converted")
     channels = found.facts["channels"]
     if isinstance(channels, int):  # nine for inpainting
         networks = replace(networks, unet=replace(networks.unet, in_channels=channels))

@@ -33,6 +33,7 @@ from scorefield.zoo.stable_files import Networks, NotLoadableError, Parts, look,
 from scorefield.zoo.stable_sizes import stated
 
 _LAMS = schedule.lams(schedule.cumulative(schedule.scaled_linear()))
+_ZERO_LAMS = schedule.lams(schedule.zero_snr(schedule.cumulative(schedule.scaled_linear())))
 _DEFAULTS = Defaults(
     steps=50, cfg_scale=7.5, sampler="ddim", schedule="ddim_uniform", width=512, height=512, long_prompt="chunks"
 )
@@ -163,4 +164,19 @@ def _spec(path: Path, found: Found, prediction: str | None) -> ModelSpec:
         raise NotLoadableError(f"{path}: {why} (prediction='v', or --prediction v)")
     if told not in specs:
         raise NotLoadableError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {told}")
-    return specs[told]
+    if not found.facts.get("zero_snr"):
+        return specs[told]
+    if told != "v":
+        raise NotLoadableError(f"{path} starts from pure noise (zero terminal SNR), where only v says what to draw")
+    return _from_pure_noise(specs[told])
+
+
+def _from_pure_noise(spec: ModelSpec) -> ModelSpec:
+    """The spec of a model that was trained to pure noise; its schedule must begin there (Lin et al. 2023)."""
+    return replace(
+        spec,
+        gauge=gauge.vp,  # the noisiest level is finite there
+        clock=clock.discrete(_ZERO_LAMS),
+        ladder=schedule.discrete(_ZERO_LAMS),
+        defaults=replace(spec.defaults, schedule="trailing"),
+    )

@@ -27,7 +27,18 @@ _TRANSFORMERS, _OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.mo
 # has both was published to go on training from, with the weights for that in the usual place.
 _EMA = "model_ema.diffusion_model"
 _LEFT = ("model_ema.", "first_stage_model.loss.", "cond_stage_model.model.attn_mask", "cond_stage_model.logit_scale")
-_TABLES = ("betas", "alphas_", "sqrt_", "log_one_minus_", "posterior_", "logvar", "scale_factor", "v_pred", "denoiser.")
+_TABLES = (
+    "betas",
+    "alphas_",
+    "sqrt_",
+    "log_one_minus_",
+    "posterior_",
+    "logvar",
+    "scale_factor",
+    "v_pred",
+    "ztsnr",
+    "denoiser.",
+)
 _PARTS = {
     "unet",
     "unet_ema",
@@ -44,7 +55,6 @@ _LEVELS: Mapping[str, Json] = {  # those of every model here; a folder that leav
     "beta_end": 0.012,
     "num_train_timesteps": 1000,
     "trained_betas": None,
-    "rescale_betas_zero_snr": False,
 }
 
 
