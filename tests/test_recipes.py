@@ -37,6 +37,7 @@ SETTINGS = {  # of two steps; the networks are those that ship
     "clip": {"batch": "4"},
     "generator": {"batch": "2", "count": "4"},
     "judge": {"batch": "2"},
+    "textual_inversion": {"batch": "2", "images": "docs/images/traffic-light"},
     "tiny": {"batch": "2"},
 }
 FEW = {"psnr": 32, "codec": 32, "naming": 32, "sights": 3}  # scenes for a recipe's evaluations, instead of hundreds
@@ -101,8 +102,9 @@ def test_every_training_command_of_the_docs_is_understood() -> None:
     names = set()
     for line in lines:
         given = command.make_context("train", shlex.split(line)[1:]).params
-        names.add(given["name"])
-        recipes.settings(recipes.read(recipes.find(given["name"])), given["given"])
+        path = recipes.find(given["name"])
+        names.add(path.stem)
+        recipes.settings(recipes.read(path), given["given"])
     assert names == SETTINGS.keys()
 
 

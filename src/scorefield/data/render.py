@@ -62,15 +62,20 @@ def _pixel(picture: Bytes) -> Bytes:
 FILTERS = {"pencil": _pencil, "watercolour": _watercolour, "pixel": _pixel}
 
 
+def stand(picture: Bytes, sprite: Bytes, x: int, y: int, *, shadow: bool) -> None:
+    """Lay `sprite` (h, w, 4) over `picture` with its middle at (x, y) px, in place, a shadow under it or none."""
+    height, width = sprite.shape[:2]
+    left, top = x - width // 2, y - height // 2
+    if shadow:
+        dark = _shadow(width)
+        _blend(picture, 0, dark, left, top + height - dark.shape[0] // 2 - 1)
+    _blend(picture, sprite[..., :3], sprite[..., 3], left, top)
+
+
 def render(scene: Scene) -> Bytes:
     """The scene's picture: (128, 128, 3)."""
     picture = painted(scene.place, scene.variant).copy()
+    shadow = scene.place not in FLOATING and scene.relation != "on"
     for item in reversed(scene.items):  # the first named lies on top
-        drawn = sprite(item.thing, item.size, item.colour, item.worn)
-        height, width = drawn.shape[:2]
-        left, top = item.x - width // 2, item.y - height // 2
-        if scene.place not in FLOATING and scene.relation != "on":
-            dark = _shadow(width)
-            _blend(picture, 0, dark, left, top + height - dark.shape[0] // 2 - 1)
-        _blend(picture, drawn[..., :3], drawn[..., 3], left, top)
+        stand(picture, sprite(item.thing, item.size, item.colour, item.worn), item.x, item.y, shadow=shadow)
     return FILTERS[scene.style](picture) if scene.style else picture

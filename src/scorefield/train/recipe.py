@@ -65,8 +65,8 @@ def find(name: str) -> Path:
         return Path(name)
     files = [path for folder in reversed(_folders()) for path in sorted(folder.glob("*.py"))]
     known = {path.stem: path for path in files if "def recipe(" in path.read_text(encoding="utf-8")}
-    if name in known:
-        return known[name]
+    if name.replace("-", "_") in known:
+        return known[name.replace("-", "_")]
     near = difflib.get_close_matches(Path(name).stem, known, n=3, cutoff=0.3)
     told = f"{'nearest' if near else 'known'}: {', '.join(near or sorted(known))}"
     told = told if known else "there is no recipes folder here; give a path"

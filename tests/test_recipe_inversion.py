@@ -1,0 +1,135 @@
+"""The recipe of textual inversion: only the vectors change, the loss falls, and a resumed run is the whole one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from docs.notebooks.tiny_stable import tiny_stable
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+import scorefield as sf
+from scorefield import zoo
+from scorefield.cli.train import command
+from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.text import TextConditioner
+from scorefield.train import loop
+from scorefield.train import recipe as recipes
+from scorefield.train.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "images" / "traffic-light"
+CPU = torch.device("cpu")
+FEW = {"images": str(PICTURES), "token": "<Traffic-Light>", "vectors": "2", "batch": "2"}
+
+
+def _recipe(monkeypatch: pytest.MonkeyPatch, **settings: str) -> Recipe[nn.Module]:
+    function = recipes.read(recipes.find("textual-inversion"))
+    monkeypatch.setitem(function.__globals__, "MEASURED", 4)
+    return function(**recipes.settings(function, FEW | settings))
+
+
+def _train(folder: Path, *more: str, settings: dict[str, str]) -> Result:
+    given = [one for name, value in (FEW | settings).items() for one in ("--set", f"{name}={value}")]
+    options = ["--device", "cpu", "--precision", "float32", "--output", str(folder)]
+    return CliRunner().invoke(command, ["textual-inversion", *given, *options, *more])
+
+
+def test_a_word_is_learned_in_a_file_that_others_read(tmp_path: Path) -> None:
+    done = _train(tmp_path / "run", "--steps", "2", settings={"init": "book"})
+    assert done.exit_code == 0, done.output
+    path = tmp_path / "run" / "traffic-light.safetensors"
+    assert done.output.splitlines()[-1] == str(path)
+    held = load_file(path)
+    assert held.keys() == {"<Traffic-Light>"}
+    assert held["<Traffic-Light>"].shape == (2, 256)
+    assert held["<Traffic-Light>"].isfinite().all()
+    with safe_open(path, framework="pt") as file:
+        told = json.loads(file.metadata()["textual_inversion"])
+    assert (told["model"], told["init"], told["pictures"], told["step"], told["samples"]) == ("scenes", "book", 5, 2, 4)
+    assert told["figures"].keys() == {"loss", "loss_at_start"}
+    assert [word.vectors for word in sf.load(embeddings=[str(path)]).embeddings] == [2]
+
+
+def test_a_run_that_goes_on_is_the_run_that_was_long_from_the_start(tmp_path: Path) -> None:
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    for folder, steps in ((whole, "8"), (halved, "4"), (halved, "8")):
+        done = _train(folder, "--steps", steps, settings={})
+        assert done.exit_code == 0, done.output
+    assert "goes on from step 2" in done.output
+    for name in ("state.safetensors", "traffic-light.safetensors"):
+        first, second = load_file(whole / name), load_file(halved / name)
+        assert first.keys() == second.keys()
+        assert all(value.isfinite().all() for value in first.values())
+        assert [key for key in first if not torch.equal(first[key], second[key])] == []
+
+
+def test_the_loss_falls_and_only_the_vectors_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models: list[zoo.Model] = []
+    load = zoo.load
+    monkeypatch.setattr(zoo, "load", lambda name: models.append(load(name)) or models[-1])
+    folder = str(tiny_stable(tmp_path / "tiny"))
+    recipe = _recipe(monkeypatch, model=folder, size="64", lr="0.05", init="cat")
+    (model,) = models
+    before = {name: value.clone() for name, value in _weights(model).items()}
+    run = loop.start(recipe, CPU)
+    start = run.module.get_parameter("vectors").detach().clone()
+    list(loop.train(recipe, run, [0.05], CPU, torch.float32, 30))
+    assert recipe.evaluate is not None
+    with torch.no_grad():
+        figures = recipe.evaluate(run.ema)
+    assert figures["loss"] < figures["loss_at_start"]
+    assert [name for name, _ in run.module.named_parameters()] == ["vectors"]
+    assert ((run.module.get_parameter("vectors").detach() - start).norm(dim=1) > 0.05).all()
+    assert len(before) > 100
+    assert [name for name, value in _weights(model).items() if not torch.equal(value, before[name])] == []
+
+
+def _weights(model: zoo.Model) -> dict[str, torch.Tensor]:
+    """Every weight of a model that training could reach."""
+    assert isinstance(model.conditioner, PublishedConditioner)
+    parts = {"denoiser": model.denoiser, "text": model.conditioner.encoder}
+    return {f"{part}.{name}": value for part, net in parts.items() for name, value in net.state_dict().items()}
+
+
+def test_a_caption_with_words_that_the_model_never_saw_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = next(_recipe(monkeypatch, batch="64").batches(0))
+    pipe = sf.load()
+    assert isinstance(pipe.model.conditioner, TextConditioner)
+    words = {row: word for word, row in pipe.model.conditioner.tokenizer.vocabulary.items()}
+    count = len(words)
+    said = {" ".join(words.get(row, "*") for row in ids if words.get(row) != "<pad>") for ids in batch["ids"].tolist()}
+    assert {"<start> a * * <end>", "<start> a photo of a * * <end>"} <= said
+    assert all(one.count("*") == 2 for one in said)
+    assert not any("rendering" in one for one in said)
+    assert int(batch["ids"].max()) == count + 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"images": "nowhere"}, "there are no pictures in nowhere"),
+        ({"token": "cat"}, "'cat' is a word of this model already"),
+        ({"init": "zebra"}, "'zebra' is not one word"),
+        ({"vectors": "31"}, "has 31 vectors; a prompt of this model has room for 30"),
+        ({"vectors": "0"}, "has 0 vectors"),
+        ({"model": "scene"}, "no model 'scene'"),
+        ({"size": "100"}, "100"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path: Path, settings: dict[str, str], told: str) -> None:
+    done = _train(tmp_path / "run", "--steps", "2", settings=settings)
+    assert done.exit_code == 1
+    assert told in done.output
+    assert len(done.output.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    done = _train(tmp_path / "run", "--steps", "2", settings={"images": str(tmp_path)})
+    assert done.exit_code == 1
+    assert done.output.startswith(f"Error: {tmp_path / 'a.png'} is no picture that can be read")
