@@ -19,7 +19,7 @@ def with_embeddings(model: Model, embeddings: Sequence[tuple[str, str | None]]) 
     """
     conditioner = model.conditioner
     if not isinstance(conditioner, TextConditioner | PublishedConditioner):
-        raise NotLoadableError(f"the model {model.spec.name} reads no words, so it cannot be taught any")
+        raise NotLoadableError(f"the model {model.spec.name} takes no textual inversion: they are for one text tower")
     read_ = [(path, token, read(Path(path))) for path, token in embeddings]
     learned = [Learned(token=_named(token, found), vectors=found.vectors) for _, token, found in read_]
     try:
