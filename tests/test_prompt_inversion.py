@@ -1,5 +1,7 @@
 """Learned words: found before anything is cut, one place a vector, and no trace of them in the model."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from scorefield.prompt import surgery
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.prompt.inversion import InversionError, Learned, LearnedTokens, Table
 from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.rules import Rules
 from scorefield.prompt.text import TextConditioner
 from scorefield.prompt.tokenizer import build
 
@@ -137,6 +140,23 @@ def test_surgery_finds_a_learned_word_whole(conditioner: PublishedConditioner | 
     for several in ("<cat-toy> <other>", "<cat-toy> in", ""):
         with pytest.raises(ValueError, match="is not one word"):
             surgery.rows(grown, several)
+
+
+@pytest.mark.parametrize("weighting", ["a1111", "comfy", "compel"])
+def test_a_learned_word_is_weighed_and_read_in_chunks_as_any_other(
+    published: PublishedConditioner, weighting: Literal["a1111", "comfy", "compel"]
+) -> None:
+    grown, rules = published.with_learned([learned(count=3)]), Rules(weighting=weighting, long_prompt="chunks")
+    written = "a (<cat-toy>)1.3" if weighting == "compel" else "a (<cat-toy>:1.3)"
+    plain, weighed, long = (grown([prompt], rules).tokens for prompt in ("a <cat-toy>", written, "<cat-toy>" * 40))
+    assert plain is not None
+    assert weighed is not None
+    assert long is not None
+    assert weighed.isfinite().all()
+    assert torch.equal(plain, grown(["a <cat-toy>"]).tokens)
+    assert (weighed - plain).abs().max() > 1e-3
+    assert long.shape[1] == 154
+    assert grown.counts(["<cat-toy>" * 40], rules)[0].tokens == 120
 
 
 def test_a_learned_word_is_known(embedded: TextConditioner) -> None:
