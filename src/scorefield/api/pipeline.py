@@ -1,12 +1,9 @@
-"""Load a model, plan a request, walk from noise to pictures."""
+"""Plan a request, walk from noise to pictures."""
 
-import functools
-import inspect
 import platform
-import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import torch
@@ -15,15 +12,14 @@ from torch import Tensor
 
 from scorefield import __version__, zoo
 from scorefield.api import given, unseen, words
-from scorefield.api.adapting import adapted, applied, has
+from scorefield.api.adapting import adapted
 from scorefield.api.result import Origin, Picture, Result
-from scorefield.api.start import Start, start, strength, tensor, walked
-from scorefield.api.taught import known as known_words
-from scorefield.api.taught import knows, taught
-from scorefield.core import grid, grid_names, noise, predict
+from scorefield.api.settling import levels, settle, stepper
+from scorefield.api.start import Start, start, tensor
+from scorefield.api.taught import taught
+from scorefield.core import noise
 from scorefield.core.denoiser import Denoise, Denoiser, bind, steady
 from scorefield.core.level import Level
-from scorefield.core.names import canonical
 from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.interval import within
 from scorefield.guide.known import known
@@ -31,16 +27,10 @@ from scorefield.latent import tiling
 from scorefield.prompt.conditioner import Asked
 from scorefield.prompt.rules import Count, Rules, Weighting
 from scorefield.request import SEEDS, Embeddings, Loras, Options, Request, RequestError, Settled, parse
-from scorefield.sample import names
 from scorefield.sample.finite import NonFiniteError, finite
-from scorefield.sample.walk import Sampler, Step
+from scorefield.sample.walk import Step
 
 Prompt = str | Sequence[str] | Request
-
-_PREDICTIONS: Mapping[predict.Prediction, str] = {
-    predict.eps: "eps",
-    predict.v: "v",
-}  # what a file's network may be said to predict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +113,7 @@ class Pipeline:
             request = prompt
         else:
             request = parse({"prompts": prompt, **options})
-        self._check_loaded(request)
-        settled = self._settled(request)
+        settled = settle(request, self.model)
         unseen.warn(settled, self.model, stacklevel=3)
         prompts = [prompt for prompt in settled.prompts for _ in range(settled.count)]
         seeds = [(settled.seed + k) % SEEDS for k in range(len(prompts))]
@@ -149,16 +138,15 @@ class Pipeline:
     def walk(self, group: Group) -> Iterator[Step]:
         """From noise to the pictures of `group`, a Step a level; NonFiniteError names the first that is not finite."""
         request = group.request
-        levels, begin = self.levels(request), start(self.model, request)
+        path, begin = self.levels(request), start(self.model, request)
         shape = self.codec.shape(request.width, request.height)
         run = noise.find(request.noise)(group.seeds, shape, self.model.device)
-        x = begin.state(run.initial, levels[0])
-        yield from finite(_stepper(request)(self._denoise(group, begin, levels), x, levels, run.step))
+        x = begin.state(run.initial, path[0])
+        yield from finite(stepper(request)(self._denoise(group, begin, path), x, path, run.step))
 
     def levels(self, request: Settled) -> list[Level]:
         """The levels that a walk visits, from noise to clean; ValueError if the schedule has not so many."""
-        spec, (steps, few) = self.model.spec, walked(request)
-        return grid.levels(spec.gauge, grid_names.find(request.schedule)(spec.ladder)(steps))[-few - 1 :]
+        return levels(request, self.model.spec)
 
     @torch.no_grad()
     def images(self, x0: Tensor, tile: tiling.Tile = "auto") -> list[Image.Image]:
@@ -188,64 +176,6 @@ class Pipeline:
             versions={"scorefield": __version__, "torch": torch.__version__, "python": platform.python_version()},
         )
 
-    def _settled(self, request: Request) -> Settled:
-        model, defaults = self.model, self.model.spec.defaults
-        pictures = given.pictures(request)
-        request = request.model_copy(update=pictures)
-        width, height = given.sides(request, model.spec)
-        _check_sides(width, height, model.spec.size_multiple)
-        try:
-            record, schedule = names.find(request.sampler or defaults.sampler)
-            if request.sampler:
-                schedule = schedule or record.schedule
-            schedule = request.schedule or schedule or defaults.schedule
-            filled = {
-                "model": model.spec.name,
-                "prediction": _PREDICTIONS.get(model.spec.prediction),
-                **asdict(model.spec.choice),
-                "loras": applied(model),
-                "embeddings": known_words(model),
-                "device": str(model.device),
-                "dtype": str(model.dtype).removeprefix("torch."),
-                "width": width,
-                "height": height,
-                "steps": request.steps or defaults.steps,
-                "cfg_scale": defaults.cfg_scale if request.cfg_scale is None else request.cfg_scale,
-                "sampler": record.name,
-                "schedule": canonical("schedule", schedule, grid_names.GRIDS, grid_names.ALIASES),
-                "noise": canonical("noise policy", request.noise, noise.POLICIES, {}),
-                "strength": strength(request),
-                "long_prompt": request.long_prompt or defaults.long_prompt,
-                "seed": secrets.randbelow(2**32) if request.seed is None else request.seed,
-            }
-            settled = Settled.model_validate(request.model_dump() | filled | pictures)
-            _stepper(settled)
-            self.levels(settled)
-            given.mask(settled)
-            given.prompt(settled, model.spec)
-            words.counts(settled, model)
-        except ValueError as error:
-            raise RequestError(str(error)) from None
-        return settled
-
-    def _check_loaded(self, request: Request) -> None:
-        """RequestError if `request` names another model, device or number format than are loaded."""
-        model, device = self.model, torch.device(request.device if request.device != "auto" else self.model.device)
-        is_loaded = {
-            "model": request.model in (model.spec.name, model.spec.asked) or "model" not in request.model_fields_set,
-            "prediction": request.prediction in (None, _PREDICTIONS.get(model.spec.prediction)),
-            "variant": request.variant in (None, model.spec.choice.variant),
-            "ema": request.ema in (False, model.spec.choice.ema),
-            "vae": request.vae in (None, model.spec.choice.vae),
-            "loras": has(model, request.loras) or "loras" not in request.model_fields_set,
-            "embeddings": knows(model, request.embeddings) or "embeddings" not in request.model_fields_set,
-            "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
-            "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),
-        }
-        if other := [name for name, loaded in is_loaded.items() if not loaded]:
-            asked = getattr(request, other[0])
-            raise RequestError(f"this pipeline was not loaded with the {other[0]} {asked}; give it to load()")
-
     def _asked(self, group: Group) -> Asked:
         request, shown = group.request, given.prompt(group.request, self.model.spec)
         return Asked(
@@ -259,8 +189,8 @@ class Pipeline:
             rules=words.rules(request),
         )
 
-    def _denoise(self, group: Group, begin: Start, levels: Sequence[Level]) -> Denoise:
-        guided = self._guided(group, begin, steady(self.model.denoiser, levels))
+    def _denoise(self, group: Group, begin: Start, path: Sequence[Level]) -> Denoise:
+        guided = self._guided(group, begin, steady(self.model.denoiser, path))
         return guided if begin.x0 is None or begin.keep is None else known(guided, begin.x0, begin.keep)
 
     def _guided(self, group: Group, begin: Start, denoiser: Denoiser) -> Denoise:
@@ -274,64 +204,3 @@ class Pipeline:
             return plain
         guided = cfg_batched(denoiser, pos, neg, request.cfg_scale, request.cfg_rescale, self.model.spec.prediction)
         return guided if request.cfg_interval is None else within(guided, plain, *request.cfg_interval)
-
-
-def load(
-    model: str = "scenes",
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    prediction: str | None = None,
-    variant: str | None = None,
-    ema: bool = False,
-    vae: str | None = None,
-    loras: Loras = (),
-    embeddings: Embeddings = (),
-) -> Pipeline:
-    """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
-
-    A name that is no path here is one of the Hugging Face hub, as owner/name or hf:owner/name@revision:file; what is
-    missing of it is downloaded. `variant` (fp16) chooses among a folder's files, `ema` the averaged copy of the U-Net
-    in a single file that has both; `vae` is a path whose autoencoder takes the place of the model's own.
-
-    `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32, and float16 for a file
-    on CUDA), float32, bfloat16 or float16; `prediction` eps or v, for files that do not tell. `loras` change the model:
-    see `Pipeline.with_loras`; `embeddings` are textual inversions, which teach it words. RequestError for a model, a
-    device, a LoRA or a textual inversion that is not there, not known or of another model,
-    weights.own.WeightsError or weights.folder.SourceError for damaged files.
-    """
-    choice = zoo.Choice(variant=variant, ema=ema, vae=vae)
-    given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, **asdict(choice)}
-    asked = parse({"prompt": "", "loras": loras, "embeddings": embeddings, **given})
-    _check_device(device)
-    try:
-        loaded = zoo.load(model, device, dtype, prediction, choice)
-    except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
-        raise RequestError(str(error)) from None
-    return Pipeline(taught(adapted(loaded, asked.loras, stacklevel=2), asked.embeddings))
-
-
-def _check_device(device: str) -> None:
-    kind, _, index = device.partition(":")
-    count = torch.cuda.device_count() if kind == "cuda" else int(kind != "mps" or torch.backends.mps.is_available())
-    if int(index or 0) >= count:
-        raise RequestError(f"there is no device {device} here; use cpu, or auto")
-
-
-def _stepper(request: Settled) -> Sampler:
-    """The sampler of `request` with its eta; RequestError if it takes none."""
-    record, _ = names.find(request.sampler)
-    if request.eta is None:
-        return record.sampler
-    sampler: Callable[..., Iterator[Step]] = record.sampler  # each has its own options behind the common ones
-    if "eta" not in inspect.signature(sampler).parameters:
-        raise RequestError(f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral")
-    return functools.partial(sampler, eta=request.eta)
-
-
-def _check_sides(width: int, height: int, multiple: int) -> None:
-    for name, side in (("width", width), ("height", height)):
-        if side % multiple:
-            low = side // multiple * multiple
-            near = " or ".join(str(one) for one in (low, low + multiple) if one)
-            raise RequestError(f"{name} {side} is not a multiple of {multiple}; use {near}")
