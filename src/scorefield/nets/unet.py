@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scorefield.nets.layers import channels_last
+from scorefield.nets.layers import channels_last, in_float32
 from scorefield.nets.unet_blocks import GROUPS, Grow, ResBlock, Transformer, zeroed
 
 
@@ -169,7 +169,7 @@ class Unet(nn.Module):
     def forward(
         self, x: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor | None = None, image: Tensor | None = None
     ) -> Tensor:
-        """x (B, C, H, W), time (B,), tokens (B, L, context_width) -> (B, out_channels, H, W); any H and W.
+        """x (B, C, H, W), time (B,), tokens (B, L, context_width) -> (B, out_channels, H, W) float32; any H and W.
 
         `pooled` (B, pooled_width) belongs to nets that have one; `image` (B, in_channels - C, H, W) is joined to x.
         """
@@ -185,8 +185,7 @@ class Unet(nn.Module):
             h = stage(h, moment, tokens)
         for level in self.up:
             h = level(h, skips, moment, tokens)
-        out: Tensor = self.last(F.silu(self.last_norm(h)))
-        return out
+        return in_float32(self.last, F.silu(in_float32(self.last_norm, h)))
 
     def moment(self, time: Tensor, pooled: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The embedding (B, 4 * channels) of the time and, for nets that have one, of the vector `pooled`."""
