@@ -21,8 +21,8 @@ time of one step, the best of three, and the bytes of all tensors that live at t
 
 What one sees is the difference between painting and choosing. Pulled at every fifth step, the cheap path gets all the
 blue that it is asked for, in part by bleaching the fire, as if one looked through a filter. The exact path moves among
-the pictures that the model believes in. It leaves the fire as it is and takes it to a place that is blue or white; or it
-goes too far, as under the last seed of the figure, and nothing of the fire is left.
+the pictures that the model believes in. It leaves the fire as it is and takes it to a place that is blue or white;
+or it goes too far, as under the last seed of the figure, and nothing of the fire is left.
 
 The exact path was the harder one to drive. The gradient through guidance, five times the difference of two calls of the
 network, found noise that breaks the picture long before it found blue; so only the conditional call is pulled. At the
