@@ -1,7 +1,10 @@
 """Models of the hub by name, over a real server on this machine that speaks as the hub does."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -285,3 +288,13 @@ def test_shards_come_with_their_index_and_a_lone_file_needs_no_name() -> None:
     with pytest.raises(SourceError, match="is no diffusers pipeline, and of single files it has none of weights"):
         chosen(REPO, ["README.md"], None)
     assert hub.named("openai/clip-vit-large-patch14") is not None
+
+
+def test_a_process_that_imported_nothing_before_says_in_one_line_that_the_hub_does_not_answer(tmp_path: Path) -> None:
+    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-m", "scorefield.cli.main", "generate", "a tree", "--model", "hf:owner/name"]
+    ended = subprocess.run(
+        [*command, "-o", str(tmp_path / "tree.png")], capture_output=True, text=True, env=os.environ | nobody
+    )
+    assert ended.returncode == 1
+    assert re.fullmatch(r"error: .*owner/name.*\n", ended.stderr), ended.stderr

@@ -72,6 +72,7 @@ def fetch(name: HubName, variant: str | None = None) -> Fetched:
 def _library() -> ModuleType:
     try:
         import huggingface_hub
+        import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError:
         raise SourceError(_EXTRA) from None
