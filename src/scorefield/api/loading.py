@@ -1,14 +1,12 @@
 """A pipeline out of a name or a path."""
 
-from dataclasses import asdict
-
 import torch
 
 from scorefield import zoo
 from scorefield.api.adapting import adapted
 from scorefield.api.pipeline import Pipeline
 from scorefield.api.taught import taught
-from scorefield.request import Embeddings, Loras, RequestError, parse
+from scorefield.request import Embeddings, Loras, Request, RequestError, parse
 
 
 def load(
@@ -35,15 +33,20 @@ def load(
     device, a LoRA or a textual inversion that is not there, not known or of another model,
     weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
-    choice = zoo.Choice(variant=variant, ema=ema, vae=vae)
-    given = {"model": model, "device": device, "dtype": dtype, "prediction": prediction, **asdict(choice)}
-    asked = parse({"prompt": "", "loras": loras, "embeddings": embeddings, **given})
-    _check_device(device)
+    choice = {"variant": variant, "ema": ema, "vae": vae, "loras": loras, "embeddings": embeddings}
+    where = {"device": device, "dtype": dtype}
+    return load_for(parse({"prompt": "", "model": model, "prediction": prediction, **where, **choice}), stacklevel=3)
+
+
+def load_for(request: Request, stacklevel: int = 2) -> Pipeline:
+    """The pipeline that `request` is to be drawn with; errors as of `load`, `stacklevel` of its warnings as in warn."""
+    choice = zoo.Choice(variant=request.variant, ema=request.ema, vae=request.vae)
+    _check_device(request.device)
     try:
-        loaded = zoo.load(model, device, dtype, prediction, choice)
+        loaded = zoo.load(request.model, request.device, request.dtype, request.prediction, choice)
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
-    return Pipeline(taught(adapted(loaded, asked.loras, stacklevel=2), asked.embeddings))
+    return Pipeline(taught(adapted(loaded, request.loras, stacklevel), request.embeddings))
 
 
 def _check_device(device: str) -> None:

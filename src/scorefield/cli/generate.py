@@ -67,23 +67,13 @@ def command(
     request = _request(prompts, {"size": size, **given})
     names = _checked_names(output, filmed=filmed, dry_run=dry_run)
     with common.drawing():
-        from scorefield.api import load
+        from scorefield.api.loading import load_for
         from scorefield.api.start import told
         from scorefield.api.taught import lines
         from scorefield.cli.draw import Wish
 
         start = time.perf_counter()
-        pipe = load(
-            request.model,
-            device=request.device,
-            dtype=request.dtype,
-            prediction=request.prediction,
-            variant=request.variant,
-            ema=request.ema,
-            vae=request.vae,
-            loras=request.loras,
-            embeddings=request.embeddings,
-        )
+        pipe = load_for(request)
         groups = pipe.plan(request)
         loaded = time.perf_counter() - start
         if not quiet:

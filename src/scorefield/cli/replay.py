@@ -54,21 +54,11 @@ def command(
     except OutputError as error:
         raise click.UsageError(str(error)) from None
     with common.drawing():
-        from scorefield.api import load
+        from scorefield.api.loading import load_for
 
         request = _moved(record.request, {"image": image, "mask": mask, "image_prompt": image_prompt})
-        where = device or request.device
-        pipe = load(
-            model or request.model,
-            device=where,
-            dtype=request.dtype,
-            prediction=request.prediction,
-            variant=request.variant,
-            ema=request.ema,
-            vae=request.vae,
-            loras=request.loras,
-            embeddings=request.embeddings,
-        )
+        here = {"model": model or request.model, "device": device or request.device}
+        pipe = load_for(request.model_copy(update=here))
         again = _drawn(pipe, record.model_copy(update={"request": request}))
         different = _different_pixels(drawn, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
