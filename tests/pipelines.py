@@ -4,7 +4,6 @@ import bz2
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,6 @@ from torch import Tensor, nn
 from scorefield import zoo
 from scorefield.api import Pipeline
 from scorefield.core import noise
-from scorefield.nets.clip import EncoderConfig, TextConfig
-from scorefield.nets.kl import KlConfig
-from scorefield.nets.unet import UnetConfig
 from scorefield.prompt.bpe import MERGES, ClipTokenizer
 from scorefield.weights import entries
 from scorefield.weights.entries import Entry, under
@@ -32,18 +28,6 @@ from scorefield.zoo.stable_files import Networks
 
 Pixels = np.ndarray[Any, np.dtype[np.int64]]
 
-TEXT = TextConfig(width=32, layers=2, heads=4, context_length=77, vocab_size=49408, end_id=49407)
-TINY = Networks(
-    unet=UnetConfig(channels=32, multipliers=(1, 2), resblocks=1, depths=(1, 0), heads=4, context_width=32),
-    kl=KlConfig(width=32, multipliers=(1, 1, 1, 1), resblocks=1),
-    text=EncoderConfig(text=TEXT),
-)
-TINY_2 = Networks(
-    unet=replace(TINY.unet, heads=None, head_width=16, linear_projections=True),
-    kl=TINY.kl,
-    text=EncoderConfig(text=TEXT, activation="gelu"),
-    openclip=EncoderConfig(text=replace(TEXT, layers=3), embed_dim=32, activation="gelu", skip=1),
-)
 SIZE, STEPS, GUIDANCE = 64, 4, 3.0
 PROMPT, NEGATIVE = "a red fox, in the Snow!", "blurry"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.test_zoo_convert import TINY, done, single
+from tests.test_zoo_convert import done, single
+from tests.tiny import TINY
 
 import scorefield
 from scorefield.api.convert import Job, prepare

@@ -7,7 +7,7 @@ import compel
 import numpy as np
 import pytest
 import torch
-from tests import pipelines
+from tests import pipelines, tiny
 from tests.networks import relative_error
 
 from scorefield.api import Pipeline
@@ -46,8 +46,8 @@ LONG = [
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Model]:
     """A small Stable Diffusion as diffusers has it and as we load it."""
     folder = tmp_path_factory.mktemp("sd1")
-    peer = pipelines.written(folder, pipelines.TINY, "epsilon")
-    return peer, stable(folder / "model", torch.device("cpu"), torch.float32, networks=pipelines.TINY)
+    peer = pipelines.written(folder, tiny.TINY, "epsilon")
+    return peer, stable(folder / "model", torch.device("cpu"), torch.float32, networks=tiny.TINY)
 
 
 def assert_same(made: tuple[Any, Model], prompt: str, *, whole: bool) -> None:

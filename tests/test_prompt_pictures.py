@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests import pipelines
+from tests import pipelines, tiny
 from torch import Tensor
 
 from scorefield import zoo
@@ -32,13 +32,13 @@ Pixels = np.ndarray[Any, np.dtype[np.int64]]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sd1")
-    pipelines.written(folder, pipelines.TINY, "epsilon")
+    pipelines.written(folder, tiny.TINY, "epsilon")
     return folder / "model"
 
 
 @pytest.fixture(scope="module")
 def pipe(folder: Path) -> Pipeline:
-    return Pipeline(stable(folder, torch.device("cpu"), torch.float32, networks=pipelines.TINY))
+    return Pipeline(stable(folder, torch.device("cpu"), torch.float32, networks=tiny.TINY))
 
 
 def drawn(pipe: Pipeline, prompt: str | list[str], **given: Any) -> list[Pixels]:

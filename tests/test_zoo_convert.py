@@ -4,7 +4,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import published
+from tests.tiny import TINY, TINY_2
 from torch import Tensor, nn
 
-from scorefield.nets.clip import EncoderConfig, TextConfig, TextEncoder
-from scorefield.nets.kl import Kl, KlConfig
-from scorefield.nets.unet import Unet, UnetConfig
+from scorefield.nets.clip import TextEncoder
+from scorefield.nets.kl import Kl
+from scorefield.nets.unet import Unet
 from scorefield.weights.entries import Entry, under, write
 from scorefield.weights.folder import SourceError
 from scorefield.weights.maps import clip, kl, unet
@@ -24,18 +24,6 @@ from scorefield.zoo.convert import conversion
 from scorefield.zoo.converting import Conversion
 from scorefield.zoo.stable_files import Networks, NotLoadableError
 
-TEXT = TextConfig(width=32, layers=2, heads=4, context_length=77, vocab_size=49408, end_id=49407)
-TINY = Networks(
-    unet=UnetConfig(channels=32, multipliers=(1, 2), resblocks=1, depths=(1, 0), heads=4, context_width=32),
-    kl=KlConfig(width=32, multipliers=(1, 1, 1, 1), resblocks=1),
-    text=EncoderConfig(text=TEXT),
-)
-TINY_2 = Networks(
-    unet=replace(TINY.unet, heads=None, head_width=16, linear_projections=True),
-    kl=TINY.kl,
-    text=EncoderConfig(text=TEXT, activation="gelu"),
-    openclip=EncoderConfig(text=replace(TEXT, layers=3), embed_dim=32, activation="gelu", skip=1),
-)
 BOTH = pytest.mark.parametrize("networks", [TINY, TINY_2], ids=["1", "2"])
 TABLES = {"betas": torch.ones(9), "model_ema.diffusion_modelout2bias": torch.ones(4)}
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
-from tests.pipelines import PROMPT, TINY, TINY_2, drawn, drawn_there, scheduler, written
+from tests.pipelines import PROMPT, drawn, drawn_there, scheduler, written
+from tests.tiny import TINY, TINY_2
 
 from scorefield.zoo.convert import conversion
 from scorefield.zoo.stable import stable

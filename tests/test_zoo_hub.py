@@ -14,7 +14,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
-from tests.test_zoo_convert import TINY, done, single
+from tests.test_zoo_convert import done, single
+from tests.tiny import TINY
 
 from scorefield import zoo
 from scorefield.api import load

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests import networks, peer_networks, pipelines
-from tests.pipelines import PROMPT, SAMPLERS, TEXT, TINY_2, Pixels, drawn_there, randomised, scheduler, tokenizer
+from tests.pipelines import PROMPT, SAMPLERS, Pixels, drawn_there, randomised, scheduler, tokenizer
+from tests.tiny import TEXT, TINY_2
 from torch import Tensor
 
 from scorefield import zoo

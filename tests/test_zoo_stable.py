@@ -11,19 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import published
-from tests.pipelines import (
-    PROMPT,
-    SAMPLERS,
-    SIZE,
-    TEXT,
-    TINY,
-    TINY_2,
-    as_one_file,
-    drawn,
-    drawn_there,
-    scheduler,
-    written,
-)
+from tests.pipelines import PROMPT, SAMPLERS, SIZE, as_one_file, drawn, drawn_there, scheduler, written
+from tests.tiny import TEXT, TINY, TINY_2
 
 from scorefield import zoo
 from scorefield.api import Pipeline, RequestError, load

@@ -12,7 +12,8 @@ import pytest
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
-from tests.pipelines import GUIDANCE, NEGATIVE, PROMPT, SAMPLERS, SIZE, TINY, Pixels, scheduler, written
+from tests.pipelines import GUIDANCE, NEGATIVE, PROMPT, SAMPLERS, SIZE, Pixels, scheduler, written
+from tests.tiny import TINY
 
 from scorefield.api import Pipeline
 from scorefield.core import noise

@@ -21,7 +21,6 @@ from tests.pipelines import (
     PROMPT,
     SAMPLERS,
     SIZE,
-    TINY_2,
     Pixels,
     as_one_file,
     drawn_there,
@@ -29,6 +28,7 @@ from tests.pipelines import (
     scheduler,
     tokenizer,
 )  # fmt: skip
+from tests.tiny import TINY_2
 from torch import Tensor
 
 from scorefield import zoo
