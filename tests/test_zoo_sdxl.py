@@ -132,9 +132,10 @@ def as_one_file(path: Path, model: zoo.Model) -> None:
     save_file(held, path)
 
 
-def test_a_folder_and_a_single_file_give_the_identical_picture(made: Made, tmp_path: Path) -> None:
+def test_a_folder_and_a_single_file_have_one_hash_and_give_the_identical_picture(made: Made, tmp_path: Path) -> None:
     as_one_file(tmp_path / "model.safetensors", made.model)
     model = stable(tmp_path / "model.safetensors", CPU, torch.float32, "eps", TINY)
+    assert model.sha256 == made.model.sha256
     prompt = "a red fox, in the Snow"  # without the "!" that pads in the folder alone
     assert (drawn(model, prompt=prompt) == drawn(made.model, prompt=prompt)).all()
 

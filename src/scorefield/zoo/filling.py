@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from scorefield.weights.entries import Entry, KeysError, check, views
+from scorefield.weights.entries import Entry, Form, KeysError, check, views
 from scorefield.weights.folder import SourceError
 from scorefield.weights.source import Source
 
@@ -20,9 +20,10 @@ M = TypeVar("M", bound=nn.Module)
 class Filling:
     """Fills networks for one device in one dtype, straight from the file: nothing is held twice.
 
-    The hash is over our names and the numbers as they are stored, taken while they are read: no file is read twice,
-    and a folder and a single file that hold the same tensors have the same hash. It is a tree, so that threads share
-    the work: the SHA-256 of a sorted list of lines, one a tensor, each with the SHA-256 of its numbers.
+    The hash is over our names and the numbers in the format that they are stored in, taken while they are read: no file
+    is read twice, and a folder and a single file that hold the same tensors have the same hash. It is a tree, so that
+    threads share the work: the SHA-256 of a sorted list of lines, one a tensor, each with the SHA-256 of its numbers in
+    our order.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -59,7 +60,12 @@ class Filling:
             numbers = hashlib.sha256()
             places = views([entry], tensors)
             for key in entry.theirs:
-                source.copy(key, places[key], numbers.update)
+                if entry.form is Form.TRANSPOSED:  # the bytes of the file are not in our order
+                    turned = source.fetch(key).T.contiguous()
+                    numbers.update(turned.view(torch.uint8).numpy().data)
+                    tensors[entry.ours].copy_(turned)
+                else:
+                    source.copy(key, places[key], numbers.update)
             stored = ", ".join(sorted({str(source.dtype(key)) for key in entry.theirs}))
             return f"{part}.{entry.ours} {stored} {tuple(tensors[entry.ours].shape)} {numbers.hexdigest()}"
 
