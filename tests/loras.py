@@ -13,7 +13,7 @@ from scorefield.weights.entries import Entry, Form
 from scorefield.weights.folder import SourceError
 from scorefield.weights.lora import Lora
 from scorefield.weights.lora_names import UNET, names
-from scorefield.weights.lora_stack import Stack
+from scorefield.weights.lora_stack import Scales, Stack
 
 RANK = 2
 LISTED = [
@@ -56,7 +56,7 @@ def merged(path: Path, *tensors: Mapping[str, Tensor], scale: float = 1.0) -> di
 
 
 def applied(path: Path, scale: float = 1.0) -> dict[str, Tensor]:
-    stack = Stack(NAMES, [(Lora(path), scale)])
+    stack = Stack(NAMES, [(Lora(path), Scales(scale, 0))])
     return {name: stack.merged(UNET, name, weight) for name, weight in WEIGHTS.items()}
 
 

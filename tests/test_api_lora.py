@@ -92,7 +92,7 @@ def test_load_takes_loras_in_every_form(base: Path, pipe: Pipeline, style: Path)
     wanted, whole = pipe.with_loras([(style, 0.5)]).model.loras, pipe.with_loras([style]).model.loras
     for given in (f"{style}:0.5", (str(style), 0.5), Lora(path=str(style), scale=0.5)):
         assert pipe.with_loras([given]).model.loras == wanted
-    assert (wanted[0].scale, whole[0].scale) == (0.5, 1)
+    assert (wanted[0].scales, whole[0].scales) == ((0.5, 0.5), (1, 1))
     assert torch.equal(drawn(sf.load(str(base), device="cpu", loras=[style])), drawn(pipe.with_loras([style])))
 
 
@@ -123,12 +123,31 @@ def test_a_picture_records_the_file_the_scale_and_the_hash(pipe: Pipeline, style
     (path,) = result.save(tmp_path)
     history = read(path)[1]
     assert history.ours is not None
-    told = {"path": str(style), "scale": 0.8, "sha256": hashed}
+    told = {"path": str(style), "scale": 0.8, "text_scale": None, "sha256": hashed}
     assert history.ours["request"]["loras"] == [told]  # type: ignore[index]
     assert history.ours["sha256"] == pipe.model.sha256
     assert history.a1111 is not None
     assert history.a1111.pairs["Lora hashes"] == f"style: {hashed[:10]}"
+    assert history.a1111.prompt == "a tree <lora:style:0.8>"
     assert "Lora hashes" not in read(pipe("a tree", size=64, steps=1, seed=1).save(tmp_path)[0])[1].a1111.pairs  # type: ignore[union-attr]
+
+
+def test_a_scale_of_its_own_for_the_text_tower_changes_that_alone(pipe: Pipeline, style: Path, tmp_path: Path) -> None:
+    def two(unet: float, te: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        model = pipe.with_loras([(style, {"unet": unet, "te": te})]).model
+        return weights(model), dict(model.conditioner.encoder.named_parameters())  # type: ignore[attr-defined]
+
+    both = two(0.8, 0.5)
+    for found, alone in zip(both, (two(0.8, 0.8)[0], two(0.5, 0.5)[1]), strict=True):
+        assert all(torch.equal(found[name], weight) for name, weight in alone.items())
+    assert not torch.equal(both[1]["blocks.1.fc1.weight"], two(0.8, 0.8)[1]["blocks.1.fc1.weight"])
+    result = pipe.with_loras([f"{style}:te=0.5:unet=0.8"])("a tree", size=64, steps=1, seed=1)
+    (recorded,) = result.request.loras
+    assert (recorded.scale, recorded.text_scale) == (0.8, 0.5)
+    assert pipe.with_loras([f"{style}:te=0.8:unet=0.8"]).plan("a tree", size=64)[0].request.loras[0].text_scale is None
+    history = read(result.save(tmp_path)[0])[1]
+    assert history.a1111 is not None
+    assert history.a1111.prompt == "a tree <lora:style:0.5:0.8>"  # A1111's order: the text tower's first
 
 
 def test_a_request_for_other_loras_than_are_there_is_refused(pipe: Pipeline, style: Path) -> None:
@@ -136,7 +155,9 @@ def test_a_request_for_other_loras_than_are_there_is_refused(pipe: Pipeline, sty
     settled = changed.plan("a tree", size=64)[0].request
     assert isinstance(settled, Settled)
     assert changed.plan(settled)[0].request == settled
-    for other in ((), (Lora(path=str(style), scale=0.7),), (settled.loras[0].model_copy(update={"sha256": "0" * 64}),)):
+    (lora,) = settled.loras
+    others = [lora.model_copy(update=one) for one in ({"scale": 0.7}, {"text_scale": 0.5}, {"sha256": "0" * 64})]
+    for other in ((), *((one,) for one in others)):
         with pytest.raises(RequestError, match="was not loaded with the loras"):
             changed.plan(settled.model_copy(update={"loras": other}))
     with pytest.raises(RequestError, match="was not loaded with the loras"):
@@ -211,6 +232,8 @@ def test_keys_that_are_not_used_are_one_warning(pipe: Pipeline, tmp_path: Path) 
     [
         "a.safetensors:nan",
         "a.safetensors:101",
+        "a.safetensors:unet=1:te=x",
+        "a.safetensors:te=101:unet=1",
         "",
         ("a", "many"),
         ("a", 1, 2),
@@ -221,7 +244,10 @@ def test_keys_that_are_not_used_are_one_warning(pipe: Pipeline, tmp_path: Path) 
 )
 def test_what_is_no_lora_is_one_line(given: object) -> None:
     loras = given if isinstance(given, list) else [given]
-    with pytest.raises(RequestError, match=r"^loras must be PATH, or PATH:SCALE with a scale from -100 to 100, not "):
+    with pytest.raises(
+        RequestError,
+        match=r"^loras must be PATH, PATH:SCALE or PATH:unet=SCALE:te=SCALE, with scales from -100 to 100, not ",
+    ):
         parse({"prompt": "a tree", "loras": loras})
 
 
@@ -231,6 +257,23 @@ def test_what_is_no_lora_is_one_line(given: object) -> None:
 )
 def test_a_path_may_hold_a_colon(given: str, path: str, scale: float) -> None:
     assert parse({"prompt": "a tree", "lora": given}).loras == (Lora(path=path, scale=scale),)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["c:/a.pt:unet=0.8:te=0.5", "c:/a.pt:te=0.5:unet=0.8", ("c:/a.pt", {"unet": 0.8, "te": 0.5})],
+)
+def test_u_net_and_text_tower_may_have_scales_of_their_own(given: object) -> None:
+    (lora,) = parse({"prompt": "a tree", "lora": [given]}).loras
+    assert (lora.path, lora.scales) == ("c:/a.pt", (0.8, 0.5))
+    (plain,) = parse({"prompt": "a tree", "lora": "a.pt:0.8"}).loras
+    assert plain.scales == (0.8, 0.8)
+
+
+@pytest.mark.parametrize("given", ["a.pt:0.8:0.5", "a.pt:te=0.5", "a.pt:unet=1:unet=1", ("a.pt", {"unet": 0.8})])
+def test_two_scales_are_both_named(given: object) -> None:
+    with pytest.raises(RequestError, match=r"^two scales of a LoRA are named, as PATH:unet=0\.8:te=0\.5"):
+        parse({"prompt": "a tree", "lora": [given]})
 
 
 @pytest.mark.parametrize("prompt", ["a tree <lora:style:0.8>", "<lora:style>", "a <lyco:x:1:2> tree", "<lora:style"])
@@ -253,8 +296,8 @@ def test_the_command_line_draws_with_loras_and_draws_it_again(
 ) -> None:
     save_file(tensors(seed=9), tmp_path / "other.safetensors")
     other, path = tmp_path / "other.safetensors", tmp_path / "tree.png"
-    assert run(call(base, path, "--lora", f"{style}:0.8", "--lora", str(other))) == 0
-    expected = drawn(pipe.with_loras([(style, 0.8), other]))
+    assert run(call(base, path, "--lora", f"{style}:unet=0.8:te=0.3", "--lora", str(other))) == 0
+    expected = drawn(pipe.with_loras([(style, {"unet": 0.8, "te": 0.3}), other]))
     assert torch.equal(torch.from_numpy(np.asarray(Image.open(path)).astype(int)), expected)
     assert run(["replay", str(path)]) == 0
     assert capsys.readouterr().out.endswith("identical\n")

@@ -14,7 +14,7 @@ from torch import Tensor
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family
 from scorefield.weights.lora import Lora
-from scorefield.weights.lora_stack import Stack
+from scorefield.weights.lora_stack import Scales, Stack
 
 
 def wrong(path: Path, *tensors: Mapping[str, Tensor]) -> str:
@@ -92,7 +92,7 @@ def test_keys_of_no_layer_are_kept_to_be_told(tmp_path: Path) -> None:
     odd = {"lora_unet_ff.diff_b": torch.ones(6), "lora_unet_conv1.alpha": torch.ones(1)}
     save(path, kohya(MLP, DOWN, UP), text, odd)
     lora = Lora(path)
-    assert set(Stack(NAMES, [(lora, 1.0)]).unused[lora]) == {*text, *odd}
+    assert set(Stack(NAMES, [(lora, Scales(1, 1))]).unused[lora]) == {*text, *odd}
 
 
 WHOLE = kohya(MLP, *pair(6, 4), alpha=1.0) | kohya(K, *pair(5, 4, seed=1)) | kohya(CONV, *pair(5, 4, 3, 3), alpha=2.0)

@@ -17,6 +17,7 @@ from tests.networks import relative_error
 from torch import nn
 
 from scorefield import zoo
+from scorefield.zoo import Scales
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*_pattern keys did not match:RuntimeWarning"),  # of those of the other network
@@ -120,7 +121,7 @@ def test_a_file_of_kohyas_trainer_is_what_diffusers_makes_of_it(peer: Any, model
     path = written(peer, tmp_path / "a.safetensors")
     assert max(errors(peer, model)) <= 1e-5
     peer.load_lora_weights(path)
-    close(peer, model, zoo.with_loras(model, [(str(path), 1.0)]))
+    close(peer, model, zoo.with_loras(model, [(str(path), Scales(1, 1))]))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_what_peft_trains_and_diffusers_saves_is_the_same_here(
     peer: Any, model: zoo.Model, tmp_path: Path, settings: dict[str, object]
 ) -> None:
     path = trained(peer, tmp_path, **settings)
-    close(peer, model, zoo.with_loras(model, [(str(path), 1.0)]))
+    close(peer, model, zoo.with_loras(model, [(str(path), Scales(1, 1))]))
 
 
 def test_a_file_of_diffusers_before_peft_is_read_as_they_read_it(peer: Any, model: zoo.Model, tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_file_of_diffusers_before_peft_is_read_as_they_read_it(peer: Any, mode
             held[f"{key}.up.weight"] = torch.randn(outs, RANK, generator=source)
     torch.save(held, path)
     peer.load_lora_weights(tmp_path, weight_name=path.name)
-    changed = zoo.with_loras(model, [(str(path), 1.0)])
+    changed = zoo.with_loras(model, [(str(path), Scales(1, 1))])
     assert max(errors(peer, changed)) <= 1e-5
     assert errors(peer, model)[1] > 0.1
     assert changed.conditioner.encoder.tokens is not None  # type: ignore[attr-defined]
@@ -157,5 +158,5 @@ def test_two_with_scales_of_their_own_are_what_diffusers_makes_of_them(
     one, two = written(peer, tmp_path / "a.safetensors"), written(peer, tmp_path / "b.safetensors", seed=1)
     peer.load_lora_weights(one, adapter_name="a")
     peer.load_lora_weights(two, adapter_name="b")
-    peer.set_adapters(["a", "b"], [0.7, -0.4])
-    close(peer, model, zoo.with_loras(model, [(str(one), 0.7), (str(two), -0.4)]))
+    peer.set_adapters(["a", "b"], [0.7, {"unet": -0.4, "text_encoder": 0.9}])
+    close(peer, model, zoo.with_loras(model, [(str(one), Scales(0.7, 0.7)), (str(two), Scales(-0.4, 0.9))]))

@@ -21,7 +21,7 @@ def adapted(model: zoo.Model, loras: Sequence[Lora], stacklevel: int) -> zoo.Mod
     if not loras:
         return model
     try:
-        made = zoo.with_loras(model, [(lora.path, lora.scale) for lora in loras])
+        made = zoo.with_loras(model, [(lora.path, zoo.Scales(*lora.scales)) for lora in loras])
     except zoo.NotLoadableError as error:
         raise RequestError(str(error)) from None
     for asked, found in zip(loras, made.loras, strict=True):
@@ -37,15 +37,20 @@ def adapted(model: zoo.Model, loras: Sequence[Lora], stacklevel: int) -> zoo.Mod
 
 def applied(model: zoo.Model) -> tuple[Lora, ...]:
     """The LoRAs that `model` has, as a request records them."""
-    return tuple(Lora(path=one.path, scale=one.scale, sha256=one.sha256) for one in model.loras)
+    return tuple(_asked(one) for one in model.loras)
 
 
 def has(model: zoo.Model, loras: Sequence[Lora]) -> bool:
     """Whether the LoRAs of `model` are just these."""
     return len(loras) == len(model.loras) and all(
-        (one.path, one.scale, one.sha256 or found.sha256) == (found.path, found.scale, found.sha256)
+        (one.path, one.scales, one.sha256 or found.sha256) == (found.path, found.scales, found.sha256)
         for one, found in zip(loras, model.loras, strict=True)
     )
+
+
+def _asked(found: zoo.AppliedLora) -> Lora:
+    (unet, text) = found.scales
+    return Lora(path=found.path, scale=unet, text_scale=None if text == unet else text, sha256=found.sha256)
 
 
 def _warn(found: zoo.AppliedLora, stacklevel: int) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from scorefield.files import atomic
 from scorefield.request import Loras, RequestError, parse
-from scorefield.zoo import NotLoadableError
+from scorefield.zoo import NotLoadableError, Scales
 from scorefield.zoo.convert import conversion
 from scorefield.zoo.converting import Conversion
 
@@ -60,7 +60,7 @@ def prepare(
     bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for
     files of Stable Diffusion 2 that do not tell what they predict; `loras` go into the weights: see `load`.
     """
-    added = [(one.path, one.scale) for one in parse({"prompt": "", "loras": loras}).loras]
+    added = [(one.path, Scales(*one.scales)) for one in parse({"prompt": "", "loras": loras}).loras]
     path, single = Path(out), Path(out).suffix == ".safetensors"
     layout = to or ("ldm" if single else "diffusers")
     if layout not in _LAYOUTS:

@@ -70,8 +70,14 @@ class Picture:
         }
         if self.request.strength is not None:
             pairs["Denoising strength"] = f"{self.request.strength:g}"
-        text = parameters.write(self.prompt, self.request.negative_prompt, pairs)
+        text = parameters.write(self._prompt(), self.request.negative_prompt, pairs)
         return picture.encode(self.image, {"parameters": text, picture.OURS: json.dumps(self.record())})
+
+    def _prompt(self) -> str:
+        """The prompt with the LoRAs in it, where A1111 records their scales and reads them: the text tower's first."""
+        told = [(Path(lora.path).stem, *dict.fromkeys(reversed(lora.scales))) for lora in self.request.loras]
+        tags = [f"<lora:{name}:{':'.join(f'{scale:g}' for scale in scales)}>" for name, *scales in told]
+        return " ".join(text for text in [self.prompt, *tags] if text)
 
     def _loras(self) -> dict[str, str]:
         told = [f"{Path(lora.path).stem}: {(lora.sha256 or '')[:10]}" for lora in self.request.loras]

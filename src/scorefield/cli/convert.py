@@ -14,7 +14,9 @@ from scorefield.cli import common
 @click.option("--to", type=click.Choice(["diffusers", "ldm"]), help="The layout, if OUT's name does not say it.")
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), help="Of numbers; else as stored.")
 @click.option("--prediction", type=click.Choice(["eps", "v"]), help="What the network predicts, if IN does not tell.")
-@click.option("--lora", "loras", multiple=True, metavar="PATH[:SCALE]", help="A LoRA to put into the weights.")
+@click.option(
+    "--lora", "loras", multiple=True, metavar="PATH[:SCALE]", help="A LoRA to put into the weights, as of generate."
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @common.format_option
 def command(

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from scorefield.weights.folder import SourceError
 from scorefield.weights.lora import Lora
-from scorefield.weights.lora_names import Target
+from scorefield.weights.lora_names import UNET, Target
+
+
+class Scales(NamedTuple):
+    """What the deltas of a LoRA are multiplied with: those of the U-Net, and those of the text towers."""
+
+    unet: float
+    text: float
 
 
 class Patch(NamedTuple):
@@ -22,17 +29,17 @@ class Patch(NamedTuple):
 
 
 class Stack:
-    """LoRAs, each with its scale, for the model whose layers have `names`; any order gives the same but for rounding.
+    """LoRAs, each with its scales, for the model whose layers have `names`; any order gives the same but for rounding.
 
     SourceError for one that names no layer of the model.
     """
 
-    def __init__(self, names: Mapping[str, Target], loras: Sequence[tuple[Lora, float]]) -> None:
+    def __init__(self, names: Mapping[str, Target], loras: Sequence[tuple[Lora, Scales]]) -> None:
         self.unused: dict[Lora, list[str]] = {}  # keys of each LoRA that are of no layer of the model
         self._patches: dict[tuple[str, str], list[Patch]] = {}
-        for lora, scale in loras:
+        for lora, scales in loras:
             self.unused[lora] = lora.unknown.copy()
-            self._fit(names, lora, scale)
+            self._fit(names, lora, scales)
 
     def touched(self, part: str) -> tuple[str, ...]:
         """The names of the weights of `part` that are not left as they are."""
@@ -57,7 +64,7 @@ class Stack:
             raise SourceError(f"{told}: {ours} of the {part} is not finite with it; give a smaller scale")
         return made
 
-    def _fit(self, names: Mapping[str, Target], lora: Lora, scale: float) -> None:
+    def _fit(self, names: Mapping[str, Target], lora: Lora, scales: Scales) -> None:
         mine: dict[Target, str] = {}
         for layer, keys in lora.layers.items():
             if (target := names.get(layer)) is None:
@@ -65,6 +72,7 @@ class Stack:
                 continue
             if (other := mine.setdefault(target, layer)) != layer:
                 raise SourceError(f"{lora.path} has two names for one layer: {other} and {layer}")
+            scale = scales.unet if target.part == UNET else scales.text
             patch = Patch(lora, layer, scale, target.piece, target.pieces)
             self._patches.setdefault((target.part, target.ours), []).append(patch)
         if not mine:

@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 
+from scorefield.weights.lora_stack import Scales
 from scorefield.zoo import embedded, hub
 from scorefield.zoo.inverted import with_embeddings
 from scorefield.zoo.lora import with_loras
@@ -24,6 +25,7 @@ __all__ = [
     "Model",
     "ModelSpec",
     "NotLoadableError",
+    "Scales",
     "UnknownModelError",
     "available",
     "load",

@@ -16,7 +16,7 @@ from scorefield.weights.entries import Entry, under
 from scorefield.weights.folder import PIPELINE, Json, SourceError, components
 from scorefield.weights.found import Found, Kind
 from scorefield.weights.lora_names import TEXT, UNET
-from scorefield.weights.lora_stack import Stack
+from scorefield.weights.lora_stack import Scales, Stack
 from scorefield.weights.maps import clip, kl, unet
 from scorefield.zoo import diffusers_texts as texts
 from scorefield.zoo.convert_part import part_conversion
@@ -36,13 +36,13 @@ def conversion(
     *,
     to_folder: bool,
     prediction: str | None = None,
-    loras: Sequence[tuple[str, float]] = (),
+    loras: Sequence[tuple[str, Scales]] = (),
     networks: Networks | None = None,
 ) -> Conversion:
     """What it takes to have the model or the part at `path` in a diffusers folder or in one ldm file.
 
     Nothing is written yet. `prediction` (eps, v) is for files that do not tell, `networks` those of its family or those
-    that a folder states. The LoRAs at those paths, each times its scale, go into the weights.
+    that a folder states. The LoRAs at those paths, each times its scales, go into the weights.
     SourceError for damaged files, NotLoadableError for what has no other layout here.
     """
     found = find(path)

@@ -15,7 +15,7 @@ from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights.found import BY_WORDS, Family
 from scorefield.weights.lora import Lora
 from scorefield.weights.lora_names import TEXT, UNET, Target, names
-from scorefield.weights.lora_stack import Stack
+from scorefield.weights.lora_stack import Scales, Stack
 from scorefield.weights.maps import clip, unet
 from scorefield.zoo.model import AppliedLora, Model
 from scorefield.zoo.stable_files import NotLoadableError
@@ -23,8 +23,8 @@ from scorefield.zoo.stable_files import NotLoadableError
 M = TypeVar("M", bound=nn.Module)
 
 
-def with_loras(model: Model, loras: Sequence[tuple[str, float]]) -> Model:
-    """`model` with the LoRAs at those paths, each times its scale; `model` itself is not changed.
+def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
+    """`model` with the LoRAs at those paths, each times its scales; `model` itself is not changed.
 
     A weight becomes W + the sum of scale * delta, computed in float32 and cast once. NotLoadableError for a model that
     takes no LoRA, or has some, and for a LoRA of another family; SourceError for files that are damaged or do not fit.
@@ -38,18 +38,18 @@ def with_loras(model: Model, loras: Sequence[tuple[str, float]]) -> Model:
     worded = copy.copy(conditioner)
     worded.encoder = _merged(conditioner.encoder, TEXT, "", stack)
     applied = tuple(
-        AppliedLora(path=path, scale=scale, sha256=_sha256(lora), unused=tuple(unused))
-        for (path, scale), (lora, unused) in zip(loras, stack.unused.items(), strict=True)
+        AppliedLora(path=path, scales=scales, sha256=_sha256(lora), unused=tuple(unused))
+        for (path, scales), (lora, unused) in zip(loras, stack.unused.items(), strict=True)
     )
     return replace(model, denoiser=_merged(model.denoiser, UNET, "net.", stack), conditioner=worded, loras=applied)
 
 
-def stacked(net: UnetConfig, text: TextConfig, loras: Sequence[tuple[str, float]]) -> Stack:
-    """The LoRAs at those paths, each with its scale, fitted to the model of these networks.
+def stacked(net: UnetConfig, text: TextConfig, loras: Sequence[tuple[str, Scales]]) -> Stack:
+    """The LoRAs at those paths, each with its scales, fitted to the model of these networks.
 
     NotLoadableError for one of another family, SourceError for one that is damaged or fits no layer.
     """
-    opened = [(Lora(Path(path)), scale) for path, scale in loras]
+    opened = [(Lora(Path(path)), scales) for path, scales in loras]
     mine = BY_WORDS.get(net.context_width, Family.UNKNOWN)
     for lora, _ in opened:
         if Family.UNKNOWN not in (mine, lora.family) and lora.family is not mine:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from scorefield.core.denoiser import Preconditioned
 from scorefield.prompt.conditioner import Conditioner
+from scorefield.weights.lora_stack import Scales
 from scorefield.zoo.spec import ModelSpec
 
 
@@ -37,7 +38,7 @@ class AppliedLora:
     """A LoRA that a model's weights were changed with."""
 
     path: str
-    scale: float
+    scales: Scales
     sha256: str  # of its file
     unused: tuple[str, ...]  # its keys that are of no layer of the model
 
