@@ -3,11 +3,15 @@
 import json
 import os
 import pickle
+import sys
+import types
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -348,6 +352,70 @@ def test_code_in_a_file_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert "needs posix.system to be loaded, and code in a file is never run" in str(caught.value)
         torch.load(next(tmp_path.glob("*.bin")), weights_only=False)
         assert trap.exists(), "the trap of this test is blunt"
+
+
+def _module(monkeypatch: pytest.MonkeyPatch, name: str, **held: object) -> None:
+    """A module of that name for as long as the patch holds, whose things a pickle names as its own."""
+    for one, thing in held.items():
+        for attribute, value in (("__module__", name), ("__qualname__", one)):
+            setattr(thing, attribute, value)
+    made = types.ModuleType(name)
+    vars(made).update(held)
+    monkeypatch.setitem(sys.modules, name, made)
+    package = name.partition(".")[0]
+    monkeypatch.setitem(sys.modules, package, sys.modules.get(package, types.ModuleType(package)))
+
+
+def _of_lightning(path: Path, monkeypatch: pytest.MonkeyPatch, multiarray: str, zipped: bool, more: object) -> Path:
+    """A file as Lightning left those of Stable Diffusion 1: with the class that saved it for a key, and its score."""
+
+    class ModelCheckpoint:
+        """A callback."""
+
+    class Score:
+        """A number of numpy, as it is pickled."""
+
+        def __reduce__(self) -> tuple[object, ...]:
+            return scalar, (np.dtype("f8"), np.float64(0.25).tobytes())
+
+    def scalar(*_: object) -> None: ...
+
+    callbacks = {ModelCheckpoint: {"monitor": "val/loss", "best_model_score": Score(), "self": ModelCheckpoint()}}
+    held = {"epoch": 0, "global_step": 470000, "pytorch-lightning_version": "1.4.2", "state_dict": _tensors()}
+    held |= {"callbacks": callbacks, "optimizer_states": [{"state": {0: torch.zeros(9)}}], "more": more}
+    with monkeypatch.context() as patch:
+        _module(patch, "pytorch_lightning.callbacks.model_checkpoint", ModelCheckpoint=ModelCheckpoint)
+        _module(patch, multiarray, scalar=scalar)
+        torch.save(held, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("multiarray", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_a_file_of_lightning_gives_its_weights_and_what_saved_it_is_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multiarray: str, zipped: bool
+) -> None:
+    path = _of_lightning(tmp_path / "x.ckpt", monkeypatch, multiarray, zipped, None)
+    assert (b"ModelCheckpoint" in path.read_bytes()) & (multiarray.encode() in path.read_bytes())
+    source = Source(path)
+    assert _same(source, _tensors())
+    assert source.values == {"epoch": 0, "global_step": 470000, "pytorch-lightning_version": "1.4.2", "more": None}
+    with pytest.raises(pickle.UnpicklingError, match="ModelCheckpoint was not an allowed global"):
+        torch.load(path, weights_only=True)
+
+
+def test_code_in_a_file_of_lightning_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trap = tmp_path / "sprung"
+    monkeypatch.setenv("TRAP", str(trap))
+    path = _of_lightning(tmp_path / "x.ckpt", monkeypatch, "numpy.core.multiarray", True, Code())
+    assert "needs posix.system to be loaded, and code in a file is never run" in _told(path)
+    assert not trap.exists()
+
+
+def test_threads_may_open_pickles_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _of_lightning(tmp_path / "x.ckpt", monkeypatch, "numpy.core.multiarray", True, None)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: _same(Source(path), _tensors()), range(60)))
 
 
 class ModelCheckpoint:

@@ -1,7 +1,12 @@
-"""Files of torch.save, read by the loader that runs no code; what needs code is refused."""
+"""Files of torch.save, read by the loader that runs no code; what needs code is refused.
+
+The published files of Stable Diffusion are states of a training program, and name a few objects of it beside their
+weights. Those names alone, and no others, stand here for something that does nothing; see `_Inert`.
+"""
 
 import re
 import struct
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +27,25 @@ _DAMAGED = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
     RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
+
+
+# All that the files of Stable Diffusion 1 and 2 name which is no tensor: the class that saved them, and its best score.
+_BESIDE = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "_codecs.encode",
+)
+_GLOBALS = threading.Lock()  # the names that torch.load allows are one set for all threads
+
+
+class _Inert:
+    """What stands for an object beside the weights: it takes all that the file gives it and does nothing with it."""
+
+    def __init__(self, *given: object) -> None: ...
+
+    def __setstate__(self, given: object) -> None: ...
 
 
 class Held(NamedTuple):
@@ -51,7 +75,8 @@ def load(file: Path, *, data: bool = True) -> Held:
         zipped = zipfile.is_zipfile(file)
         if zipped:
             _check(file)
-        with warnings.catch_warnings(), torch.serialization.safe_globals([nn.ParameterDict]):
+        inert = [(_Inert, name) for name in _BESIDE]
+        with _GLOBALS, warnings.catch_warnings(), torch.serialization.safe_globals([nn.ParameterDict, *inert]):
             warnings.simplefilter("ignore")  # torch's own, about the age of the file
             where = "cpu" if zipped or data else "meta"
             root = torch.load(file, map_location=where, weights_only=True, mmap=zipped)
