@@ -62,6 +62,28 @@ def written(folder: Path, networks: Networks, prediction: str) -> Any:
     return made
 
 
+def written_xl(folder: Path, networks: Networks) -> Any:
+    """The same of Stable Diffusion XL."""
+    assert networks.text_2 is not None
+    vae = randomised(peer_networks.kl(networks.kl))
+    vae.register_to_config(scaling_factor=0.13025)  # type: ignore[operator]
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+    made = diffusers.StableDiffusionXLPipeline(
+        vae=vae,
+        text_encoder=randomised(peer_networks.text(networks.text)),
+        text_encoder_2=randomised(peer_networks.text(networks.text_2)),
+        tokenizer=tokenizer(folder / "one" / "words", pad="<|endoftext|>"),
+        tokenizer_2=tokenizer(folder / "two" / "words", pad="!"),
+        unet=randomised(peer_networks.unet(networks.unet, sdxl=True)),
+        scheduler=scheduler("EulerDiscreteScheduler", "epsilon"),
+        add_watermarker=False,
+    )
+    made.save_pretrained(folder / "model")
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
 def _blank(build: Callable[[], nn.Module]) -> nn.Module:
     """A module whose weights nobody has drawn yet."""
     with torch.device("meta"):

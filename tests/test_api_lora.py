@@ -21,7 +21,7 @@ from scorefield.api import Pipeline, UnusedKeysWarning
 from scorefield.cli.main import run
 from scorefield.core.denoiser import Preconditioned
 from scorefield.files.picture import read
-from scorefield.nets.unet import SD1, SD2, Unet
+from scorefield.nets.unet import SD1, SD2, SDXL, Unet
 from scorefield.request import Lora, RequestError, Settled, parse
 from scorefield.weights.folder import SourceError
 
@@ -204,6 +204,7 @@ def _of_the_size(pipe: Pipeline, config: object) -> Pipeline:
         (SD1, 1024, "is a LoRA for Stable Diffusion 2; this model is a Stable Diffusion 1"),
         (SD1, 2048, "is a LoRA for Stable Diffusion XL; this model is a Stable Diffusion 1"),
         (SD2, 768, "is a LoRA for Stable Diffusion 1; this model is a Stable Diffusion 2"),
+        (SDXL, 768, "is a LoRA for Stable Diffusion 1; this model is a Stable Diffusion XL"),
     ],
 )
 def test_a_lora_of_another_family_is_refused(

@@ -1,6 +1,5 @@
 """LoRAs beside diffusers and PEFT: of the same file, the text tower and the U-Net answer as theirs do."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,10 @@ import diffusers
 import pytest
 import torch
 import transformers
-from diffusers.training_utils import _collate_lora_metadata
 from docs.notebooks.tiny_stable import tiny_stable
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
-from safetensors.torch import save_file
+from tests import peer_loras
 from tests.networks import relative_error
-from torch import nn
+from tests.peer_loras import RANK, layers, text_names, trained, unet_names
 
 from scorefield import zoo
 from scorefield.zoo import Scales
@@ -22,13 +18,6 @@ from scorefield.zoo import Scales
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*_pattern keys did not match:RuntimeWarning"),  # of those of the other network
     pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning"),  # of the second of two
-]
-
-RANK = 3
-TEXT_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
-UNET_LAYERS = [
-    *("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
-    *("conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv_in", "conv_out", "linear_1", "linear_2", "conv"),
 ]
 
 
@@ -71,43 +60,9 @@ def errors(peer: Any, model: zoo.Model) -> tuple[float, float]:
     )
 
 
-def layers(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every linear layer and convolution of a network, by the name that it has there."""
-    return ((name, one) for name, one in net.named_modules() if isinstance(one, nn.Linear | nn.Conv2d))
-
-
 def written(peer: Any, path: Path, seed: int = 0) -> Path:
-    """A LoRA for every layer of both networks, as kohya's trainer writes it, each with an alpha of its own."""
-    source, held = torch.Generator().manual_seed(seed), {}
-    for prefix, net in (("lora_unet_", peer.unet), ("lora_te_text_model_", peer.text_encoder)):
-        for name, layer in layers(net):
-            outs, ins, *kernel = layer.weight.shape
-            key = prefix + name.removeprefix("text_model.").replace(".", "_")
-            spread = (RANK * layer.weight[0].numel()) ** -0.5
-            held[f"{key}.lora_down.weight"] = torch.randn(RANK, ins, *kernel, generator=source) * spread
-            held[f"{key}.lora_up.weight"] = torch.randn(outs, RANK, *(1 for _ in kernel), generator=source)
-            held[f"{key}.alpha"] = torch.tensor(4.0)  # one for all: of several, diffusers 0.42 loses those of attention
-    save_file(held, path)
-    return path
-
-
-def trained(peer: Any, folder: Path, **settings: object) -> Path:
-    """What PEFT adds to both networks, with random numbers, saved by diffusers."""
-    source = torch.Generator().manual_seed(2)
-    for net, names in ((peer.unet, UNET_LAYERS), (peer.text_encoder, TEXT_LAYERS)):
-        net.add_adapter(LoraConfig(r=RANK, lora_alpha=5, target_modules=names, **settings))
-        for name, weight in net.named_parameters():
-            if "lora_magnitude_vector" in name:
-                weight.data *= 1 + 0.3 * torch.rand(weight.shape, generator=source)
-            elif "lora_" in name:
-                weight.data = torch.randn(weight.shape, generator=source) * 0.5 * weight[0].numel() ** -0.5
-    diffusers.StableDiffusionPipeline.save_lora_weights(
-        folder,
-        unet_lora_layers=get_peft_model_state_dict(peer.unet),
-        text_encoder_lora_layers=get_peft_model_state_dict(peer.text_encoder),
-        **_collate_lora_metadata({"unet": peer.unet, "text_encoder": peer.text_encoder}),
-    )
-    return folder / "pytorch_lora_weights.safetensors"
+    """A LoRA for every layer of both networks, as kohya's trainer writes it."""
+    return peer_loras.written(path, unet_names(peer.unet), text_names(peer.text_encoder), seed=seed)
 
 
 def close(peer: Any, model: zoo.Model, changed: zoo.Model) -> None:
@@ -132,7 +87,7 @@ def test_a_file_of_kohyas_trainer_is_what_diffusers_makes_of_it(peer: Any, model
 def test_what_peft_trains_and_diffusers_saves_is_the_same_here(
     peer: Any, model: zoo.Model, tmp_path: Path, settings: dict[str, object]
 ) -> None:
-    path = trained(peer, tmp_path, **settings)
+    path = trained(peer, tmp_path, {"text_encoder": peer.text_encoder}, **settings)
     close(peer, model, zoo.with_loras(model, [(str(path), Scales(1, 1))]))
 
 

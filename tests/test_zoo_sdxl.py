@@ -1,20 +1,18 @@
 """Stable Diffusion XL: a tiny one, written by diffusers and transformers, gives the picture that they draw."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import diffusers
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests import networks, peer_networks, pipelines
-from tests.pipelines import PROMPT, SAMPLERS, Pixels, drawn_there, randomised, scheduler, tokenizer
-from tests.tiny import TEXT, TINY_2
+from tests import networks, pipelines
+from tests.pipelines import PROMPT, SAMPLERS, Pixels, drawn_there, scheduler
+from tests.tiny import TINY_XL as TINY
 from torch import Tensor
 
 from scorefield import zoo
-from scorefield.nets.clip import SDXL_TEXT_2, EncoderConfig
+from scorefield.nets.clip import SDXL_TEXT_2
 from scorefield.nets.unet import SDXL
 from scorefield.prompt.conditioner import Asked
 from scorefield.prompt.sdxl import XlConditioner
@@ -22,7 +20,6 @@ from scorefield.weights import entries
 from scorefield.weights.found import Family
 from scorefield.weights.maps import clip, kl, unet
 from scorefield.zoo.stable import NETWORKS, stable
-from scorefield.zoo.stable_files import Networks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
@@ -30,13 +27,6 @@ pytestmark = [
 ]
 
 CPU = torch.device("cpu")
-WORDS = 32  # the width of each tower
-TINY = Networks(
-    unet=replace(TINY_2.unet, depths=(0, 2), middle_depth=2, context_width=2 * WORDS, pooled_width=WORDS + 6 * 8),
-    kl=TINY_2.kl,
-    text=EncoderConfig(text=TEXT, skip=1, normed=False),
-    text_2=EncoderConfig(text=TEXT, embed_dim=WORDS, activation="gelu", skip=1, normed=False),
-)
 
 
 class Made(NamedTuple):
@@ -48,23 +38,7 @@ class Made(NamedTuple):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("xl")
-    assert TINY.text_2 is not None
-    vae = randomised(peer_networks.kl(TINY.kl))
-    vae.register_to_config(scaling_factor=0.13025)  # type: ignore[operator]
-    for name in ("one", "two"):
-        (folder / name).mkdir()
-    peer = diffusers.StableDiffusionXLPipeline(
-        vae=vae,
-        text_encoder=randomised(peer_networks.text(TINY.text)),
-        text_encoder_2=randomised(peer_networks.text(TINY.text_2)),
-        tokenizer=tokenizer(folder / "one" / "words", pad="<|endoftext|>"),
-        tokenizer_2=tokenizer(folder / "two" / "words", pad="!"),
-        unet=randomised(peer_networks.unet(TINY.unet, sdxl=True)),
-        scheduler=scheduler("EulerDiscreteScheduler", "epsilon"),
-        add_watermarker=False,
-    )
-    peer.save_pretrained(folder / "model")
-    peer.set_progress_bar_config(disable=True)
+    peer = pipelines.written_xl(folder, TINY)
     return Made(peer, stable(folder / "model", CPU, torch.float32, networks=TINY), folder / "model")
 
 

@@ -1,4 +1,4 @@
-"""Sizes of Stable Diffusion that a test can hold: of the first family and of the second."""
+"""Sizes of Stable Diffusion that a test can hold: of the first family, of the second, and of XL."""
 
 from dataclasses import replace
 
@@ -18,4 +18,10 @@ TINY_2 = Networks(
     kl=TINY.kl,
     text=EncoderConfig(text=TEXT, activation="gelu"),
     openclip=EncoderConfig(text=replace(TEXT, layers=3), embed_dim=32, activation="gelu", skip=1),
+)
+TINY_XL = Networks(
+    unet=replace(TINY_2.unet, depths=(0, 2), middle_depth=2, context_width=2 * TEXT.width, pooled_width=32 + 6 * 8),
+    kl=TINY.kl,
+    text=EncoderConfig(text=TEXT, skip=1, normed=False),
+    text_2=EncoderConfig(text=TEXT, embed_dim=32, activation="gelu", skip=1, normed=False),
 )

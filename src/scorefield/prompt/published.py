@@ -40,6 +40,12 @@ class PublishedConditioner(Conditioner):
         other.tokenizer, other.table = grown(self.tokenizer, self.encoder.tokens, learned)
         return other
 
+    def with_tower(self, encoder: TextEncoder) -> Self:
+        """A conditioner of the same words, learned ones among them, that another copy of the tower reads."""
+        other = copy.copy(self)
+        other.encoder, other.table = encoder, Table(encoder.tokens, self.table.learned)
+        return other
+
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
         """Cond(tokens (B, 77 * chunks, D)) of the prompts, on the tower's device; each is read by itself.

@@ -1,6 +1,8 @@
 """The condition of Stable Diffusion XL: two text towers, the second one's summary, and the picture's size."""
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -25,6 +27,12 @@ class XlConditioner(Conditioner):
     ) -> None:
         self.first, self.second = first, second
         self.features, self.blank = features, blank
+
+    def with_towers(self, first: PublishedConditioner, second: PublishedConditioner) -> Self:
+        """The same of other copies of the towers."""
+        other = copy.copy(self)
+        other.first, other.second = first, second
+        return other
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:

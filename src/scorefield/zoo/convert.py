@@ -67,7 +67,7 @@ def conversion(
             "added words out, and give them as textual inversions"
         )
     _check(places, networks)
-    stack = stacked(networks.unet, places.encoder.text, loras)
+    stack = stacked(networks.unet, {TEXT: places.encoder.text}, loras)
     told_prediction = prediction or (found.prediction.value if found.prediction else None)
     if not to_folder:
         return _one_file(path, places, networks, told_prediction, stack)

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,10 +11,12 @@ from torch import nn
 
 from scorefield.nets.clip import TextConfig
 from scorefield.nets.unet import Unet, UnetConfig
+from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.sdxl import XlConditioner
 from scorefield.weights.found import BY_WORDS, Family
 from scorefield.weights.lora import Lora
-from scorefield.weights.lora_names import TEXT, UNET, Target, names
+from scorefield.weights.lora_names import TEXT, TEXT_2, UNET, Target, names
 from scorefield.weights.lora_stack import Scales, Stack
 from scorefield.weights.maps import clip, unet
 from scorefield.zoo.model import AppliedLora, Model
@@ -29,14 +31,14 @@ def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
     A weight becomes W + the sum of scale * delta, computed in float32 and cast once. NotLoadableError for a model that
     takes no LoRA, or has some, and for a LoRA of another family; SourceError for files that are damaged or do not fit.
     """
-    net, conditioner = model.denoiser.net, model.conditioner
-    if not isinstance(net, Unet) or not isinstance(conditioner, PublishedConditioner):
+    net, towers = model.denoiser.net, _towers(model.conditioner)
+    if not isinstance(net, Unet) or not towers:
         raise NotLoadableError(f"the model {model.spec.name} takes no LoRA: they are for Stable Diffusion")
     if model.loras:
         raise NotLoadableError("this model has LoRAs already: give all of them at once to the one without")
-    stack = stacked(net.config, conditioner.encoder.config.text, loras)
-    worded = copy.copy(conditioner)
-    worded.encoder = _merged(conditioner.encoder, TEXT, "", stack)
+    stack = stacked(net.config, {part: one.encoder.config.text for part, one in towers.items()}, loras)
+    read = [one.with_tower(_merged(one.encoder, part, "", stack)) for part, one in towers.items()]
+    worded = model.conditioner.with_towers(*read) if isinstance(model.conditioner, XlConditioner) else read[0]
     applied = tuple(
         AppliedLora(path=path, scales=scales, sha256=_sha256(lora), unused=tuple(unused))
         for (path, scales), (lora, unused) in zip(loras, stack.unused.items(), strict=True)
@@ -44,8 +46,8 @@ def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
     return replace(model, denoiser=_merged(model.denoiser, UNET, "net.", stack), conditioner=worded, loras=applied)
 
 
-def stacked(net: UnetConfig, text: TextConfig, loras: Sequence[tuple[str, Scales]]) -> Stack:
-    """The LoRAs at those paths, each with its scales, fitted to the model of these networks.
+def stacked(net: UnetConfig, texts: Mapping[str, TextConfig], loras: Sequence[tuple[str, Scales]]) -> Stack:
+    """The LoRAs at those paths, each with its scales, fitted to the model of this U-Net and these text towers by part.
 
     NotLoadableError for one of another family, SourceError for one that is damaged or fits no layer.
     """
@@ -54,15 +56,23 @@ def stacked(net: UnetConfig, text: TextConfig, loras: Sequence[tuple[str, Scales
     for lora, _ in opened:
         if Family.UNKNOWN not in (mine, lora.family) and lora.family is not mine:
             raise NotLoadableError(f"{lora.path} is a LoRA for {lora.family}; this model is a {mine}")
-    return Stack(dict(_names(net, text)), opened)
+    return Stack(dict(_names(net, texts)), opened)
 
 
-def _names(net: UnetConfig, text: TextConfig) -> Iterator[tuple[str, Target]]:
+def _towers(conditioner: Conditioner) -> Mapping[str, PublishedConditioner]:
+    """What each text tower reads, by the tower's part; nothing of a model that takes no LoRA."""
+    if isinstance(conditioner, XlConditioner):
+        return {TEXT: conditioner.first, TEXT_2: conditioner.second}
+    return {TEXT: conditioner} if isinstance(conditioner, PublishedConditioner) else {}
+
+
+def _names(net: UnetConfig, texts: Mapping[str, TextConfig]) -> Iterator[tuple[str, Target]]:
     """What a LoRA may call a layer of these networks, in every layout that has named them."""
-    yield from names(UNET, unet.diffusers(net))
+    yield from names(UNET, unet.diffusers(net, "add_embedding" if TEXT_2 in texts else "class_embedding"))
     yield from names(UNET, unet.ldm(net))
-    for prefix in ("text_model.", ""):  # a level that transformers 5 has no more
-        yield from names(TEXT, clip.transformers_text(text, projected=False, prefix=prefix))
+    for part, text in texts.items():
+        for prefix in ("text_model.", ""):  # a level that transformers 5 has no more
+            yield from names(part, clip.transformers_text(text, projected=part == TEXT_2, prefix=prefix))
 
 
 def _merged(module: M, part: str, prefix: str, stack: Stack) -> M:
