@@ -122,10 +122,37 @@ def test_a_quoted_block_is_the_source_of_today(page: Path) -> None:
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"", BLOCK.sub("", page.read_text("utf-8")))
-    local = [link for pair in links for link in pair if link and not re.match(r"https?://|mailto:|#", link)]
-    missing = [link for link in local if not (page.parent / link.split("#")[0]).exists()]
+    missing = [
+        f"{path}#{heading}"
+        for path, heading in links(page)
+        if not path.exists() or (heading and heading not in anchors(path))
+    ]
     assert not missing, f"{page.relative_to(ROOT)} links to what is not there: {missing}"
+
+
+def test_every_page_is_reached_from_the_readme_and_named_in_the_index() -> None:
+    found, ahead = set[Path](), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        found.add(page)
+        ahead += [path for path, _ in links(page) if path.suffix == ".md" and path not in found]
+    assert not set(PAGES) - found, "no page links to these"
+    indexed = {path for path, _ in links(ROOT / "docs" / "README.md")}
+    assert not set((ROOT / "docs").glob("*.md")) - indexed - {ROOT / "docs" / "README.md"}, "the index lacks these"
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """The local links of a page: what each leads to, and the heading there."""
+    found = re.findall(r"\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"", BLOCK.sub("", page.read_text("utf-8")))
+    local = [link for pair in found for link in pair if link and not re.match(r"https?://|mailto:", link)]
+    parts = [link.partition("#") for link in local]
+    return [((page.parent / path).resolve() if path else page, heading) for path, _, heading in parts]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=name)
