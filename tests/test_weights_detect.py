@@ -313,6 +313,7 @@ def test_a_textual_inversion_in_each_published_form(
     found = _found(shapes, values)
     assert (found.kind, found.layout, found.family) == (Kind.EMBEDDING, layout, family)
     assert (found.facts["token"], found.facts["vectors"]) == (token, vectors)
+    assert found.facts["width"] == ("768, 1280" if family is Family.SDXL else next(iter(reversed(shapes.values())))[-1])
     assert bool(found.notes) == (token is None)
 
 

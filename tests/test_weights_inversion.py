@@ -66,14 +66,24 @@ def test_every_published_form_gives_its_vectors_and_its_word(tmp_path: Path, for
     write(path, VECTORS[:count].clone())
     found = read(path)
     assert (found.path, found.token) == (path, token)
-    assert found.vectors.dtype == torch.float32
-    torch.testing.assert_close(found.vectors, VECTORS[:count], rtol=0, atol=0)
+    (vectors,) = found.vectors
+    assert vectors.dtype == torch.float32
+    torch.testing.assert_close(vectors, VECTORS[:count], rtol=0, atol=0)
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_file_for_two_text_towers_gives_the_vectors_of_each(tmp_path: Path) -> None:
+    save_file({"clip_g": VECTORS.half(), "clip_l": VECTORS[:, :8].clone()}, tmp_path / "xl.safetensors")
+    found = read(tmp_path / "xl.safetensors")
+    assert found.token is None
+    first, second = found.vectors
+    assert torch.equal(first, VECTORS[:, :8])
+    assert torch.equal(second, VECTORS.half().float())
 
 
 def test_one_vector_may_be_a_row_or_a_plain_list_of_numbers(tmp_path: Path) -> None:
     torch.save({"<birb>": VECTORS[0].half()}, tmp_path / "learned_embeds.bin")
-    assert torch.equal(read(tmp_path / "learned_embeds.bin").vectors, VECTORS[:1].half().float())
+    assert torch.equal(read(tmp_path / "learned_embeds.bin").vectors[0], VECTORS[:1].half().float())
 
 
 def test_a_folder_as_diffusers_writes_it_is_read_the_safe_file_first(tmp_path: Path) -> None:
@@ -88,7 +98,7 @@ def test_what_is_read_does_not_hang_on_the_file(tmp_path: Path) -> None:
     torch.save({"<birb>": VECTORS}, path)
     found = read(path)
     path.write_bytes(bytes(path.stat().st_size))
-    assert torch.equal(found.vectors, VECTORS)
+    assert torch.equal(found.vectors[0], VECTORS)
 
 
 class _Runs:
@@ -105,9 +115,9 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "safetensors", lambda path: save_file({"a.weight": VECTORS, "b": torch.ones(2)}, path), "no textual inversion"
     ),
     "two words": ("bin", lambda path: torch.save({"<a>": VECTORS, "<b>": VECTORS[0]}, path), "no textual inversion"),
-    "SDXL": (
+    "two lengths": (
         "safetensors", lambda path: save_file({"clip_l": VECTORS, "clip_g": torch.ones(1, 8)}, path),
-        "two text towers of Stable Diffusion XL",
+        "has 1 and 3 vectors for its two text towers",
     ),
     "whole numbers": ("bin", lambda path: torch.save({"<a>": torch.ones(2, 3, dtype=torch.int64)}, path), "int64"),
     "a cube": ("bin", lambda path: torch.save({"<a>": torch.ones(2, 3, 4)}, path), r"\(2, 3, 4\)"),
@@ -143,6 +153,6 @@ def test_a_damaged_file_gives_an_error_or_vectors_of_the_right_shape(tmp_path: P
         for damaged in (whole[:place], bytes(flipped)):
             path.write_bytes(damaged)
             with suppress(SourceError):
-                found = read(path)
-                assert found.vectors.shape == VECTORS.shape
-                assert ending != "png" or torch.equal(found.vectors, VECTORS)  # its parts carry checksums
+                (vectors,) = read(path).vectors
+                assert vectors.shape == VECTORS.shape
+                assert ending != "png" or torch.equal(vectors, VECTORS)  # its parts carry checksums

@@ -158,7 +158,11 @@ def test_what_a_model_cannot_take_is_one_line(files: dict[str, str], tmp_path: P
 
     second = tmp_path / "of-2.bin"
     torch.save({"<second>": torch.ones(1, 24)}, second)
-    bare = files["EasyNegative.safetensors"]
+    bare, of_xl = files["EasyNegative.safetensors"], tmp_path / "xl.safetensors"
+    save_file({"clip_l": torch.ones(1, 16), "clip_g": torch.ones(1, 24)}, of_xl)
+    assert refused((str(of_xl), "<xl>")) == (
+        f"{of_xl} is for two text towers, as Stable Diffusion XL has them; this model has one text tower"
+    )
     assert refused((bare, None)).endswith(f"say which word stands for it, as EasyNegative={bare}")
     assert refused((files["birb.bin"], "cat")).startswith("'cat' is a word of this model already")
     assert "two learned words are called" in refused((files["birb.bin"], None), (files["one.safetensors"], "<BIRB>"))

@@ -10,6 +10,7 @@ from torch import Tensor
 from scorefield.core.cond import Cond
 from scorefield.nets.unet import time_features
 from scorefield.prompt.conditioner import Asked, Conditioner
+from scorefield.prompt.inversion import Learned
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.rules import PLAIN, Count, Rules
 
@@ -27,6 +28,10 @@ class XlConditioner(Conditioner):
     ) -> None:
         self.first, self.second = first, second
         self.features, self.blank = features, blank
+
+    def with_learned(self, first: Sequence[Learned], second: Sequence[Learned]) -> Self:
+        """The same that knows these learned words, by their vectors for either tower; InversionError if it cannot."""
+        return self.with_towers(self.first.with_learned(first), self.second.with_learned(second))
 
     def with_towers(self, first: PublishedConditioner, second: PublishedConditioner) -> Self:
         """The same of other copies of the towers."""

@@ -13,7 +13,7 @@ class Named(NamedTuple):
     """Where the vectors of a textual inversion lie in a file, and the word that the file says is for them."""
 
     layout: Layout
-    keys: tuple[str, ...]  # one for each text tower
+    keys: tuple[str, ...]  # one for each text tower, the first tower's first
     token: Plain
 
 
@@ -38,12 +38,13 @@ def embedding(listing: Listing) -> Found | None:
     named = inversion(listing)
     if named is None:
         return None
-    vectors = [_vectors(listing.tensors[key]) for key in named.keys]
-    if None in vectors:
+    vectors = [found for key in named.keys if (found := _vectors(listing.tensors[key]))]
+    if len(vectors) < len(named.keys):
         return None
-    count, width = vectors[0] or (0, 0)
-    family = Family.SDXL if len(vectors) == 2 else BY_WORDS.get(width, Family.UNKNOWN)
-    facts: dict[str, Plain] = {"token": named.token, "vectors": count, "width": width}
+    (count, width), *second = vectors
+    family = Family.SDXL if second else BY_WORDS.get(width, Family.UNKNOWN)
+    widths = ", ".join(str(width) for _, width in vectors) if second else width
+    facts: dict[str, Plain] = {"token": named.token, "vectors": count, "width": widths}
     notes = () if isinstance(named.token, str) else (_UNNAMED,)
     return Found(kind=Kind.EMBEDDING, family=family, layout=named.layout, facts=facts, notes=notes)
 

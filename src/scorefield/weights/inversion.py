@@ -1,6 +1,7 @@
 """The file of a textual inversion, in every form in which they are published."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,40 +17,55 @@ NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")  # of the file in a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inversion:
-    """What a file holds: the word that it names, if it names one, and its vectors (n, D) in float32."""
+    """What a file holds: the word that it names, if it names one, and its vectors in float32.
+
+    They are (n, D) for each text tower: of one, or of the two of Stable Diffusion XL.
+    """
 
     path: Path  # of the file
     token: str | None
-    vectors: Tensor
+    vectors: tuple[Tensor, ...]
     sha256: str  # of the file
 
 
 def read(path: Path) -> Inversion:
     """The textual inversion of a file, or of a folder that has one as `learned_embeds`.
 
-    Files of diffusers ({token: vectors}), of A1111 (.pt with `string_to_param`, .safetensors with `emb_params`, .png)
-    and bare tensors. SourceError for what is missing, damaged, something else, or for two text towers.
+    Files of diffusers ({token: vectors}), of A1111 (.pt with `string_to_param`, .safetensors with `emb_params`, .png),
+    bare tensors, and `clip_l` beside `clip_g`. SourceError for what is missing, damaged or something else.
     """
     file = next((path / name for name in NAMES if (path / name).is_file()), path)
     if file.is_dir():
         raise SourceError(f"{file} is a folder without {' or '.join(NAMES)}; name a file")
-    token, vectors = inversion_png.read(file) if inversion_png.is_png(file) else _weights(file)
-    if vectors.ndim == 1:
-        vectors = vectors[None]
+    token, tensors = _picture(file) if inversion_png.is_png(file) else _weights(file)
+    vectors = tuple(_vectors(file, tensor) for tensor in tensors)
+    if len(counts := {len(one) for one in vectors}) > 1:
+        told = " and ".join(map(str, sorted(counts)))
+        raise SourceError(
+            f"{file} has {told} vectors for its two text towers, which read the same places; get it again"
+        )
+    told = token.strip() if isinstance(token, str) else ""
+    return Inversion(path=file, token=told or None, vectors=vectors, sha256=_sha256(file))
+
+
+def _vectors(file: Path, tensor: Tensor) -> Tensor:
+    vectors = tensor[None] if tensor.ndim == 1 else tensor
     if vectors.ndim != 2 or not vectors.is_floating_point():
         raise SourceError(f"{file} holds no vectors of a word: its tensor is {tuple(vectors.shape)} {vectors.dtype}")
-    told = token.strip() if isinstance(token, str) else ""
-    return Inversion(path=file, token=told or None, vectors=vectors.float().clone(), sha256=_sha256(file))
+    return vectors.float().clone()
 
 
-def _weights(file: Path) -> tuple[Plain, Tensor]:
+def _picture(file: Path) -> tuple[Plain, Sequence[Tensor]]:
+    token, vectors = inversion_png.read(file)
+    return token, [vectors]
+
+
+def _weights(file: Path) -> tuple[Plain, Sequence[Tensor]]:
     source = Source(file)
     named = adapters.inversion(source.listing)
     if named is None:
         raise SourceError(f"{file} is no textual inversion: `scorefield inspect` tells what it is")
-    if len(named.keys) > 1:
-        raise SourceError(f"{file} has vectors for the two text towers of Stable Diffusion XL, which are not read here")
-    return named.token, source.fetch(named.keys[0])
+    return named.token, [source.fetch(key) for key in named.keys]
 
 
 def _sha256(file: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scorefield.prompt.inversion import InversionError, Learned
 from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.sdxl import XlConditioner
 from scorefield.prompt.text import TextConditioner
 from scorefield.weights.inversion import Inversion, read
 from scorefield.zoo.model import LearnedWord, Model
@@ -18,19 +19,29 @@ def with_embeddings(model: Model, embeddings: Sequence[tuple[str, str | None]]) 
     `model` itself is not changed. NotLoadableError for what it cannot take, SourceError for files that are damaged.
     """
     conditioner = model.conditioner
-    if not isinstance(conditioner, TextConditioner | PublishedConditioner):
-        raise NotLoadableError(f"the model {model.spec.name} takes no textual inversion: they are for one text tower")
-    read_ = [(path, token, read(Path(path))) for path, token in embeddings]
-    learned = [Learned(token=_named(token, found), vectors=found.vectors) for _, token, found in read_]
+    if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
+        raise NotLoadableError(f"the model {model.spec.name} takes no textual inversion")
+    towers = 2 if isinstance(conditioner, XlConditioner) else 1
+    read_ = [(path, token, _read(path, towers)) for path, token in embeddings]
+    named = [(_named(token, found), found) for _, token, found in read_]
+    learned = [[Learned(token=token, vectors=found.vectors[k]) for token, found in named] for k in range(towers)]
     try:
-        other = conditioner.with_learned(learned)
+        other = conditioner.with_learned(*learned)
     except InversionError as error:
         raise NotLoadableError(str(error)) from None
     words = tuple(
         LearnedWord(token=one.token, vectors=len(one.vectors), path=path, sha256=found.sha256)
-        for one, (path, _, found) in zip(learned, read_, strict=True)
+        for one, (path, _, found) in zip(learned[0], read_, strict=True)
     )
     return replace(model, conditioner=other, embeddings=words)
+
+
+def _read(path: str, towers: int) -> Inversion:
+    """The textual inversion at `path`; NotLoadableError if it is not for as many text towers as the model has."""
+    found, told = read(Path(path)), {1: "one text tower", 2: "two text towers, as Stable Diffusion XL has them"}
+    if len(found.vectors) != towers:
+        raise NotLoadableError(f"{found.path} is for {told[len(found.vectors)]}; this model has {told[towers]}")
+    return found
 
 
 def _named(token: str | None, found: Inversion) -> str:
