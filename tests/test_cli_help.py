@@ -5,6 +5,7 @@ nothing here waits or runs in parallel, and a busy neighbour does not change the
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
+from scorefield.cli.generate import HEADINGS
 from scorefield.cli.main import FACES, group
 
 COMMAND = str(Path(sys.executable).parent / "scorefield")
@@ -51,6 +53,18 @@ def test_the_help_lists_every_command() -> None:
     done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
     listed = {line.split()[0] for line in done.stdout.split("Commands:")[1].splitlines() if line.strip()}
     assert set(FACES) <= listed
+
+
+def test_the_help_of_generate_has_every_option_below_its_heading() -> None:
+    done = subprocess.run([COMMAND, "generate", "--help"], capture_output=True, text=True, check=True)
+    below = {heading: done.stdout.index(f"\n{heading}:\n") for heading in HEADINGS.values()}
+    assert list(below.values()) == sorted(below.values())
+    for option, heading in {
+        "--image-prompt": "Words", "--lora": "Model", "--noise": "Walk", "--size": "Size and number",
+        "--mask": "Start from a picture", "--device": "Machine", "--overwrite": "Files and messages",
+    }.items():  # fmt: skip
+        place = re.search(rf"\n  {option}[ ,]", done.stdout).start()  # type: ignore[union-attr]
+        assert max(below, key=lambda one: (below[one] < place) * below[one]) == heading, option
 
 
 def test_the_help_loads_no_heavy_library() -> None:

@@ -42,7 +42,7 @@ def warn(request: Settled, model: zoo.Model, stacklevel: int) -> None:
         told = ", ".join(map(_short, dict.fromkeys(signs[:_MOST_WORDS])))
         message = (
             f"the weighting {request.weighting} gives no meaning to {told}: it is read as it stands; "
-            "leave it out, or take another --weighting"
+            "leave it out, or take another --weighting (none, a1111, comfy, compel)"
         )
         warnings.warn(message, UnreadSignsWarning, stacklevel + 1)
     width, height = model.spec.defaults.width, model.spec.defaults.height

@@ -33,8 +33,39 @@ EPILOG = (
 )
 
 
+# The headings of the help, each by the first of its options.
+HEADINGS = {
+    "negative_prompt": "Words",
+    "model": "Model",
+    "steps": "Walk",
+    "count": "Size and number",
+    "image": "Start from a picture",
+    "tile": "Machine",
+    "output": "Files and messages",
+}
+
+
+class Sectioned(click.Command):
+    """A command whose help has its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows: dict[str, list[tuple[str, str]]] = {}
+        heading = ""
+        for param in self.get_params(ctx):
+            heading = HEADINGS.get(param.name or "", heading)
+            if isinstance(param, click.Option) and (row := param.get_help_record(ctx)) is not None:
+                rows.setdefault(heading, []).append(row)
+        for heading, listed in rows.items():
+            with formatter.section(heading):
+                formatter.write_dl(listed)
+
+
 def _with_request_options(command: click.Command) -> click.Command:
-    command.params[1:1] = [_click(name, option, words) for name, (option, words) in options().items()]
+    made = {name: _click(name, option, words) for name, (option, words) in options().items()}
+    size = next(param for param in command.params if param.name == "size")
+    command.params.remove(size)
+    command.params[1:1] = made.values()
+    command.params.insert(command.params.index(made["width"]), size)
     return command
 
 
@@ -46,7 +77,7 @@ def _click(name: str, option: Option, words: str) -> click.Option:
 
 
 @_with_request_options
-@click.command("generate", epilog=EPILOG)
+@click.command("generate", cls=Sectioned, epilog=EPILOG)
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
 @click.option("--size", metavar="WxH", help="Width and height at once, or one number for a square.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=".", help="A folder, or a name in .png.")
@@ -54,7 +85,7 @@ def _click(name: str, option: Option, words: str) -> click.Option:
 @click.option("--sheet", is_flag=True, help="Also write a contact sheet of every step.")
 @click.option("--film", "filmed", is_flag=True, help="Also write a film of every step (mp4).")
 @click.option("--dry-run", is_flag=True, help="Say what would be drawn, and draw nothing.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
 def command(
     prompts: tuple[str, ...], size: str | None, output: Path, overwrite: bool, sheet: bool, filmed: bool,
@@ -120,7 +151,7 @@ def _draw(pipe: "Pipeline", groups: "Sequence[Group]", wish: "Wish", *, quiet: b
     from scorefield.cli.draw import draw
 
     request = groups[0].request
-    if pipe.model.spec.defaults.long_prompt == "chunks" and form == "text":
+    if pipe.model.spec.defaults.long_prompt == "chunks" and form == "text" and not quiet:
         common.say(words.told(request, pipe.model))
     start, told = time.perf_counter(), []
     for picture, files in draw(pipe, groups, wish, quiet=quiet):

@@ -89,7 +89,9 @@ def grown(tokenizer: T, known: nn.Embedding, learned: Sequence[Learned]) -> tupl
     for one in learned:
         _check(one, known.embedding_dim, tokenizer.context_length - 2)
         if tokenizer.knows(one.token):
-            raise InversionError(f"{one.token!r} is a word of this model already; give it another: {_ANOTHER}")
+            raise InversionError(
+                f"{one.token!r} is a word of this model already; give it another, as <{one.token}>=PATH"
+            )
         if one.token.lower() in map(str.lower, ids):
             raise InversionError(f"two learned words are called {one.token!r}; give one another: {_ANOTHER}")
         ids[one.token] = range(end, end + len(one.vectors))

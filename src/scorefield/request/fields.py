@@ -36,6 +36,7 @@ class Request(BaseModel):
     schedule: walk.Schedule = None
     eta: walk.Eta = None
     seed: walk.Seed = None
+    noise: walk.Noise = "per_sample"
     count: canvas.Count = 1
     batch_size: canvas.BatchSize = 16
     width: canvas.Width = None
@@ -47,7 +48,6 @@ class Request(BaseModel):
     fit: start.Fit = "crop"
     paste: start.Paste = True
     tile: canvas.Tile = "auto"
-    noise: walk.Noise = "per_sample"
     dtype: machine.Dtype = "auto"
     device: machine.Device = "auto"
 

@@ -35,7 +35,7 @@ Ema = Annotated[
 Vae = Annotated[
     str | None,
     Field(min_length=1, max_length=4096, description="A path whose autoencoder takes the place of the model's own."),
-    Option(flags=("--vae",), expects="a path"),
+    Option(flags=("--vae",), expects="a path", metavar="PATH"),
 ]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],

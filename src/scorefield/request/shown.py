@@ -12,7 +12,7 @@ ImagePrompt = Annotated[
     Given | None,
     Field(description="Draw after this picture, with or without words: for models that read one, such as unCLIP."),
     BeforeValidator(given),
-    Option(flags=("--image-prompt",), expects="a picture, or a path to one"),
+    Option(flags=("--image-prompt",), expects="a picture, or a path to one", metavar="FILE"),
 ]
 NoiseLevel = Annotated[
     int,

@@ -55,7 +55,9 @@ Image = Annotated[
         validation_alias=AliasChoices("image", "init_image", "init_img"),
     ),
     BeforeValidator(given),
-    Option(flags=("-i", "--image", "--init-image", "--init-img"), expects="a picture, or a path to one"),
+    Option(
+        flags=("-i", "--image", "--init-image", "--init-img"), expects="a picture, or a path to one", metavar="FILE"
+    ),
 ]
 Mask = Annotated[
     Given | None,
@@ -64,7 +66,7 @@ Mask = Annotated[
         validation_alias=AliasChoices("mask", "mask_image"),
     ),
     BeforeValidator(given),
-    Option(flags=("--mask", "--mask-image"), expects="a picture, or a path to one"),
+    Option(flags=("--mask", "--mask-image"), expects="a picture, or a path to one", metavar="FILE"),
 ]
 Strength = Annotated[
     float | None,

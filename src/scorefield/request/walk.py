@@ -58,14 +58,14 @@ CfgScale = Annotated[
 CfgRescale = Annotated[
     float,
     Field(ge=0, le=1, allow_inf_nan=False, description="Share of the guided picture's contrast to take back."),
-    Option(flags=("--cfg-rescale",), expects="a number from 0 to 1"),
+    Option(flags=("--cfg-rescale",), expects="a number from 0 to 1", metavar="SHARE"),
 ]
 CfgInterval = Annotated[
     tuple[float, float] | None,
-    Field(description="LO,HI: guide only where lam = log(alpha / sigma) lies between."),
+    Field(description="Guide only where lam = log(alpha / sigma) lies between LO and HI."),
     BeforeValidator(_pair),
     AfterValidator(_rising),
-    Option(flags=("--cfg-interval",), expects="two numbers LO,HI with LO below HI, such as -4,2"),
+    Option(flags=("--cfg-interval",), expects="two numbers LO,HI with LO below HI, such as -4,2", metavar="LO,HI"),
 ]
 Sampler = Annotated[
     str | None,
@@ -102,5 +102,5 @@ Seed = Annotated[
 Noise = Annotated[
     str,
     Field(min_length=1, max_length=100, description="Where the noise comes from: per_sample, batch or brownian."),
-    Option(flags=("--noise",), expects="a noise policy's name"),
+    Option(flags=("--noise",), expects="a noise policy's name", metavar="POLICY"),
 ]

@@ -52,10 +52,10 @@ NegativePrompt = Annotated[
 Weighting = Annotated[
     Literal["none", "a1111", "comfy", "compel"],
     Field(description="Whose signs weigh words, as (this:1.3) does: none, a1111, comfy or compel."),
-    Option(flags=("--weighting",), expects="none, a1111, comfy or compel"),
+    Option(flags=("--weighting",), expects="none, a1111, comfy or compel", metavar="RULE"),
 ]
 LongPrompt = Annotated[
     Literal["chunks", "refuse"] | None,
     Field(description="What becomes of a prompt of more than 75 tokens: chunks or refuse."),
-    Option(flags=("--long-prompt",), expects="chunks or refuse"),
+    Option(flags=("--long-prompt",), expects="chunks or refuse", metavar="HOW"),
 ]

@@ -76,7 +76,8 @@ def load(
         return replace(model, spec=replace(model.spec, name=name))  # as it was written: "./x" is a Path of the name "x"
     known = (embedded.SCENES.name,)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
-    raise UnknownModelError(f"no model {name!r}; there is: {', '.join(near)}")
+    others = "or give a path, or owner/name of the Hugging Face hub"
+    raise UnknownModelError(f"no model {name!r}; there is {', '.join(near)}, {others}")
 
 
 def _numbers(dtype: str, device: torch.device, *, published: bool) -> torch.dtype:

@@ -120,7 +120,7 @@ def refusal(found: Found, known: Iterable[Family] | None) -> str | None:
         return f"is not a whole Stable Diffusion but {what}: `scorefield inspect` tells more"
     stated = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.facts  # a folder tells its sizes
     if known is not None and found.family not in known and not stated:
-        return f"is {named}; of these only {' and '.join(known)} can be drawn with"
+        return f"is {named}, with which nothing can be drawn; what can: {', '.join(known)}"
     if found.task not in (Task.TEXT, Task.INPAINTING, Task.VARIATION):
         told = found.task or "another task"
         return f"is {named} for {told}; only those for text to image, inpainting and variation can be drawn with"
