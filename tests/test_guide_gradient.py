@@ -93,21 +93,6 @@ def test_the_exact_path_is_the_gradient_through_the_network_by_finite_difference
     near(loss_guided(THREE, squared, 0.8, exact=True)(X, at), want, 1e-8)
 
 
-def test_recomputing_changes_nothing_but_runs_the_network_again() -> None:
-    at, calls = gauge.vp(-0.3), 0
-
-    def counting(x: Tensor, at: Level) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return THREE(x, at)
-
-    kept = loss_guided(counting, squared, 0.8, exact=True)(X, at)
-    assert calls == 1
-    again = loss_guided(counting, squared, 0.8, exact=True, recompute=True)(X, at)
-    assert calls == 3
-    near(again, kept, 0)
-
-
 def test_the_cheap_path_takes_no_gradient_through_the_network() -> None:
     def opaque(x: Tensor, at: Level) -> Tensor:
         assert not torch.is_grad_enabled()
@@ -155,7 +140,6 @@ def test_the_scale_of_a_loss_may_depend_on_the_level() -> None:
 GUIDES: dict[str, Denoise] = {
     "cheap": loss_guided(THREE, squared, 0.7),
     "exact": loss_guided(THREE, squared, 0.7, exact=True),
-    "recompute": loss_guided(THREE, squared, 0.7, exact=True, recompute=True),
     "classifier": classifier_guided(THREE, class_of(1), 2.0),
     "composed": cfg(loss_guided(THREE, squared, 0.7, exact=True), classifier_guided(THREE, class_of(0)), 2.0),
 }

@@ -65,7 +65,7 @@ def test_the_exact_path_pulls_the_conditional_prediction_through_the_network() -
         assert torch.allclose(blue.exact(cond, energy, 0.0)(x, at), plain, atol=1e-4)
         pulled = blue.exact(cond, energy, 0.3)(x, at)
         assert torch.allclose(pulled, plain - strength * 0.3 * at.sigma**2 * gradient, atol=1e-3)
-        assert torch.allclose(blue.exact(cond, energy, 0.3, recompute=True)(x, at), pulled, atol=1e-5)
+        assert torch.allclose(blue.exact(cond, energy, 0.3, checkpointed=True)(x, at), pulled, atol=1e-5)
 
 
 def test_without_a_pull_every_way_draws_the_same_and_the_exact_gradient_holds_most_memory() -> None:

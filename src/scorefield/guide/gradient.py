@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
@@ -33,16 +32,14 @@ def classifier_guided(denoise: Denoise, log_prob: LogProb, scale: Scale = 1.0) -
     return guided
 
 
-def loss_guided(denoise: Denoise, loss: Loss, scale: Scale, exact: bool = False, recompute: bool = False) -> Denoise:
+def loss_guided(denoise: Denoise, loss: Loss, scale: Scale, exact: bool = False) -> Denoise:
     """`denoise` pulled down `loss` of its predicted x0, as if log p(wish | x) = -scale * loss.
 
     Cheap path: the gradient at x0, times r^2 = sigma^2 / (alpha^2 + sigma^2) in place of the posterior's covariance,
     which is right for unit normal data (Song et al. 2023, Pi-GDM). `exact` takes the gradient at x, through the
-    network; `recompute` then runs the network again rather than keep its activations while the loss is computed. That
-    bounds the memory by the larger of network and loss; `nets.twin.recomputing` bounds it by their blocks.
-    For every k-th step see `at_levels`.
+    network; `nets.twin.recomputing` bounds the memory that this takes. For every k-th step see `at_levels`.
     """
-    return _exact(denoise, loss, scale, recompute) if exact else _cheap(denoise, loss, scale)
+    return _exact(denoise, loss, scale) if exact else _cheap(denoise, loss, scale)
 
 
 def _cheap(denoise: Denoise, loss: Loss, scale: Scale) -> Denoise:
@@ -56,7 +53,7 @@ def _cheap(denoise: Denoise, loss: Loss, scale: Scale) -> Denoise:
     return guided
 
 
-def _exact(denoise: Denoise, loss: Loss, scale: Scale, recompute: bool) -> Denoise:
+def _exact(denoise: Denoise, loss: Loss, scale: Scale) -> Denoise:
     def guided(x: Tensor, at: Level) -> Tensor:
         gain = _gain(at) * strength(scale, at)
         if gain == 0:
@@ -64,10 +61,7 @@ def _exact(denoise: Denoise, loss: Loss, scale: Scale, recompute: bool) -> Denoi
         kept: list[Tensor] = []
 
         def of_state(leaf: Tensor) -> Tensor:
-            if recompute:
-                x0 = checkpoint(denoise, leaf, at, use_reentrant=False, preserve_rng_state=False)
-            else:
-                x0 = denoise(leaf, at)
+            x0 = denoise(leaf, at)
             kept.append(x0.detach())
             return loss(x0)
 

@@ -25,10 +25,9 @@ def clip_guided(
     text: Tensor,
     scale: Scale,
     exact: bool = False,
-    recompute: bool = False,
 ) -> Denoise:
     """`denoise` pulled towards the text by the similarity of its decoded prediction; see `loss_guided`.
 
     A CLIP that was trained on noisy states guides by `classifier_guided`.
     """
-    return loss_guided(denoise, dissimilarity(decode, embed, text), scale, exact, recompute)
+    return loss_guided(denoise, dissimilarity(decode, embed, text), scale, exact)

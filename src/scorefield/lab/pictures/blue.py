@@ -33,6 +33,7 @@ The last column is another wish by the same function, the cheap path with a loss
 of four colours. A judge, trained on rendered scenes, says whether there is still a campfire.
 """
 
+import functools
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, bind
@@ -149,13 +151,14 @@ def cheap(cond: Cond, loss: Loss, scale: float) -> Denoise:
     return loss_guided(scenes.guided(cond), loss, scale)
 
 
-def exact(cond: Cond, loss: Loss, scale: float, recompute: bool = False) -> Denoise:
+def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -> Denoise:
     """Guidance of a conditional prediction that is pulled through the network, with a scale that goes with alpha."""
     model = scenes.pipeline().model
     none = scenes.repeated(scenes.words([""]), len(next(iter(cond.given().values()))))
-    pulled = loss_guided(
-        bind(model.denoiser, cond), loss, lambda at: scale * float(at.alpha), exact=True, recompute=recompute
-    )
+    plain = bind(model.denoiser, cond)
+    if checkpointed:  # the whole network at once; nets.twin.recomputing does it block by block
+        plain = functools.partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False)
+    pulled = loss_guided(plain, loss, lambda at: scale * float(at.alpha), exact=True)
     return cfg(pulled, bind(model.denoiser, none), model.spec.defaults.cfg_scale)
 
 
@@ -175,7 +178,7 @@ def _costs(seed: int, levels: Sequence[Level], watch: Watch) -> tuple[dict[str, 
         PLAIN: plain,
         CHEAP: cheap(cond, loss, 1.0),
         EXACT: exact(cond, loss, 1.0),
-        CHECKPOINTED: exact(cond, loss, 1.0, recompute=True),
+        CHECKPOINTED: exact(cond, loss, 1.0, checkpointed=True),
     }
     seconds, megabytes, found = {}, {}, {}
     with torch.no_grad():
