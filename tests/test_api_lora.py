@@ -20,10 +20,13 @@ from scorefield import zoo
 from scorefield.api import Pipeline, UnusedKeysWarning
 from scorefield.cli.main import run
 from scorefield.core.denoiser import Preconditioned
+from scorefield.core.half import in_float32
 from scorefield.files.picture import read
+from scorefield.nets.packed import dense
 from scorefield.nets.unet import SD1, SD2, SDXL, Unet
 from scorefield.request import Lora, RequestError, Settled, parse
 from scorefield.weights.folder import SourceError
+from scorefield.zoo import Scales
 
 QKV = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
 WORDS = "lora_te_text_model_encoder_layers_1_mlp_fc1"
@@ -106,6 +109,22 @@ def test_the_text_tower_alone_can_be_changed(pipe: Pipeline, tmp_path: Path) -> 
     assert theirs is not None
     assert ours.isfinite().all()
     assert (ours - theirs).abs().max() > 0.1
+
+
+def test_in_bfloat16_the_weights_are_those_of_bfloat16_with_the_lora_and_packed_as_the_others(
+    base: Path, style: Path
+) -> None:
+    plain = sf.load(str(base), device="cpu", dtype="bfloat16")
+    changed = plain.with_loras([(style, 0.8)])
+    wider = zoo.with_loras(
+        replace(plain.model, denoiser=in_float32(plain.model.denoiser)), [(str(style), Scales(0.8, 0.8))]
+    )
+    ours, theirs = weights(plain.model), weights(changed.model)
+    for name, weight in weights(wider).items():
+        assert torch.equal(dense(theirs[name]), weight.to(torch.bfloat16)), name
+        assert theirs[name].is_mkldnn == ours[name].is_mkldnn
+        assert (theirs[name] is not ours[name]) == (name in CHANGED)
+    assert drawn(changed).float().std() > 1
 
 
 def test_two_threads_with_and_without_a_lora_get_what_each_gets_alone(pipe: Pipeline, style: Path) -> None:

@@ -15,7 +15,6 @@ from scorefield.bench.compare import Row
 from scorefield.bench.task import PEAK, Setting, flop, inputs, write_weights
 from scorefield.cli import bench
 from scorefield.cli.main import run
-from scorefield.nets.unet_blocks import SelfAttention
 
 TINY = Setting(model="tiny", size=64)
 ROW = Row(
@@ -61,7 +60,7 @@ def test_a_process_answers_each_order_with_a_line(
     assert imported == {"imported": True}
     assert loaded["load_s"] > 0
     assert stepped["step_s"] > 0
-    assert peaked["peaked"] == 22  # 2 + 3 stages on two levels and the middle, each with two kinds of attention
+    assert peaked["peaked"] == PEAK
     assert memory["memory_bytes"] > 10**7
     net, _ = ours.load(TINY, folder)
     with torch.inference_mode():
@@ -70,15 +69,20 @@ def test_a_process_answers_each_order_with_a_line(
     assert relative_error(torch.load(tmp_path / "peaked"), torch.load(tmp_path / "plain"), least=0.1) > 0.05
 
 
-def test_only_queries_grow_for_peaks(folder: Path) -> None:
-    net, queries = ours.load(TINY, folder)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_only_queries_grow_for_peaks(folder: Path, dtype: str) -> None:
+    net, peak = ours.load(replace(TINY, dtype=dtype), folder)
     assert isinstance(net, torch.nn.Module)
-    block = next(module for module in net.modules() if isinstance(module, SelfAttention))
-    before, width = block.qkv.weight.clone(), block.qkv.in_features
-    for weight in queries:
-        weight.mul_(PEAK)
-    assert torch.equal(block.qkv.weight[:width], PEAK * before[:width])
-    assert torch.equal(block.qkv.weight[width:], before[width:])
+    before = {name: weight.clone() for name, weight in net.state_dict().items()}
+    peak(PEAK)
+    grown = 0
+    for name, weight in net.state_dict().items():
+        queries = len(weight) // (3 if name.endswith("qkv.weight") else 1)
+        factor = PEAK if name.endswith(("self_attention.qkv.weight", "cross_attention.q.weight")) else 1
+        grown += factor != 1
+        assert torch.equal(weight[:queries], factor * before[name][:queries]), name
+        assert torch.equal(weight[queries:], before[name][queries:]), name
+    assert grown == 22  # 2 + 3 stages on two levels and the middle, each with two kinds of attention
 
 
 def test_the_work_of_a_step_is_what_is_known_of_it() -> None:

@@ -20,6 +20,7 @@ from scorefield.cli.main import run
 from scorefield.core import grid, grid_names, predict
 from scorefield.latent.kl import KlCodec
 from scorefield.nets.clip import EncoderConfig
+from scorefield.nets.packed import packs
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights import entries
 from scorefield.weights.folder import SourceError
@@ -107,14 +108,15 @@ def test_one_other_number_is_another_hash(one: Made, tmp_path: Path) -> None:
     assert one.load(tmp_path / "other.safetensors", "eps").sha256 != one.model.sha256
 
 
-def test_weights_come_in_the_dtype_that_is_asked_for_and_channels_last(one: Made) -> None:
+def test_weights_come_in_the_dtype_that_is_asked_for_and_channels_last_or_packed(one: Made) -> None:
     model = stable(one.folder, CPU, torch.bfloat16, networks=TINY)
     net, codec = model.denoiser.net, cast(KlCodec, model.codec)
     tower = cast(PublishedConditioner, model.conditioner).encoder
     for module in (net, codec.autoencoder, tower):
         assert {weight.dtype for weight in module.parameters()} == {torch.bfloat16}
         for weight in module.parameters():
-            assert weight.ndim < 4 or weight.is_contiguous(memory_format=torch.channels_last)
+            assert weight.ndim < 4 or weight.is_mkldnn or weight.is_contiguous(memory_format=torch.channels_last)
+    assert any(weight.is_mkldnn for weight in net.parameters()) == packs(CPU, torch.bfloat16)
     picture = drawn(model, "euler", "trailing")
     assert 0 < abs(picture - drawn(one.model, "euler", "trailing")).mean() < 8
 

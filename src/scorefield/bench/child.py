@@ -12,7 +12,8 @@ from torch import Tensor
 from scorefield.bench.task import PEAK, Setting, inputs
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
-Load = Callable[[Setting, Path], tuple[Step, list[Tensor]]]  # the network, and the weights that make its queries
+Peak = Callable[[float], object]  # makes all queries so many times as large
+Load = Callable[[Setting, Path], tuple[Step, Peak]]
 
 
 def serve(program: Callable[[], Load]) -> None:
@@ -26,7 +27,7 @@ def serve(program: Callable[[], Load]) -> None:
     load = program()
     _tell(imported=True)
     begun = time.perf_counter()
-    step, queries = load(setting, folder)
+    step, peak = load(setting, folder)
     _tell(load_s=time.perf_counter() - begun)
     given = inputs(setting)
     with torch.no_grad():
@@ -40,9 +41,8 @@ def serve(program: Callable[[], Load]) -> None:
                 torch.save(_made(step, given).float().cpu().contiguous(), path)
                 _tell(written=path)
             elif order == "peak":
-                for weight in queries:
-                    weight.mul_(PEAK)
-                _tell(peaked=len(queries))
+                peak(PEAK)
+                _tell(peaked=PEAK)
             else:
                 _tell(memory_bytes=_memory(setting))
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from scorefield.bench.child import Step, serve
+from scorefield.bench.child import Peak, Step, serve
 from scorefield.bench.task import UNETS, Setting
+from scorefield.nets.packed import pack, unpack
 from scorefield.nets.unet import Unet
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
 from scorefield.weights.maps import unet as maps
@@ -14,18 +14,22 @@ from scorefield.weights.source import Source
 from scorefield.zoo.filling import Filling
 
 
-def load(setting: Setting, folder: Path) -> tuple[Step, list[Tensor]]:
+def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
     """Our network out of the file."""
     config, source = UNETS[setting.model], Source(folder)
     fill = Filling(torch.device(setting.device), setting.torch_dtype)
     net = fill(lambda: Unet(config), "U-Net", list(maps.diffusers(config)), source, source.tensors)
-    return net, [weight for module in net.modules() for weight in _queries(module)]
 
+    def peak(factor: float) -> None:
+        unpack(net)
+        for module in net.modules():
+            if isinstance(module, SelfAttention):
+                module.qkv.weight[: module.qkv.in_features].mul_(factor)
+            elif isinstance(module, CrossAttention):
+                module.q.weight.mul_(factor)
+        pack(net)
 
-def _queries(module: torch.nn.Module) -> list[Tensor]:
-    if isinstance(module, SelfAttention):
-        return [module.qkv.weight[: module.qkv.in_features]]
-    return [module.q.weight] if isinstance(module, CrossAttention) else []
+    return net, peak
 
 
 if __name__ == "__main__":

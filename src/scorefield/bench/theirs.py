@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scorefield.bench.child import Load, Step, serve
+from scorefield.bench.child import Load, Peak, Step, serve
 from scorefield.bench.task import Setting
 from scorefield.nets.unet import UnetConfig
 
@@ -37,7 +37,7 @@ def program() -> Load:
     except ImportError:
         raise SystemExit(MISSING) from None
 
-    def load(setting: Setting, folder: Path) -> tuple[Step, list[Tensor]]:
+    def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
         net = UNet2DConditionModel.from_pretrained(  # type: ignore[no-untyped-call]
             folder, torch_dtype=setting.torch_dtype
         )
@@ -51,7 +51,11 @@ def program() -> Load:
             made: Tensor = run(x, time, tokens, return_dict=False)[0]
             return made
 
-        return step, queries
+        def peak(factor: float) -> None:
+            for weight in queries:
+                weight *= factor
+
+        return step, peak
 
     return load
 

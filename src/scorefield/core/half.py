@@ -43,5 +43,7 @@ def repaired(run: Callable[[N, Rows], Tensor], net: N, tell: Callable[[str], Non
 def in_float32(net: N) -> N:
     """A copy of `net` whose floating-point weights are float32; the weights of `net` are not copied besides."""
     weights = {id(one): one.float() for one in net.buffers() if one.is_floating_point()}
-    weights |= {id(one): nn.Parameter(one.float(), requires_grad=one.requires_grad) for one in net.parameters()}
+    weights |= {  # to_dense: a weight may lie in the order of a CPU's kernels, see nets.packed
+        id(one): nn.Parameter(one.to_dense(torch.float32), requires_grad=one.requires_grad) for one in net.parameters()
+    }
     return copy.deepcopy(net, weights)

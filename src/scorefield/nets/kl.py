@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.nets.layers import attend, channels_last
+from scorefield.nets.packed import Conv2d, Linear
 from scorefield.nets.unet_blocks import GROUPS, Grow, ResBlock, zeroed
 
 EPS = 1e-6  # of every group norm here
@@ -32,14 +33,14 @@ class Attention(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, width, EPS)
-        self.q, self.k, self.v = (nn.Linear(width, width) for _ in range(3))
-        self.out = zeroed(nn.Linear(width, width))
+        self.q, self.k, self.v = (Linear(width, width) for _ in range(3))
+        self.out = zeroed(Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)[:, None]
-        mixed = self.out(attend(self.q(h), self.k(h), self.v(h)))[:, 0]
-        out: Tensor = x + mixed.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
-        return out
+        rows = x.permute(0, 2, 3, 1).flatten(1, 2)[:, None]
+        mixed: Tensor = self.out(attend(self.q(h), self.k(h), self.v(h)), onto=rows)
+        return mixed.view(rows.shape[0], *x.shape[-2:], -1).permute(0, 3, 1, 2)
 
 
 class Shrink(nn.Module):
@@ -47,7 +48,7 @@ class Shrink(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, stride=2)
+        self.conv = Conv2d(width, width, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         halved: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.nets.layers import channels_last, in_float32
+from scorefield.nets.packed import Conv2d
 from scorefield.nets.unet_blocks import GROUPS, Grow, ResBlock, Transformer, zeroed
 
 
@@ -96,7 +97,7 @@ class Down(nn.Module):
     def __init__(self, config: UnetConfig, befores: Sequence[int], after: int, depth: int, coarsest: bool) -> None:
         super().__init__()
         self.stages = nn.ModuleList(Stage(config, before, after, depth) for before in befores)
-        self.shrink = None if coarsest else nn.Conv2d(after, after, 3, stride=2, padding=1)
+        self.shrink = None if coarsest else Conv2d(after, after, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor, time: Tensor, tokens: Tensor) -> list[Tensor]:
         """What each layer makes, the last for the next level and all for the way up."""

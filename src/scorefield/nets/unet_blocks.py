@@ -1,11 +1,14 @@
 """What latent diffusion's U-Net is made of; the KL autoencoder shares its residual blocks."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.nets.layers import attend, attention
+from scorefield.nets.packed import Conv2d, Linear
 
 GROUPS = 32  # of every group norm, whatever the width
+_ROWS = 1024  # of the feed-forward layer at once on a CPU: they stay in the cache, and its widest takes a quarter less
 
 
 def zeroed(layer: nn.Module) -> nn.Module:
@@ -24,18 +27,17 @@ class ResBlock(nn.Module):
     def __init__(self, before: int, after: int, time_width: int | None = None, eps: float = 1e-5) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(GROUPS, before, eps)
-        self.conv1 = nn.Conv2d(before, after, 3, padding=1)
-        self.time = None if time_width is None else nn.Linear(time_width, after)
+        self.conv1 = Conv2d(before, after, 3, padding=1)
+        self.time = None if time_width is None else Linear(time_width, after)
         self.norm2 = nn.GroupNorm(GROUPS, after, eps)
-        self.conv2 = zeroed(nn.Conv2d(after, after, 3, padding=1))
-        self.skip = None if before == after else nn.Conv2d(before, after, 1)
+        self.conv2 = zeroed(Conv2d(after, after, 3, padding=1))
+        self.skip = None if before == after else Conv2d(before, after, 1)
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         if self.time is not None:
             h = h + self.time(time)[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
-        out: Tensor = (x if self.skip is None else self.skip(x)) + h
+        out: Tensor = self.conv2(F.silu(self.norm2(h)), onto=x if self.skip is None else self.skip(x))
         return out
 
 
@@ -44,7 +46,7 @@ class Grow(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv = Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         grown: Tensor = self.conv(F.interpolate(x, size or (2 * x.shape[-2], 2 * x.shape[-1])))
@@ -58,18 +60,18 @@ def _heads(x: Tensor, parts: int, heads: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Every position looks at every other, (B, N, width) -> same shape."""
+    """Every position looks at every other, (B, N, width) -> same shape; what they see is added `onto` a tensor."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.out = Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         q, k, v = _heads(self.qkv(x), 3, self.heads)
-        mixed: Tensor = self.out(attend(q, k, v).transpose(1, 2).reshape(x.shape))
-        return mixed
+        out: Tensor = self.out(attend(q, k, v).transpose(1, 2).reshape(x.shape), onto=onto)
+        return out
 
     def attention(self, x: Tensor) -> Tensor:
         """How much each position looks at each other, (B, heads, N, N): for looking at it."""
@@ -78,19 +80,19 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Every position looks at the tokens (B, L, context_width), (B, N, width) -> same shape."""
+    """Every position looks at the tokens (B, L, context_width), (B, N, width) -> same shape, added `onto` a tensor."""
 
     def __init__(self, width: int, context_width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q = nn.Linear(width, width, bias=False)
-        self.kv = nn.Linear(context_width, 2 * width, bias=False)
-        self.out = nn.Linear(width, width)
+        self.q = Linear(width, width, bias=False)
+        self.kv = Linear(context_width, 2 * width, bias=False)
+        self.out = Linear(width, width)
 
-    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: Tensor, onto: Tensor | None = None) -> Tensor:
         (q,), (k, v) = _heads(self.q(x), 1, self.heads), _heads(self.kv(tokens), 2, self.heads)
-        mixed: Tensor = self.out(attend(q, k, v).transpose(1, 2).reshape(x.shape))
-        return mixed
+        out: Tensor = self.out(attend(q, k, v).transpose(1, 2).reshape(x.shape), onto=onto)
+        return out
 
     def attention(self, x: Tensor, tokens: Tensor) -> Tensor:
         """How much each position looks at each token, (B, heads, N, L): for looking at it."""
@@ -99,16 +101,22 @@ class CrossAttention(nn.Module):
 
 
 class Geglu(nn.Module):
-    """Feed-forward layer with a gate, (B, N, width) -> same shape; exact GELU (Shazeer 2020)."""
+    """Feed-forward layer with a gate, (B, N, width), added `onto` a tensor of this shape; exact GELU (Shazeer 2020)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 8 * width)
-        self.fc2 = nn.Linear(4 * width, width)
+        self.fc1 = Linear(width, 8 * width)
+        self.fc2 = Linear(4 * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, onto: Tensor) -> Tensor:
+        rows, base = x.flatten(0, 1), onto.flatten(0, 1)
+        count = _ROWS if x.device.type == "cpu" else len(rows)
+        parts = zip(torch.split(rows, count), torch.split(base, count), strict=True)
+        return torch.cat([self._rows(*part) for part in parts]).view(onto.shape)
+
+    def _rows(self, x: Tensor, onto: Tensor) -> Tensor:
         value, gate = self.fc1(x).chunk(2, -1)
-        out: Tensor = self.fc2(value * F.gelu(gate))
+        out: Tensor = self.fc2(value * F.gelu(gate), onto=onto)
         return out
 
 
@@ -125,9 +133,9 @@ class TransformerBlock(nn.Module):
         self.mlp = Geglu(width)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
-        x = x + self.self_attention(self.norm1(x))
-        x = x + self.cross_attention(self.norm2(x), tokens)
-        out: Tensor = x + self.mlp(self.norm3(x))
+        x = self.self_attention(self.norm1(x), onto=x)
+        x = self.cross_attention(self.norm2(x), tokens, onto=x)
+        out: Tensor = self.mlp(self.norm3(x), onto=x)
         return out
 
 
@@ -137,15 +145,16 @@ class Transformer(nn.Module):
     def __init__(self, width: int, context_width: int, heads: int, depth: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, width, 1e-6)
-        self.project_in = nn.Linear(width, width)
+        self.project_in = Linear(width, width)
         self.blocks = nn.ModuleList(TransformerBlock(width, context_width, heads) for _ in range(depth))
-        self.project_out = zeroed(nn.Linear(width, width))
+        self.project_out = zeroed(Linear(width, width))
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         batch, width, *sides = x.shape
         # Channels last, the positions are rows in memory already: a view.
-        h = self.project_in(self.norm(x).permute(0, 2, 3, 1).reshape(batch, -1, width))
+        rows = x.permute(0, 2, 3, 1).reshape(batch, -1, width)
+        h = self.project_in(self.norm(x).permute(0, 2, 3, 1).reshape(rows.shape))
         for block in self.blocks:
             h = block(h, tokens)
-        out: Tensor = x + self.project_out(h).unflatten(1, sides).permute(0, 3, 1, 2)
+        out: Tensor = self.project_out(h, onto=rows).unflatten(1, sides).permute(0, 3, 1, 2)
         return out

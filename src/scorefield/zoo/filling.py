@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from scorefield.nets.packed import layers, packs
 from scorefield.weights.entries import Entry, Form, KeysError, check, views
 from scorefield.weights.folder import SourceError
 from scorefield.weights.source import Source
@@ -40,34 +41,36 @@ class Filling:
     ) -> M:
         """The network of `build` with the weights that `source` has under `keys`; `part` is what an error calls it.
 
-        SourceError for keys or shapes that are not its own. Convolutions lie channels last.
+        SourceError for keys or shapes that are not its own. Convolutions lie channels last, or packed as all that can
+        be: see `nets.packed`.
         """
         with torch.device("meta"):
             net = build()
         fits(net.state_dict(), part, entries, source, keys)
-        tensors = {name: self._room(tensor) for name, tensor in net.state_dict().items()}
-        self._fill(tensors, part, entries, source)
-        net.load_state_dict(tensors, assign=True)
+        net.load_state_dict(self._filled(net, part, entries, source), assign=True)
         return net.eval().requires_grad_(False)
 
-    def _room(self, tensor: Tensor) -> Tensor:
-        order = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
-        return torch.empty(tensor.shape, device=self.device, dtype=self.dtype, memory_format=order)
+    def _filled(self, net: nn.Module, part: str, entries: Sequence[Entry], source: Source) -> Mapping[str, Tensor]:
+        """All tensors of `net` by name."""
+        packed = layers(net) if packs(self.device, self.dtype) else {}
+        wanted, tensors = net.state_dict(), dict[str, Tensor]()
 
-    def _fill(self, tensors: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Source) -> None:
         def filled(entry: Entry) -> str:
             """The line of one tensor of ours, once it is there."""
-            numbers = hashlib.sha256()
+            numbers, name = hashlib.sha256(), entry.ours
+            tensors[name] = self._room(wanted[name], name not in packed)
             places = views([entry], tensors)
             for key in entry.theirs:
                 if entry.form is Form.TRANSPOSED:  # the bytes of the file are not in our order
                     turned = source.fetch(key).T.contiguous()
                     numbers.update(turned.view(torch.uint8).numpy().data)
-                    tensors[entry.ours].copy_(turned)
+                    tensors[name].copy_(turned)
                 else:
                     source.copy(key, places[key], numbers.update)
+            if name in packed:
+                tensors[name] = packed[name].packed(tensors[name])
             stored = ", ".join(sorted({str(source.dtype(key)) for key in entry.theirs}))
-            return f"{part}.{entry.ours} {stored} {tuple(tensors[entry.ours].shape)} {numbers.hexdigest()}"
+            return f"{part}.{name} {stored} {tuple(tensors[name].shape)} {numbers.hexdigest()}"
 
         pool = ThreadPoolExecutor(_READERS)
         try:
@@ -75,6 +78,11 @@ class Filling:
             self._lines += pool.map(filled, in_order)
         finally:
             pool.shutdown(cancel_futures=True)
+        return tensors
+
+    def _room(self, tensor: Tensor, channels_last: bool) -> Tensor:
+        order = torch.channels_last if channels_last and tensor.ndim == 4 else torch.contiguous_format
+        return torch.empty(tensor.shape, device=self.device, dtype=self.dtype, memory_format=order)
 
 
 def fits(

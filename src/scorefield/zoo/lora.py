@@ -10,6 +10,7 @@ from typing import TypeVar
 from torch import nn
 
 from scorefield.nets.clip import TextConfig
+from scorefield.nets.packed import dense, pack
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.published import PublishedConditioner
@@ -81,8 +82,12 @@ def _merged(module: M, part: str, prefix: str, stack: Stack) -> M:
     kept: dict[int, object] = {id(tensor): tensor for tensor in held.values()}
     for ours in stack.touched(part):
         weight = held[prefix + ours]
-        kept[id(weight)] = nn.Parameter(stack.merged(part, ours, weight), requires_grad=False)
-    return copy.deepcopy(module, kept)
+        rows = dense(weight)
+        if (made := stack.merged(part, ours, rows)) is not rows:
+            kept[id(weight)] = nn.Parameter(made, requires_grad=False)
+    merged = copy.deepcopy(module, kept)
+    pack(merged)
+    return merged
 
 
 def _sha256(lora: Lora) -> str:
