@@ -24,6 +24,7 @@ from scorefield.weights.entries import Entry, under
 from scorefield.weights.maps import clip as clip_maps
 from scorefield.weights.maps import kl as kl_maps
 from scorefield.weights.maps import unet as unet_maps
+from scorefield.zoo.convert import conversion
 from scorefield.zoo.stable_files import Networks
 
 Pixels = np.ndarray[Any, np.dtype[np.int64]]
@@ -119,6 +120,29 @@ def as_one_file(path: Path, model: zoo.Model, networks: Networks) -> None:
     held |= {"betas": torch.ones(9), "model_ema.diffusion_modelout2bias": torch.ones(4)}
     held |= {"cond_stage_model.model.attn_mask": torch.ones(77, 77)} if networks.openclip else {}
     save_file({name: _alone(tensor.contiguous()) for name, tensor in held.items()}, path)
+
+
+def there_and_back(source: Path, networks: Networks, folder: Path) -> tuple[Path, Path]:
+    """A model as one file, and that file as a diffusers folder, both in `folder`."""
+    file, back = folder / "one.safetensors", folder / "back"
+    list(conversion(source, to_folder=False, networks=networks).run(file, None))
+    back.mkdir()
+    list(conversion(file, to_folder=True, networks=networks).run(back, None))
+    return file, back
+
+
+def assert_same_weights(again: Any, peer: Any, *parts: str) -> None:
+    """Two pipelines of diffusers have the same tensors, to the bit; the first's come to lie in memory of their own.
+
+    Arithmetic on a mapped file, whose tensors begin anywhere, may round otherwise.
+    """
+    again.set_progress_bar_config(disable=True)
+    for name in parts:
+        for weight in getattr(again, name).parameters():
+            weight.data = weight.data.clone()
+        weights, wanted = getattr(again, name).state_dict(), getattr(peer, name).state_dict()
+        assert weights.keys() == wanted.keys()
+        assert all(wanted[key].isfinite().all() and torch.equal(weights[key], wanted[key]) for key in wanted)
 
 
 def _alone(tensor: Tensor) -> Tensor:

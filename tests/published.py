@@ -41,13 +41,23 @@ def sd2(unet: str = "ldm/sd2 model.diffusion_model.") -> dict[str, tuple[int, ..
     return keys(unet, "model.diffusion_model.") | vae | text | dict(tables())
 
 
-def sparse(path: Path, shapes: Shapes) -> Path:
+def unclip(kind: str) -> dict[str, tuple[int, ...]]:
+    """The file of ViT-`kind`, h or l, with its whole CLIP, and the statistics of its vectors where it needs them."""
+    clip = keys({"h": H, "l": "openai/ViT-L-14.pt"}[kind], "embedder.model.")
+    known = {} if kind == "h" else {f"noise_augmentor.data_{name}": (1, 768) for name in ("mean", "std")}
+    unet = sd2(f"ldm/sd21-unclip-{kind} model.diffusion_model.")
+    return unet | clip | known | {"noise_augmentor.betas": (1000,)}
+
+
+def sparse(path: Path, shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Path:
     """A file of float16 zeros that takes no room on the disk."""
-    header, end = {}, 0
+    header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+    end = 0
     for name, shape in shapes.items():
         start, end = end, end + 2 * math.prod(shape)
         header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
     told = json.dumps(header).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(len(told).to_bytes(8, "little") + told)
         file.truncate(8 + len(told) + end)

@@ -1,8 +1,6 @@
 """From one layout to another and back: every tensor to the bit, every published key, and what is left is said."""
 
 import json
-import math
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tests import published
+from tests.published import sparse
 from tests.tiny import TINY, TINY_2
 from torch import Tensor, nn
 
@@ -25,6 +24,7 @@ from scorefield.zoo.converting import Conversion
 from scorefield.zoo.stable_files import Networks, NotLoadableError
 
 BOTH = pytest.mark.parametrize("networks", [TINY, TINY_2], ids=["1", "2"])
+MARK = {"v_pred": torch.zeros(0)}  # of one file: it predicts v
 TABLES = {"betas": torch.ones(9), "model_ema.diffusion_modelout2bias": torch.ones(4)}
 
 
@@ -83,7 +83,7 @@ def test_a_single_file_comes_back_from_a_folder_to_the_bit(
     if networks.openclip:  # the folder has no last layer, which is not read
         gone = ("transformer.resblocks.2.", "text_projection")
         held = {name: tensor for name, tensor in held.items() if not any(one in name for one in gone)}
-    assert_same(load_file(back), held)
+    assert_same(load_file(back), held | MARK)
 
 
 @BOTH
@@ -145,26 +145,12 @@ def test_a_ckpt_becomes_safetensors_and_what_it_predicts_is_kept(tmp_path: Path)
     torch.save({"state_dict": held | TABLES}, tmp_path / "x.ckpt")
     made = conversion(tmp_path / "x.ckpt", to_folder=False, prediction="v", networks=TINY_2)
     back = done(made, tmp_path / "y.safetensors")
-    assert_same(load_file(back), held)
+    assert_same(load_file(back), held | MARK)
     with safe_open(back, framework="pt") as file:
         assert file.metadata() == {"format": "pt", "modelspec.prediction_type": "v"}
     folder = done(conversion(back, to_folder=True, networks=TINY_2), tmp_path / "folder")
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     assert (scheduler["_class_name"], scheduler["prediction_type"]) == ("DDIMScheduler", "v_prediction")
-
-
-def sparse(path: Path, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str] | None = None) -> Path:
-    """A file of float16 zeros that takes no room on the disk."""
-    header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
-    end = 0
-    for name, shape in shapes.items():
-        start, end = end, end + 2 * math.prod(shape)
-        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
-    told = json.dumps(header).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(told).to_bytes(8, "little") + told)
-    os.truncate(path, 8 + len(told) + end)
-    return path
 
 
 def planned(made: Conversion) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -175,15 +161,31 @@ def planned(made: Conversion) -> dict[str, dict[str, tuple[int, ...]]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+SHAPES = {
+    "sd1": published.sd1(),
+    "sd2": published.sd2(),
+    "sd21-unclip-h": published.unclip("h"),
+    "sd21-unclip-l": published.unclip("l"),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
 def test_every_published_key_goes_there_and_back(kind: str, tmp_path: Path) -> None:
-    shapes = getattr(published, kind)()
+    shapes = SHAPES[kind]
     path = sparse(tmp_path / "x.safetensors", shapes)
-    made = conversion(path, to_folder=True, prediction="eps")
+    made = conversion(path, to_folder=True, prediction="v" if "unclip" in kind else "eps")
     files = planned(made)
     assert files["unet/diffusion_pytorch_model.safetensors"] == published.keys(f"diffusers/{kind}/unet")
     assert files["vae/diffusion_pytorch_model.safetensors"] == published.keys("diffusers/sd1,2/vae")
-    assert files["text_encoder/model.safetensors"] == published.keys(f"hf/{kind}/text_encoder", "text_model.")
+    text = "sd1" if kind == "sd1" else "sd2"
+    assert files["text_encoder/model.safetensors"] == published.keys(f"hf/{text}/text_encoder", "text_model.")
+    if "unclip" in kind:
+        whole = {"h": "hf/laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "l": "hf/openai/clip-vit-large-patch14"}[kind[-1]]
+        seen = {name: shape for name, shape in published.keys(whole).items() if name.startswith("vis")}
+        assert files["image_encoder/model.safetensors"] == seen
+        width = {"h": 1024, "l": 768}[kind[-1]]
+        known = files["image_normalizer/diffusion_pytorch_model.safetensors"]
+        assert known == {"mean": (1, width), "std": (1, width)}
     folder = tmp_path / "folder"
     for name, held in files.items():
         sparse(folder / name, held)
@@ -191,8 +193,20 @@ def test_every_published_key_goes_there_and_back(kind: str, tmp_path: Path) -> N
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     (back,) = planned(conversion(folder, to_folder=False)).values()
-    assert len(back) == len(shapes) - sum(made.left.values())
-    assert back == {name: shape for name, shape in shapes.items() if name in back}
+    more = {"v_pred": (0,)} if "unclip" in kind else {}
+    if kind == "sd21-unclip-h":  # whose vectors were taken as they are, which the folder says in numbers
+        more |= {f"noise_augmentor.data_{name}": (1, 1024) for name in ("mean", "std")}
+    assert back == {name: shape for name, shape in shapes.items() if name in back} | more
+    assert len(back) - len(more) == len(shapes) - sum(made.left.values())
+
+
+def test_a_folder_says_in_numbers_that_vectors_of_vit_h_are_taken_as_they_are(tmp_path: Path) -> None:
+    made = conversion(sparse(tmp_path / "x.safetensors", published.unclip("h")), to_folder=True)
+    assert json.loads(made.texts["image_normalizer/config.json"])["embedding_dim"] == 1024
+    (file,) = (one for one in made.files if one.name.startswith("image_normalizer/"))
+    (piece,) = file.pieces
+    found = dict(piece.tensors(torch.float16))
+    assert_same(found, {"mean": torch.zeros(1, 1024).half(), "std": torch.ones(1, 1024).half()})
 
 
 def test_a_model_for_inpainting_becomes_the_pipeline_for_it(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """What we convert, diffusers loads, and it draws the picture that it drew before."""
 
+import json
 from pathlib import Path
 
 import diffusers
 import pytest
 import torch
-from tests.pipelines import PROMPT, drawn, drawn_there, scheduler, written
+from safetensors.torch import load_file
+from tests.pipelines import PROMPT, assert_same_weights, drawn, drawn_there, scheduler, there_and_back, written
 from tests.tiny import TINY, TINY_2
 
-from scorefield.zoo.convert import conversion
+from scorefield.core import gauge
 from scorefield.zoo.stable import stable
 from scorefield.zoo.stable_files import Networks
 
@@ -24,16 +26,9 @@ def test_a_folder_of_diffusers_comes_back_from_one_file_and_draws_the_identical_
     networks: Networks, prediction: str, tmp_path: Path
 ) -> None:
     peer = written(tmp_path, networks, prediction)
-    file, folder = tmp_path / "one.safetensors", tmp_path / "back"
-    list(conversion(tmp_path / "model", to_folder=False).run(file, None))
-    folder.mkdir()
-    list(conversion(file, to_folder=True, networks=networks).run(folder, None))
+    file, folder = there_and_back(tmp_path / "model", networks, tmp_path)
     again = diffusers.StableDiffusionPipeline.from_pretrained(folder)
-    again.set_progress_bar_config(disable=True)
-    for name in ("unet", "vae", "text_encoder"):
-        weights, wanted = getattr(again, name).state_dict(), getattr(peer, name).state_dict()
-        assert weights.keys() == wanted.keys()
-        assert all(torch.equal(weights[key], wanted[key]) for key in wanted)
+    assert_same_weights(again, peer, "unet", "vae", "text_encoder")
     assert again.tokenizer(PROMPT).input_ids == peer.tokenizer(PROMPT).input_ids
     assert again.tokenizer.pad_token == peer.tokenizer.pad_token
     assert again.scheduler.config.prediction_type == prediction
@@ -46,3 +41,27 @@ def test_a_folder_of_diffusers_comes_back_from_one_file_and_draws_the_identical_
     prompt = PROMPT.rstrip("!")  # which pads in Stable Diffusion 2's folder, and is a word of its file
     ours = [drawn(one, "euler", "trailing", prompt) for one in (model, stable(folder, CPU, torch.float32))]
     assert (ours[0] == ours[1]).all()
+
+
+def test_a_model_that_was_trained_to_pure_noise_stays_one_and_draws_the_identical_picture(tmp_path: Path) -> None:
+    peer = written(tmp_path, TINY_2, "v_prediction")
+    config = tmp_path / "model" / "scheduler" / "scheduler_config.json"
+    options = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | options))
+    file, folder = there_and_back(tmp_path / "model", TINY_2, tmp_path)
+    assert {name: len(one) for name, one in load_file(file).items() if "." not in name} == {"v_pred": 0, "ztsnr": 0}
+    again = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+    assert_same_weights(again, peer, "unet", "vae", "text_encoder")
+    assert isinstance(again.scheduler, diffusers.DDIMScheduler)
+    theirs = drawn_there(again, again.scheduler)
+    assert theirs.std() > 20
+    assert (theirs == drawn_there(peer, diffusers.DDIMScheduler.from_pretrained(config.parent))).all()
+    assert (theirs != drawn_there(peer, scheduler("DDIMScheduler", "v_prediction", timestep_spacing="trailing"))).any()
+    places = (tmp_path / "model", file, folder)
+    models = [stable(path, CPU, torch.float32, networks=TINY_2) for path in places]
+    assert {(one.sha256, one.spec.gauge, one.spec.defaults.schedule) for one in models} == {
+        (models[0].sha256, gauge.vp, "trailing")
+    }
+    ours = [drawn(one, "ddim", "trailing", PROMPT.rstrip("!")) for one in models]
+    assert (ours[0] == ours[1]).all()
+    assert (ours[0] == ours[2]).all()

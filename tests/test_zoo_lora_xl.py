@@ -17,6 +17,7 @@ from scorefield import zoo
 from scorefield.prompt.conditioner import Asked
 from scorefield.weights.maps import unet
 from scorefield.zoo import Scales
+from scorefield.zoo.convert import conversion
 from scorefield.zoo.stable import stable
 
 pytestmark = [
@@ -115,6 +116,25 @@ def test_two_with_scales_of_their_own_are_what_diffusers_makes_of_them(made: Mad
     # With 0.7 in place of 0.5 diffusers' float32 is 8e-6 from its own float64, and with 0.5 3e-6.
     peer.set_adapters(["a", "b"], [0.5, {"unet": -0.4, "text_encoder": 0.9, "text_encoder_2": 0.9}])
     close(made, zoo.with_loras(made.model, [(str(paths[0]), Scales(0.5, 0.5)), (str(paths[1]), Scales(-0.4, 0.9))]))
+
+
+@pytest.mark.parametrize("to_folder", [True, False])
+def test_conversion_puts_it_into_all_three_networks(whole: Made, tmp_path: Path, to_folder: bool) -> None:
+    path, out = (
+        file(whole.peer, tmp_path / "a.safetensors", ldm),
+        tmp_path / ("out" if to_folder else "out.safetensors"),
+    )
+    made = conversion(
+        Path(whole.model.spec.name), to_folder=to_folder, networks=TINY, loras=[(str(path), Scales(0.5, 0.7))]
+    )
+    if to_folder:
+        out.mkdir()
+    list(made.run(out, None))
+    wanted = held(zoo.with_loras(whole.model, loras))
+    found = held(stable(out, torch.device("cpu"), torch.float32, networks=TINY))
+    assert made.left == {}
+    assert found.keys() == wanted.keys()
+    assert all(wanted[name].isfinite().all() and torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_a_lora_of_one_network_leaves_the_others_as_they_are(whole: Made, tmp_path: Path) -> None:

@@ -1,25 +1,42 @@
 """Stable Diffusion XL: a tiny one, written by diffusers and transformers, gives the picture that they draw."""
 
+import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import diffusers
 import pytest
 import torch
+from diffusers.loaders import single_file_utils
 from safetensors.torch import save_file
-from tests import networks, pipelines
-from tests.pipelines import PROMPT, SAMPLERS, Pixels, drawn_there, scheduler
+from tests import networks, peer_networks, pipelines, published
+from tests.pipelines import (
+    PROMPT,
+    SAMPLERS,
+    Pixels,
+    assert_same_weights,
+    drawn_there,
+    scheduler,
+    there_and_back,
+)  # fmt: skip
+from tests.test_zoo_convert import planned
 from tests.tiny import TINY_XL as TINY
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield import zoo
-from scorefield.nets.clip import SDXL_TEXT_2
-from scorefield.nets.unet import SDXL
+from scorefield.nets.clip import SDXL_TEXT_2, TextEncoder
+from scorefield.nets.kl import Kl
+from scorefield.nets.unet import SDXL, Unet
 from scorefield.prompt.conditioner import Asked
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.weights import entries
 from scorefield.weights.found import Family
 from scorefield.weights.maps import clip, kl, unet
+from scorefield.zoo.convert import conversion
 from scorefield.zoo.stable import NETWORKS, stable
+from scorefield.zoo.stable_files import FIRST, SECOND, NotLoadableError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
@@ -112,6 +129,109 @@ def test_a_folder_and_a_single_file_have_one_hash_and_give_the_identical_picture
     assert model.sha256 == made.model.sha256
     prompt = "a red fox, in the Snow"  # without the "!" that pads in the folder alone
     assert (drawn(model, prompt=prompt) == drawn(made.model, prompt=prompt)).all()
+
+
+def test_a_folder_comes_back_from_one_file_and_draws_the_identical_picture(made: Made, tmp_path: Path) -> None:
+    file, folder = there_and_back(made.folder, TINY, tmp_path)
+    again = diffusers.StableDiffusionXLPipeline.from_pretrained(folder, add_watermarker=False)
+    assert_same_weights(again, made.peer, "unet", "vae", "text_encoder", "text_encoder_2")
+    assert (again.tokenizer.pad_token, again.tokenizer_2.pad_token) == ("<|endoftext|>", "!")
+    assert again.config.force_zeros_for_empty_prompt is True
+    euler = type(again.scheduler).from_config(again.scheduler.config)
+    theirs = drawn_there(again, euler)
+    assert theirs.std() > 20
+    assert (theirs == drawn_there(made.peer, euler)).all()
+    models = [stable(path, CPU, torch.float32, networks=TINY) for path in (file, folder)]
+    assert {one.sha256 for one in models} == {made.model.sha256}
+    prompt = "a red fox, in the Snow"  # without the "!" that pads
+    ours = [drawn(one, prompt=prompt) for one in (made.model, *models)]
+    assert (ours[0] == ours[1]).all()
+    assert (ours[0] == ours[2]).all()
+
+
+def changed(made: Made, tmp_path: Path, file: str, **said: object) -> Path:
+    """A copy of the folder where one of its texts says something else."""
+    folder = shutil.copytree(made.folder, tmp_path / "changed")
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | said))
+    return folder
+
+
+def test_a_model_of_v_that_was_trained_to_pure_noise_stays_one(made: Made, tmp_path: Path) -> None:
+    said = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    source = changed(made, tmp_path, "scheduler/scheduler_config.json", **said)
+    file, folder = there_and_back(source, TINY, tmp_path)
+    again = diffusers.StableDiffusionXLPipeline.from_pretrained(folder, add_watermarker=False).scheduler
+    assert isinstance(again, diffusers.EulerDiscreteScheduler)
+    assert {name: again.config[name] for name in said} == said
+    options = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "clip_sample": False}
+    theirs = drawn_there(made.peer, scheduler("DDIMScheduler", "v_prediction", set_alpha_to_one=True, **options))
+    assert theirs.std() > 20
+    models = [stable(path, CPU, torch.float32, networks=TINY) for path in (source, file, folder)]
+    ours = [pipelines.drawn(one, "ddim", "trailing") for one in (models[0], models[2])]
+    assert abs(ours[0] - theirs).max() <= 1
+    assert (ours[0] == ours[1]).all()
+    prompt = "a red fox, in the Snow"
+    ours = [pipelines.drawn(one, "ddim", "trailing", prompt) for one in models[:2]]
+    assert (ours[0] == ours[1]).all()
+
+
+def test_what_one_file_cannot_say_is_refused_with_the_way_out(made: Made, tmp_path: Path) -> None:
+    source = changed(made, tmp_path, "model_index.json", force_zeros_for_empty_prompt=False)
+    with pytest.raises(
+        NotLoadableError, match=r"^[^\n]*which one file cannot say: draw with the folder, or have force_zeros[^\n]*$"
+    ):
+        conversion(source, to_folder=False, networks=TINY)
+    said = json.loads(conversion(source, to_folder=True, networks=TINY).texts["model_index.json"])
+    assert said["force_zeros_for_empty_prompt"] is False
+
+
+def shapes(net: nn.Module, prefix: str = "") -> dict[str, tuple[int, ...]]:
+    return {f"{prefix}{name.removeprefix('text_model.')}": tuple(one.shape) for name, one in net.state_dict().items()}
+
+
+def test_every_published_key_goes_there_and_back_by_the_names_that_diffusers_reads(tmp_path: Path) -> None:
+    known = NETWORKS[Family.SDXL]
+    assert known.text_2 is not None
+    with torch.device("meta"):
+        listed: list[tuple[str, Iterator[entries.Entry], nn.Module]] = [
+            ("model.diffusion_model.", unet.ldm(known.unet), Unet(known.unet)),
+            ("first_stage_model.", kl.ldm(known.kl), Kl(known.kl)),
+            (FIRST, clip.transformers_text(known.text.text, projected=False), TextEncoder(known.text)),
+            (SECOND, clip.openai_text(known.text_2.text), TextEncoder(known.text_2)),
+        ]
+        peers = {
+            "unet/diffusion_pytorch_model": shapes(peer_networks.unet(known.unet, sdxl=True)),
+            "vae/diffusion_pytorch_model": shapes(peer_networks.kl(known.kl)),
+            "text_encoder/model": shapes(peer_networks.text(known.text), "text_model."),
+            "text_encoder_2/model": shapes(peer_networks.text(known.text_2), "text_model."),
+        }
+    held = {
+        name: tuple(one.shape)
+        for prefix, names, net in listed
+        for name, one in entries.write(list(entries.under("", prefix, names)), net.state_dict()).items()
+    }
+    made = conversion(published.sparse(tmp_path / "x.safetensors", held), to_folder=True)
+    second = peers["text_encoder_2/model"]
+    second["text_projection.weight"] = second.pop("text_model.text_projection.weight")
+    found = planned(made)
+    assert found == {f"{name}.safetensors": one for name, one in peers.items()}
+    for name, one in found.items():
+        published.sparse(tmp_path / "folder" / name, one)
+    for name, text in made.texts.items():
+        (tmp_path / "folder" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "folder" / name).write_text(text, encoding="utf-8")
+    (back,) = planned(conversion(tmp_path / "folder", to_folder=False)).values()
+    assert back == held
+    config = json.loads(made.texts["unet/config.json"])
+    assert config["transformer_layers_per_block"] == [1, 2, 10]
+    assert (config["addition_time_embed_dim"], config["sample_size"], config["upcast_attention"]) == (256, 128, False)
+    tensors = {name: torch.empty(one, device="meta") for name, one in back.items()}
+    read = single_file_utils.convert_ldm_unet_checkpoint(tensors, config)
+    assert {name: tuple(one.shape) for name, one in read.items()} == peers["unet/diffusion_pytorch_model"]
+    with torch.device("meta"):
+        tower = peer_networks.text(known.text_2)
+    read = single_file_utils.convert_open_clip_checkpoint(tower, tensors, SECOND)
+    assert {name: tuple(one.shape) for name, one in read.items()} == second
 
 
 def test_the_latents_are_of_another_scale_and_have_other_colours(made: Made) -> None:

@@ -23,9 +23,11 @@ from tests.pipelines import (
     SIZE,
     Pixels,
     as_one_file,
+    assert_same_weights,
     drawn_there,
     randomised,
     scheduler,
+    there_and_back,
     tokenizer,
 )  # fmt: skip
 from tests.tiny import TINY_2
@@ -199,10 +201,27 @@ def test_a_single_file_without_statistics_is_only_right_for_vit_h(made: Made, tm
         stable(tmp_path / "model.safetensors", CPU, torch.float32, "v", TINY)
 
 
-@pytest.mark.parametrize("to_folder", [True, False])
-def test_conversion_refuses_what_it_would_leave_behind(made: Made, to_folder: bool) -> None:
-    with pytest.raises(NotLoadableError, match="has another tower beside its text tower, and is not converted"):
-        conversion(made.folder, to_folder=to_folder)
+def test_a_folder_comes_back_from_one_file_and_draws_the_identical_picture(made: Made, tmp_path: Path) -> None:
+    file, folder = there_and_back(made.folder, TINY, tmp_path)
+    again = diffusers.StableUnCLIPImg2ImgPipeline.from_pretrained(folder)
+    assert_same_weights(again, made.peer, "unet", "vae", "text_encoder", "image_encoder", "image_normalizer")
+    assert again.tokenizer.pad_token == "!"
+    assert again.scheduler.config.prediction_type == "v_prediction"
+    one, level = torch.ones(1, 4), torch.tensor([300])
+    noised = [pipe.image_noising_scheduler.add_noise(one, one, level) for pipe in (again, made.peer)]
+    assert torch.equal(*noised)
+    pixels = [one.feature_extractor(images=picture(), return_tensors="pt").pixel_values for one in (again, made.peer)]
+    assert torch.equal(*pixels)
+    models = [stable(path, CPU, torch.float32, networks=TINY) for path in (file, folder)]
+    assert {one.sha256 for one in models} == {made.model.sha256}
+    prompt = "a red fox, in the Snow"  # without the "!" that pads
+    pictures = [drawn(one, prompt=prompt, noise_level=300) for one in (made.model, *models)]
+    assert (pictures[0] == pictures[1]).all()
+    assert (pictures[0] == pictures[2]).all()
+    assert stated(folder).unet == TINY.unet
+    assert conversion(made.folder, to_folder=False, networks=TINY).left == {}
+    told = conversion(made.file, to_folder=True, prediction="v", networks=TINY).left
+    assert told["part of the image prompt's CLIP that is not read"] == 1
 
 
 def test_a_folder_of_other_sizes_tells_them(made: Made) -> None:
@@ -265,11 +284,7 @@ def test_the_published_models_are_known(family: str, vector: int) -> None:
 
 @pytest.mark.parametrize("kind", ["h", "l"])
 def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: Path) -> None:
-    clip = {"h": published.H, "l": "openai/ViT-L-14.pt"}[kind]
-    shapes = published.sd2(f"ldm/sd21-unclip-{kind} model.diffusion_model.") | published.keys(clip, "embedder.model.")
-    shapes |= {"noise_augmentor.betas": (1000,)}
-    shapes |= {} if kind == "h" else {f"noise_augmentor.data_{name}": (1, 768) for name in ("mean", "std")}
-    path = published.sparse(tmp_path / "model.safetensors", shapes)
+    path = published.sparse(tmp_path / "model.safetensors", published.unclip(kind))
     found = look(path, known=NETWORKS)
     assert found.family is {"h": Family.UNCLIP_H, "l": Family.UNCLIP_L}[kind]
     networks_ = NETWORKS[found.family]

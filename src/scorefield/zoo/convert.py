@@ -1,30 +1,24 @@
 """What becomes of a model's files in another layout: a diffusers folder and one ldm file, whole or a part of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
-from scorefield.nets.clip import EncoderConfig, TextEncoder
-from scorefield.nets.kl import Kl
-from scorefield.nets.unet import Unet
 from scorefield.prompt.bpe import ClipTokenizer
-from scorefield.weights.entries import Entry, under
-from scorefield.weights.folder import PIPELINE, Json, SourceError, components
+from scorefield.weights.folder import PIPELINE, SourceError, components
 from scorefield.weights.found import Found, Kind
-from scorefield.weights.lora_names import TEXT, UNET
+from scorefield.weights.lora_names import TEXT, TEXT_2
 from scorefield.weights.lora_stack import Scales, Stack
-from scorefield.weights.maps import clip, kl, unet
-from scorefield.zoo import diffusers_texts as texts
+from scorefield.zoo import diffusers_texts, sdxl, unclip
+from scorefield.zoo.convert_networks import NORMALIZER, Network, eye, plain, statistics, tower
 from scorefield.zoo.convert_part import part_conversion
-from scorefield.zoo.converting import METADATA, Change, Conversion, Piece, WeightsFile, left
-from scorefield.zoo.filling import fits
+from scorefield.zoo.converting import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
+from scorefield.zoo.diffusers_configs import normalizer
 from scorefield.zoo.lora import stacked
 from scorefield.zoo.stable import NETWORKS, SPECS
-from scorefield.zoo.stable_files import Networks, NotLoadableError, Parts, Place, find, parts, refusal
+from scorefield.zoo.stable_files import Networks, NotLoadableError, find, parts, refusal
 from scorefield.zoo.stable_sizes import stated
 
 _PARTS = (Kind.UNET, Kind.VAE, Kind.CLIP)
@@ -53,92 +47,107 @@ def conversion(
     if told := refusal(found, known=None if networks else NETWORKS):
         raise NotLoadableError(f"{path} {told}")
     networks = networks or NETWORKS.get(found.family) or stated(path)
-    if networks.eye or networks.text_2:
-        raise NotLoadableError(f"{path} has another tower beside its text tower, and is not converted")
-    if found.facts.get("zero_snr"):
-        raise NotLoadableError(f"{path} was trained to pure noise (zero terminal SNR), which is not converted")
     channels = found.facts["channels"]
     if isinstance(channels, int):  # nine for inpainting
         networks = replace(networks, unet=replace(networks.unet, in_channels=channels))
-    places = parts(path, networks)
-    if len(places.tokenizer) != _WORDS:
-        raise NotLoadableError(
-            f"{path} has {len(places.tokenizer)} tokens in its tokenizer, where the layouts have {_WORDS}: take its "
-            "added words out, and give them as textual inversions"
-        )
-    _check(places, networks)
-    stack = stacked(networks.unet, {TEXT: places.encoder.text}, loras)
-    told_prediction = prediction or (found.prediction.value if found.prediction else None)
-    if not to_folder:
-        return _one_file(path, places, networks, told_prediction, stack)
-    if told_prediction not in ("eps", "v"):
+    told = prediction or (found.prediction.value if found.prediction else None)
+    if to_folder and told not in ("eps", "v"):
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
         raise NotLoadableError(f"{path}: {why} (prediction='v', or --prediction v)")
-    return _folder(path, found, places, networks, told_prediction, stack)
+    whole = _whole(path, found, networks, told, loras)
+    return _folder(whole, networks) if to_folder else _one_file(whole)
 
 
-def _check(places: Parts, networks: Networks) -> None:
-    """SourceError if a part's keys or shapes are not those of its network."""
-    with torch.device("meta"):
-        nets: Sequence[tuple[str, nn.Module, Place]] = (
-            ("U-Net", Unet(networks.unet), places.unet),
-            ("autoencoder", Kl(networks.kl), places.kl),
-            ("text tower", TextEncoder(places.encoder), places.text),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Whole:
+    """A model on its way: its networks, and what is said of it beside them."""
+
+    path: Path
+    networks: Sequence[Network]
+    tokenizers: Mapping[str, ClipTokenizer]  # by their names in a folder
+    prediction: str | None
+    zero_snr: bool
+    blank: bool  # of XL: see `XlConditioner`
+    stack: Stack
+
+    def left(self, pieces: Sequence[Piece]) -> Mapping[str, int]:
+        """What of the model and of its LoRAs has no place in what `pieces` will be."""
+        return dict(left(pieces)) | _aside(self.path) | _unused(self.stack)
+
+
+def _whole(
+    path: Path, found: Found, networks: Networks, prediction: str | None, loras: Sequence[tuple[str, Scales]]
+) -> _Whole:
+    places = parts(path, networks)
+    texts = {TEXT: places.encoder.text} | ({TEXT_2: networks.text_2.text} if networks.text_2 else {})
+    stack = stacked(networks.unet, texts, loras)
+    spec = SPECS.get(found.family, {}).get(prediction or "")
+    side = spec.defaults.width if spec else 512
+    upcast = side == 768  # as published, for its attention's large numbers
+    nets, tokenizers, blank = [*plain(networks, places, stack, side=side, upcast=upcast)], [places.tokenizer], True
+    if networks.text_2:
+        second = sdxl.second(path, networks.text_2)
+        nets.append(tower(networks.text_2, second.place, stack))
+        tokenizers, blank = [places.tokenizer, second.tokenizer], second.blank
+    if networks.eye:
+        seen, known = unclip.files(path, networks.eye)
+        nets.append(eye(networks.eye, seen))
+        nets += [statistics(networks.eye.embed_dim, known)] if known else []
+    if odd := [len(one) for one in tokenizers if len(one) != _WORDS]:
+        raise NotLoadableError(
+            f"{path} has {odd[0]} tokens in its tokenizer, where the layouts have {_WORDS}: take its added words out, "
+            "and give them as textual inversions"
         )
-    for name, net, place in nets:
-        wanted: Mapping[str, Tensor] = net.state_dict()
-        fits(wanted, name, *place)
-
-
-def _one_file(path: Path, places: Parts, networks: Networks, prediction: str | None, stack: Stack) -> Conversion:
-    prefix, words = _ldm_text(places.encoder)
-    pieces = (
-        _piece(places.unet, "model.diffusion_model.", unet.ldm(networks.unet), partial(stack.merged, UNET)),
-        _piece(places.kl, "first_stage_model.", kl.ldm(networks.kl)),
-        _piece(places.text, prefix, words, partial(stack.merged, TEXT)),
+    return _Whole(
+        path=path,
+        networks=nets,
+        tokenizers=dict(zip(("tokenizer", "tokenizer_2"), tokenizers, strict=False)),
+        prediction=prediction,
+        zero_snr=found.facts.get("zero_snr") is True,
+        blank=blank,
+        stack=stack,
     )
-    said = {} if prediction is None else {"modelspec.prediction_type": {"eps": "epsilon"}.get(prediction, prediction)}
-    file = WeightsFile(name="", pieces=pieces, metadata=METADATA | said)
-    return Conversion(files=(file,), texts={}, left=dict(left(pieces)) | _aside(path) | _unused(stack))
 
 
-def _ldm_text(encoder: EncoderConfig) -> tuple[str, Iterator[Entry]]:
-    """Where a single file has the text tower, and its names there: OpenCLIP's own for Stable Diffusion 2."""
-    projected = encoder.embed_dim is not None
-    if encoder.activation == "gelu":
-        return "cond_stage_model.model.", clip.openai_text(encoder.text, projected=projected)
-    return "cond_stage_model.transformer.", clip.transformers_text(encoder.text, projected=projected)
+def _one_file(whole: _Whole) -> Conversion:
+    if not whole.blank:
+        raise NotLoadableError(
+            f"{whole.path} leads away from the empty prompt where no negative one is given, which one file cannot say: "
+            "draw with the folder, or have force_zeros_for_empty_prompt true in its model_index.json"
+        )
+    pieces = [one.piece(to_folder=False) for one in whole.networks]
+    said = (
+        {} if whole.prediction is None else {"modelspec.prediction_type": {"eps": "epsilon"}.get(whole.prediction, "v")}
+    )
+    marks = {V: whole.prediction == "v", ZERO_SNR: whole.zero_snr}
+    more = Constants({name: torch.zeros(0) for name, holds in marks.items() if holds})
+    file = WeightsFile(name="", pieces=[*pieces, more], metadata=METADATA | said)
+    return Conversion(files=(file,), texts={}, left=whole.left(pieces))
 
 
-def _folder(path: Path, found: Found, places: Parts, networks: Networks, prediction: str, stack: Stack) -> Conversion:
-    side = SPECS[found.family][prediction].defaults.width if found.family in SPECS else 512
-    configs: dict[str, dict[str, Json]] = {
-        "unet": texts.unet(networks.unet, side, upcast=side > 512),
-        "vae": texts.vae(networks.kl, side),
-        "text_encoder": texts.text_encoder(networks.text),
-    }
-    pieces = {
-        "unet/diffusion_pytorch_model": _piece(
-            places.unet, "", unet.diffusers(networks.unet), partial(stack.merged, UNET)
-        ),
-        "vae/diffusion_pytorch_model": _piece(places.kl, "", kl.diffusers(networks.kl)),
-        "text_encoder/model": _piece(
-            places.text, "", clip.transformers_text(networks.text.text, projected=False), partial(stack.merged, TEXT)
-        ),
-    }
+def _folder(whole: _Whole, networks: Networks) -> Conversion:
+    pieces = {one.file: one.piece(to_folder=True) for one in whole.networks}
+    held: dict[str, Piece | Constants] = {**pieces}
+    configs = {one.part: one.config for one in whole.networks}
+    if networks.eye and NORMALIZER not in configs:  # its vectors were taken as they are
+        width = networks.eye.embed_dim
+        configs[NORMALIZER] = normalizer(width)
+        held[f"{NORMALIZER}/diffusion_pytorch_model.safetensors"] = Constants(
+            {"mean": torch.zeros(1, width), "std": torch.ones(1, width)}
+        )
     return Conversion(
-        files=[
-            WeightsFile(name=f"{name}.safetensors", pieces=(one,), metadata=METADATA) for name, one in pieces.items()
-        ],
-        texts=texts.pipeline(
-            inpaints=networks.unet.in_channels == 9, prediction=prediction, networks=configs, pad=_pad(places.tokenizer)
+        files=[WeightsFile(name=name, pieces=(one,), metadata=METADATA) for name, one in held.items()],
+        texts=diffusers_texts.pipeline(
+            inpaints=networks.unet.in_channels == 9,
+            steps=diffusers_texts.scheduler(
+                whole.prediction or "eps", zero_snr=whole.zero_snr, xl=networks.text_2 is not None
+            ),
+            networks=configs,
+            pads={name: _pad(one) for name, one in whole.tokenizers.items()},
+            blank=whole.blank,
         ),
-        left=dict(left([*pieces.values()])) | _aside(path) | _unused(stack),
+        left=whole.left([*pieces.values()]),
     )
-
-
-def _piece(place: Place, prefix: str, written: Iterator[Entry], change: Change | None = None) -> Piece:
-    return Piece(source=place.source, stored=place.entries, written=list(under("", prefix, written)), change=change)
 
 
 def _pad(tokenizer: ClipTokenizer) -> str:
@@ -158,4 +167,6 @@ def _aside(path: Path) -> dict[str, int]:
     if not (path / PIPELINE).is_file():
         return {}
     named = components(path)
+    if named.get("image_encoder"):  # the feature extractor is of that one, and the same in every model
+        return {}
     return {name: 1 for name in ("safety_checker", "feature_extractor") if named.get(name)}

@@ -16,8 +16,9 @@ from scorefield.weights.folder import Json
 from scorefield.weights.found import Family, Found, Kind, Layout, Task
 from scorefield.weights.maps import clip, kl, unet
 from scorefield.weights.source import Source
-from scorefield.zoo import diffusers_texts as texts
+from scorefield.zoo import diffusers_configs as configs
 from scorefield.zoo.converting import METADATA, Conversion, Piece, WeightsFile, left
+from scorefield.zoo.diffusers_texts import text
 from scorefield.zoo.filling import fits
 from scorefield.zoo.stable_files import NotLoadableError
 
@@ -62,7 +63,7 @@ def part_conversion(path: Path, found: Found, *, to_folder: bool) -> Conversion:
     name = f"{part.stem}.safetensors" if to_folder else ""
     return Conversion(
         files=(WeightsFile(name=name, pieces=(piece,), metadata=METADATA),),
-        texts={"config.json": texts.text(part.config)} if to_folder else {},
+        texts={"config.json": text(part.config)} if to_folder else {},
         left=left([piece]),
     )
 
@@ -94,7 +95,7 @@ def _unet(found: Found) -> _Part:
         original=unet.ldm(config),
         diffusers=unet.diffusers(config),
         stored=unet.ldm(config) if found.layout is Layout.LDM else unet.diffusers(config),
-        config=texts.unet(config, 768 if v else 512, upcast=v),
+        config=configs.unet(config, 768 if v else 512, upcast=v),
     )
 
 
@@ -106,7 +107,7 @@ def _vae(found: Found, source: Source) -> _Part:
         original=kl.ldm(KL),
         diffusers=kl.diffusers(KL),
         stored=under("", found.parts["vae"].prefix, stored),
-        config=texts.vae(KL, 512),
+        config=configs.vae(KL, 512),
     )
 
 
@@ -119,7 +120,7 @@ def _clip(found: Found, source: Source) -> _Part:
             original=clip.openai(config),
             diffusers=clip.transformers(config),
             stored=under("", "model.", stored) if "model.logit_scale" in source.tensors else stored,
-            config=texts.clip(config),
+            config=configs.clip(config),
             stem="model",
         )
     return _text(found, source, config) if "text_encoder" in towers else _image(found, config)
@@ -142,7 +143,7 @@ def _text(found: Found, source: Source, config: ClipConfig) -> _Part:
         original=clip.openai_text(encoder.text, projected=projected),
         diffusers=clip.transformers_text(encoder.text, projected=projected),
         stored=stored,
-        config=texts.text_encoder(encoder),
+        config=configs.text_encoder(encoder),
         stem="model",
     )
 
@@ -155,6 +156,6 @@ def _image(found: Found, config: ClipConfig) -> _Part:
         original=under("", "visual.", clip.openai_vision(config.vision)),
         diffusers=clip.transformers_vision(config.vision),
         stored=under("", prefix, clip.openai_vision(config.vision)) if found.layout is Layout.OPENAI else stored,
-        config=texts.image_encoder(config),
+        config=configs.image_encoder(config),
         stem="model",
     )

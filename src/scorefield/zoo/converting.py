@@ -1,7 +1,7 @@
 """From one published layout of a model to another, tensor by tensor: what will be written, and the writing."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,15 @@ from scorefield.weights.writing import Planned, saving
 Change = Callable[[str, Tensor], Tensor]
 
 METADATA = {"format": "pt"}  # without which transformers reads no file
+V, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors of one file: it predicts v, and was trained to pure noise
 
 _WHY = (  # what the other layout has no place for, by what its name begins or ends with
     ("model_ema.", "averaged copy of the U-Net"),
     ("first_stage_model.loss.", "loss of the autoencoder's training"),
     ("cond_stage_model.model.", "part of Stable Diffusion 2's text tower that it does not read"),
     ("cond_stage_model.", "part of the text tower that is not read"),
+    ("conditioner.", "part of a text tower that is not read"),
+    ("embedder.", "part of the image prompt's CLIP that is not read"),
 )
 
 
@@ -70,12 +73,29 @@ class Piece:
             yield entry, torch.empty(shaped.shape, dtype=cast, device=device)
 
 
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """Tensors that a layout has and the other has not: they are the same in every model."""
+
+    held: Mapping[str, Tensor]
+
+    def planned(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Planned]]:
+        """See `Piece`."""
+        for name, tensor in self.held.items():
+            yield name, Planned(dtype or tensor.dtype, tuple(tensor.shape))
+
+    def tensors(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+        """See `Piece`."""
+        for name, tensor in self.held.items():
+            yield name, tensor.to(dtype or tensor.dtype)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """A file of weights that will be written: its name, the networks in it, and what it says of them."""
+    """A file of weights that will be written: its name, what is in it, and what it says of that."""
 
     name: str
-    pieces: Sequence[Piece]
+    pieces: Sequence[Piece | Constants]
     metadata: Mapping[str, str]
 
 
@@ -110,10 +130,13 @@ class Conversion:
 
 def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
     """What the pieces leave of their sources, in words, with the number of tensors."""
-    used: dict[Source, set[str]] = {}
+    used: dict[Path, set[str]] = {}
+    keys: dict[Path, Iterable[str]] = {}
     for piece in pieces:
-        used.setdefault(piece.source, set()).update(piece.used)
-    return Counter(_why(key) for source, keys in used.items() for key in source.tensors if key not in keys)
+        path = piece.source.listing.path
+        keys[path] = piece.source.tensors
+        used.setdefault(path, {V, ZERO_SNR}).update(piece.used)  # those two are said in other words
+    return Counter(_why(key) for path, own in keys.items() for key in own if key not in used[path])
 
 
 def _why(key: str) -> str:

@@ -1,8 +1,9 @@
 """What Stable Diffusion XL has besides: a second text tower."""
 
 from pathlib import Path
+from typing import NamedTuple
 
-from scorefield.nets.clip import TextEncoder
+from scorefield.nets.clip import EncoderConfig, TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.sdxl import XlConditioner
@@ -12,9 +13,30 @@ from scorefield.weights.maps import clip
 from scorefield.weights.pipeline import given_variant, is_pipeline
 from scorefield.weights.source import Source
 from scorefield.zoo.filling import Filling
-from scorefield.zoo.stable_files import SECOND, Networks, placed, tokenizer_of
+from scorefield.zoo.stable_files import SECOND, Networks, Place, placed, tokenizer_of
 
-_NUMBERS = 6  # a size, a place and a size, two numbers each
+NUMBERS = 6  # a size, a place and a size, two numbers each
+
+
+class Second(NamedTuple):
+    """The second text tower, not loaded yet, and its tokenizer; `blank` is said of the model: see `XlConditioner`."""
+
+    place: Place
+    tokenizer: ClipTokenizer
+    blank: bool
+
+
+def second(path: Path, config: EncoderConfig, variant: str | None = None) -> Second:
+    """The second tower of the file or folder; SourceError for what is missing."""
+    if not is_pipeline(path):
+        place = placed(list(under("", SECOND, clip.openai_text(config.text))), Source(path), SECOND)
+        return Second(place, ClipTokenizer.packaged(pad_id=0), blank=True)
+    source = Source(path / "text_encoder_2", given_variant(path / "text_encoder_2", variant))
+    return Second(
+        placed(list(clip.transformers_text(config.text, projected=True)), source, ""),
+        tokenizer_of(path / "tokenizer_2"),
+        blank=read_json(path / PIPELINE).get("force_zeros_for_empty_prompt", True) is True,
+    )
 
 
 def reading(
@@ -24,18 +46,10 @@ def reading(
     config, pooled = networks.text_2, networks.unet.pooled_width
     if config is None or config.embed_dim is None or pooled is None:
         raise ValueError("networks without a second text tower, its projection or a U-Net that is given its summary")
-    blank = True
-    if is_pipeline(path):
-        blank = read_json(path / PIPELINE).get("force_zeros_for_empty_prompt", True) is True
-        source = Source(path / "text_encoder_2", given_variant(path / "text_encoder_2", variant))
-        place = placed(list(clip.transformers_text(config.text, projected=True)), source, "")
-        tokenizer = tokenizer_of(path / "tokenizer_2")
-    else:
-        place = placed(list(under("", SECOND, clip.openai_text(config.text))), Source(path), SECOND)
-        tokenizer = ClipTokenizer.packaged(pad_id=0)
-    encoder = fill(lambda: TextEncoder(config), "second text tower", *place)
+    found = second(path, config, variant)
+    encoder = fill(lambda: TextEncoder(config), "second text tower", *found.place)
     try:
-        second = PublishedConditioner(tokenizer, encoder)
+        words = PublishedConditioner(found.tokenizer, encoder)
     except ValueError as error:
         raise SourceError(f"{path}: {error}") from None
-    return XlConditioner(first, second, features=(pooled - config.embed_dim) // _NUMBERS, blank=blank)
+    return XlConditioner(first, words, features=(pooled - config.embed_dim) // NUMBERS, blank=found.blank)

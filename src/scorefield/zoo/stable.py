@@ -74,6 +74,7 @@ STABLE_XL = replace(
     about="Stable Diffusion XL of Stability AI, for pictures of 1024 x 1024 and other sides of as many pixels.",
     defaults=replace(_DEFAULTS, cfg_scale=5.0, width=1024, height=1024),
 )
+STABLE_XL_V = replace(STABLE_XL, name="stable-diffusion-xl-v", prediction=predict.v)  # some tuned it so
 
 _SD2 = Networks(unet=SD2, kl=KL, text=SD2_TEXT_23, openclip=SD2_TEXT)
 NETWORKS: Mapping[Family, Networks] = {
@@ -89,7 +90,7 @@ SPECS: Mapping[Family, Mapping[str, ModelSpec]] = {
     Family.SD2: {"eps": STABLE_2_BASE, "v": STABLE_2_V},
     Family.UNCLIP_H: {"v": UNCLIP},
     Family.UNCLIP_L: {"v": UNCLIP},
-    Family.SDXL: {"eps": STABLE_XL},
+    Family.SDXL: {"eps": STABLE_XL, "v": STABLE_XL_V},
 }
 
 

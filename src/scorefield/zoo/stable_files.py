@@ -21,7 +21,7 @@ from scorefield.zoo.spec import PLAIN, Choice
 
 EMBEDDER, NOISE_AUGMENTOR = "embedder.", "noise_augmentor."  # of unCLIP: zoo/unclip.py reads them
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
-_FIRST, SECOND = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."  # of XL
+FIRST, SECOND = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."  # of XL
 _TRANSFORMERS, _OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."
 # What training left in a single file and drawing has no use for. The averaged copy of the U-Net is one: a file that
 # has both was published to go on training from, with the weights for that in the usual place.
@@ -174,7 +174,7 @@ def tokenizer_of(folder: Path) -> ClipTokenizer:
 
 def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
     source = Source(path)
-    further = (EMBEDDER, NOISE_AUGMENTOR) if networks.eye else (_FIRST, SECOND) if networks.text_2 else ()
+    further = (EMBEDDER, NOISE_AUGMENTOR) if networks.eye else (FIRST, SECOND) if networks.text_2 else ()
     for key in source.tensors:
         if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *further, *_LEFT, *_TABLES)):
             raise SourceError(f"{path} holds {key!r}, which is of no part of a Stable Diffusion")
@@ -189,7 +189,7 @@ def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
         kl=_behind(_VAE, kl.ldm(networks.kl), source),
         text=placed(listed, source, _OPENCLIP)
         if openclip
-        else _text(encoder, source, _FIRST if networks.text_2 else _TRANSFORMERS),
+        else _text(encoder, source, FIRST if networks.text_2 else _TRANSFORMERS),
         encoder=encoder,
         tokenizer=ClipTokenizer.packaged(pad_id=0 if openclip else END_ID),
     )

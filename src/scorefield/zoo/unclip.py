@@ -13,7 +13,9 @@ from scorefield.weights.source import Source
 from scorefield.zoo.filling import Filling
 from scorefield.zoo.stable_files import EMBEDDER, NOISE_AUGMENTOR, NotLoadableError, Place, placed
 
-_VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and is not read
+VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and is not read
+STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:
+STATISTICS_LDM = tuple(under("", f"{NOISE_AUGMENTOR}data_", STATISTICS))
 _LEVELS: dict[str, Json] = {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 1000, "trained_betas": None}
 
 
@@ -47,19 +49,15 @@ def _folder(path: Path, config: ClipConfig, variant: str | None) -> tuple[Place,
         Source(path / part, given_variant(path / part, variant)) for part in ("image_encoder", "image_normalizer")
     )
     listed = list(clip.transformers_vision(config.vision))
-    return placed(listed, eye, ""), placed(_statistics("mean", "std"), statistics, "")
+    return placed(listed, eye, ""), placed(STATISTICS, statistics, "")
 
 
 def _file(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
     source = Source(path)
-    eye = placed(list(under("", _VISION, clip.openai_vision(config.vision))), source, _VISION)
-    names = (f"{NOISE_AUGMENTOR}data_mean", f"{NOISE_AUGMENTOR}data_std")
+    eye = placed(list(under("", VISION, clip.openai_vision(config.vision))), source, VISION)
+    names = [name for entry in STATISTICS_LDM for name in entry.theirs]
     if all(name in source.tensors for name in names):
-        return eye, Place(_statistics(*names), source, names)
+        return eye, Place(STATISTICS_LDM, source, names)
     if config != VIT_H_14:  # whose vectors were taken as they are
         raise SourceError(f"{path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model")
     return eye, None
-
-
-def _statistics(mean: str, deviation: str) -> list[Entry]:
-    return [Entry("mean", (mean,)), Entry("deviation", (deviation,))]

@@ -1,0 +1,131 @@
+"""The networks of a whole model, each with its names in both layouts and the configuration that a folder states."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from scorefield.latent.kl import SCALE, XL_SCALE
+from scorefield.nets.clip import ClipConfig, EncoderConfig, TextEncoder, VisionTower
+from scorefield.nets.kl import Kl
+from scorefield.nets.unet import Unet
+from scorefield.prompt.unclip import Statistics
+from scorefield.weights.entries import Entry, under
+from scorefield.weights.folder import Json
+from scorefield.weights.lora_names import TEXT, TEXT_2, UNET
+from scorefield.weights.lora_stack import Stack
+from scorefield.weights.maps import clip, kl, unet
+from scorefield.zoo import diffusers_configs as configs
+from scorefield.zoo.converting import Change, Piece
+from scorefield.zoo.filling import fits
+from scorefield.zoo.stable_files import FIRST, SECOND, Networks, Parts, Place
+from scorefield.zoo.unclip import STATISTICS, STATISTICS_LDM, VISION
+
+NORMALIZER = "image_normalizer"  # the part that holds the statistics of unCLIP's image vectors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """One network: where it lies, and its tensors in a part of a folder and behind its prefix in one file."""
+
+    part: str
+    net: nn.Module  # on the meta device
+    place: Place
+    diffusers: Sequence[Entry]
+    ldm: Sequence[Entry]
+    config: Mapping[str, Json]
+    change: Change | None = None
+
+    @property
+    def file(self) -> str:
+        """Its weights in a folder."""
+        return f"{self.part}/{'diffusion_pytorch_model' if '_class_name' in self.config else 'model'}.safetensors"
+
+    def piece(self, *, to_folder: bool) -> Piece:
+        """It on its way; SourceError if its keys or shapes are not those of this network."""
+        fits(self.net.state_dict(), self.part, *self.place)
+        written = self.diffusers if to_folder else self.ldm
+        return Piece(source=self.place.source, stored=self.place.entries, written=written, change=self.change)
+
+
+def plain(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast: bool) -> Iterator[Network]:
+    """The three of every model, for pictures `side` wide; `upcast` says that attention wants float32."""
+    xl = networks.text_2
+    with torch.device("meta"):
+        yield Network(
+            part="unet",
+            net=Unet(networks.unet),
+            place=places.unet,
+            diffusers=list(unet.diffusers(networks.unet, "add_embedding" if xl else "class_embedding")),
+            ldm=list(under("", "model.diffusion_model.", unet.ldm(networks.unet))),
+            config=configs.unet(networks.unet, side, upcast=upcast, summary=xl.embed_dim if xl else None),
+            change=partial(stack.merged, UNET),
+        )
+        yield Network(
+            part="vae",
+            net=Kl(networks.kl),
+            place=places.kl,
+            diffusers=list(kl.diffusers(networks.kl)),
+            ldm=list(under("", "first_stage_model.", kl.ldm(networks.kl))),
+            config=configs.vae(networks.kl, side, XL_SCALE if xl else SCALE),
+        )
+        yield Network(
+            part="text_encoder",
+            net=TextEncoder(places.encoder),
+            place=places.text,
+            diffusers=list(clip.transformers_text(networks.text.text, projected=False)),
+            ldm=_words(networks, places.encoder),
+            config=configs.text_encoder(networks.text),
+            change=partial(stack.merged, TEXT),
+        )
+
+
+def _words(networks: Networks, encoder: EncoderConfig) -> list[Entry]:
+    """The text tower's names in one file: OpenCLIP's own for Stable Diffusion 2."""
+    projected = encoder.embed_dim is not None
+    if encoder.activation == "gelu":
+        return list(under("", "cond_stage_model.model.", clip.openai_text(encoder.text, projected=projected)))
+    prefix = FIRST if networks.text_2 else "cond_stage_model.transformer."
+    return list(under("", prefix, clip.transformers_text(encoder.text, projected=projected)))
+
+
+def tower(config: EncoderConfig, place: Place, stack: Stack) -> Network:
+    """XL's second text tower."""
+    with torch.device("meta"):
+        return Network(
+            part="text_encoder_2",
+            net=TextEncoder(config),
+            place=place,
+            diffusers=list(clip.transformers_text(config.text, projected=True)),
+            ldm=list(under("", SECOND, clip.openai_text(config.text))),
+            config=configs.text_encoder(config),
+            change=partial(stack.merged, TEXT_2),
+        )
+
+
+def eye(config: ClipConfig, place: Place) -> Network:
+    """unCLIP's image tower."""
+    with torch.device("meta"):
+        return Network(
+            part="image_encoder",
+            net=VisionTower(config.vision, config.embed_dim, config.activation),
+            place=place,
+            diffusers=list(clip.transformers_vision(config.vision)),
+            ldm=list(under("", VISION, clip.openai_vision(config.vision))),
+            config=configs.image_encoder(config),
+        )
+
+
+def statistics(width: int, place: Place) -> Network:
+    """The mean and the deviation of unCLIP's image vectors."""
+    with torch.device("meta"):
+        return Network(
+            part=NORMALIZER,
+            net=Statistics(width),
+            place=place,
+            diffusers=STATISTICS,
+            ldm=STATISTICS_LDM,
+            config=configs.normalizer(width),
+        )
