@@ -15,7 +15,7 @@ from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.guide.cfg import cfg
 from scorefield.lab import style
-from scorefield.lab.plane import by_class, classes, levels
+from scorefield.lab.plane import by_class, class_guidance, classes, levels
 from scorefield.lab.plane.exact import posterior_mean
 
 RING = by_class.labelled(shapes.ring())
@@ -87,10 +87,10 @@ def test_the_network_is_told_one_class_for_the_whole_batch() -> None:
 def test_guidance_of_zero_is_the_unconditional_walk_and_of_one_the_conditional() -> None:
     (person, *_), none = fields()
     start = noise(40)
-    walks = {alpha: classes.walk(cfg(person, none, alpha), start, PASSED) for alpha in (0.0, 1.0, 2.0)}
+    walks = {alpha: class_guidance.walk(cfg(person, none, alpha), start, PASSED) for alpha in (0.0, 1.0, 2.0)}
     assert walks[0.0].shape == (25, 40, 2)
-    assert torch.allclose(walks[0.0], classes.walk(none, start, PASSED), atol=1e-6)
-    assert torch.allclose(walks[1.0], classes.walk(person, start, PASSED), atol=1e-6)
+    assert torch.allclose(walks[0.0], class_guidance.walk(none, start, PASSED), atol=1e-6)
+    assert torch.allclose(walks[1.0], class_guidance.walk(person, start, PASSED), atol=1e-6)
     assert not torch.allclose(walks[2.0], walks[1.0], atol=0.01)
 
 
@@ -98,8 +98,8 @@ def test_the_exact_fields_bring_every_point_to_its_class_and_without_one_to_all(
     conditional, none = fields()
     start = noise(300)
     for label, field in enumerate(conditional):
-        assert by_class.share(by_class.nearest(RING, classes.walk(field, start, PASSED)[-1]), label) == 1
-    found = by_class.nearest(RING, classes.walk(none, start, PASSED)[-1])
+        assert by_class.share(by_class.nearest(RING, class_guidance.walk(field, start, PASSED)[-1]), label) == 1
+    found = by_class.nearest(RING, class_guidance.walk(none, start, PASSED)[-1])
     assert sorted(torch.bincount(found).tolist()) == pytest.approx([75, 112.5, 112.5], abs=25)  # of 8 nodes 2, 3 and 3
 
 
@@ -107,8 +107,8 @@ def test_a_negative_class_keeps_points_away_from_it() -> None:
     conditional, none = fields()
     start = noise(300)
     for label, field in enumerate(conditional):
-        unguided = by_class.nearest(RING, classes.walk(none, start, PASSED)[-1])
-        away = by_class.nearest(RING, classes.walk(cfg(none, field, 3.0), start, PASSED)[-1])
+        unguided = by_class.nearest(RING, class_guidance.walk(none, start, PASSED)[-1])
+        away = by_class.nearest(RING, class_guidance.walk(cfg(none, field, 3.0), start, PASSED)[-1])
         assert by_class.share(unguided, label) > 0.15
         assert by_class.share(away, label) <= 0.1  # as the claim says
 
@@ -119,14 +119,14 @@ def test_a_field_agrees_with_itself_and_not_with_its_mirror() -> None:
     def mirrored(x: Tensor, at: Level) -> Tensor:  # sees the same noise the other way round
         return 2 * x / at.alpha - none(x, at)
 
-    itself, mirror = (classes.agreement(RING, [one], none, 0, states=50) for one in (none, mirrored))
-    assert torch.allclose(itself, torch.ones(len(classes.TIMES)), atol=1e-4)
-    assert torch.allclose(mirror, -torch.ones(len(classes.TIMES)), atol=1e-4)
+    itself, mirror = (class_guidance.agreement(RING, [one], none, 0, states=50) for one in (none, mirrored))
+    assert torch.allclose(itself, torch.ones(len(class_guidance.TIMES)), atol=1e-4)
+    assert torch.allclose(mirror, -torch.ones(len(class_guidance.TIMES)), atol=1e-4)
 
 
 def test_the_exact_fields_of_classes_agree_far_out_and_part_near_the_data() -> None:
     conditional, none = fields()
-    told = dict(zip(classes.TIMES, classes.agreement(RING, conditional, none, 0).tolist(), strict=True))
+    told = dict(zip(class_guidance.TIMES, class_guidance.agreement(RING, conditional, none, 0).tolist(), strict=True))
     assert told[classes.FAR] > 0.99
     assert told[classes.NEAR] < 0.6  # two of three points are of another class
 
@@ -139,7 +139,7 @@ def test_an_arrow_leads_from_its_place_to_what_the_field_sees_there() -> None:
         assert levels.share(at) == pytest.approx(0.8)
         return centre.expand_as(x)
 
-    places, way = classes.push(field, 0.8)
+    places, way = class_guidance.push(field, 0.8)
     assert torch.allclose(places + way, centre.expand_as(places), atol=1e-5)
     assert places.abs().max() > 4  # sigma is 4 where t is 0.8 and alpha is 1
 
@@ -210,7 +210,7 @@ def test_the_one_point_that_is_followed_is_the_first_to_miss_its_class(monkeypat
 
 
 def test_the_numbers_are_means_over_the_classes(untrained) -> None:
-    result, count = untrained.result, len(classes.ALPHAS)
+    result, count = untrained.result, len(class_guidance.ALPHAS)
     fit = torch.linspace(3, 1, count, dtype=torch.float64)[:, None] + torch.tensor([-0.5, 0.0, 0.5])
     right = torch.linspace(0.2, 1, count, dtype=torch.float64)[:, None].expand(-1, 3)
     numbers = classes._numbers(dataclasses.replace(result, fit=fit, right=right))
@@ -245,7 +245,7 @@ def test_the_ways_that_are_drawn_end_in_the_clouds_that_are_measured(untrained) 
     conditional, guided = result.ways
     assert conditional.shape == (5, 16, 2)
     assert torch.equal(conditional[-1], result.clouds[1.0][-1])
-    assert torch.allclose(guided[-1], result.clouds[classes.GUIDED][-1], atol=1e-5)
+    assert torch.allclose(guided[-1], result.clouds[class_guidance.GUIDED][-1], atol=1e-5)
     assert torch.equal(conditional[0], guided[0])
 
 
