@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from scorefield.nets.dit import Dit, DitConfig, Probed, rotate, rotations, time_features
+from scorefield.nets.dit import Dit, DitConfig, rotate, rotations, time_features
+from scorefield.nets.probe import Attended, probed
 
 SMALL = DitConfig(channels=4, width=32, depth=2, heads=2, text_width=12, refiner_depth=1, time_features=16)
 
@@ -83,28 +84,30 @@ def test_an_all_hidden_prompt_gives_no_nan() -> None:
 def test_a_probe_is_told_every_blocks_attention_and_changes_no_bit() -> None:
     net, inputs = _net(), _inputs()
     y = net(*inputs)
-    told: list[torch.Tensor] = []
-    assert torch.equal(Probed(net, told.append)(*inputs), y)
+    told: list[Attended] = []
+    assert torch.equal(probed(net, told.append)(*inputs), y)
     assert len(told) == SMALL.depth
-    for weights in told:
+    assert [layer for layer, _, _ in told] == [f"blocks.{k}" for k in range(SMALL.depth)]
+    for _, kind, weights in told:
+        assert kind == "joint"
         assert weights.isfinite().all()
         assert weights.shape == (2, SMALL.heads, 16, 6 + 16)  # text keys, then the picture's
         torch.testing.assert_close(weights.sum(-1), torch.ones(2, SMALL.heads, 16))
-    assert told[0][0, ..., 3:6].max() == 0  # hidden words
-    assert told[0][0, ..., :3].min() > 0
+    assert told[0].weights[0, ..., 3:6].max() == 0  # hidden words
+    assert told[0].weights[0, ..., :3].min() > 0
     assert torch.equal(net(*inputs), y)
     assert len(told) == SMALL.depth  # the network itself holds no probe
 
 
 def test_the_probed_attention_belongs_to_the_words_in_their_order() -> None:
     net, (x, time, tokens, mask) = _net(), _inputs()
-    told: list[torch.Tensor] = []
-    net(x, time, tokens, mask, probe=told.append)
-    again: list[torch.Tensor] = []
-    net(x, time, tokens.flip(1), mask.flip(1), probe=again.append)
-    words = told[0][..., :6]
-    assert _differ(words, again[0][..., :6])
-    torch.testing.assert_close(words, again[0][..., :6].flip(-1), rtol=1e-4, atol=1e-6)
+    told: list[Attended] = []
+    twin = probed(net, told.append)
+    twin(x, time, tokens, mask)
+    twin(x, time, tokens.flip(1), mask.flip(1))
+    words, again = (told[k].weights[..., :6] for k in (0, SMALL.depth))
+    assert _differ(words, again)
+    torch.testing.assert_close(words, again.flip(-1), rtol=1e-4, atol=1e-6)
 
 
 def test_rotation_turns_by_the_distance_alone() -> None:

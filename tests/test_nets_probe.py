@@ -8,9 +8,9 @@ import torch
 from tests.test_nets_unet import TINY, inputs, randomised
 from torch import Tensor, nn
 
+from scorefield.nets.probe import Attended, probed, token_maps
 from scorefield.nets.unet import Unet
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
-from scorefield.nets.unet_probe import Attended, probed, token_maps
 
 HEIGHT, WIDTH, TOKENS = 7, 10, 7  # odd, so that a level's half is rounded up; no square
 
@@ -45,7 +45,7 @@ def explicit(layer: nn.Module, given: tuple[Tensor, ...]) -> Tensor:
     return torch.stack(maps, 1)
 
 
-def test_every_block_is_told_by_name_in_order_with_the_explicit_softmax(net: Unet, told: list[Attended]) -> None:
+def test_every_layer_is_told_by_name_in_order_with_the_explicit_softmax(net: Unet, told: list[Attended]) -> None:
     wanted: list[tuple[str, Tensor]] = []
     hooks = [
         layer.register_forward_pre_hook(lambda layer, given, name=name: wanted.append((name, explicit(layer, given))))
@@ -55,9 +55,9 @@ def test_every_block_is_told_by_name_in_order_with_the_explicit_softmax(net: Une
     net(**inputs(TINY, HEIGHT, WIDTH))
     for hook in hooks:
         hook.remove()
-    assert [f"{one.block}.{one.kind}_attention" for one in told] == [name for name, _ in wanted]
-    assert told[0].block == "down.0.stages.0.transformer.blocks.0"
-    assert {one.block.split(".")[0] for one in told} == {"down", "middle", "up"}
+    assert [one.layer for one in told] == [name for name, _ in wanted]
+    assert told[0].layer == "down.0.stages.0.transformer.blocks.0.self_attention"
+    assert {one.layer.split(".")[0] for one in told} == {"down", "middle", "up"}
     for one, (_, expected) in zip(told, wanted, strict=True):
         assert one.weights.isfinite().all()
         assert one.weights.std() > 1e-4  # it does not look everywhere alike
@@ -111,7 +111,7 @@ def test_a_token_that_one_corner_looks_at_has_its_map_there_at_every_level() -> 
         weights = torch.zeros(1, 2, rows, columns, 3)
         weights[..., 0] = 1.0
         weights[:, :, -1, 0] = torch.tensor([0.0, 0.0, 1.0])  # below, on the left
-        told.append(Attended("a block", "cross", weights.flatten(2, 3)))
+        told.append(Attended("a layer", "cross", weights.flatten(2, 3)))
     maps = token_maps(told, HEIGHT, WIDTH)[0]
     assert maps[2].argmax() == (HEIGHT - 1) * WIDTH
     assert maps[2, -1, 0] == 1

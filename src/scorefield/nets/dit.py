@@ -1,7 +1,6 @@
 """The embedded diffusion transformer: a grid of latents, a time and words in, a prediction of their shape out."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from scorefield.nets.layers import attend, attention, hiding
 
-Probe = Callable[[Tensor], object]  # told a block's attention (B, heads, N, L + N): each row sums to 1, text keys first
+Turns = tuple[Tensor, Tensor]  # see `rotations`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +40,7 @@ def time_features(time: Tensor, features: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], 1)
 
 
-def rotations(height: int, width: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def rotations(height: int, width: int, head_width: int, device: torch.device) -> Turns:
     """Cosine and signed sine (height * width, head_width) of two-dimensional RoPE, counted from the grid's centre.
 
     The first half of the pairs turns with the row, the second with the column (Su et al. 2021; Heo et al. 2024).
@@ -113,27 +112,30 @@ class DitBlock(nn.Module):
         self.out = nn.Linear(width, width)
         self.mlp = mlp(width, config.mlp_ratio)
 
-    def forward(
-        self,
-        x: Tensor,
-        text: Tensor,
-        modulation: Tensor,
-        turns: tuple[Tensor, Tensor],
-        bias: Tensor,
-        probe: Probe | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, text: Tensor, modulation: Tensor, turns: Turns, bias: Tensor) -> Tensor:
         """x (B, N, width), text (B, L, width), modulation (B, 6, width), bias (B, 1, 1, L + N) -> shape of x."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self._modulated(modulation)
+        mixed = attend(*self._heads(modulate(x, shift1, scale1), text, turns), bias).transpose(1, 2).reshape(x.shape)
+        x = torch.addcmul(x, gate1, self.out(mixed))
+        return torch.addcmul(x, gate2, self.mlp(modulate(x, shift2, scale2)))
+
+    def attention(self, x: Tensor, text: Tensor, modulation: Tensor, turns: Turns, bias: Tensor) -> Tensor:
+        """Where `forward` looks, (B, heads, N, L + N), text keys first: each row sums to 1."""
+        shift, scale, *_ = self._modulated(modulation)
+        q, k, _ = self._heads(modulate(x, shift, scale), text, turns)
+        return attention(q, k, bias)
+
+    def _modulated(self, modulation: Tensor) -> tuple[Tensor, ...]:
+        return (modulation + self.table.to(modulation.dtype)).unsqueeze(2).unbind(1)
+
+    def _heads(self, x: Tensor, text: Tensor, turns: Turns) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, heads, N, d), keys and values (B, heads, L + N, d)."""
         batch, length, width = x.shape
-        shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.table.to(x.dtype)).unsqueeze(2).unbind(1)
-        q, k, v = self.qkv(modulate(x, shift1, scale1)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         text_k, text_v = self.text(text).view(batch, -1, 2, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         q = rotate(unit_heads(q, self.query_gain), *turns)
         k = torch.cat([unit_heads(text_k), rotate(unit_heads(k), *turns)], 2)
-        if probe is not None:
-            probe(attention(q, k, bias))
-        mixed = attend(q, k, torch.cat([text_v, v], 2), bias).transpose(1, 2).reshape(batch, length, width)
-        x = torch.addcmul(x, gate1, self.out(mixed))
-        return torch.addcmul(x, gate2, self.mlp(modulate(x, shift2, scale2)))
+        return q, k, torch.cat([text_v, v], 2)
 
 
 class Dit(nn.Module):
@@ -174,11 +176,8 @@ class Dit(nn.Module):
         weight = mask[..., None].to(text.dtype)
         return text, (text * weight).sum(1) / weight.sum(1).clamp(min=1)
 
-    def forward(self, x: Tensor, time: Tensor, tokens: Tensor, mask: Tensor, probe: Probe | None = None) -> Tensor:
-        """x (B, C, H, W), time (B,), tokens (B, L, text_width), mask (B, L) bool -> (B, C, H, W).
-
-        `probe` is told the attention of every block, in order; the output does not know of it.
-        """
+    def forward(self, x: Tensor, time: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """x (B, C, H, W), time (B,), tokens (B, L, text_width), mask (B, L) bool -> (B, C, H, W)."""
         size = self.config.patch_size
         if x.shape[-2] % size or x.shape[-1] % size:
             raise ValueError(f"a grid of {x.shape[-2]} x {x.shape[-1]} latents: both sides must be multiples of {size}")
@@ -191,22 +190,7 @@ class Dit(nn.Module):
         cosine, sine = (turn.to(h.dtype) for turn in turns)
         bias = hiding(F.pad(mask, (0, height * width), value=True)[:, None, None, :], h.dtype)
         for block in self.blocks:
-            h = block(h, text, modulation, (cosine, sine), bias, probe)
+            h = block(h, text, modulation, (cosine, sine), bias)
         shift, scale = (self.last_table.to(h.dtype) + condition[:, None]).unsqueeze(2).unbind(1)
         out = self.last(modulate(h, shift, scale)).transpose(1, 2).unflatten(2, (height, width))
         return F.pixel_shuffle(out, size)
-
-
-class Probed(nn.Module):
-    """A network whose every forward tells `probe` where it looked: its weights and its output are the network's own.
-
-    The network itself holds no probe, so that others may use it meanwhile.
-    """
-
-    def __init__(self, net: Dit, probe: Probe) -> None:
-        super().__init__()
-        self.net, self.probe = net, probe
-
-    def forward(self, x: Tensor, time: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        out: Tensor = self.net(x, time, tokens, mask, probe=self.probe)
-        return out

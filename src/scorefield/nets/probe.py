@@ -1,27 +1,30 @@
-"""Where a U-Net looks: the attention of its blocks, and out of it one map of the picture for each token."""
+"""Where a network looks: the attention of its blocks, and out of a U-Net's one map of the picture for each token."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from scorefield.nets.dit import DitBlock
 from scorefield.nets.twin import twin
-from scorefield.nets.unet import Unet
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
 
-Kind = Literal["self", "cross"]  # to the other places, to the tokens
+N = TypeVar("N", bound=nn.Module)
+
+Kind = Literal["self", "cross", "joint"]  # to the other places, to the tokens, to the tokens and then the places
+KINDS: dict[type[nn.Module], Kind] = {SelfAttention: "self", CrossAttention: "cross", DitBlock: "joint"}
 
 
 class Attended(NamedTuple):
     """What one attention layer does in one forward: weights (B, heads, N, M), each row of which sums to 1.
 
-    `block` is the transformer block's name in the network, as down.0.stages.1.transformer.blocks.0. The N places go
-    row by row; M is N again, or the number of tokens.
+    `layer` is its name in the network, as down.0.stages.1.transformer.blocks.0.cross_attention. The N places go row by
+    row; M is N again, the number of tokens, or both.
     """
 
-    block: str
+    layer: str
     kind: Kind
     weights: Tensor
 
@@ -29,25 +32,24 @@ class Attended(NamedTuple):
 Probe = Callable[[Attended], object]
 
 
-def probed(net: Unet, probe: Probe, kinds: Collection[Kind] = ("self", "cross")) -> Unet:
-    """A twin of `net` whose every forward tells `probe` where each block looks; weights and output are those of `net`.
+def probed(net: N, probe: Probe, kinds: Collection[Kind] = ("self", "cross", "joint")) -> N:
+    """A twin of `net`, a U-Net or a Dit, whose every forward tells `probe` where each layer looks, in order.
 
-    `net` itself holds no probe, so that others may use it meanwhile. For a picture of 512 x 512 one map of
-    self-attention has 134 million numbers: leave that kind out where it is not wanted.
+    Weights and output are those of `net`, which itself holds no probe, so that others may use it meanwhile. In a U-Net
+    one map of self-attention has 134 million numbers for 512 x 512 pixels: leave that kind out where it is not wanted.
     """
     made = twin(net)
     for name, layer in made.named_modules():
-        kind: Kind = "self" if isinstance(layer, SelfAttention) else "cross"
-        if isinstance(layer, SelfAttention | CrossAttention) and kind in kinds:
-            layer.register_forward_pre_hook(_telling(probe, name.rpartition(".")[0], kind, layer))
+        if isinstance(layer, SelfAttention | CrossAttention | DitBlock) and (kind := KINDS[type(layer)]) in kinds:
+            layer.register_forward_pre_hook(_telling(probe, name, kind, layer.attention))
     return made
 
 
 def _telling(
-    probe: Probe, block: str, kind: Kind, layer: SelfAttention | CrossAttention
+    probe: Probe, name: str, kind: Kind, attention: Callable[..., Tensor]
 ) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def tell(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        probe(Attended(block, kind, layer.attention(*given)))
+        probe(Attended(name, kind, attention(*given)))
 
     return tell
 

@@ -34,7 +34,8 @@ from scorefield.evals.judge import Found, Seen
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, LabError, Settings, Watch
 from scorefield.lab.pictures import panel, scenes
-from scorefield.nets.dit import Dit, Probed
+from scorefield.nets.dit import Dit
+from scorefield.nets.probe import Attended, probed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,14 +153,14 @@ def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
     denoiser, denoise = scenes.pipeline().model.denoiser, scenes.guided(cond)
     if not isinstance(denoiser, Preconditioned) or not isinstance(denoiser.net, Dit) or cond.mask is None:
         raise LabError("this experiment needs a transformer that attends to words")
-    told: list[Tensor] = []
-    watched = Preconditioned(Probed(denoiser.net, told.append), denoiser.prediction, denoiser.clock)
+    told: list[Attended] = []
+    watched = Preconditioned(probed(denoiser.net, told.append), denoiser.prediction, denoiser.clock)
     tokens, patch = cond.mask.shape[1], denoiser.net.config.patch_size
 
     def looked(x: Tensor, at: Level) -> Tensor:
         told.clear()
         watched(x, at, cond)
-        heard = torch.stack([one[..., :tokens].mean(1) for one in told]).mean(0)  # (B, patches, tokens)
+        heard = torch.stack([one.weights[..., :tokens].mean(1) for one in told]).mean(0)  # (B, patches, tokens)
         maps.append(heard.mT.reshape(len(x), tokens, x.shape[-2] // patch, -1).cpu())
         return denoise(x, at)
 
