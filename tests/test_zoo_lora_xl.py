@@ -120,13 +120,10 @@ def test_two_with_scales_of_their_own_are_what_diffusers_makes_of_them(made: Mad
 
 @pytest.mark.parametrize("to_folder", [True, False])
 def test_conversion_puts_it_into_all_three_networks(whole: Made, tmp_path: Path, to_folder: bool) -> None:
-    path, out = (
-        file(whole.peer, tmp_path / "a.safetensors", ldm),
-        tmp_path / ("out" if to_folder else "out.safetensors"),
-    )
-    made = conversion(
-        Path(whole.model.spec.name), to_folder=to_folder, networks=TINY, loras=[(str(path), Scales(0.5, 0.7))]
-    )
+    path = file(whole.peer, tmp_path / "a.safetensors", ldm)
+    out = tmp_path / ("out" if to_folder else "out.safetensors")
+    source, loras = Path(whole.model.spec.name), [(str(path), Scales(0.5, 0.7))]
+    made = conversion(source, to_folder=to_folder, networks=TINY, loras=loras)
     if to_folder:
         out.mkdir()
     list(made.run(out, None))
