@@ -1,6 +1,8 @@
 """Published weights into our networks: every key accounted for, each tensor cast as it is read, all of it hashed."""
 
 import hashlib
+import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,6 +18,19 @@ from scorefield.weights.source import Source
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
 
 M = TypeVar("M", bound=nn.Module)
+
+
+class _Scratch(threading.local):
+    """Room for one tensor, in each thread its own: where many come and go, malloc keeps as much again."""
+
+    held = torch.empty(0)
+
+    def room(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """A tensor of numbers that were another's; the next one will be in the same place."""
+        size = math.prod(shape)
+        if len(self.held) < size or self.held.dtype != dtype:
+            self.held = torch.empty(size, dtype=dtype)
+        return self.held[:size].view(shape)
 
 
 class Filling:
@@ -53,12 +68,13 @@ class Filling:
     def _filled(self, net: nn.Module, part: str, entries: Sequence[Entry], source: Source) -> Mapping[str, Tensor]:
         """All tensors of `net` by name."""
         packed = layers(net) if packs(self.device, self.dtype) else {}
-        wanted, tensors = net.state_dict(), dict[str, Tensor]()
+        wanted, tensors, scratch = net.state_dict(), dict[str, Tensor](), _Scratch()
 
         def filled(entry: Entry) -> str:
             """The line of one tensor of ours, once it is there."""
             numbers, name = hashlib.sha256(), entry.ours
-            tensors[name] = self._room(wanted[name], name not in packed)
+            shape = wanted[name].shape
+            tensors[name] = scratch.room(shape, self.dtype) if name in packed else self._room(shape)
             places = views([entry], tensors)
             for key in entry.theirs:
                 if entry.form is Form.TRANSPOSED:  # the bytes of the file are not in our order
@@ -80,9 +96,9 @@ class Filling:
             pool.shutdown(cancel_futures=True)
         return tensors
 
-    def _room(self, tensor: Tensor, channels_last: bool) -> Tensor:
-        order = torch.channels_last if channels_last and tensor.ndim == 4 else torch.contiguous_format
-        return torch.empty(tensor.shape, device=self.device, dtype=self.dtype, memory_format=order)
+    def _room(self, shape: torch.Size) -> Tensor:
+        order = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+        return torch.empty(shape, device=self.device, dtype=self.dtype, memory_format=order)
 
 
 def fits(
