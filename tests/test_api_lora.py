@@ -127,6 +127,23 @@ def test_in_bfloat16_the_weights_are_those_of_bfloat16_with_the_lora_and_packed_
     assert drawn(changed).float().std() > 1
 
 
+def test_the_table_of_tokens_can_be_changed(pipe: Pipeline, tmp_path: Path) -> None:
+    path, table = tmp_path / "table.safetensors", "lora_te_text_model_embeddings_token_embedding"
+    save_file(halves(table, 49408, 32, seed=0), path)
+    learned = torch.randn(1, 32, generator=torch.Generator().manual_seed(5))
+    save_file({"<cat>": learned}, tmp_path / "cat.safetensors")
+    taught = pipe.with_embeddings([tmp_path / "cat.safetensors"])
+    for prompt in ("a tree", "<cat>"):
+        ours, theirs = (one.model.conditioner([prompt]).tokens for one in (taught.with_loras([path]), taught))
+        assert ours is not None
+        assert theirs is not None
+        assert ours.isfinite().all()
+        assert (ours - theirs).abs().max() > 0.1  # the start and the end are of the table, too
+    (table_with, both) = (one.model.conditioner.table for one in (pipe.with_loras([path]), taught.with_loras([path])))  # type: ignore[attr-defined]
+    assert torch.equal(table_with.known.weight, both.known.weight)
+    assert torch.equal(both.learned, learned)
+
+
 def test_two_threads_with_and_without_a_lora_get_what_each_gets_alone(pipe: Pipeline, style: Path) -> None:
     both = [pipe, pipe.with_loras([style])]
     alone = [drawn(one) for one in both]

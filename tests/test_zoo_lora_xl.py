@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from diffusers.loaders import lora_conversion_utils as renaming
 from safetensors.torch import save_file
 from tests import pipelines
 from tests.networks import relative_error
@@ -14,7 +16,11 @@ from tests.tiny import TINY_XL as TINY
 from torch import Tensor
 
 from scorefield import zoo
+from scorefield.api import Pipeline
+from scorefield.nets.unet import SDXL
 from scorefield.prompt.conditioner import Asked
+from scorefield.weights import lora_keys
+from scorefield.weights.lora_names import UNET, names
 from scorefield.weights.maps import unet
 from scorefield.zoo import Scales
 from scorefield.zoo.convert import conversion
@@ -22,6 +28,8 @@ from scorefield.zoo.stable import stable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*_pattern keys did not match:RuntimeWarning"),  # of those of the other networks
+    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning"),  # of the second of two
 ]
 
@@ -101,6 +109,20 @@ def test_a_file_of_kohyas_trainer_is_what_diffusers_makes_of_it(
     close(made, zoo.with_loras(made.model, [(str(path), ONE)]))
 
 
+def test_at_the_published_size_every_layer_of_ldm_is_the_one_that_diffusers_makes_of_it() -> None:
+    found = {name: target for name, target in names(UNET, unet.ldm(SDXL)) if name.startswith("lora_unet_")}
+    known = dict(names(UNET, unet.diffusers(SDXL, "add_embedding")))
+    listed = [name for name, target in found.items() if "norm" not in target.ours]
+    theirs = {f"{name}.lora_{half}.weight": name for name in listed for half in ("down", "up")}
+    renamed = renaming._maybe_map_sgm_blocks_to_diffusers(theirs, SimpleNamespace(layers_per_block=SDXL.resblocks))
+    converted, _ = renaming._convert_non_diffusers_lora_to_diffusers(renamed)
+    assert len(converted) == 2 * len(listed) > 1500
+    for key, name in converted.items():
+        read = lora_keys.key(key)
+        assert read is not None
+        assert known[read.layer] == found[name]
+
+
 def test_what_peft_trains_and_diffusers_saves_is_the_same_here(made: Made, tmp_path: Path) -> None:
     towers = {"text_encoder": made.peer.text_encoder, "text_encoder_2": made.peer.text_encoder_2}
     path = trained(made.peer, tmp_path, towers, use_rslora=True)
@@ -132,6 +154,19 @@ def test_conversion_puts_it_into_all_three_networks(whole: Made, tmp_path: Path,
     assert made.left == {}
     assert found.keys() == wanted.keys()
     assert all(wanted[name].isfinite().all() and torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_picture_with_a_lora_is_that_of_diffusers_and_records_it(made: Made, tmp_path: Path) -> None:
+    path = file(made.peer, tmp_path / "style.safetensors", ldm)
+    made.peer.load_lora_weights(path)
+    made.peer.set_adapters(made.peer.get_active_adapters(), [{"unet": 0.3, "text_encoder": 0.6, "text_encoder_2": 0.6}])
+    name, schedule, options = pipelines.SAMPLERS["euler"]
+    theirs = pipelines.drawn_there(made.peer, pipelines.scheduler(name, "epsilon", **options))
+    changed = Pipeline(made.model).with_loras([(path, {"unet": 0.3, "te": 0.6})])
+    assert abs(pipelines.drawn(changed.model, "euler", schedule) - theirs).max() <= 1
+    assert abs(pipelines.drawn(made.model, "euler", schedule) - theirs).max() > 20
+    (recorded,) = changed.plan("a tree", size=64)[0].request.loras
+    assert (recorded.path, recorded.scales) == (str(path), (0.3, 0.6))
 
 
 def test_a_lora_of_one_network_leaves_the_others_as_they_are(whole: Made, tmp_path: Path) -> None:
