@@ -74,7 +74,8 @@ class Pipeline:
     def with_loras(self, loras: Loras) -> "Pipeline":
         """A pipeline whose model has `loras`, each times its scale; this one is left as it is, to go back to.
 
-        The two share every tensor that is not changed. Errors: as of `load`. Warns of keys that are not used.
+        Each is a path, or a pair of it and its scale: of the U-Net and the text towers apart, {"unet": 0.8, "te": 0.5}.
+        The two pipelines share every tensor that is not changed. Errors: as of `load`. Warns of keys that are not used.
         """
         asked = parse({"prompt": "", "loras": loras}).loras
         return Pipeline(adapted(self.model, asked, stacklevel=2))
