@@ -75,6 +75,8 @@ def test_what_cannot_be_is_one_line(folder: Path, tmp_path: Path, capsys: pytest
     assert "the layout ldm is one file, whose name ends in .safetensors" in told
     told = _refused(capsys, str(folder), str(tmp_path / "x.safetensors"), "--to", "diffusers")
     assert "the layout diffusers is a folder" in told
+    told = _refused(capsys, str(folder), str(tmp_path / "x.ckpt"))
+    assert told.endswith("x.ckpt: no .ckpt is written; name it x.safetensors, or give a folder another name\n")
     assert "does not exist" in _refused(capsys, str(tmp_path / "none"), str(tmp_path / "x"))
     save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
     told = _refused(capsys, str(tmp_path / "odd.safetensors"), str(tmp_path / "x"))

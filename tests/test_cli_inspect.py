@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from tests.published import keys, pipeline, sd1, sd2
 
 from scorefield.cli import main
+from scorefield.files import picture
 
 SIZES = {"F16": 2, "F32": 4}
 
@@ -155,6 +157,7 @@ def test_a_pipeline_without_a_part_is_refused_and_says_what_it_has(
 _MEASURED = """
 import resource, sys, time
 from scorefield.cli import main
+from scorefield.files import picture
 if sys.argv[2] == "torch":
     import torch
 def peak():
@@ -184,3 +187,16 @@ def test_five_gigabytes_are_inspected_at_once_and_not_loaded(tmp_path: Path, kin
     assert float(seconds) < 1
     assert int(memory) < 300e6
     assert loaded == str(kind == "ckpt")  # the header of safetensors is read without PyTorch
+
+
+def test_a_picture_has_a_line_for_each_setting(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    graph, request = {"3": {"inputs": {"seed": 5}}}, {"steps": 4, "vae": None, "loras": [], "ema": False}
+    held = {picture.OURS: json.dumps({"seed": 7, "request": request}), "prompt": json.dumps(graph)}
+    path = tmp_path / "tree.png"
+    path.write_bytes(picture.encode(Image.new("RGB", (8, 8)), held))
+    text, told = _told(capsys, path)
+    assert "\nscorefield\n  seed: 7\n  request.steps: 4\n  request.ema: false\n\n" in text
+    assert '{"3": {"inputs": {"seed": 5}}}' in text  # a graph is not taken apart
+    assert told["scorefield"] == {"seed": 7, "request": request}

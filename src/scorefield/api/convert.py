@@ -13,6 +13,7 @@ from scorefield.zoo.convert import conversion
 from scorefield.zoo.converting import Conversion
 
 _LAYOUTS = ("diffusers", "ldm")
+_NOT_WRITTEN = (".ckpt", ".pt", ".pth", ".bin")  # pickles: nobody wants a folder of such a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,9 @@ def prepare(
     if single != (layout == "ldm"):
         what = "one file, whose name ends in .safetensors" if layout == "ldm" else "a folder"
         raise RequestError(f"{path}: the layout {layout} is {what}")
+    if path.suffix in _NOT_WRITTEN:
+        named = path.with_suffix(".safetensors").name
+        raise RequestError(f"{path}: no {path.suffix} is written; name it {named}, or give a folder another name")
     if path.exists():
         raise RequestError(f"{path} is there already; name another, or remove it")
     if dtype not in (None, "float16", "bfloat16", "float32"):

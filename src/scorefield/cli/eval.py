@@ -100,7 +100,7 @@ def _results(given: Drawing, draws: "Draws", look: "Look", scale: float | None, 
 
 
 @_with_drawing
-@command.command("adherence")
+@command.command("adherence", short_help="The share of pictures that show what their prompts say.")
 @click.option(*_flags("cfg_scale"), type=click.FloatRange(0, 100), help="Guidance scale [the model's].")
 @click.option("--details", type=click.Path(path_type=Path, dir_okay=False), help="File for every verdict (JSON lines).")
 @common.format_option

@@ -19,6 +19,7 @@ from scorefield.weights.pipeline import is_pipeline, read_pipeline
 
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 _MOST_ROWS, _MOST_LETTERS = 40, 2000
+_RECORDS = ("scorefield", "a1111")  # in which a row a value is readable; the graphs of ComfyUI are not
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey
 
 Told = tuple[dict[str, object], Iterator[str]]
@@ -75,7 +76,7 @@ def _picture(history: History) -> Told:
             yield "it says nothing of its making"
         for name, record in given.items():
             yield f"\n{name}"
-            yield from _rows(record)
+            yield from _rows(_flat(record) if name in _RECORDS else record)
 
     return {"kind": "picture"} | size | given, lines()
 
@@ -162,6 +163,16 @@ def _rows(record: Mapping[str, object]) -> Iterator[str]:
         plain = item if isinstance(item, str) else json.dumps(_rounded(item), ensure_ascii=False)
         cut = f"{plain[:_MOST_LETTERS]} ... --format json has it whole" if len(plain) > _MOST_LETTERS else plain
         yield f"  {name}: {cut}".replace("\n", "\n    ")
+
+
+def _flat(record: Mapping[str, object]) -> dict[str, object]:
+    """A record with what its mappings hold in their place, and without what is empty there."""
+    flat: dict[str, object] = {}
+    for name, item in record.items():
+        inner = item.items() if isinstance(item, Mapping) else ()
+        flat |= {f"{name}.{key}": value for key, value in inner if value not in (None, "", [])}
+        flat |= {} if inner else {name: item}
+    return flat
 
 
 def _rounded(item: object) -> object:
