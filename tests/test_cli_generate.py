@@ -438,9 +438,23 @@ def test_models_tells_what_each_knows(scorefield):
     assert code == 0
     assert "toy: Noise, coloured by its words." in out
     assert "things: tree, cat, dog" in out
-    (told,) = json.loads(scorefield("models", "--format", "json")[1])
+    told, *_ = json.loads(scorefield("models", "--format", "json")[1])
     assert told["knows"] == {"things": ["tree", "cat", "dog"], "places": ["the desert"]}
     assert told["defaults"]["steps"] == 4
+
+
+def test_models_lists_the_kinds_that_are_loaded_from_files_those_for_inpainting_too(scorefield):
+    told = json.loads(scorefield("models", "--format", "json")[1])
+    assert {(one["name"], one["inpaints"]) for one in told if one["loaded_by"] == "files"} == {
+        ("stable-diffusion-1", False), ("stable-diffusion-1-v", False),
+        ("stable-diffusion-2-base", False), ("stable-diffusion-2-v", False),
+        ("stable-diffusion-2-1-unclip", False), ("stable-diffusion-xl", False), ("stable-diffusion-xl-v", False),
+        ("stable-diffusion-1-inpainting", True), ("stable-diffusion-1-v-inpainting", True),
+        ("stable-diffusion-2-base-inpainting", True), ("stable-diffusion-2-v-inpainting", True),
+    }  # fmt: skip
+    out = scorefield("models")[1]
+    assert "\nstable-diffusion-1-inpainting: Stable Diffusion 1 of CompVis" in out
+    assert out.count("\n  for inpainting: ") == 4
 
 
 def test_inspect_shows_our_record_and_the_text_of_other_programs(scorefield):

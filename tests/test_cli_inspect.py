@@ -189,9 +189,7 @@ def test_five_gigabytes_are_inspected_at_once_and_not_loaded(tmp_path: Path, kin
     assert loaded == str(kind == "ckpt")  # the header of safetensors is read without PyTorch
 
 
-def test_a_picture_has_a_line_for_each_setting(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_picture_has_a_line_for_each_setting(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     graph, request = {"3": {"inputs": {"seed": 5}}}, {"steps": 4, "vae": None, "loras": [], "ema": False}
     held = {picture.OURS: json.dumps({"seed": 7, "request": request}), "prompt": json.dumps(graph)}
     path = tmp_path / "tree.png"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from scorefield.weights.listing import Listing, Plain, Stored
 from scorefield.weights.pickles import listing as pickled
 from scorefield.weights.pipeline import is_pipeline, read_pipeline
 from scorefield.weights.source import Source
+from scorefield.zoo import embedded
 
 
 def _listing(shapes: Shapes, values: Mapping[str, Plain], metadata: Mapping[str, str]) -> Listing:
@@ -315,6 +317,13 @@ def test_a_textual_inversion_in_each_published_form(
     assert (found.facts["token"], found.facts["vectors"]) == (token, vectors)
     assert found.facts["width"] == ("768, 1280" if family is Family.SDXL else next(iter(reversed(shapes.values())))[-1])
     assert bool(found.notes) == (token is None)
+
+
+def test_a_textual_inversion_for_the_embedded_model_is_told_by_its_width() -> None:
+    text = own.read_header(embedded.ASSETS / embedded.CLIP).config["text"]
+    assert isinstance(text, dict)
+    found = _found({"<cup>": (2, cast(int, text["width"]))})
+    assert (found.kind, found.family, found.facts["token"]) == (Kind.EMBEDDING, Family.SCOREFIELD, "<cup>")
 
 
 def test_textual_inversions_are_seen_in_real_files(tmp_path: Path) -> None:

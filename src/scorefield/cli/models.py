@@ -10,22 +10,28 @@ from scorefield.cli import common
 if TYPE_CHECKING:
     from scorefield.zoo import ModelSpec
 
+_FILES = "from files, by a path or a name on the Hugging Face hub (docs/checkpoints.md):"
+
 
 @click.command("models")
 @common.format_option
 def command(form: str) -> None:
-    """List the models that can be loaded, their settings, and what each knows."""
-    from scorefield.zoo import available
+    """List the models that can be loaded by name, what each knows, and the kinds that are loaded from their files."""
+    from scorefield.zoo import available, kinds
 
     with common.failures():
-        specs = available()
-    common.show([_told(spec) for spec in specs], form, "\n\n".join("\n".join(_lines(spec)) for spec in specs))
+        named, filed = available(), kinds()
+    told = [_told(spec, "name") for spec in named] + [_told(spec, "files") for spec in filed]
+    lines = [*(line for spec in named for line in (*_lines(spec), "")), _FILES]
+    common.show(told, form, "\n".join([*lines, *(line for spec in filed for line in ("", *_lines(spec)))]))
 
 
-def _told(spec: "ModelSpec") -> dict[str, object]:
+def _told(spec: "ModelSpec", by: str) -> dict[str, object]:
     defaults = spec.defaults
     return {
         "name": spec.name,
+        "loaded_by": by,
+        "inpaints": spec.inpaints,
         "about": spec.about,
         "defaults": {name: getattr(defaults, name) for name in defaults.__slots__},
         "size_multiple": spec.size_multiple,
@@ -40,5 +46,7 @@ def _lines(spec: "ModelSpec") -> Iterator[str]:
         f"  by default {defaults.steps} steps of {defaults.sampler} on {defaults.schedule}, guidance "
         f"{defaults.cfg_scale:g}, {defaults.width}x{defaults.height}; sides are multiples of {spec.size_multiple}"
     )
+    if spec.inpaints:
+        yield "  for inpainting: its network sees the mask (--mask) and what lies around it"
     for kind, phrases in spec.knows.items():
         yield click.wrap_text(f"{', '.join(phrases)}", 100, f"  {kind}: ", "    ")

@@ -6,6 +6,7 @@ from scorefield.weights.found import BY_WORDS, Family, Found, Kind, Layout
 from scorefield.weights.listing import Listing, Plain, Stored
 
 _MOST_VECTORS = 128  # more than a prompt has room for
+_BY_WIDTH = BY_WORDS | {256: Family.SCOREFIELD}  # of the embedded model `scenes`
 _UNNAMED = "the file does not name its token: say which word stands for it"
 
 
@@ -42,7 +43,7 @@ def embedding(listing: Listing) -> Found | None:
     if len(vectors) < len(named.keys):
         return None
     (count, width), *second = vectors
-    family = Family.SDXL if second else BY_WORDS.get(width, Family.UNKNOWN)
+    family = Family.SDXL if second else _BY_WIDTH.get(width, Family.UNKNOWN)
     widths = ", ".join(str(width) for _, width in vectors) if second else width
     facts: dict[str, Plain] = {"token": named.token, "vectors": count, "width": widths}
     notes = () if isinstance(named.token, str) else (_UNNAMED,)

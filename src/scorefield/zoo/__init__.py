@@ -14,7 +14,7 @@ from scorefield.zoo.inverted import with_embeddings
 from scorefield.zoo.lora import with_loras
 from scorefield.zoo.model import AppliedLora, LearnedWord, Model
 from scorefield.zoo.spec import PLAIN, Choice, Defaults, ModelSpec
-from scorefield.zoo.stable import stable
+from scorefield.zoo.stable import kinds, stable
 from scorefield.zoo.stable_files import NotLoadableError
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Scales",
     "UnknownModelError",
     "available",
+    "kinds",
     "load",
     "with_embeddings",
     "with_loras",

@@ -74,7 +74,12 @@ STABLE_XL = replace(
     about="Stable Diffusion XL of Stability AI, for pictures of 1024 x 1024 and other sides of as many pixels.",
     defaults=replace(_DEFAULTS, cfg_scale=5.0, width=1024, height=1024),
 )
-STABLE_XL_V = replace(STABLE_XL, name="stable-diffusion-xl-v", prediction=predict.v)  # some tuned it so
+STABLE_XL_V = replace(
+    STABLE_XL,
+    name="stable-diffusion-xl-v",
+    about="Stable Diffusion XL that others have tuned to predict v.",
+    prediction=predict.v,
+)
 
 _SD2 = Networks(unet=SD2, kl=KL, text=SD2_TEXT_23, openclip=SD2_TEXT)
 NETWORKS: Mapping[Family, Networks] = {
@@ -112,7 +117,7 @@ def stable(
     else.
     """
     found = look(path, known=None if networks else NETWORKS, variant=choice.variant)
-    networks = networks or _published(found) or stated(path)
+    networks = networks or _published(path, found) or stated(path)
     spec = replace(
         _spec(path, found, prediction),
         name=str(path),
@@ -148,11 +153,20 @@ def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling, v
     return words
 
 
-def _published(found: Found) -> Networks | None:
+def kinds() -> tuple[ModelSpec, ...]:
+    """The spec of every kind of model that is loaded from its files; no model is loaded by these names."""
+    whole = {spec.name: spec for specs in SPECS.values() for spec in specs.values()}  # unCLIP is two families
+    masked = [spec for family in INPAINTING for spec in SPECS[family].values()]
+    return *whole.values(), *(replace(spec, name=f"{spec.name}-inpainting", inpaints=True) for spec in masked)
+
+
+def _published(path: Path, found: Found) -> Networks | None:
     """The published networks of a find, if its sizes are those of a family."""
     networks = NETWORKS.get(found.family)
     if networks is None or found.task is not Task.INPAINTING:
         return networks
+    if found.family not in INPAINTING:
+        raise NotLoadableError(f"{path} is {found.family} for inpainting; what can paint: {', '.join(INPAINTING)}")
     return replace(networks, unet=INPAINTING[found.family])
 
 
