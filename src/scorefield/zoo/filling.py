@@ -69,13 +69,14 @@ class Filling:
     def _filled(self, net: nn.Module, part: str, entries: Sequence[Entry], source: Source) -> Mapping[str, Tensor]:
         """All tensors of `net` by name."""
         packed = layers(net) if packs(self.device, self.dtype) else {}
-        wanted, tensors, scratch = net.state_dict(), dict[str, Tensor](), _Scratch()
+        wanted, scratch = net.state_dict(), _Scratch()
+        tensors = {name: self._room(tensor.shape) for name, tensor in wanted.items() if name not in packed}
 
         def filled(entry: Entry) -> str:
             """The line of one tensor of ours, once it is there."""
             numbers, name = xxh3_128(), entry.ours
-            shape = wanted[name].shape
-            tensors[name] = scratch.room(shape, self.dtype) if name in packed else self._room(shape)
+            if name in packed:
+                tensors[name] = scratch.room(wanted[name].shape, self.dtype)
             places = views([entry], tensors)
             for key in entry.theirs:
                 if entry.form is Form.TRANSPOSED:  # the bytes of the file are not in our order
