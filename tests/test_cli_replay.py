@@ -11,6 +11,7 @@ from tests import toy
 from scorefield import zoo
 from scorefield.cli import common, main
 from scorefield.files import picture
+from scorefield.weights.folder import SourceError
 
 
 @pytest.fixture(autouse=True)
@@ -157,3 +158,17 @@ def test_a_picture_of_a_device_that_is_not_here_says_so(scorefield):
     scorefield("generate", "a tree", "-o", "x.png")
     rewritten("y.png", request=picture.read(Path("x.png"))[1].ours["request"] | {"device": "cuda:99"})
     assert one_line(scorefield("replay", "y.png"))[1] == "error: there is no device cuda:99 here; use cpu, or auto\n"
+
+
+def test_a_model_that_lies_elsewhere_now_says_how_to_name_it(scorefield, monkeypatch):
+    def load(name, device, dtype, prediction, choice):
+        raise SourceError(f"{name}: no such file or folder")
+
+    scorefield("generate", "a tree", "-o", "x.png", "-q")
+    monkeypatch.setattr(zoo, "load", load)
+    code, err = one_line(scorefield("replay", "x.png"))
+    assert (code, err) == (
+        1,
+        "error: toy: no such file or folder; if the model lies elsewhere now, give its path with --model\n",
+    )
+    assert one_line(scorefield("replay", "x.png", "-m", "y"))[1] == "error: y: no such file or folder\n"

@@ -11,6 +11,7 @@ from scorefield.files import atomic
 from scorefield.files.names import Names, OutputError
 from scorefield.files.picture import PictureError, read
 from scorefield.request import Given, Request
+from scorefield.weights.folder import SourceError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,11 +55,8 @@ def command(
     except OutputError as error:
         raise click.UsageError(str(error)) from None
     with common.drawing():
-        from scorefield.api.loading import load_for
-
         request = _moved(record.request, {"image": image, "mask": mask, "image_prompt": image_prompt})
-        here = {"model": model or request.model, "device": device or request.device}
-        pipe = load_for(request.model_copy(update=here))
+        pipe = _loaded(request, model, device)
         again = _drawn(pipe, record.model_copy(update={"request": request}))
         different = _different_pixels(drawn, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
@@ -66,6 +64,19 @@ def command(
     told = {"identical": different == 0, "different_pixels": different, "picture": str(path) if path else None}
     common.show({"file": str(file)} | told, form, "\n".join([verdict, *([str(path)] if path else [])]))
     context.exit(1 if different else 0)
+
+
+def _loaded(request: Request, model: str | None, device: str | None) -> "Pipeline":
+    """What the picture was drawn with, from where it is now."""
+    from scorefield.api.loading import load_for
+
+    here = {"model": model or request.model, "device": device or request.device}
+    try:
+        return load_for(request.model_copy(update=here))
+    except SourceError as error:
+        if model is not None or Path(request.model).exists():
+            raise
+        raise SourceError(f"{error}; if the model lies elsewhere now, give its path with --model") from None
 
 
 def _recorded(file: Path) -> "tuple[Image.Image, Record]":
