@@ -391,7 +391,7 @@ def test_another_autoencoder_stands_in_the_record_and_draws_the_picture_again(
     vae = ["--vae", str(tmp_path / "vae.safetensors")]
     assert run([*call, *vae, "--steps", "2", "--seed", "1", "--quiet", "-o", str(picture)]) == 0
     assert run(["inspect", str(picture)]) == 0
-    assert f'"vae": "{vae[1]}"' in capsys.readouterr().out
+    assert f"vae: {vae[1]}\n" in capsys.readouterr().out
     assert run(["replay", str(picture)]) == 0
     assert capsys.readouterr().out.endswith("identical\n")
 
