@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -127,19 +128,30 @@ def test_without_diffusers_one_line_says_how_to_get_it(
     assert capsys.readouterr().err == f"error: {theirs.MISSING}\n"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("model", "size"), [("tiny", "64"), ("sd15", "256")])
-def test_a_run_beside_diffusers_gives_the_same_answers(
-    model: str, size: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--peer", "diffusers", "--model", model, "--size", size, "--repeats", "2", "--format", "json"]
+Measured = dict[str, Any]
+
+
+def measured(model: str, size: int, capsys: pytest.CaptureFixture[str]) -> list[Measured]:
+    """The rows of a run beside diffusers: theirs and ours in float32, ours in bfloat16, theirs in it twice."""
+    words = ["--peer", "diffusers", "--model", model, "--size", str(size), "--repeats", "1", "--format", "json"]
     assert run(["bench", *words]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert [row["program"] for row in report["rows"]] == ["diffusers", "scorefield", "scorefield", *["diffusers"] * 2]
-    default, exact, short, *others = report["rows"]
+    rows: list[Measured] = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["program"] for row in rows] == ["diffusers", "scorefield", "scorefield", *["diffusers"] * 2]
+    assert [row["dtype"] for row in rows] == [*["float32"] * 2, *["bfloat16"] * 3]
+    return rows
+
+
+@pytest.mark.slow
+def test_a_run_beside_diffusers_gives_the_same_answers_in_no_more_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    default, exact, short, *others = measured("tiny", 64, capsys)
     assert default["relative_difference"] == 0
     assert exact["relative_difference"] <= 1e-5
-    # Errors of bfloat16 are drawn anew in each program: alike, not the same.
-    assert short["relative_difference"] <= 1.1 * min(row["relative_difference"] for row in others)
-    assert report["max_relative_difference"] <= 1.25 * report["peer_max_relative_difference"]
-    assert report["memory_vs_peer_best"] <= 1
+    assert short["memory_bytes"] <= min(row["memory_bytes"] for row in others)
+
+
+@pytest.mark.slow
+def test_bfloat16_errs_no_more_than_that_of_diffusers_plain_and_with_peaks(capsys: pytest.CaptureFixture[str]) -> None:
+    """Measured: 0.0122 beside 0.0132 and 0.0134, with peaks 0.216 beside 0.224 and 0.221."""
+    *_, short, plain, last = measured("sd15", 256, capsys)
+    for error in ("relative_difference", "peaked_relative_difference"):
+        assert short[error] <= min(plain[error], last[error]), error

@@ -1,6 +1,6 @@
 """The model that ships: a picture depends on its seed alone, threads may share it, and it is quick."""
 
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -69,12 +69,21 @@ def test_a_warm_picture_of_25_guided_steps_takes_a_second_at_most(pipe: sf.Pipel
     assert min(seconds) <= 1, seconds
 
 
+def drawn_cold(folder: Path) -> tuple[float, float]:
+    """The seconds and the megabytes of a process that draws a picture; of that process, not of all that tests began."""
+    start = time.perf_counter()
+    process = subprocess.Popen([COMMAND, "generate", "a tree in the desert", "-q", "-o", folder])
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return time.perf_counter() - start, used.ru_maxrss * 1024 / 1e6  # it is in KiB on Linux
+
+
+def test_a_picture_from_a_cold_start_takes_1200_megabytes_at_most(tmp_path: Path) -> None:
+    assert 100 < drawn_cold(tmp_path)[1] <= 1200
+
+
 @pytest.mark.slow
-def test_a_picture_from_a_cold_start_takes_four_seconds_and_1200_megabytes_at_most(tmp_path: Path) -> None:
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([COMMAND, "generate", "a tree in the desert", "-q", "-o", tmp_path], check=True)
-        seconds.append(time.perf_counter() - start)
+def test_a_picture_from_a_cold_start_takes_four_seconds_at_most(tmp_path: Path) -> None:
+    seconds = [drawn_cold(tmp_path)[0] for _ in range(3)]
     assert min(seconds) <= 4, seconds
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= 1.2e6  # KiB on Linux
