@@ -183,6 +183,11 @@ def test_what_one_file_cannot_say_is_refused_with_the_way_out(made: Made, tmp_pa
         conversion(source, to_folder=False, networks=TINY)
     said = json.loads(conversion(source, to_folder=True, networks=TINY).texts["model_index.json"])
     assert said["force_zeros_for_empty_prompt"] is False
+    shutil.rmtree(source)
+    source = changed(made, tmp_path, "tokenizer_2/tokenizer_config.json", pad_token="<|endoftext|>")
+    with pytest.raises(NotLoadableError, match=r"^\S* fills prompts up with '<\|endoftext\|>', which one file [^\n]*$"):
+        conversion(source, to_folder=False, networks=TINY)
+    assert conversion(source, to_folder=True, networks=TINY).texts["tokenizer_2/merges.txt"]
 
 
 def shapes(net: nn.Module, prefix: str = "") -> dict[str, tuple[int, ...]]:

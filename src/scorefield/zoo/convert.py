@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from scorefield.prompt.bpe import ClipTokenizer
+from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.weights.folder import PIPELINE, SourceError, components
 from scorefield.weights.found import Found, Kind
 from scorefield.weights.lora_names import TEXT, TEXT_2
@@ -65,6 +65,7 @@ class _Whole:
     path: Path
     networks: Sequence[Network]
     tokenizers: Mapping[str, ClipTokenizer]  # by their names in a folder
+    pad_ids: Sequence[int]  # what fills prompts up in one file, for each of them
     prediction: str | None
     zero_snr: bool
     blank: bool  # of XL: see `XlConditioner`
@@ -102,6 +103,7 @@ def _whole(
         path=path,
         networks=nets,
         tokenizers=dict(zip(("tokenizer", "tokenizer_2"), tokenizers, strict=False)),
+        pad_ids=(0 if places.encoder.activation == "gelu" else END_ID, 0),
         prediction=prediction,
         zero_snr=found.facts.get("zero_snr") is True,
         blank=blank,
@@ -115,10 +117,14 @@ def _one_file(whole: _Whole) -> Conversion:
             f"{whole.path} leads away from the empty prompt where no negative one is given, which one file cannot say: "
             "draw with the folder, or have force_zeros_for_empty_prompt true in its model_index.json"
         )
+    for tokenizer, pad_id in zip(whole.tokenizers.values(), whole.pad_ids, strict=False):
+        if tokenizer.pad_id != pad_id:
+            raise NotLoadableError(
+                f"{whole.path} fills prompts up with {_pad(tokenizer)!r}, which one file of such a model cannot say: "
+                "draw with the folder"
+            )
     pieces = [one.piece(to_folder=False) for one in whole.networks]
-    said = (
-        {} if whole.prediction is None else {"modelspec.prediction_type": {"eps": "epsilon"}.get(whole.prediction, "v")}
-    )
+    said = {"modelspec.prediction_type": "epsilon" if whole.prediction == "eps" else "v"} if whole.prediction else {}
     marks = {V: whole.prediction == "v", ZERO_SNR: whole.zero_snr}
     more = Constants({name: torch.zeros(0) for name, holds in marks.items() if holds})
     file = WeightsFile(name="", pieces=[*pieces, more], metadata=METADATA | said)
