@@ -19,6 +19,7 @@ from torch import nn
 
 from scorefield.cli.train import command
 from scorefield.data.sprites import SHEET
+from scorefield.data.things import PLACES
 from scorefield.prompt.bpe import MERGES
 from scorefield.train import recipe as recipes
 from scorefield.train import run
@@ -41,6 +42,7 @@ SETTINGS = {  # of two steps; the networks are those that ship
     "tiny": {"batch": "2"},
 }
 FEW = {"psnr": 32, "codec": 32, "naming": 32, "sights": 3}  # scenes for a recipe's evaluations, instead of hundreds
+FEW_PLACES = dict(list(PLACES.items())[:2])  # in which a thing is named
 SHIPPED = ("autoencoder", "clip", "generator", "judge")
 
 
@@ -61,6 +63,8 @@ def _recipe(name: str, monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, s
     names = function.__globals__
     for counted in FEW.keys() & names.keys():
         monkeypatch.setitem(names, counted, _of_few(names[counted], FEW[counted]))
+    if "PLACES" in names:
+        monkeypatch.setitem(names, "PLACES", FEW_PLACES)
     return function(**recipes.settings(function, settings))
 
 
