@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 SPECS := pyproject.toml constraints.txt hatch_build.py $(wildcard src/scorefield/nets/*.c)
 
-.PHONY: help demo test slow parity lab notebook lint types format ci clean
+.PHONY: help demo test slow parity speed lab notebook lint types format ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -27,6 +27,12 @@ slow: $(VENV)/.with-test ## the tests that take minutes, downloads or installati
 
 parity: $(VENV)/.with-test ## networks and pictures at the published sizes of Stable Diffusion beside diffusers', with the figures
 	@$(BIN)/python -m pytest -q -m slow tests/test_zoo_stable_published.py
+
+speed: $(VENV)/.with-test ## with a GPU: steps of SD 1.5's and 2.1's U-Net at 512 x 512 beside diffusers', compiled too; MODE=reduce-overhead is sooner done
+	@mkdir -p outputs/speed
+	for model in sd15 sd21; do
+	  $(BIN)/scorefield bench --peer diffusers --model $$model --device cuda --compiled --repeats 20 $(MODE:%=--mode %) | tee outputs/speed/$$model.txt
+	done
 
 lab: $(VENV)/.with-test ## run every experiment of the lab and build docs/lab from what they found
 	@$(BIN)/scorefield lab --all --output outputs/lab

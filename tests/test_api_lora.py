@@ -1,5 +1,6 @@
 """LoRAs from the front door: a pipeline beside the first, what its pictures record, and the command line."""
 
+import functools
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -198,6 +199,14 @@ def test_a_request_for_other_loras_than_are_there_is_refused(pipe: Pipeline, sty
             changed.plan(settled.model_copy(update={"loras": other}))
     with pytest.raises(RequestError, match="was not loaded with the loras"):
         pipe.plan(settled)
+
+
+def test_a_compiled_model_with_loras_is_compiled(pipe: Pipeline, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    fast = Pipeline(zoo.compiled(pipe.model)).with_loras([style])
+    assert fast.model.compiled
+    assert len(fast.model.loras) == 1
+    assert fast.model.denoiser.net._compiled_call_impl is not None
 
 
 def test_loras_are_given_all_at_once(pipe: Pipeline, style: Path) -> None:

@@ -102,6 +102,30 @@ def test_the_report_puts_ours_beside_their_fastest_and_their_default() -> None:
     assert "1.50 times as fast as the peer's best, 3.00 times as fast as its default" in text
 
 
+def test_compiled_rows_are_compared_with_both_of_theirs_and_leave_the_other_figures_of_ours_alone() -> None:
+    plain = compare._report(TINY, ROWS, 10**12)
+    assert plain.speedup_vs_peer_eager == 1.5
+    assert plain.compiled_speedup_vs_peer_compiled is None
+    assert plain.compiled_speedup_vs_peer_eager is None
+    compiled = [replace(ROW, compiled=True, step_s=1.0), replace(THEIRS, compiled=True, step_s=1.25)]
+    report = compare._report(TINY, [*ROWS, *compiled], 10**12)
+    assert report.compiled_speedup_vs_peer_compiled == 1.25
+    assert report.compiled_speedup_vs_peer_eager == 3.0
+    assert report.speedup_vs_peer_eager == 1.5
+    assert report.speedup_vs_peer_best == 0.625  # ours not compiled beside their fastest, which is compiled
+    text = bench._text(report)
+    assert "compiled, 1.25 times as fast as the peer compiled and 3.00 times as fast as its best that is not" in text
+
+
+def test_a_network_is_compiled_for_the_setting_that_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: asked.append(how))
+    ours.load(TINY, folder)
+    assert asked == []
+    ours.load(replace(TINY, compiled=True, mode="max-autotune"), folder)
+    assert asked == [{"mode": "max-autotune", "dynamic": False}]
+
+
 def test_a_process_that_ends_is_told_of_in_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(compare.BenchError, match=r"scorefield ended: .*absent"):
         compare._Child("scorefield", replace(TINY, dtype="float32"), tmp_path / "absent")

@@ -20,6 +20,7 @@ def load(
     vae: str | None = None,
     loras: Loras = (),
     embeddings: Embeddings = (),
+    compiled: bool = False,
 ) -> Pipeline:
     """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
 
@@ -29,12 +30,13 @@ def load(
 
     `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32, and float16 for a file
     on CUDA), float32, bfloat16 or float16; `prediction` eps or v, for files that do not tell. `loras` change the model:
-    see `Pipeline.with_loras`; `embeddings` are textual inversions, which teach it words. RequestError for a model, a
-    device, a LoRA or a textual inversion that is not there, not known or of another model,
+    see `Pipeline.with_loras`; `embeddings` are textual inversions, which teach it words. `compiled` has torch compile
+    the network, which takes minutes at the first step: see `nets.twin.compiled`. RequestError for a model, a device, a
+    LoRA or a textual inversion that is not there, not known or of another model, or where nothing can be compiled,
     weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
     choice = {"variant": variant, "ema": ema, "vae": vae, "loras": loras, "embeddings": embeddings}
-    where = {"device": device, "dtype": dtype}
+    where = {"device": device, "dtype": dtype, "compiled": compiled}
     return load_for(parse({"prompt": "", "model": model, "prediction": prediction, **where, **choice}), stacklevel=3)
 
 
@@ -44,9 +46,10 @@ def load_for(request: Request, stacklevel: int = 2) -> Pipeline:
     _check_device(request.device)
     try:
         loaded = zoo.load(request.model, request.device, request.dtype, request.prediction, choice)
+        model = zoo.compiled(loaded) if request.compiled else loaded
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
-    return Pipeline(taught(adapted(loaded, request.loras, stacklevel), request.embeddings))
+    return Pipeline(taught(adapted(model, request.loras, stacklevel), request.embeddings))
 
 
 def _check_device(device: str) -> None:

@@ -47,6 +47,7 @@ def settle(request: Request, model: zoo.Model) -> Settled:
             "embeddings": known(model),
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
+            "compiled": model.compiled,
             "width": width,
             "height": height,
             "steps": request.steps or defaults.steps,
@@ -99,6 +100,7 @@ def _check_loaded(request: Request, model: zoo.Model) -> None:
         "embeddings": knows(model, request.embeddings) or "embeddings" not in request.model_fields_set,
         "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
         "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),
+        "compiled": request.compiled in (False, model.compiled),
     }
     if other := [name for name, loaded in is_loaded.items() if not loaded]:
         asked = getattr(request, other[0])

@@ -5,12 +5,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield.bench.task import PEAK, Setting, inputs
 
+N = TypeVar("N", bound=nn.Module)
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 Peak = Callable[[float], object]  # makes all queries so many times as large
 Load = Callable[[Setting, Path], tuple[Step, Peak]]
@@ -30,6 +32,7 @@ def serve(program: Callable[[], Load]) -> None:
     step, peak = load(setting, folder)
     _tell(load_s=time.perf_counter() - begun)
     given = inputs(setting)
+    torch.backends.cudnn.allow_tf32 = False  # all are compared with an answer in float32
     with torch.no_grad():
         for line in sys.stdin:
             order, _, path = line.strip().partition(" ")
@@ -45,6 +48,13 @@ def serve(program: Callable[[], Load]) -> None:
                 _tell(peaked=PEAK)
             else:
                 _tell(memory_bytes=_memory(setting))
+
+
+def prepared(net: N, setting: Setting) -> N:
+    """`net`, which is compiled at its first step if the setting says so: for inputs of one size alone."""
+    if setting.compiled:
+        net.compile(mode=setting.mode, dynamic=False)
+    return net
 
 
 def _made(step: Step, given: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -1,10 +1,11 @@
 """Both programs side by side: one process for each setting, and their steps in turn."""
 
 import json
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +13,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from scorefield.bench.task import UNETS, Setting, flop, write_weights
+from scorefield.bench.task import HALF, UNETS, Setting, flop, write_weights
 from scorefield.bench.theirs import write_config
 
 OURS, THEIRS = "scorefield", "diffusers"
+_WARM_UP = {"cpu": 1, "cuda": 3}  # steps: on a GPU compiled code is first run, then recorded, then played
 _MODULES = {OURS: "scorefield.bench.ours", THEIRS: "scorefield.bench.theirs"}
 
 Say = Callable[[str], object]
@@ -45,18 +47,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All rows, and ours in bfloat16 beside the fastest and the default of theirs."""
+    """All rows, and ours in half precision beside theirs; their best is of all their rows, compiled or not."""
 
     model: str
     size: int
     device: str
+    processor: str  # a GPU's name
     threads: int
     tflop: float
     rows: Sequence[Row]
-    speedup_vs_peer_best: float
+    speedup_vs_peer_best: float  # ours not compiled
     speedup_vs_peer_default: float
+    speedup_vs_peer_eager: float  # both not compiled
+    compiled_speedup_vs_peer_compiled: float | None  # both compiled; None if nothing was
+    compiled_speedup_vs_peer_eager: float | None
     max_relative_difference: float
-    peer_max_relative_difference: float  # of its better setting in bfloat16
+    peer_max_relative_difference: float  # of its better setting in half precision
     memory_vs_peer_best: float
 
 
@@ -102,7 +108,8 @@ def _children(wanted: Sequence[tuple[str, Setting]], folder: Path, say: Say) -> 
     with ExitStack() as stack:
         begun = []
         for program, setting in wanted:
-            say(f"loading {program} in {setting.dtype}")
+            extra = ", to be compiled at its first step" * setting.compiled
+            say(f"loading {program} in {setting.dtype}{extra}")
             begun.append(_Child(program, setting, folder))
             stack.callback(begun[-1].end)
         yield begun
@@ -110,12 +117,14 @@ def _children(wanted: Sequence[tuple[str, Setting]], folder: Path, say: Say) -> 
 
 def compare(setting: Setting, *, repeats: int, compiled: bool, say: Say) -> Report:
     """The report of a model, size and device; `say` is told of what begins. BenchError if a process fails."""
-    short = replace(setting, dtype="bfloat16")
-    last = replace(short, channels_last=True)
+    half = replace(setting, dtype=HALF[setting.device])
+    last = replace(half, channels_last=True)
     groups = [
         [(THEIRS, setting), (OURS, setting)],  # the first is what all are compared with
-        [(OURS, last), (THEIRS, short), (THEIRS, last)] + [(THEIRS, replace(last, compiled=True))] * compiled,
+        [(OURS, last), (THEIRS, half), (THEIRS, last)],
     ]
+    if compiled:
+        groups[-1] += [(program, replace(last, compiled=True)) for program in (OURS, THEIRS)]
     operations, rows = flop(setting), []
     with TemporaryDirectory(prefix="scorefield-bench-") as name:
         folder = Path(name)
@@ -124,8 +133,11 @@ def compare(setting: Setting, *, repeats: int, compiled: bool, say: Say) -> Repo
         write_config(UNETS[setting.model], folder)
         for group in groups:
             with _children(group, folder, say) as children:
+                for _ in range(_WARM_UP[setting.device]):
+                    for child in children:
+                        child.ask("step")
                 say(f"{repeats} steps of each, in turn")
-                for _ in range(repeats + 1):  # the first warms up
+                for _ in range(repeats):
                     for child in children:
                         child.steps.append(child.ask("step"))
                 rows += _rows(children, folder, operations)
@@ -135,7 +147,7 @@ def compare(setting: Setting, *, repeats: int, compiled: bool, say: Say) -> Repo
 def _rows(children: Sequence[_Child], folder: Path, operations: int) -> list[Row]:
     made = []
     for child in children:
-        best = min(child.steps[1:], key=lambda step: step["step_s"])
+        best = min(child.steps, key=lambda step: step["step_s"])
         plain = _difference(child, folder, "plain")
         child.ask("peak")
         made.append(
@@ -145,7 +157,7 @@ def _rows(children: Sequence[_Child], folder: Path, operations: int) -> list[Row
                 channels_last=child.setting.channels_last,
                 compiled=child.setting.compiled,
                 step_s=best["step_s"],
-                cpu_s=min(step["cpu_s"] for step in child.steps[1:]),
+                cpu_s=min(step["cpu_s"] for step in child.steps),
                 gflop_per_s=operations / best["step_s"] / 1e9,
                 load_s=child.load_s,
                 import_s=child.import_s,
@@ -171,22 +183,32 @@ def _difference(child: _Child, folder: Path, kind: str) -> float:
 
 
 def _report(setting: Setting, rows: Sequence[Row], operations: int) -> Report:
-    ours = next(row for row in rows if row.program == OURS and row.dtype == "bfloat16")
+    half = HALF[setting.device]
+    ours = _fastest(row for row in rows if row.program == OURS and row.dtype == half and not row.compiled)
     theirs = [row for row in rows if row.program == THEIRS]
-    best = min(theirs, key=lambda row: row.step_s)
+    best, eager = _fastest(theirs), _fastest(row for row in theirs if not row.compiled)
+    compiled = {row.program: row.step_s for row in rows if row.compiled}
     return Report(
         model=setting.model,
         size=setting.size,
         device=setting.device,
+        processor=torch.cuda.get_device_name() if setting.device == "cuda" else platform.machine(),
         threads=torch.get_num_threads(),
         tflop=operations / 1e12,
         rows=rows,
         speedup_vs_peer_best=best.step_s / ours.step_s,
         speedup_vs_peer_default=theirs[0].step_s / ours.step_s,
+        speedup_vs_peer_eager=eager.step_s / ours.step_s,
+        compiled_speedup_vs_peer_compiled=compiled[THEIRS] / compiled[OURS] if compiled else None,
+        compiled_speedup_vs_peer_eager=eager.step_s / compiled[OURS] if compiled else None,
         max_relative_difference=_worse(ours),
-        peer_max_relative_difference=min(map(_worse, (row for row in theirs if row.dtype == "bfloat16"))),
+        peer_max_relative_difference=min(map(_worse, (row for row in theirs if row.dtype == half))),
         memory_vs_peer_best=ours.memory_bytes / best.memory_bytes,
     )
+
+
+def _fastest(rows: Iterable[Row]) -> Row:
+    return min(rows, key=lambda row: row.step_s)
 
 
 def _worse(row: Row) -> float:

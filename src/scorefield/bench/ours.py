@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from scorefield.bench.child import Peak, Step, serve
+from scorefield.bench.child import Peak, Step, prepared, serve
 from scorefield.bench.task import UNETS, Setting
 from scorefield.nets.packed import pack, unpack
 from scorefield.nets.unet import Unet
@@ -19,6 +19,8 @@ def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
     config, source = UNETS[setting.model], Source(folder)
     fill = Filling(torch.device(setting.device), setting.torch_dtype)
     net = fill(lambda: Unet(config), "U-Net", list(maps.diffusers(config)), source, source.tensors)
+    if setting.compiled:
+        unpack(net)  # the compiler takes no packed weights
 
     def peak(factor: float) -> None:
         unpack(net)
@@ -27,9 +29,10 @@ def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
                 module.qkv.weight[: module.qkv.in_features].mul_(factor)
             elif isinstance(module, CrossAttention):
                 module.q.weight.mul_(factor)
-        pack(net)
+        if not setting.compiled:
+            pack(net)
 
-    return net, peak
+    return prepared(net, setting), peak
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ UNETS: Mapping[str, UnetConfig] = {
 }
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TOKENS = 77
+HALF = {"cpu": "bfloat16", "cuda": "float16"}  # in which people draw there
+MODES = {"cpu": "default", "cuda": "max-autotune"}  # of torch.compile, for a step whose sizes never change
 PEAK = 4.0  # how much larger the queries, and so the scores, are for attention that is peaked
 
 
@@ -31,6 +33,7 @@ class Setting:
     dtype: str = "float32"
     channels_last: bool = False
     compiled: bool = False
+    mode: str = "default"  # of torch.compile
     model: str
     size: int  # pixels along a side
     device: str = "cpu"
@@ -61,7 +64,7 @@ def inputs(setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def write_weights(model: str, folder: Path) -> None:
-    """A file of drawn weights in diffusers' layout and in bfloat16, so that no dtype of the bench rounds them.
+    """A file of drawn weights in diffusers' layout and in bfloat16, so that neither dtype of a CPU rounds them.
 
     Every weight is drawn, those that start at 0 or 1 too.
     """

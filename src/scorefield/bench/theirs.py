@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scorefield.bench.child import Load, Peak, Step, serve
+from scorefield.bench.child import Load, Peak, Step, prepared, serve
 from scorefield.bench.task import Setting
 from scorefield.nets.unet import UnetConfig
 
@@ -45,7 +45,7 @@ def program() -> Load:
         if setting.channels_last:
             net.to(memory_format=torch.channels_last)
         queries = [weight for name, weight in net.named_parameters() if name.endswith("to_q.weight")]
-        run = torch.compile(net) if setting.compiled else net
+        run = prepared(net, setting)
 
         def step(x: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
             made: Tensor = run(x, time, tokens, return_dict=False)[0]

@@ -1,5 +1,6 @@
 """scorefield bench: the speed of the U-Net here, beside that of another program."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -33,9 +34,16 @@ def _size(context: click.Context, parameter: click.Parameter, value: int) -> int
 )
 @click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Steps of each setting.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to run.")
-@click.option("--compiled", is_flag=True, help="The peer compiled too, which takes minutes.")
+@click.option("--compiled", is_flag=True, help="Both compiled too, which takes minutes.")
+@click.option(
+    "--mode",
+    type=click.Choice(["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]),
+    help="How torch compiles; left out, max-autotune on a GPU and default on a CPU.",
+)
 @common.format_option
-def command(peer: str, model: str, size: int, repeats: int, device: str, compiled: bool, form: str) -> None:
+def command(
+    peer: str, model: str, size: int, repeats: int, device: str, compiled: bool, mode: str | None, form: str
+) -> None:
     """Measure steps of a U-Net of published sizes and drawn weights beside another program's.
 
     A step is one with guidance: two pictures, 77 tokens each. Every setting has a process of its own, and all step in
@@ -51,9 +59,9 @@ def command(peer: str, model: str, size: int, repeats: int, device: str, compile
     from dataclasses import asdict
 
     from scorefield.bench.compare import BenchError, compare
-    from scorefield.bench.task import Setting
+    from scorefield.bench.task import MODES, Setting
 
-    setting = Setting(model=model, size=size, device=device)
+    setting = Setting(model=model, size=size, device=device, mode=mode or MODES[device])
     try:
         report = compare(setting, repeats=repeats, compiled=compiled, say=common.say)
     except BenchError as error:
@@ -70,21 +78,31 @@ def _text(report: "Report") -> str:
     ]
     return "\n".join(
         [
-            f"{report.model}, {report.size} x {report.size}, {report.device}, {report.threads} threads, "
-            f"{report.tflop:.3f} TFLOP a step",
+            f"{report.model}, {report.size} x {report.size}, {report.device} ({report.processor}), "
+            f"{report.threads} threads, {report.tflop:.3f} TFLOP a step",
             *lines,
             f"{report.speedup_vs_peer_best:.2f} times as fast as the peer's best, "
             f"{report.speedup_vs_peer_default:.2f} times as fast as its default; "
             f"{report.memory_vs_peer_best:.2f} of the memory of its best",
+            *_compiled(report),
         ]
     )
+
+
+def _compiled(report: "Report") -> Iterator[str]:
+    both, one = report.compiled_speedup_vs_peer_compiled, report.compiled_speedup_vs_peer_eager
+    if both is not None and one is not None:
+        yield (
+            f"compiled, {both:.2f} times as fast as the peer compiled and {one:.2f} times as fast as its best that is "
+            f"not; neither compiled, {report.speedup_vs_peer_eager:.2f} times as fast"
+        )
 
 
 def _line(row: "Row") -> tuple[str, ...]:
     extras = ", channels last" * row.channels_last + ", compiled" * row.compiled
     return (
         f"{row.program} {row.dtype}{extras}",
-        f"{row.step_s:.3f}",
+        f"{row.step_s:.4g}",
         f"{row.gflop_per_s:.0f}",
         f"{row.memory_bytes / 1e9:.2f} GB",
         f"{row.load_s:.1f} s",

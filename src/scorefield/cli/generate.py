@@ -31,6 +31,7 @@ EPILOG = (
     f"Samplers: {SAMPLERS}.\n\nSchedules: {SCHEDULES}.\n\nThe names that other programs use work, too. "
     "What is left out is as the model says: see `scorefield models`."
 )
+_COMPILED = "the network is compiled at its first step, which takes minutes"
 
 
 # The headings of the help, each by the first of its options.
@@ -108,7 +109,7 @@ def command(
         groups = pipe.plan(request)
         loaded = time.perf_counter() - start
         if not quiet:
-            for line in (told(groups[0].request), *lines(pipe.model)):
+            for line in (told(groups[0].request), *lines(pipe.model), _COMPILED if pipe.model.compiled else None):
                 if line:
                     common.say(line)
         if dry_run:

@@ -52,7 +52,7 @@ def available() -> bool:
 
 def serves(q: Tensor, k: Tensor, v: Tensor) -> bool:
     """Whether `attend` can take these tensors: bfloat16 on a CPU, no gradient asked, rows whole in memory."""
-    if _library is None or torch.compiler.is_compiling():
+    if _library is None:
         return False
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
         return False
@@ -69,10 +69,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
     Runs in torch's threads. MemoryError if there is none for the packed keys and values, 4 d M bytes a thread.
     """
+    return _operator(q, k, v) if torch.compiler.is_compiling() else _attend(q, k, v)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if _library is None:
         raise RuntimeError("there is no attention kernel for this processor")
     batch, heads, queries, width = q.shape
-    out = q.new_empty(batch, queries, heads, width).transpose(1, 2)
+    out = _empty(q, k, v)
     if not out.numel():
         return out
     job = _Job(
@@ -81,6 +85,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if _library.attend(ctypes.byref(job)):
         raise MemoryError(f"attention over {k.shape[-2]} keys")
     return out
+
+
+def _empty(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Room for the result, of which each position's heads lie side by side."""
+    batch, heads, queries, width = q.shape
+    return q.new_empty(batch, queries, heads, width).transpose(1, 2)
+
+
+# What a compiled network calls: the compiler cannot look into C, and must be told the result's shape. Not for others:
+# the first call of an operator imports the compiler.
+_operator = torch.library.custom_op("scorefield::attend", _attend, mutates_args=(), device_types="cpu")
+_operator.register_fake(_empty)
 
 
 def _view(x: Tensor) -> _View:

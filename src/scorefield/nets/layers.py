@@ -54,12 +54,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
     On a CPU and for few keys two matrix products are 5 times faster than torch's fused kernel (bf16, forward and back).
     In bf16 they round the scores, and so err 5 times as much where these are large: they are for networks whose scores
-    are bounded, which are those with a bias.
+    are bounded, which are those with a bias. A compiled network leaves them: they would tie its code to few keys, and
+    forwards alone torch's kernel is as fast.
     """
     if bias is None and attention_cpu.serves(q, k, v):
         return attention_cpu.attend(q, k, v)
     rounded = q.dtype == torch.bfloat16 and bias is None
-    if q.device.type != "cpu" or k.shape[-2] > 512 or rounded:
+    if q.device.type != "cpu" or rounded or torch.compiler.is_compiling() or k.shape[-2] > 512:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     batch, heads, n, width = q.shape
     keys = k.flatten(0, 1).transpose(1, 2)

@@ -10,6 +10,8 @@ from typing import TypeVar
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from scorefield.nets.packed import unpack
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -17,6 +19,20 @@ def twin(net: M) -> M:
     """A copy of `net` with modules of its own and the tensors of `net` themselves."""
     shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
     return copy.deepcopy(net, shared)
+
+
+def compiled(net: M) -> M:
+    """A twin that torch compiles when it is first run, which takes minutes: once, and again for another kind of batch.
+
+    The kinds are those that differ in more than size: square or not, one row or several, with a gradient or without.
+    Sizes are numbers that the compiled code is given. Were the first size fixed in it, another would take minutes
+    again, and a picture could be rounded otherwise after one of another size than alone. A copy, such as another twin,
+    is not compiled. Threads that first run it at once compile it once each: let one of them draw before they share it.
+    """
+    made = twin(net)
+    unpack(made)  # the compiler takes no packed weights
+    made.compile(dynamic=True)
+    return made
 
 
 def recomputing(net: M, *kinds: type[nn.Module]) -> M:

@@ -109,9 +109,9 @@ class Geglu(nn.Module):
         self.fc2 = Linear(4 * width, width)
 
     def forward(self, x: Tensor, onto: Tensor) -> Tensor:
-        rows, base = x.flatten(0, 1), onto.flatten(0, 1)
-        count = _ROWS if x.device.type == "cpu" else len(rows)
-        parts = zip(torch.split(rows, count), torch.split(base, count), strict=True)
+        if x.device.type != "cpu" or torch.compiler.is_compiling():  # code for one number of parts is for few sizes
+            return self._rows(x, onto)
+        parts = zip(torch.split(x.flatten(0, 1), _ROWS), torch.split(onto.flatten(0, 1), _ROWS), strict=True)
         return torch.cat([self._rows(*part) for part in parts]).view(onto.shape)
 
     def _rows(self, x: Tensor, onto: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ class Request(BaseModel):
     tile: canvas.Tile = "auto"
     dtype: machine.Dtype = "auto"
     device: machine.Device = "auto"
+    compiled: machine.Compiled = False
 
     @model_validator(mode="before")
     @classmethod

@@ -37,6 +37,11 @@ Vae = Annotated[
     Field(min_length=1, max_length=4096, description="A path whose autoencoder takes the place of the model's own."),
     Option(flags=("--vae",), expects="a path", metavar="PATH"),
 ]
+Compiled = Annotated[
+    bool,
+    Field(description="Compile the network: the first step takes minutes, those after it less time than without."),
+    Option(flags=("--compiled", "--compile"), expects="true or false", switch=True),
+]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     Field(description="Number format of the networks: auto (by device), float32, bfloat16 or float16."),

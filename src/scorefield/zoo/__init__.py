@@ -10,6 +10,7 @@ import torch
 
 from scorefield.weights.lora_stack import Scales
 from scorefield.zoo import embedded, hub
+from scorefield.zoo.compiling import compiled
 from scorefield.zoo.inverted import with_embeddings
 from scorefield.zoo.lora import with_loras
 from scorefield.zoo.model import AppliedLora, LearnedWord, Model
@@ -28,6 +29,7 @@ __all__ = [
     "Scales",
     "UnknownModelError",
     "available",
+    "compiled",
     "kinds",
     "load",
     "with_embeddings",

@@ -20,6 +20,7 @@ from scorefield.weights.lora import Lora
 from scorefield.weights.lora_names import TEXT, TEXT_2, UNET, Target, names
 from scorefield.weights.lora_stack import Scales, Stack
 from scorefield.weights.maps import clip, unet
+from scorefield.zoo.compiling import compiled
 from scorefield.zoo.model import AppliedLora, Model
 from scorefield.zoo.stable_files import NotLoadableError
 
@@ -44,7 +45,8 @@ def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
         AppliedLora(path=path, scales=scales, sha256=_sha256(lora), unused=tuple(unused))
         for (path, scales), (lora, unused) in zip(loras, stack.unused.items(), strict=True)
     )
-    return replace(model, denoiser=_merged(model.denoiser, UNET, "net.", stack), conditioner=worded, loras=applied)
+    made = replace(model, denoiser=_merged(model.denoiser, UNET, "net.", stack), conditioner=worded, loras=applied)
+    return compiled(made) if model.compiled else made  # copies are not
 
 
 def stacked(net: UnetConfig, texts: Mapping[str, TextConfig], loras: Sequence[tuple[str, Scales]]) -> Stack:

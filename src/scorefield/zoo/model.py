@@ -56,3 +56,4 @@ class Model:
     sha256: str  # of all that the model was loaded from, but not its textual inversions and LoRAs
     embeddings: tuple[LearnedWord, ...] = ()
     loras: tuple[AppliedLora, ...] = ()
+    compiled: bool = False  # the denoiser's network, by torch.compile
