@@ -387,7 +387,6 @@ def prompt_ids() -> Tensor:
     return ids
 
 
-@pytest.mark.slow
 @torch.no_grad()
 def test_a_published_whole_clip_is_transformers() -> None:
     config = published.VIT_B_32
