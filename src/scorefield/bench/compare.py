@@ -149,6 +149,7 @@ def _rows(children: Sequence[_Child], folder: Path, operations: int) -> list[Row
     for child in children:
         best = min(child.steps, key=lambda step: step["step_s"])
         plain = _difference(child, folder, "plain")
+        memory = int(child.ask("memory")["memory_bytes"])  # before packed weights are changed, which takes as much again
         child.ask("peak")
         made.append(
             Row(
@@ -163,7 +164,7 @@ def _rows(children: Sequence[_Child], folder: Path, operations: int) -> list[Row
                 import_s=child.import_s,
                 relative_difference=plain,
                 peaked_relative_difference=_difference(child, folder, "peaked"),
-                memory_bytes=int(child.ask("memory")["memory_bytes"]),
+                memory_bytes=memory,
             )
         )
     return made

@@ -149,13 +149,13 @@ def _bytes(size: int) -> str:
 
 
 def _decoded(text: str) -> object:
-    """The value that a text of the metadata is as JSON, or the text itself."""
+    """The record that a text of the metadata is as JSON, or the text itself: 38704e20 is a checksum, and no number."""
     try:
         value: object = json.loads(text)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # a file may say what cannot be written again
     except (ValueError, RecursionError):
         return text
-    return value
+    return value if isinstance(value, dict | list) else text
 
 
 def _rows(record: Mapping[str, object]) -> Iterator[str]:

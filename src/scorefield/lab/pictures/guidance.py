@@ -19,11 +19,10 @@ known size.
 The mean area tells two things at once, how many pictures have a tree and how big it is; the area where there is one
 tells the second alone. What surprises: this small model follows its words largely at alpha = 1 already. Its world has
 only 67 things, all of a few sizes and all named in the prompts it was trained on, where a model of everything has seen
-a desert with a tree far less often than a desert. So most trees are there early, with nearly the size that trees have;
-what is left for a higher alpha is the pictures without one, and then its trunk and its outline. With the weights of an
-earlier day, which drew the tree less often, the area went on growing with alpha; with those that ship now it grows from
-0 to 2 and then stays. The bound on the rank
-correlation, 0.71, is what chance exceeds in one of twenty rows of seven.
+a desert with a tree far less often than a desert. So the trees are there early, with the size that trees have; what is
+left for a higher alpha is their trunk and their outline. With the weights of an earlier day, which drew the tree less
+often, the area went on growing with alpha; with those that ship now it grows from 0 to 1 and then stays. The bound on
+the rank correlation, 0.71, is what chance exceeds in one of twenty rows of seven.
 """
 
 from collections.abc import Mapping
@@ -157,7 +156,6 @@ guidance = Experiment(
     settings=GuidanceSettings,
     run=run,
     draw=draw,
-    reason="The better the model, the less is left for guidance: as it ships now, it draws the tree under most seeds "
-    "at alpha = 1 and under all at 2, as large as trees are in its world, so that the area grows from 0 to 2 and stays "
-    "there.",
+    reason="The better the model, the less is left for guidance: as it ships now, it draws the tree under every seed "
+    "at alpha = 1, as large as trees are in its world, so that the area grows from 0 to 1 and stays there.",
 )
