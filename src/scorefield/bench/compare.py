@@ -149,7 +149,7 @@ def _rows(children: Sequence[_Child], folder: Path, operations: int) -> list[Row
     for child in children:
         best = min(child.steps, key=lambda step: step["step_s"])
         plain = _difference(child, folder, "plain")
-        memory = int(child.ask("memory")["memory_bytes"])  # before packed weights are changed, which takes as much again
+        memory = int(child.ask("memory")["memory_bytes"])  # before "peak", which unpacks packed weights
         child.ask("peak")
         made.append(
             Row(
