@@ -17,6 +17,7 @@ from scorefield.weights.folder import SourceError
 from scorefield.weights.source import Source
 
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
+_PACKERS = 2  # where they pack, too, which keeps them busy, and each holds a tensor besides
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -90,7 +91,7 @@ class Filling:
             stored = ", ".join(sorted({str(source.dtype(key)) for key in entry.theirs}))
             return f"{part}.{name} {stored} {tuple(tensors[name].shape)} {numbers.hexdigest()}"
 
-        pool = ThreadPoolExecutor(_READERS)
+        pool = ThreadPoolExecutor(_PACKERS if packed else _READERS)
         try:
             in_order = sorted(entries, key=lambda entry: min(map(source.place, entry.theirs)))
             self._lines += pool.map(filled, in_order)
