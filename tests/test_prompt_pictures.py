@@ -157,7 +157,6 @@ def test_the_command_line_tells_the_tokens_and_replays(
         "a1111",
         "-n",
         "(blurry:1.2)",
-        "-q",
     ]
     code, out, err = scorefield(capsys, "generate", LONG, *options)
     assert code == 0

@@ -74,7 +74,7 @@ def _loaded(request: Request, model: str | None, device: str | None) -> "Pipelin
     try:
         return load_for(request.model_copy(update=here))
     except SourceError as error:
-        if model is not None or Path(request.model).exists():
+        if model is not None or Path(request.model).exists() or not str(error).startswith(request.model):
             raise
         raise SourceError(f"{error}; if the model lies elsewhere now, give its path with --model") from None
 
