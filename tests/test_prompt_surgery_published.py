@@ -42,7 +42,7 @@ def _conditioner() -> PublishedConditioner:
 
 
 def _tokens(cond: Cond) -> Tensor:
-    assert cond.given().keys() == {"tokens"}
+    assert cond.tensors().keys() == {"tokens"}
     assert cond.tokens is not None
     assert cond.tokens.isfinite().all()
     return cond.tokens

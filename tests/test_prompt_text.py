@@ -28,7 +28,7 @@ def _conditioner() -> TextConditioner:
 def test_a_prompt_becomes_the_hidden_states_of_its_tokens() -> None:
     conditioner = _conditioner()
     cond = conditioner(["a tree", ""])
-    assert set(cond.given()) == {"tokens", "mask"}
+    assert set(cond.tensors()) == {"tokens", "mask"}
     assert cond.tokens is not None
     assert cond.mask is not None
     assert cond.tokens.isfinite().all()

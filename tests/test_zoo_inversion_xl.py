@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def read_by(model: zoo.Model, prompt: str) -> tuple[Tensor, Tensor, Tensor]:
     """The words of the first tower and of the second, and the summary."""
     asked = Asked(prompts=[prompt], negative_prompt="", seeds=[1], width=64, height=64)
-    found = model.conditioner.pair(asked)[0].given()
+    found = model.conditioner.pair(asked)[0].tensors()
     assert found["tokens"].isfinite().all()
     first, second = found["tokens"].chunk(2, -1)
     return first, second, found["pooled"][:, :32]

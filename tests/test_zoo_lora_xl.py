@@ -63,7 +63,7 @@ def errors(made: Made, changed: zoo.Model | None = None) -> dict[str, float]:
     model, peer = changed or made.model, made.peer
     words, _, pooled, _ = peer.encode_prompt(PROMPTS, do_classifier_free_guidance=False)
     asked = Asked(prompts=PROMPTS, negative_prompt="", seeds=[1, 2], width=64, height=64)
-    ours = model.conditioner.pair(asked)[0].given()
+    ours = model.conditioner.pair(asked)[0].tensors()
     sizes = torch.tensor([[64, 64, 0, 0, 64, 64]] * 2)
     theirs = peer.unet(X, TIME, words, added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes}).sample
     features = ours["pooled"][:, pooled.shape[1] :]

@@ -80,17 +80,17 @@ def test_the_condition_is_that_of_diffusers_zeros_where_there_is_no_negative_pro
     tokens, blank, pooled, none = made.peer.encode_prompt([PROMPT, "a dog"], negative_prompt=told)
     sizes = made.peer.unet.add_time_proj(torch.tensor([80, 64, 0, 0, 80, 64])).flatten().expand(2, -1)
     for ours, words, summary in ((pos, tokens, pooled), (neg, blank, none)):
-        given = ours.given()
+        given = ours.tensors()
         torch.testing.assert_close(given["tokens"], words, rtol=0, atol=1e-5)
         torch.testing.assert_close(given["pooled"], torch.cat([summary, sizes], 1), rtol=0, atol=1e-5)
-    assert bool(negative) == bool(neg.given()["tokens"].any())
+    assert bool(negative) == bool(neg.tensors()["tokens"].any())
 
 
 def test_the_picture_depends_on_the_prompt_and_on_the_size_that_it_is_told(made: Made) -> None:
     assert abs(drawn(made.model) - drawn(made.model, prompt="a dog")).max() > 20
     conditioner = made.model.conditioner
     small, large = (
-        conditioner.pair(Asked(prompts=["a"], negative_prompt="", seeds=[1], width=side, height=64))[0].given()
+        conditioner.pair(Asked(prompts=["a"], negative_prompt="", seeds=[1], width=side, height=64))[0].tensors()
         for side in (64, 512)
     )
     assert (small["pooled"] != large["pooled"]).any()

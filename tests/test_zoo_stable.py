@@ -143,7 +143,7 @@ def test_the_preview_is_the_published_map_of_latents_to_colours(one: Made) -> No
 def test_the_condition_is_that_of_the_text_tower_without_a_mask(two: Made) -> None:
     words = two.peer.tokenizer([PROMPT, ""], padding="max_length", return_tensors="pt").input_ids
     cond = two.model.conditioner([PROMPT, ""])
-    assert cond.given().keys() == {"tokens"}
+    assert cond.tensors().keys() == {"tokens"}
     assert cond.tokens is not None
     torch.testing.assert_close(cond.tokens, two.peer.text_encoder(words)[0], rtol=0, atol=1e-5)
     assert two.model.conditioner.unknown([PROMPT, "xyzzy"]) == {}

@@ -10,7 +10,7 @@ from scorefield.core.level import Number
 
 Clock = Callable[[Number], Tensor]  # lam -> the number, same shape
 
-LAST_OF_ZERO_SNR = -12 * math.log(2)  # alpha^2 = 2^-24: the finite stand-in for -inf that others use too
+LAST_OF_ZERO_SNR = -12 * math.log(2)  # lam at alpha^2 = 2^-24, which diffusers too puts in the place of -inf
 
 
 def _tensor(lam: Number) -> Tensor:
@@ -28,7 +28,10 @@ def log_sigma(lam: Number) -> Tensor:
 
 
 def discrete(lams: Tensor) -> Clock:
-    """The DDPM index 0..T-1, linearly interpolated in lam; `lams` (T,) falls from clean to noisy, perhaps to -inf."""
+    """The DDPM index, 0 to T - 1, interpolated linearly in lam.
+
+    `lams` (T,) are the levels of training, falling from clean to noisy; the last may be -inf (zero terminal SNR).
+    """
     rising = torch.where(lams == -math.inf, LAST_OF_ZERO_SNR, lams).flip(0).contiguous()
 
     def clock(lam: Number) -> Tensor:

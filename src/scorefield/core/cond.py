@@ -9,9 +9,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cond:
-    """A batch of conditions; a field that is None is not handed to the network.
+    """A batch of conditions. The fields that are set go to the network as keyword arguments of the same names.
 
-    The network's keyword arguments are its conditioning: a field that it cannot use is a TypeError.
+    So a field that the network does not know is a TypeError.
     """
 
     tokens: Tensor | None = None  # (B, L, D) text tokens
@@ -20,13 +20,13 @@ class Cond:
     label: Tensor | None = None  # (B,)
     image: Tensor | None = None  # (B, C, H, W) joined on channels
 
-    def given(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """The fields that are set, by name."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Cond":
         """A Cond of the same fields, each through `function`."""
-        return Cond(**{name: function(value) for name, value in self.given().items()})
+        return Cond(**{name: function(value) for name, value in self.tensors().items()})
 
     def __getitem__(self, index: slice) -> "Cond":
         """The rows `index` of every field."""
@@ -35,17 +35,17 @@ class Cond:
 
 def cat(conds: Sequence[Cond]) -> Cond:
     """One batch of several; all must set the same fields with the same trailing shapes, else ValueError."""
-    given = [cond.given() for cond in conds]
-    if any(set(one) != set(given[0]) for one in given):
-        raise ValueError(f"conditions hold different fields: {[sorted(one) for one in given]}")
-    return Cond(**{name: torch.cat([one[name] for one in given]) for name in given[0]})
+    fields_ = [cond.tensors() for cond in conds]
+    if any(set(one) != set(fields_[0]) for one in fields_):
+        raise ValueError(f"conditions hold different fields: {[sorted(one) for one in fields_]}")
+    return Cond(**{name: torch.cat([one[name] for one in fields_]) for name in fields_[0]})
 
 
 def drop(cond: Cond, empty: Cond, keep: Tensor) -> Cond:
-    """Condition dropout: row b of `cond` (B) where keep[b], else the one row of `empty` (Ho & Salimans 2022)."""
-    blank = empty.given()
+    """Condition dropout: row b of `cond` where `keep` (B,) holds True, else the row of `empty` (Ho & Salimans 2022)."""
+    unconditional = empty.tensors()
 
     def choose(name: str, value: Tensor) -> Tensor:
-        return torch.where(keep.reshape(-1, *[1] * (value.ndim - 1)), value, blank[name])
+        return torch.where(keep.reshape(-1, *[1] * (value.ndim - 1)), value, unconditional[name])
 
-    return Cond(**{name: choose(name, value) for name, value in cond.given().items()})
+    return Cond(**{name: choose(name, value) for name, value in cond.tensors().items()})

@@ -18,20 +18,20 @@ Denoise = Callable[[Tensor, Level], Tensor]  # a Denoiser with its condition bou
 
 
 class Denoiser(Protocol):
-    """A trained model, gauge-free: (B, ...) float32 state -> x0, same shape."""
+    """A trained model that takes a level of any gauge: (B, ...) float32 state -> x0, same shape."""
 
     def __call__(self, x: Tensor, at: Level, cond: Cond) -> Tensor: ...
 
 
 def bind(denoiser: Denoiser, cond: Cond) -> Denoise:
-    """The denoiser for one condition."""
+    """`denoiser` with its condition held fixed."""
     return lambda x, at: denoiser(x, at, cond)
 
 
 class Preconditioned(nn.Module):
-    """A network with its prediction and clock; the only place that casts dtype.
+    """A network with its prediction and clock: a Denoiser, and the only place that casts dtype.
 
-    `net(x, time, **fields of cond)`: x (B, ...), time (B,), both in the network's dtype but time in float32.
+    It calls `net(x, time, **fields of cond)` with x (B, ...) in the network's dtype and time (B,) in float32.
     """
 
     def __init__(self, net: nn.Module, prediction: Prediction, clock: Clock) -> None:
@@ -47,8 +47,8 @@ class Preconditioned(nn.Module):
         """The network's own output F(c_in * x), float32."""
         scales = self.prediction(at)
         time = self.clock(at.lam).to(x.device).expand(len(x))
-        given = {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in cond.given().items()}
-        out: Tensor = self.net((per_sample(scales.c_in, x) * x).to(self.dtype), time, **given)
+        fields = {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in cond.tensors().items()}
+        out: Tensor = self.net((per_sample(scales.c_in, x) * x).to(self.dtype), time, **fields)
         return out.float()
 
     def forward(self, x: Tensor, at: Level, cond: Cond) -> Tensor:
@@ -58,36 +58,37 @@ class Preconditioned(nn.Module):
 
 
 def steady(denoiser: Preconditioned, levels: Sequence[Level]) -> Denoiser:
-    """`denoiser` for one walk along `levels`: what is not finite in half precision is asked again in float32.
+    """`denoiser` for one walk along `levels`, where samples that are not finite in half precision run again in float32.
 
-    The first time is told, a HalfPrecisionWarning with the step, the level and the dtype.
+    The first time in the walk is a HalfPrecisionWarning that names the step, the level and the dtype.
     """
     if denoiser.dtype not in HALVES:
         return denoiser
-    told: list[str] = []
+    warned: list[str] = []
 
-    def ask(x: Tensor, at: Level, cond: Cond) -> Tensor:
+    def repairing(x: Tensor, at: Level, cond: Cond) -> Tensor:
         def run(net: nn.Module, rows: Rows) -> Tensor:
             one = Preconditioned(net, denoiser.prediction, denoiser.clock)
-            level = Level(_of(at.alpha, rows), _of(at.sigma, rows))
+            level = Level(_rows_of(at.alpha, rows), _rows_of(at.sigma, rows))
             x0: Tensor = one(x[rows], level, cond.map(lambda value: value[rows]))
             return x0
 
-        def tell(what: str) -> None:
-            if not told:
-                told.append(f"{_named(at, levels)}: the network's answer {what}")
-                warnings.warn(told[0], HalfPrecisionWarning, stacklevel=2)
+        def warn(what: str) -> None:
+            if not warned:
+                warned.append(f"{_step_at(at, levels)}: the network's answer {what}")
+                warnings.warn(warned[0], HalfPrecisionWarning, stacklevel=2)
 
-        return repaired(run, denoiser.net, tell)
+        return repaired(run, denoiser.net, warn)
 
-    return ask
+    return repairing
 
 
-def _of(value: Number, rows: Rows) -> Number:
+def _rows_of(value: Number, rows: Rows) -> Number:
     return value[rows] if isinstance(value, Tensor) and value.ndim else value
 
 
-def _named(at: Level, levels: Sequence[Level]) -> str:
+def _step_at(at: Level, levels: Sequence[Level]) -> str:
+    """Which step of the walk a level belongs to, and its lam, in words."""
     lam = float(torch.as_tensor(at.lam).min())
     i = max(0, bisect_right([float(level.lam) for level in levels], lam + 1e-6) - 1)
     return f"step {i} of {len(levels) - 1}, lam = {lam:.4g}"

@@ -28,10 +28,10 @@ def levels(gauge: Gauge, lams: Sequence[float]) -> list[Level]:
     """
     if len(lams) < 2 or any(not low < high for low, high in pairwise(lams)):
         raise ValueError("a grid needs two levels or more, each cleaner than the one before: ask for fewer steps")
-    made = [gauge(lam) for lam in lams]
-    if math.isinf(made[0].sigma):
+    path = [gauge(lam) for lam in lams]
+    if math.isinf(path[0].sigma):
         raise ValueError("this gauge has no level of pure noise (lam = -inf): use the VP or RF gauge")
-    return made
+    return path
 
 
 def shifted(grid: Grid, shift: float) -> Grid:
@@ -42,9 +42,9 @@ def shifted(grid: Grid, shift: float) -> Grid:
 
 
 def skip_last(grid: Grid) -> Grid:
-    """`grid` for one step more without its last level before the end.
+    """`grid` for one more step, with the level before its end left out.
 
-    DPM2's and UniPC's grids elsewhere are made so, and the spacings of diffusers' DPM-Solver++.
+    Other programs make their grids for DPM2 and UniPC so, and diffusers those for DPM-Solver++.
     """
 
     def skipped(steps: int) -> list[float]:

@@ -32,7 +32,7 @@ class Level(NamedTuple):
 
 
 def per_sample(value: Number, like: Tensor) -> Number:
-    """Shape a (B,) tensor so that it multiplies `like` (B, ...); a float stays a float."""
+    """`value`, if it is a (B,) tensor, shaped so that it multiplies `like` (B, ...); a float as it is."""
     if isinstance(value, Tensor) and value.ndim == 1:
         return value.reshape(-1, *[1] * (like.ndim - 1))
     return value

@@ -11,9 +11,9 @@ def normal_form(name: str) -> str:
 
 
 def canonical(kind: str, name: str, known: Collection[str], aliases: Mapping[str, str]) -> str:
-    """The name in `known` that `name` or its alias stands for; `kind` is what the error calls it.
+    """The name in `known` that `name` stands for, itself or as an alias, however it is spelt.
 
-    An unknown name is a ValueError of one line with the nearest names.
+    ValueError for an unknown name, in one line that calls it a `kind` and lists the nearest names.
     """
     form = normal_form(name)
     form = aliases.get(form, form)

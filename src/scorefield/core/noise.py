@@ -67,10 +67,10 @@ def batch(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str
 
 
 def brownian(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
-    """Steps see one Brownian path W a seed, whatever the grid: an SDE's path does not depend on the number of steps.
+    """The noise of every step comes from one Brownian path W for each seed, so the number of steps does not change it.
 
-    W runs in u = e^(2 lam), in which the noise that SDE steps add is additive, and `step(a, b)` is
-    (W(b) - W(a)) / sqrt(u(b) - u(a)). Levels beyond |lam| = SPAN are taken at SPAN.
+    W runs in u = e^(2 lam), where the noise that the steps of an SDE add is additive: `step(a, b)` is
+    (W(b) - W(a)) / sqrt(u(b) - u(a)). A level beyond |lam| = SPAN counts as one at SPAN.
     """
     path = lru_cache(maxsize=4)(lambda lam: _path(seeds, shape, lam))
 
@@ -88,7 +88,10 @@ def _time(lam: float) -> float:
 
 
 def _path(seeds: Sequence[int], shape: Sequence[int], lam: float) -> Tensor:
-    """W (B, *shape) float64 at `lam`: bridges down a dyadic tree over [-SPAN, SPAN], each node with its own seed."""
+    """W (B, *shape) float64 at `lam`, by Brownian bridges over [-SPAN, SPAN], halved again and again.
+
+    Each node of that binary tree has a seed of its own, so that the path is the same in whatever order it is asked for.
+    """
 
     def normal(node: int) -> Tensor:
         return _draw(generators([derived(seed, node) for seed in seeds]), shape).double()

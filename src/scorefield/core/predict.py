@@ -1,7 +1,7 @@
-"""What a network's output means: the preconditioning table of DESIGN.md, one row a prediction.
+"""What a network's output means: the table of docs/architecture.md, one function a row.
 
-D(x) = c_skip * x + c_out * F(c_in * x): the table serves sampling and training, so they cannot disagree
-(Karras et al. 2022, eq. 7, for alpha != 1 too).
+With the network F and its row of the table, D(x) = c_skip * x + c_out * F(c_in * x) is the denoiser (Karras et al.
+2022, eq. 7, here for alpha != 1 too). Sampling and training read the same row, so they cannot disagree.
 """
 
 from collections.abc import Callable

@@ -54,14 +54,11 @@ def lams(abar: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ladder:
-    """The levels that a model knows, as rungs from 0 (cleanest) to count - 1 (noisiest).
-
-    Between whole rungs `lam` interpolates. `whole`: the model was trained on whole rungs only.
-    """
+    """The levels that a model was trained on, as rungs from 0 (cleanest) to count - 1 (noisiest)."""
 
     count: int
-    lam: Callable[[float], float]
-    whole: bool
+    lam: Callable[[float], float]  # of a rung; between whole rungs it interpolates
+    whole: bool  # the model was trained on whole rungs only
 
     @property
     def noisiest(self) -> float:
@@ -75,9 +72,9 @@ class Ladder:
 
 
 def discrete(table: Tensor) -> Ladder:
-    """The ladder of a model trained on the levels `table` (T,) of lam, falling; linear in lam between rungs.
+    """The ladder of a model trained on the levels `table` (T,) of lam, which falls; linear in lam between rungs.
 
-    The last may be -inf (zero terminal SNR); towards it, lam is interpolated to a finite stand-in.
+    The last level may be -inf (zero terminal SNR); rungs just before it are interpolated towards LAST_OF_ZERO_SNR.
     """
     values: list[float] = table.tolist()
     if len(values) < 2 or any(not above > below for above, below in pairwise(values)):

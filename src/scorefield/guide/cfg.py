@@ -32,11 +32,12 @@ def cfg(pos: Denoise, neg: Denoise, scale: Scale, rescale: float = 0.0, output: 
 def cfg_batched(
     denoiser: Denoiser, pos: Cond, neg: Cond, scale: Scale, rescale: float = 0.0, output: Prediction = predict.x0
 ) -> Denoise:
-    """`cfg` of one denoiser in one forward of twice the batch; pos and neg hold the same fields.
+    """`cfg` of one denoiser in one forward of twice the batch; `pos` and `neg` must hold the same fields.
 
-    Where they are not of one length, as a long prompt and a short one, it takes two forwards: neither is filled up.
+    If they differ in length, as a long prompt and a short one do, it takes two forwards, since padding the shorter one
+    would change its pictures.
     """
-    if any(one.shape != neg.given()[name].shape for name, one in pos.given().items() if name in neg.given()):
+    if any(one.shape != neg.tensors()[name].shape for name, one in pos.tensors().items() if name in neg.tensors()):
         return cfg(bind(denoiser, pos), bind(denoiser, neg), scale, rescale, output)
     _check(rescale)
     both = cat([pos, neg])

@@ -1,7 +1,7 @@
-"""Guidance by a gradient: x0 + (sigma^2 / alpha) * grad log p(wish | x), confined to alpha > 0.
+"""Guidance by a gradient: x0 + (sigma^2 / alpha) * grad log p(wish | x), for alpha > 0.
 
-It follows from Tweedie's x0 = (x + sigma^2 score) / alpha. Gradients are switched on inside, so guides work under
-`torch.no_grad`; inside `torch.inference_mode` they cannot, and say so.
+It follows from Tweedie's x0 = (x + sigma^2 score) / alpha. The guides switch gradients on for themselves, so they work
+under `torch.no_grad`; under `torch.inference_mode` nothing can, and a RuntimeError says so.
 """
 
 from collections.abc import Callable
@@ -35,9 +35,9 @@ def classifier_guided(denoise: Denoise, log_prob: LogProb, scale: Scale = 1.0) -
 def loss_guided(denoise: Denoise, loss: Loss, scale: Scale, exact: bool = False) -> Denoise:
     """`denoise` pulled down `loss` of its predicted x0, as if log p(wish | x) = -scale * loss.
 
-    Cheap path: the gradient at x0, times r^2 = sigma^2 / (alpha^2 + sigma^2) in place of the posterior's covariance,
-    which is right for unit normal data (Song et al. 2023, Pi-GDM). `exact` takes the gradient at x, through the
-    network; `nets.twin.recomputing` bounds the memory that this takes. For every k-th step see `at_levels`.
+    By default it takes the gradient at x0, times r^2 = sigma^2 / (alpha^2 + sigma^2) in place of the posterior's
+    covariance, which is right for unit normal data (Song et al. 2023, Pi-GDM). `exact` takes the gradient at x, through
+    the network; `nets.twin.recomputing` bounds the memory of that. To guide only every k-th step, see `at_levels`.
     """
     return _exact(denoise, loss, scale) if exact else _cheap(denoise, loss, scale)
 

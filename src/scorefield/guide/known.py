@@ -8,8 +8,9 @@ from scorefield.core.denoiser import Denoise
 def known(denoise: Denoise, x0: Tensor, mask: Tensor) -> Denoise:
     """`denoise` with the picture `x0` where `mask` is 1; between 0 and 1 they are mixed. Both broadcast to (B, ...).
 
-    The prediction is replaced, so every step of every sampler rebuilds the known region at its own noise and the last
-    returns it exactly (LMS: to rounding): no state has to be overwritten between steps. The rest hears of the known
-    region through the noisy state alone; `loss_guided` on the mismatch, exact and inside of this, makes it hear more.
+    It replaces the prediction, so each step of every sampler puts the known region at the noise of its own level and
+    the last returns it exactly (LMS: up to rounding). No state has to be overwritten between steps. The rest of the
+    picture depends on the known region only through the noisy state; for a stronger tie, wrap a `loss_guided` on the
+    mismatch, with `exact`, into this.
     """
     return lambda x, at: mask * x0 + (1 - mask) * denoise(x, at)

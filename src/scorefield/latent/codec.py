@@ -10,11 +10,11 @@ from scorefield.nets.autoencoder import Autoencoder
 
 
 class Codec(nn.Module):
-    """An autoencoder, its latents' mean `shift` (C,) and deviation `scale` (C,), and a linear map to small colours.
+    """An autoencoder, the mean `shift` (C,) and deviation `scale` (C,) of its latents, and a linear map for previews.
 
     `preview_weight` (3, C) and `preview_bias` (3,) map latents of unit variance to the mean colour of their pixels.
-    New, shift and scale change nothing and the preview is grey. States are float32 outside; the autoencoder runs
-    in its own dtype.
+    In a new codec, shift and scale change nothing and the preview is grey. Arguments and results are float32; the
+    autoencoder runs in its own dtype.
     """
 
     shift: Tensor

@@ -12,10 +12,9 @@ from scorefield.nets.kl import Kl
 
 SCALE = 0.18215  # of Stable Diffusion 1 and 2: their latents have a deviation of 1 / SCALE (Rombach et al. 2022)
 
-# The colour of 8 x 8 pixels by each of the four latents. A published approximation, fitted to Stable Diffusion 1.4 by
-# K. Turner (discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204); Stable Diffusion 2 has the same
-# latents.
-# The last row is the colour of no latents.
+# What each of the four latents adds to the colour (red, green, blue) of its 8 x 8 pixels; the last row is the colour
+# where all latents are 0. A published approximation, fitted to Stable Diffusion 1.4 by K. Turner
+# (discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204); Stable Diffusion 2 has the same latents.
 COLOURS = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473), (0, 0, 0))
 
 XL_SCALE = 0.13025  # of Stable Diffusion XL (Podell et al. 2023), whose preview is that of ComfyUI's latent_formats.py
@@ -26,10 +25,10 @@ XL_COLOURS = (
 
 
 class KlCodec(nn.Module):
-    """An autoencoder and the number `scale` that makes its latents of unit variance.
+    """An autoencoder and the number `scale` that brings its latents to unit variance.
 
-    States are float32 outside; the autoencoder runs in its own dtype. The preview is right for four latents that have
-    these `colours`: those of Stable Diffusion 1 and 2, or of XL.
+    Arguments and results are float32; the autoencoder runs in its own dtype. The preview is linear, with the `colours`
+    (5, 3) of the four latents: those of Stable Diffusion 1 and 2, or of XL.
     """
 
     colours: Tensor
@@ -54,7 +53,7 @@ class KlCodec(nn.Module):
         return self.autoencoder.latent_shape(1, height, width)[1:]
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """x0 (B, C, H, W) of `pixels` (B, 3, 8H, 8W) in [-1, 1]: the mean of what the encoder sees, nothing drawn."""
+        """x0 (B, C, H, W) of `pixels` (B, 3, 8H, 8W) in [-1, 1]: the mean of the encoder's distribution, no sample."""
         return mapped(_mean, self.autoencoder, pixels) * self.scale
 
     def decode(self, x0: Tensor) -> Tensor:
@@ -63,8 +62,8 @@ class KlCodec(nn.Module):
 
     def preview(self, x0: Tensor) -> Tensor:
         """Small pixels (B, 3, H, W) in [-1, 1] of `x0` (B, 4, H, W), for the price of one product."""
-        colours, none = self.colours.float()[:, :-1], self.colours.float()[:, -1, 0, 0]
-        return F.conv2d(x0.float(), colours, none).clamp(-1, 1)
+        weight, bias = self.colours.float()[:, :-1], self.colours.float()[:, -1, 0, 0]
+        return F.conv2d(x0.float(), weight, bias).clamp(-1, 1)
 
 
 def _mean(autoencoder: Kl, pixels: Tensor) -> Tensor:

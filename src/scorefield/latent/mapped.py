@@ -1,4 +1,4 @@
-"""An autoencoder in its own dtype between float32 tensors, and again in float32 where half precision fails."""
+"""How a codec runs its autoencoder: in the network's dtype, and again in float32 where half precision fails."""
 
 import warnings
 from collections.abc import Callable
@@ -12,15 +12,15 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def mapped(side: Callable[[N, Tensor], Tensor], autoencoder: N, values: Tensor) -> Tensor:
-    """side(autoencoder, values) of float32 `values` (B, ...), float32; `side` is the way in or the way out.
+    """`side(autoencoder, values)`, where `side` encodes or decodes; `values` (B, ...) and the result are float32.
 
-    A float32 copy of the autoencoder does what is not finite in half precision, with a HalfPrecisionWarning.
+    Samples that are not finite in half precision run again in float32, with a HalfPrecisionWarning.
     """
 
     def run(net: N, rows: Rows) -> Tensor:
         return side(net, values[rows].to(dtype_of(net))).float()
 
-    def tell(what: str) -> None:
+    def warn(what: str) -> None:
         warnings.warn(f"the autoencoder's answer {what}", HalfPrecisionWarning, stacklevel=2)
 
-    return repaired(run, autoencoder, tell)
+    return repaired(run, autoencoder, warn)

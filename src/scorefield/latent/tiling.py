@@ -1,8 +1,8 @@
-"""Large pictures in overlapping tiles that are blended linearly, and many in parts: the codec's memory is bounded.
+"""Encoding and decoding in bounded memory: large pictures in overlapping tiles, blended linearly, many in parts.
 
-A tile knows nothing of what is beyond it. A group norm takes its mean and deviation from the tile alone, and the
-autoencoders of published models have those, so their tiles differ a little in tone from the same place of a picture
-decoded whole; the embedded model's has none, and there only what is within its reach of an edge differs.
+A tile is computed without what lies around it. Published autoencoders have group norms, which take their mean and
+deviation from the tile alone, so a tile differs a little in tone from the same place of a picture that is decoded
+whole. The embedded model's autoencoder has none; there only pixels near the edge of a tile differ.
 """
 
 import math
@@ -20,7 +20,7 @@ OVERLAP = 128  # px that a tile shares with each neighbour; at most half of it
 
 
 class Sides(Protocol):
-    """The two ways of a codec."""
+    """What tiling needs of a codec."""
 
     @property
     def size_factor(self) -> int: ...
@@ -39,7 +39,7 @@ def encode(codec: Sides, pixels: Tensor, tile: Tile = "auto") -> Tensor:
 
 
 def _mapped(run: Callable[[Tensor], Tensor], x: Tensor, before: int, after: int, tile: Tile) -> Tensor:
-    """`run` over `x`, of which a latent is `before` values wide, and `after` values in what `run` makes."""
+    """`run` over `x` (B, C, H, W); one latent is `before` values wide in `x` and `after` values in the result."""
     height, width = (side // before for side in x.shape[-2:])
     factor = max(before, after)
     pixels = height * width * factor**2
@@ -66,25 +66,25 @@ def _blended(
     before: int,
     after: int,
 ) -> Tensor:
-    """One picture (1, C, H, W), tile by tile."""
+    """`run` over one picture (1, C, H, W), tile by tile: the weighted mean where tiles overlap."""
     total = weight = torch.zeros(())
     for (top, bottom), down in _ramps(rows, after):
         for (left, right), along in _ramps(columns, after):
-            made = run(x[..., top * before : bottom * before, left * before : right * before])
-            share = (down[:, None] * along).to(made)
+            tile = run(x[..., top * before : bottom * before, left * before : right * before])
+            share = (down[:, None] * along).to(tile)
             if total.ndim == 0:
-                total = made.new_zeros(*made.shape[:2], rows[-1][1] * after, columns[-1][1] * after)
+                total = tile.new_zeros(*tile.shape[:2], rows[-1][1] * after, columns[-1][1] * after)
                 weight = torch.zeros_like(total[0, 0])
             place = (..., slice(top * after, bottom * after), slice(left * after, right * after))
-            total[place] += share * made
+            total[place] += share * tile
             weight[place] += share
     return total / weight
 
 
 def _ramps(spans: list[tuple[int, int]], unit: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
-    """Each span with its weights (length * unit,): linear over the middle half of what it shares with a neighbour.
+    """Each span with its weights (length * unit,), which rise and fall linearly over the middle half of an overlap.
 
-    The outer quarter counts nothing, since what stands at a tile's edge hears most of what is not beyond it.
+    The outer quarter of an overlap has weight 0: at its very edge a tile suffers most from what it does not see.
     """
     for k, (start, end) in enumerate(spans):
         place = torch.arange(start * unit, end * unit) + 0.5

@@ -67,7 +67,7 @@ class XlConditioner(Conditioner):
 
     def _sized(self, cond: Cond, asked: Asked) -> Cond:
         size = (asked.height, asked.width)
-        words = cond.given()["pooled"]
+        words = cond.tensors()["pooled"]
         numbers: Tensor = torch.tensor([*size, 0, 0, *size], device=words.device)
         features = time_features(numbers, self.features).flatten().expand(len(words), -1)
         return Cond(tokens=cond.tokens, pooled=torch.cat([words.float(), features], 1))

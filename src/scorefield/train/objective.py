@@ -57,7 +57,7 @@ def objective(denoiser: Preconditioned, x0: Tensor, cond: Cond, at: Level, eps: 
 
 def drop_some(cond: Cond, empty: Cond, share: float, generator: torch.Generator) -> Cond:
     """Condition dropout: each row becomes `empty`'s with probability `share` (Ho & Salimans 2022)."""
-    first = next(iter(cond.given().values()))
+    first = next(iter(cond.tensors().values()))
     keep = torch.rand(len(first), generator=generator) >= share
     return drop(cond, empty, keep.to(first.device))
 

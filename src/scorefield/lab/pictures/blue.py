@@ -154,7 +154,7 @@ def cheap(cond: Cond, loss: Loss, scale: float) -> Denoise:
 def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -> Denoise:
     """Guidance of a conditional prediction that is pulled through the network, with a scale that goes with alpha."""
     model = scenes.pipeline().model
-    none = scenes.repeated(scenes.words([""]), len(next(iter(cond.given().values()))))
+    none = scenes.repeated(scenes.words([""]), len(next(iter(cond.tensors().values()))))
     plain = bind(model.denoiser, cond)
     if checkpointed:  # the whole network at once; nets.twin.recomputing does it block by block
         plain = functools.partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False)
