@@ -112,7 +112,25 @@ def test_a_picture_records_its_words_and_is_drawn_again(
     assert told[0].startswith(f"error: {own} has changed: its hash is ")
     own.unlink()
     assert run(["replay", str(drawn)]) == 1
-    assert capsys.readouterr().err == f"error: {own}: no such file or folder\n"
+    way = "if it lies elsewhere now, give its path with --embedding"
+    assert capsys.readouterr().err == f"error: {own}: no such file or folder; {way}\n"
+
+
+def test_a_textual_inversion_that_was_moved_is_known_again_for_each_of_its_words(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, drawn, again = tmp_path / "birb.bin", tmp_path / "p.png", tmp_path / "again.png"
+    shutil.copy(file, own)
+    both = ["--embedding", str(own), "--embedding", f"<b>={own}"]
+    assert run(["generate", PROMPT, *TINY, *both, "-o", str(drawn), "-q"]) == 0
+    moved = own.rename(tmp_path / "elsewhere.bin")
+    capsys.readouterr()
+    assert run(["replay", str(drawn), "--embedding", str(moved), "-o", str(again)]) == 0
+    assert capsys.readouterr().out == f"identical\n{again}\n"
+    _, history = read(again)
+    assert history.ours is not None
+    recorded = json.loads(json.dumps(history.ours))["request"]["embeddings"]
+    assert [(one["path"], one["token"]) for one in recorded] == [(str(moved), "<birb>"), (str(moved), "<b>")]
 
 
 def test_a_wrong_file_is_one_line_and_draws_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

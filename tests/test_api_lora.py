@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -86,6 +87,12 @@ def test_a_pipeline_with_a_lora_shares_with_the_first_all_that_it_leaves_alone(p
     assert changed.model.codec is pipe.model.codec
     assert all(torch.equal(weight, before[name]) for name, weight in weights(pipe.model).items())
     assert torch.equal(drawn(pipe), picture)  # to unload is to go back
+
+
+def test_a_file_whose_name_holds_a_colon_and_no_number_is_that_file(pipe: Pipeline, style: Path) -> None:
+    named = shutil.copy(style, style.with_name("style.safetensors:abc"))
+    for given in (named, f"{named}:1"):
+        assert [one.path for one in pipe.with_loras([given]).model.loras] == [str(named)]
 
 
 def test_scale_0_draws_the_identical_picture(pipe: Pipeline, style: Path) -> None:
@@ -353,7 +360,32 @@ def test_the_command_line_draws_with_loras_and_draws_it_again(
     assert f"{other} has changed: its hash is" in capsys.readouterr().err
     other.unlink()
     assert run(["replay", str(path)]) == 1
-    assert f"{other}: no such file" in capsys.readouterr().err
+    way = "if it lies elsewhere now, give its path with --lora"
+    assert capsys.readouterr().err == f"error: {other}: no such file or folder; {way}\n"
+
+
+def test_loras_that_were_moved_are_known_again_by_their_hashes(
+    base: Path, style: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = shutil.copy(style, tmp_path / "a.safetensors"), tmp_path / "b.safetensors"
+    save_file(tensors(seed=9), second)
+    path, plain = tmp_path / "tree.png", tmp_path / "plain.png"
+    assert run(call(base, path, "--lora", f"{first}:0.8", "--lora", f"{second}:0.3")) == 0
+    assert run(call(base, plain)) == 0
+    here = [str(one.rename(one.with_suffix(".moved"))) for one in (first, second)]
+    capsys.readouterr()
+    assert run(["replay", str(path), "--lora", here[1], "--lora", here[0]]) == 0  # each keeps its own place and scale
+    assert capsys.readouterr().out == "identical\n"
+
+    save_file(tensors(seed=10), tmp_path / "other.safetensors")
+    other = str(tmp_path / "other.safetensors")
+    its, *known = (sha256(Path(one).read_bytes()).hexdigest()[:10] for one in (other, *here))
+    assert run(["replay", str(path), "--lora", other]) == 2
+    told = f"another one than was recorded: its sha256 is {its}, not {' or '.join(sorted(known))}"
+    assert capsys.readouterr().err == f"error: the LoRA {other} is {told}\n"
+    assert run(["replay", str(plain), "--lora", other]) == 2
+    told = f"the picture was drawn without a LoRA, so there is none to find at {other}"
+    assert capsys.readouterr().err == f"error: {told}\n"
 
 
 def test_the_command_line_says_what_is_wrong_and_what_is_not_used(
@@ -361,6 +393,11 @@ def test_the_command_line_says_what_is_wrong_and_what_is_not_used(
 ) -> None:
     assert run(call(base, tmp_path, "--lora", "nowhere.safetensors")) == 1
     assert capsys.readouterr().err == "error: nowhere.safetensors: no such file or folder\n"
+    assert run(call(base, tmp_path, "--lora", f"{style}:abc")) == 2
+    told = f"{style}:abc: a scale follows the colon, which is a number, not 'abc'"
+    assert capsys.readouterr().err == f"error: {told}\n"
+    assert run(["convert", str(base), str(tmp_path / "all.safetensors"), "--lora", f"{style}:abc"]) == 2
+    assert capsys.readouterr().err == f"error: {told}\n"
     assert run(call(base, tmp_path, "--lora", str(base))) == 1
     assert capsys.readouterr().err.startswith(f"error: {base} is a pipeline of several parts")
     assert run(["generate", "a tree <lora:style:1>"]) == 2

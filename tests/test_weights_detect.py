@@ -413,6 +413,10 @@ def test_a_pipeline_with_a_variant_gives_the_plain_file_where_there_is_none(tmp_
     held = read_pipeline(folder, "fp16", pickled=pickled)
     assert list(held.parts["vae"].tensors) == ["half"]
     assert list(held.parts["text_encoder"].tensors) == ["b"]
+    with pytest.raises(
+        SourceError, match=r"has no weights of the variant bf16; of variants it has fp16, the plain one$"
+    ):
+        read_pipeline(folder, "bf16", pickled=pickled)
 
 
 @pytest.mark.parametrize("name", ["..", "../unet", "a/b", "/etc", "."])

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from scorefield import zoo
 from scorefield.request import Lora, RequestError
@@ -21,7 +22,7 @@ def adapted(model: zoo.Model, loras: Sequence[Lora], stacklevel: int) -> zoo.Mod
     if not loras:
         return model
     try:
-        made = zoo.with_loras(model, [(lora.path, zoo.Scales(*lora.scales)) for lora in loras])
+        made = zoo.with_loras(model, scaled(loras))
     except zoo.NotLoadableError as error:
         raise RequestError(str(error)) from None
     for asked, found in zip(loras, made.loras, strict=True):
@@ -33,6 +34,15 @@ def adapted(model: zoo.Model, loras: Sequence[Lora], stacklevel: int) -> zoo.Mod
         if found.unused:
             _warn(found, stacklevel + 1)
     return made
+
+
+def scaled(loras: Sequence[Lora]) -> list[tuple[str, zoo.Scales]]:
+    """LoRAs as `zoo` takes them; RequestError for a path that is one with a scale which is no number."""
+    for lora in loras:
+        path, colon, scale = lora.path.rpartition(":")
+        if colon and Path(path).exists() and not Path(lora.path).exists():
+            raise RequestError(f"{lora.path}: a scale follows the colon, which is a number, not {scale!r}")
+    return [(lora.path, zoo.Scales(*lora.scales)) for lora in loras]
 
 
 def applied(model: zoo.Model) -> tuple[Lora, ...]:

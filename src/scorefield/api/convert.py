@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from scorefield.api.adapting import scaled
 from scorefield.files import atomic
 from scorefield.request import Loras, RequestError, parse
-from scorefield.zoo import NotLoadableError, Scales
+from scorefield.zoo import NotLoadableError
 from scorefield.zoo.convert import conversion
 from scorefield.zoo.converting import Conversion
 
@@ -61,7 +62,7 @@ def prepare(
     bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for
     files of Stable Diffusion 2 that do not tell what they predict; `loras` go into the weights: see `load`.
     """
-    added = [(one.path, Scales(*one.scales)) for one in parse({"prompt": "", "loras": loras}).loras]
+    added = scaled(parse({"prompt": "", "loras": loras}).loras)
     path, single = Path(out), Path(out).suffix == ".safetensors"
     layout = to or ("ldm" if single else "diffusers")
     if layout not in _LAYOUTS:

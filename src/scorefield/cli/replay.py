@@ -1,16 +1,17 @@
 """scorefield replay: the identical picture again, from the record that its file carries."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import click
 from pydantic import BaseModel, Field, ValidationError
 
 from scorefield.cli import common
+from scorefield.cli.moved import Now, lost, moved
 from scorefield.files import atomic
 from scorefield.files.names import Names, OutputError
 from scorefield.files.picture import PictureError, read
-from scorefield.request import Given, Request
+from scorefield.request import Request
 from scorefield.weights.folder import SourceError
 
 if TYPE_CHECKING:
@@ -34,18 +35,21 @@ class Record(BaseModel):
 @click.option("--overwrite", is_flag=True, help="Replace NEW instead of taking the next free name.")
 @click.option("--model", "-m", metavar="MODEL", help="The model's name, if it is not the one of the record.")
 @click.option("--device", metavar="DEVICE", help="Where to draw, if it is not where the picture was drawn.")
+@click.option("--vae", metavar="PATH", help="The autoencoder of --vae, if it is not where the record says.")
+@click.option("--lora", metavar="PATH", multiple=True, help="A LoRA that is not where the record says.")
+@click.option("--embedding", metavar="PATH", multiple=True, help="The same of a textual inversion.")
 @click.option("--image", metavar="FILE", help="The picture it starts from, if it is not where the record says.")
 @click.option("--mask", metavar="FILE", help="Its mask, if that is not where the record says.")
 @click.option("--image-prompt", metavar="FILE", help="Its image prompt, if that is not where the record says.")
 @common.format_option
 @click.pass_context
 def command(
-    context: click.Context, file: Path, output: Path | None, overwrite: bool, model: str | None, device: str | None,
-    image: str | None, mask: str | None, image_prompt: str | None, form: str,
-) -> None:  # fmt: skip
+    context: click.Context, file: Path, output: Path | None, overwrite: bool, form: str, **now: Unpack[Now]
+) -> None:
     """Draw the picture in FILE again, and say whether every pixel is the same.
 
-    On the machine that drew it, it is. The exit code is 0 if every pixel is the same, 1 if not.
+    On the machine that drew it, it is. Files are known again by their hashes, wherever they lie now. The exit code is
+    0 if every pixel is the same, 1 if not.
     """
     try:
         drawn, record = _recorded(file)
@@ -55,8 +59,8 @@ def command(
     except OutputError as error:
         raise click.UsageError(str(error)) from None
     with common.drawing():
-        request = _moved(record.request, {"image": image, "mask": mask, "image_prompt": image_prompt})
-        pipe = _loaded(request, model, device)
+        request = moved(record.request, now)
+        pipe = _loaded(request, record.request)
         again = _drawn(pipe, record.model_copy(update={"request": request}))
         different = _different_pixels(drawn, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
@@ -66,17 +70,14 @@ def command(
     context.exit(1 if different else 0)
 
 
-def _loaded(request: Request, model: str | None, device: str | None) -> "Pipeline":
-    """What the picture was drawn with, from where it is now."""
+def _loaded(request: Request, recorded: Request) -> "Pipeline":
+    """What `request` is drawn with; SourceError that says so if a file is no more where it was `recorded`."""
     from scorefield.api.loading import load_for
 
-    here = {"model": model or request.model, "device": device or request.device}
     try:
-        return load_for(request.model_copy(update=here))
+        return load_for(request)
     except SourceError as error:
-        if model is not None or Path(request.model).exists() or not str(error).startswith(request.model):
-            raise
-        raise SourceError(f"{error}; if the model lies elsewhere now, give its path with --model") from None
+        raise lost(recorded, error) from None
 
 
 def _recorded(file: Path) -> "tuple[Image.Image, Record]":
@@ -89,14 +90,6 @@ def _recorded(file: Path) -> "tuple[Image.Image, Record]":
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise PictureError(f"{file} carries a scorefield record that cannot be used: {where}: {first['msg']}") from None
-
-
-def _moved(request: Request, places: dict[str, str | None]) -> Request:
-    """The request with its pictures in other places; a file is held to its hash, what never was one cannot be."""
-    held = {name: getattr(request, name) or Given() for name, path in places.items() if path is not None}
-    return request.model_copy(
-        update={name: Given(path=places[name], sha256=one.sha256 if one.path else None) for name, one in held.items()}
-    )
 
 
 def _drawn(pipe: "Pipeline", record: Record) -> "Picture":

@@ -103,10 +103,8 @@ def _inside(folder: Path, variant: str | None) -> Path:
     names = sorted(file.name for file in folder.iterdir())
     if name := standard(names, variant):
         return folder / name
-    found = _standard(names)
-    if variant or found:
-        there = ", ".join(sorted({asked or "the plain one" for asked, _ in found})) or "none"
-        raise SourceError(f"{folder} has no weights of the variant {variant or 'fp16'}; of variants it has {there}")
+    if variant or _standard(names):
+        raise SourceError(f"{folder} {no_variant(names, variant or 'fp16')}")
     return _only(folder, names)
 
 
@@ -118,6 +116,12 @@ def standard(names: Sequence[str], variant: str | None = None) -> str | None:
             if name := found.get((wanted, form)):
                 return name
     return None
+
+
+def no_variant(names: Sequence[str], variant: str) -> str:
+    """That a folder of these files has no `variant`, and which it has, in words."""
+    there = ", ".join(sorted({found or "the plain one" for found, _ in _standard(names)})) or "none"
+    return f"has no weights of the variant {variant}; of variants it has {there}"
 
 
 def shards_of(index: str, names: Sequence[str]) -> list[str]:

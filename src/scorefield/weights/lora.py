@@ -3,6 +3,7 @@
 `lora_names` says which weight a layer's name means, `lora_delta` what its tensors add.
 """
 
+import hashlib
 from pathlib import Path
 
 from torch import Tensor
@@ -37,10 +38,13 @@ class Lora:
             raise SourceError(f"{path} is no LoRA: `scorefield inspect` tells what it is")
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """All that it was read from."""
-        config = beside(self.source.listing)
-        return (*sorted(set(self.source.listing.files.values())), *([config] if config else []))
+    def sha256(self) -> str:
+        """The hash of its file, as sha256sum tells it; of a folder that of its files one after the other."""
+        config, digest = beside(self.source.listing), hashlib.sha256()
+        for file in (*sorted(set(self.source.listing.files.values())), *([config] if config else [])):
+            with file.open("rb") as stream:
+                hashlib.file_digest(stream, lambda: digest)
+        return digest.hexdigest()
 
     @property
     def family(self) -> Family:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scorefield.weights.folder import PIPELINE, Json, SourceError, components, locate, read_json
+from scorefield.weights.folder import PIPELINE, Json, SourceError, components, locate, no_variant, read_json
 from scorefield.weights.listing import Listing, Reader, read
 
 _OPTIONAL = ("safety_checker", "feature_extractor")  # never needed to draw, and never read
@@ -43,7 +43,8 @@ def read_pipeline(folder: Path, variant: str | None = None, *, pickled: Reader) 
         elif not _WEIGHTLESS.search(of):
             parts[name] = read(folder / name, given_variant(folder / name, variant), pickled=pickled)
     if variant and parts and not any(given_variant(folder / name, variant) for name in parts):
-        raise SourceError(f"{folder} has no weights of the variant {variant}")
+        names = [file.name for name in parts for file in (folder / name).iterdir()]
+        raise SourceError(f"{folder} {no_variant(names, variant)}")
     config = folder / "scheduler" / "scheduler_config.json"
     return Pipeline(
         path=folder,

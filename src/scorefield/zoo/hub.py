@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from scorefield.weights.folder import PIPELINE, SourceError, shards_of, standard
+from scorefield.weights.folder import PIPELINE, SourceError, no_variant, shards_of, standard
 
 _NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
 _UNREAD = ("safety_checker", "feature_extractor")  # of a folder that nothing is drawn with
@@ -88,7 +88,8 @@ def chosen(name: HubName, names: Sequence[str], variant: str | None) -> list[str
     if PIPELINE in names:
         wanted = [*_pipeline(names, variant)]
         if variant and not any(f".{variant}." in file or f".{variant}-" in file for file in wanted):
-            raise SourceError(f"{name.repo} has no weights of the variant {variant}")
+            parts = [file.rpartition("/")[2] for file in names if "/" in file and not file.startswith(_UNREAD)]
+            raise SourceError(f"{name.repo} {no_variant(parts, variant)}")
         return [PIPELINE, *wanted]
     single = _weights(names)
     if len(single) != 1:

@@ -1,7 +1,6 @@
 """A model with LoRAs: a new one that shares with the first every tensor which they leave as it is."""
 
 import copy
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +41,7 @@ def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
     read = [one.with_tower(_merged(one.encoder, part, "", stack)) for part, one in towers.items()]
     worded = model.conditioner.with_towers(*read) if isinstance(model.conditioner, XlConditioner) else read[0]
     applied = tuple(
-        AppliedLora(path=path, scales=scales, sha256=_sha256(lora), unused=tuple(unused))
+        AppliedLora(path=path, scales=scales, sha256=lora.sha256, unused=tuple(unused))
         for (path, scales), (lora, unused) in zip(loras, stack.unused.items(), strict=True)
     )
     made = replace(model, denoiser=_merged(model.denoiser, UNET, "net.", stack), conditioner=worded, loras=applied)
@@ -90,12 +89,3 @@ def _merged(module: M, part: str, prefix: str, stack: Stack) -> M:
     merged = copy.deepcopy(module, kept)
     pack(merged)
     return merged
-
-
-def _sha256(lora: Lora) -> str:
-    """The hash of a LoRA's file, as sha256sum tells it; of a folder that of its files one after the other."""
-    digest = hashlib.sha256()
-    for file in lora.files:
-        with file.open("rb") as stream:
-            hashlib.file_digest(stream, lambda: digest)
-    return digest.hexdigest()
