@@ -46,6 +46,7 @@ def available() -> tuple[ModelSpec, ...]:
     return (embedded.spec(),)
 
 
+@torch.inference_mode(False)  # threads fill a model, where it is off, and a model outlives the block that it is on in
 def load(
     name: str = embedded.SCENES.name,
     device: str = "auto",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 from scorefield.nets.clip import TextConfig
@@ -26,6 +27,7 @@ from scorefield.zoo.stable_files import NotLoadableError
 M = TypeVar("M", bound=nn.Module)
 
 
+@torch.inference_mode(False)  # as in `zoo.load`
 def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
     """`model` with the LoRAs at those paths, each times its scales; `model` itself is not changed.
 
