@@ -10,7 +10,7 @@ from PIL import Image
 from tests import toy
 
 from scorefield.api import Pipeline, RequestError
-from scorefield.api.start import start, walked
+from scorefield.api.start import start, steps_walked
 from scorefield.request import Given, Options, Settled
 
 pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
@@ -52,7 +52,7 @@ def wrong(pipe: Pipeline, **options: object) -> str:
 def test_a_strength_walks_the_last_of_the_steps(pipe: Pipeline, steps: int, strength: float, few: int) -> None:
     request = settled(pipe, steps=steps, strength=strength)
     whole = pipe.levels(request.model_copy(update={"strength": 1.0}))
-    assert walked(request) == (steps, few)
+    assert steps_walked(request) == (steps, few)
     assert pipe.levels(request) == whole[-few - 1 :]
     assert [step.i for step in pipe.stream("a tree", image=picture(), steps=steps, strength=strength)] == [
         *range(few + 1)
@@ -63,7 +63,7 @@ def test_a_strength_walks_the_last_of_the_steps(pipe: Pipeline, steps: int, stre
 @pytest.mark.parametrize("strength", [0.05, 0.3, 0.6, 0.99, 1.0])
 def test_exact_steps_walks_all_of_them_from_near_the_same_level(pipe: Pipeline, steps: int, strength: float) -> None:
     request = settled(pipe, steps=steps, strength=strength, exact_steps=True)
-    whole, few = walked(request)
+    whole, few = steps_walked(request)
     assert few == steps == int(whole * strength)
     levels = pipe.levels(request)
     assert len(levels) == steps + 1

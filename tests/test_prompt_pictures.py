@@ -59,7 +59,7 @@ def test_neighbours_of_equally_many_chunks_are_a_batch(pipe: Pipeline) -> None:
     groups = pipe.plan(["a fox", "a dog", LONG, LONG, LONGER, "a fox"], seed=1, batch_size=2)
     assert [(group.first, len(group.seeds)) for group in groups] == [(0, 2), (2, 2), (4, 1), (5, 1)]
     assert [seed for group in groups for seed in group.seeds] == [1, 2, 3, 4, 5, 6]
-    assert list(words.runs([1] * 5 + [2] * 3, 4)) == [slice(0, 4), slice(4, 5), slice(5, 8)]
+    assert list(words.batches([1] * 5 + [2] * 3, 4)) == [slice(0, 4), slice(4, 5), slice(5, 8)]
     with pytest.raises(RequestError, match="different numbers of chunks"):
         pipe.stream(["a fox", LONG])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from scorefield import zoo
 from scorefield.api import Pipeline
 from scorefield.files.picture import read
-from scorefield.prompt.conditioner import Asked
+from scorefield.prompt.conditioner import PromptBatch
 from scorefield.request import Embedding
 from scorefield.weights.folder import SourceError
 from scorefield.zoo.stable import stable
@@ -47,8 +47,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def read_by(model: zoo.Model, prompt: str) -> tuple[Tensor, Tensor, Tensor]:
     """The words of the first tower and of the second, and the summary."""
-    asked = Asked(prompts=[prompt], negative_prompt="", seeds=[1], width=64, height=64)
-    found = model.conditioner.pair(asked)[0].tensors()
+    batch = PromptBatch(prompts=[prompt], negative_prompt="", seeds=[1], width=64, height=64)
+    found = model.conditioner.pair(batch)[0].tensors()
     assert found["tokens"].isfinite().all()
     first, second = found["tokens"].chunk(2, -1)
     return first, second, found["pooled"][:, :32]

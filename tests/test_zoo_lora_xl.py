@@ -18,7 +18,7 @@ from torch import Tensor
 from scorefield import zoo
 from scorefield.api import Pipeline
 from scorefield.nets.unet import SDXL
-from scorefield.prompt.conditioner import Asked
+from scorefield.prompt.conditioner import PromptBatch
 from scorefield.weights import lora_keys
 from scorefield.weights.lora_names import UNET, names
 from scorefield.weights.maps import unet
@@ -62,8 +62,8 @@ def errors(made: Made, changed: zoo.Model | None = None) -> dict[str, float]:
     """How far the words of each tower, the summary and the U-Net's output of the same words are from diffusers'."""
     model, peer = changed or made.model, made.peer
     words, _, pooled, _ = peer.encode_prompt(PROMPTS, do_classifier_free_guidance=False)
-    asked = Asked(prompts=PROMPTS, negative_prompt="", seeds=[1, 2], width=64, height=64)
-    ours = model.conditioner.pair(asked)[0].tensors()
+    batch = PromptBatch(prompts=PROMPTS, negative_prompt="", seeds=[1, 2], width=64, height=64)
+    ours = model.conditioner.pair(batch)[0].tensors()
     sizes = torch.tensor([[64, 64, 0, 0, 64, 64]] * 2)
     theirs = peer.unet(X, TIME, words, added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes}).sample
     features = ours["pooled"][:, pooled.shape[1] :]

@@ -29,7 +29,7 @@ from scorefield import zoo
 from scorefield.nets.clip import SDXL_TEXT_2, TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import SDXL, Unet
-from scorefield.prompt.conditioner import Asked
+from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.weights import entries
 from scorefield.weights.found import Family
@@ -74,8 +74,8 @@ def test_a_picture_is_that_of_diffusers(sampler: str, made: Made) -> None:
 @pytest.mark.parametrize("negative", ["", "blurry"])
 @torch.no_grad()
 def test_the_condition_is_that_of_diffusers_zeros_where_there_is_no_negative_prompt(negative: str, made: Made) -> None:
-    asked = Asked(prompts=[PROMPT, "a dog"], negative_prompt=negative, seeds=[1, 2], width=64, height=80)
-    pos, neg = made.model.conditioner.pair(asked)
+    batch = PromptBatch(prompts=[PROMPT, "a dog"], negative_prompt=negative, seeds=[1, 2], width=64, height=80)
+    pos, neg = made.model.conditioner.pair(batch)
     told = [negative] * 2 if negative else None
     tokens, blank, pooled, none = made.peer.encode_prompt([PROMPT, "a dog"], negative_prompt=told)
     sizes = made.peer.unet.add_time_proj(torch.tensor([80, 64, 0, 0, 80, 64])).flatten().expand(2, -1)
@@ -90,7 +90,7 @@ def test_the_picture_depends_on_the_prompt_and_on_the_size_that_it_is_told(made:
     assert abs(drawn(made.model) - drawn(made.model, prompt="a dog")).max() > 20
     conditioner = made.model.conditioner
     small, large = (
-        conditioner.pair(Asked(prompts=["a"], negative_prompt="", seeds=[1], width=side, height=64))[0].tensors()
+        conditioner.pair(PromptBatch(prompts=["a"], negative_prompt="", seeds=[1], width=side, height=64))[0].tensors()
         for side in (64, 512)
     )
     assert (small["pooled"] != large["pooled"]).any()

@@ -40,7 +40,7 @@ from scorefield.core import noise, predict
 from scorefield.files.crop import middle
 from scorefield.nets.clip import ClipConfig, VisionConfig
 from scorefield.prompt import unclip
-from scorefield.prompt.conditioner import Asked
+from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.unclip import UnclipConditioner
 from scorefield.weights import entries
 from scorefield.weights.folder import SourceError
@@ -174,9 +174,11 @@ def test_the_picture_depends_on_the_image_prompt_its_noise_and_the_words(made: M
 
 
 def test_a_sample_depends_on_its_seed_alone(made: Made) -> None:
-    asked = Asked(prompts=["a", "b"], negative_prompt="", seeds=[3, 4], width=64, height=64, picture=seen(picture()))
-    pos, neg = made.conditioner.pair(replace(asked, noise_level=400))
-    alone, _ = made.conditioner.pair(replace(asked, noise_level=400, prompts=["b"], seeds=[4]))
+    batch = PromptBatch(
+        prompts=["a", "b"], negative_prompt="", seeds=[3, 4], width=64, height=64, picture=seen(picture())
+    )
+    pos, neg = made.conditioner.pair(replace(batch, noise_level=400))
+    alone, _ = made.conditioner.pair(replace(batch, noise_level=400, prompts=["b"], seeds=[4]))
     assert pos.pooled is not None
     assert alone.pooled is not None
     assert torch.equal(pos.pooled[1:], alone.pooled)

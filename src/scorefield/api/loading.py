@@ -4,8 +4,8 @@ import torch
 
 from scorefield import zoo
 from scorefield.api.adapting import adapted
+from scorefield.api.embeddings import with_embeddings
 from scorefield.api.pipeline import Pipeline
-from scorefield.api.taught import taught
 from scorefield.request import Embeddings, Loras, Request, RequestError, parse
 
 
@@ -22,26 +22,32 @@ def load(
     embeddings: Embeddings = (),
     compiled: bool = False,
 ) -> Pipeline:
-    """A pipeline of the model of that name, or of the Stable Diffusion 1 or 2 at that path, a file or a folder.
+    """Load a model as a pipeline.
 
-    A name that is no path here is one of the Hugging Face hub, as owner/name or hf:owner/name@revision:file; what is
-    missing of it is downloaded. `variant` (fp16) chooses among a folder's files, `ema` the averaged copy of the U-Net
-    in a single file that has both; `vae` is a path whose autoencoder takes the place of the model's own.
+    `model` is the name of an embedded model, the path of a Stable Diffusion (a file or a folder), or a name on the
+    Hugging Face hub, owner/name or hf:owner/name@revision:file, of which missing files are downloaded. A path that
+    exists wins over a name on the hub.
 
-    `device` is auto (CUDA where there is one), cpu, cuda, cuda:N or mps; `dtype` auto (float32, and float16 for a file
-    on CUDA), float32, bfloat16 or float16; `prediction` eps or v, for files that do not tell. `loras` change the model:
-    see `Pipeline.with_loras`; `embeddings` are textual inversions, which teach it words. `compiled` has torch compile
-    the network, which takes minutes at the first step: see `nets.twin.compiled`. RequestError for a model, a device, a
-    LoRA or a textual inversion that is not there, not known or of another model, or where nothing can be compiled,
+    - `device`: auto (CUDA where there is one), cpu, cuda, cuda:N or mps.
+    - `dtype`: float32, bfloat16, float16 or auto, which is float16 for files on CUDA and else float32.
+    - `prediction`: what the network predicts, eps or v, for files that do not say it.
+    - `variant`: which of a folder's files to load where it has several, such as fp16.
+    - `ema`: the averaged copy of the U-Net, for a single file that has both copies.
+    - `vae`: a path whose autoencoder takes the place of the model's own.
+    - `loras`: files that change the weights, see `Pipeline.with_loras`.
+    - `embeddings`: textual inversions, files that teach the model words.
+    - `compiled`: have torch compile the network, which takes minutes at the first step; see `nets.twin.compiled`.
+
+    RequestError for what is unknown, missing or does not fit the model, and where nothing can be compiled;
     weights.own.WeightsError or weights.folder.SourceError for damaged files.
     """
-    choice = {"variant": variant, "ema": ema, "vae": vae, "loras": loras, "embeddings": embeddings}
-    where = {"device": device, "dtype": dtype, "compiled": compiled}
-    return load_for(parse({"prompt": "", "model": model, "prediction": prediction, **where, **choice}), stacklevel=3)
+    files = {"variant": variant, "ema": ema, "vae": vae, "loras": loras, "embeddings": embeddings}
+    machine = {"device": device, "dtype": dtype, "compiled": compiled}
+    return load_for(parse({"prompt": "", "model": model, "prediction": prediction, **machine, **files}), stacklevel=3)
 
 
 def load_for(request: Request, stacklevel: int = 2) -> Pipeline:
-    """The pipeline that `request` is to be drawn with; errors as of `load`, `stacklevel` of its warnings as in warn."""
+    """The pipeline for `request`; errors as of `load`. `stacklevel` of its warnings is that of `warnings.warn`."""
     choice = zoo.Choice(variant=request.variant, ema=request.ema, vae=request.vae)
     _check_device(request.device)
     try:
@@ -49,7 +55,7 @@ def load_for(request: Request, stacklevel: int = 2) -> Pipeline:
         model = zoo.compiled(loaded) if request.compiled else loaded
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
-    return Pipeline(taught(adapted(model, request.loras, stacklevel), request.embeddings))
+    return Pipeline(with_embeddings(adapted(model, request.loras, stacklevel), request.embeddings))
 
 
 def _check_device(device: str) -> None:

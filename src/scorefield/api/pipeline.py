@@ -1,4 +1,4 @@
-"""Plan a request, walk from noise to pictures."""
+"""The pipeline: it plans a request, walks from noise to latents, and decodes them to pictures."""
 
 import platform
 import time
@@ -13,10 +13,10 @@ from torch import Tensor
 from scorefield import __version__, zoo
 from scorefield.api import given, unseen, words
 from scorefield.api.adapting import adapted
+from scorefield.api.embeddings import with_embeddings
 from scorefield.api.result import Origin, Picture, Result
 from scorefield.api.settling import levels, settle, stepper
 from scorefield.api.start import Start, start, tensor
-from scorefield.api.taught import taught
 from scorefield.core import noise
 from scorefield.core.denoiser import Denoise, Denoiser, bind, steady
 from scorefield.core.level import Level
@@ -24,7 +24,7 @@ from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.interval import within
 from scorefield.guide.known import known
 from scorefield.latent import tiling
-from scorefield.prompt.conditioner import Asked
+from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.rules import Count, Rules, Weighting
 from scorefield.request import SEEDS, Embeddings, Loras, Options, Request, RequestError, Settled, parse
 from scorefield.sample.finite import NonFiniteError, finite
@@ -35,16 +35,16 @@ Prompt = str | Sequence[str] | Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The pictures that are drawn at once, out of those of a request: picture `first` and those after it."""
+    """Those pictures of a request that are drawn at once, in one batch."""
 
     request: Settled
-    first: int
+    first: int  # index in the request of the first of them; the others follow
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
 
 
 class Pipeline:
-    """A loaded model. It holds no state of a run: any number of threads may draw with one at once."""
+    """A loaded model that draws. It keeps no state between calls, so threads may share it."""
 
     def __init__(self, model: zoo.Model) -> None:
         self.model, self.codec = model, model.codec
@@ -54,9 +54,10 @@ class Pipeline:
         return f"Pipeline({model.spec.name}, {model.device}, {str(model.dtype).removeprefix('torch.')})"
 
     def __call__(self, prompt: Prompt, **options: Unpack[Options]) -> Result:
-        """Draw pictures: `count` of every prompt, the k-th of all from seed + k.
+        """Draw `count` pictures of every prompt; the k-th of all of them is drawn from seed + k.
 
-        Errors: RequestError (what was asked), NonFiniteError (the walk met NaN). Warns of words the model never saw.
+        RequestError for what cannot be drawn as it is asked, NonFiniteError if the walk meets a NaN or an infinity. An
+        UnseenWarning names words that the model never saw.
         """
         drawn: list[Picture] = []
         seconds = {"walk": 0.0, "decode": 0.0}
@@ -72,31 +73,31 @@ class Pipeline:
         return Result(request=groups[0].request, pictures=tuple(drawn), seconds=seconds)
 
     def with_loras(self, loras: Loras) -> "Pipeline":
-        """A pipeline whose model has `loras`, each times its scale; this one is left as it is, to go back to.
+        """A new pipeline whose weights are changed by `loras`, each times its scale. This pipeline does not change.
 
-        Each is a path, or a pair of it and its scale: of the U-Net and the text towers apart, {"unet": 0.8, "te": 0.5}.
-        The two pipelines share every tensor that is not changed. Errors: as of `load`. Warns of keys that are not used.
+        A LoRA is a path, or a pair (path, scale); a scale {"unet": 0.8, "te": 0.5} is one for the U-Net and one for the
+        text towers. The two pipelines share every tensor that no LoRA changes. Errors are those of `load`; an
+        UnusedKeysWarning names keys of a file that fit no layer.
         """
-        asked = parse({"prompt": "", "loras": loras}).loras
-        return Pipeline(adapted(self.model, asked, stacklevel=2))
+        return Pipeline(adapted(self.model, parse({"prompt": "", "loras": loras}).loras, stacklevel=2))
 
     def with_embeddings(self, embeddings: Embeddings) -> "Pipeline":
-        """A pipeline that knows these textual inversions, and no others; this one is left as it is, to go back to.
+        """A new pipeline that knows these textual inversions and no others. This pipeline does not change.
 
-        The two share every network. Errors: as of `load`.
+        The two share every network. Errors are those of `load`.
         """
-        asked = parse({"prompt": "", "embeddings": embeddings}).embeddings
-        return Pipeline(taught(self.model, asked))
+        return Pipeline(with_embeddings(self.model, parse({"prompt": "", "embeddings": embeddings}).embeddings))
 
     @property
     def embeddings(self) -> tuple[zoo.LearnedWord, ...]:
-        """The textual inversions that it knows: token, number of vectors, path and sha256 of each."""
+        """The textual inversions of the model: token, number of vectors, path and sha256 of each."""
         return self.model.embeddings
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Iterator[Step]:
-        """The walk itself, a Step a level: i of n, the level `at`, the state x and the predicted clean x0 (B, ...).
+        """The walk itself: a Step for each level with its number i of n, the level `at`, and x and x0 (B, C, H, W).
 
-        Step n is the result. `codec.preview(step.x0)` is a quick look, `images(step.x)` the picture; to cancel, stop.
+        Step n is the result: `images(step.x)` are its pictures. `codec.preview(step.x0)` is a quick look at any step.
+        To cancel, stop iterating. RequestError for more pictures than one batch.
         """
         groups = self.plan(prompt, **options)
         if len(groups) > 1:
@@ -107,7 +108,10 @@ class Pipeline:
         return self.walk(groups[0])
 
     def plan(self, prompt: Prompt, **options: Unpack[Options]) -> tuple[Group, ...]:
-        """What will be drawn, with the model's settings and a seed filled in; RequestError for what cannot be."""
+        """The batches that a request is drawn in, with the model's settings and a seed filled in.
+
+        RequestError for what cannot be drawn as it is asked.
+        """
         if isinstance(prompt, Request):
             if options:
                 raise RequestError("a Request is complete: give it alone, or give a prompt with options")
@@ -120,14 +124,14 @@ class Pipeline:
         seeds = [(settled.seed + k) % SEEDS for k in range(len(prompts))]
         counted = words.counts(settled, self.model)
         return tuple(
-            Group(request=settled, first=run.start, prompts=tuple(prompts[run]), seeds=tuple(seeds[run]))
-            for run in words.runs([counted[prompt].chunks for prompt in prompts], settled.batch_size)
+            Group(request=settled, first=batch.start, prompts=tuple(prompts[batch]), seeds=tuple(seeds[batch]))
+            for batch in words.batches([counted[prompt].chunks for prompt in prompts], settled.batch_size)
         )
 
     def tokens(self, prompt: str, *, weighting: Weighting = "none") -> Count:
-        """How many tokens a prompt has, how many of them fit in a chunk, and how many chunks it takes.
+        """How many tokens a prompt has, how many fit in a chunk, and how many chunks it takes.
 
-        RequestError for rules that this model does not know.
+        RequestError for a `weighting` that this model does not know, or a prompt that it would refuse.
         """
         try:
             rules = Rules(weighting=weighting, long_prompt=self.model.spec.defaults.long_prompt)
@@ -137,7 +141,7 @@ class Pipeline:
 
     @torch.no_grad()
     def walk(self, group: Group) -> Iterator[Step]:
-        """From noise to the pictures of `group`, a Step a level; NonFiniteError names the first that is not finite."""
+        """From noise to the latents of `group`, a Step for each level; NonFiniteError where one is not finite."""
         request = group.request
         path, begin = self.levels(request), start(self.model, request)
         shape = self.codec.shape(request.width, request.height)
@@ -146,12 +150,12 @@ class Pipeline:
         yield from finite(stepper(request)(self._denoise(group, begin, path), x, path, run.step))
 
     def levels(self, request: Settled) -> list[Level]:
-        """The levels that a walk visits, from noise to clean; ValueError if the schedule has not so many."""
+        """The levels that the walk of a request visits, from noise to clean."""
         return levels(request, self.model.spec)
 
     @torch.no_grad()
     def images(self, x0: Tensor, tile: tiling.Tile = "auto") -> list[Image.Image]:
-        """The decoded pictures of states (B, ...), large ones in tiles; NonFiniteError if the pixels are not finite."""
+        """The decoded pictures of `x0` (B, C, H, W), large ones in tiles; NonFiniteError if pixels are not finite."""
         pixels = tiling.decode(self.codec, x0, tile)
         if not torch.isfinite(pixels).all():
             raise NonFiniteError(f"the decoded pixels ({pixels.dtype}) are not finite; try dtype float32")
@@ -159,7 +163,7 @@ class Pipeline:
         return [Image.fromarray(one) for one in bytes_.movedim(1, -1).contiguous().cpu().numpy()]
 
     def pictures(self, group: Group, x: Tensor) -> list[Picture]:
-        """The finished pictures of `group`, from its last state (B, ...)."""
+        """The finished pictures of `group`, decoded from the last state `x` (B, C, H, W) of its walk."""
         origin, images = self.origin(group.request), given.pasted(self.images(x, group.request.tile), group.request)
         rows = enumerate(zip(images, group.prompts, group.seeds, strict=True), group.first)
         return [
@@ -177,15 +181,15 @@ class Pipeline:
             versions={"scorefield": __version__, "torch": torch.__version__, "python": platform.python_version()},
         )
 
-    def _asked(self, group: Group) -> Asked:
-        request, shown = group.request, given.prompt(group.request, self.model.spec)
-        return Asked(
+    def _prompt_batch(self, group: Group) -> PromptBatch:
+        request, image_prompt = group.request, given.prompt(group.request, self.model.spec)
+        return PromptBatch(
             prompts=group.prompts,
             negative_prompt=request.negative_prompt,
             seeds=group.seeds,
             width=request.width,
             height=request.height,
-            picture=None if shown is None else tensor(shown) / 255,
+            picture=None if image_prompt is None else tensor(image_prompt) / 255,
             noise_level=request.noise_level,
             rules=words.rules(request),
         )
@@ -196,7 +200,7 @@ class Pipeline:
 
     def _guided(self, group: Group, begin: Start, denoiser: Denoiser) -> Denoise:
         request = group.request
-        pos, neg = self.model.conditioner.pair(self._asked(group))
+        pos, neg = self.model.conditioner.pair(self._prompt_batch(group))
         if begin.image is not None:
             image = begin.image.expand(len(group.seeds), *begin.image.shape[1:])
             pos, neg = replace(pos, image=image), replace(neg, image=image)

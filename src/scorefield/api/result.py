@@ -1,4 +1,4 @@
-"""What a run gives: pictures, each with the record from which it can be drawn again."""
+"""The result of a request: pictures, each with the record from which it can be drawn again."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _MOST_SHOWN = 4  # pictures that a repr names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What a picture was drawn with, besides its request."""
+    """What a picture was drawn with besides its request: the weights and the machine."""
 
     model: str
     sha256: str  # of the model's weights
@@ -74,27 +74,27 @@ class Picture:
         return picture.encode(self.image, {"parameters": text, picture.OURS: json.dumps(self.record())})
 
     def _prompt(self) -> str:
-        """The prompt with the LoRAs in it, where A1111 records their scales and reads them: the text tower's first."""
-        told = [(Path(lora.path).stem, *dict.fromkeys(reversed(lora.scales))) for lora in self.request.loras]
-        tags = [f"<lora:{name}:{':'.join(f'{scale:g}' for scale in scales)}>" for name, *scales in told]
+        """The prompt with a tag for each LoRA, as A1111 writes it: the text tower's scale comes first."""
+        named = [(Path(lora.path).stem, *dict.fromkeys(reversed(lora.scales))) for lora in self.request.loras]
+        tags = [f"<lora:{name}:{':'.join(f'{scale:g}' for scale in scales)}>" for name, *scales in named]
         return " ".join(text for text in [self.prompt, *tags] if text)
 
     def _loras(self) -> dict[str, str]:
-        told = [f"{Path(lora.path).stem}: {(lora.sha256 or '')[:10]}" for lora in self.request.loras]
-        return {"Lora hashes": ", ".join(told)} if told else {}
+        hashes = [f"{Path(lora.path).stem}: {(lora.sha256 or '')[:10]}" for lora in self.request.loras]
+        return {"Lora hashes": ", ".join(hashes)} if hashes else {}
 
     def _embeddings(self) -> dict[str, str]:
-        told = [f"{one.token}: {(one.sha256 or '')[:10]}" for one in self.request.embeddings]
-        return {"TI hashes": ", ".join(told)} if told else {}
+        hashes = [f"{one.token}: {(one.sha256 or '')[:10]}" for one in self.request.embeddings]
+        return {"TI hashes": ", ".join(hashes)} if hashes else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result:
-    """The pictures of one request, in order; `seconds` says what took how long."""
+    """The pictures of one request, in order."""
 
     request: Settled
     pictures: tuple[Picture, ...]
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # how long the walk and the decoding took
 
     @property
     def images(self) -> tuple[Image.Image, ...]:
@@ -138,8 +138,8 @@ class Result:
     def save(self, output: str | Path = ".", *, overwrite: bool = False) -> list[Path]:
         """Write every picture into a folder, or under a name that ends in .png; returns the names.
 
-        A name that is taken is passed over unless `overwrite`. OutputError for another kind of file, OSError if the
-        folder cannot be written; no file is ever half written.
+        If a file of that name exists, the next free name is taken, unless `overwrite`. No file is ever half written.
+        OutputError for a name with another ending, OSError if the folder cannot be written.
         """
         names = Names(Path(output))
         return [atomic.write(one.png(), names.of(one.prompt), overwrite=overwrite) for one in self.pictures]

@@ -1,4 +1,4 @@
-"""A request meets a model: what it leaves open is filled in, and what the model cannot do is told before any work."""
+"""A request meets a model: what the request leaves open is filled in, what the model cannot do is refused at once."""
 
 import functools
 import inspect
@@ -11,8 +11,8 @@ import torch
 from scorefield import zoo
 from scorefield.api import given, words
 from scorefield.api.adapting import applied, has
-from scorefield.api.start import strength, walked
-from scorefield.api.taught import known, knows
+from scorefield.api.embeddings import embeddings_of, has_embeddings
+from scorefield.api.start import steps_walked, strength
 from scorefield.core import grid, grid_names, noise, predict
 from scorefield.core.level import Level
 from scorefield.core.names import canonical
@@ -20,10 +20,7 @@ from scorefield.request import Request, RequestError, Settled
 from scorefield.sample import names
 from scorefield.sample.walk import Sampler, Step
 
-_PREDICTIONS: Mapping[predict.Prediction, str] = {
-    predict.eps: "eps",
-    predict.v: "v",
-}  # what a file's network may be said to predict
+_PREDICTIONS: Mapping[predict.Prediction, str] = {predict.eps: "eps", predict.v: "v"}  # the values of `prediction`
 
 
 def settle(request: Request, model: zoo.Model) -> Settled:
@@ -44,7 +41,7 @@ def settle(request: Request, model: zoo.Model) -> Settled:
             "prediction": _PREDICTIONS.get(model.spec.prediction),
             **asdict(model.spec.choice),
             "loras": applied(model),
-            "embeddings": known(model),
+            "embeddings": embeddings_of(model),
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
             "compiled": model.compiled,
@@ -71,40 +68,41 @@ def settle(request: Request, model: zoo.Model) -> Settled:
 
 
 def levels(request: Settled, spec: zoo.ModelSpec) -> list[Level]:
-    """The levels that a walk visits, from noise to clean; ValueError if the schedule has not so many."""
-    steps, few = walked(request)
-    return grid.levels(spec.gauge, grid_names.find(request.schedule)(spec.ladder)(steps))[-few - 1 :]
+    """The levels that a walk visits, from noise to clean; ValueError if the schedule has fewer levels than steps."""
+    steps, last = steps_walked(request)
+    return grid.levels(spec.gauge, grid_names.find(request.schedule)(spec.ladder)(steps))[-last - 1 :]
 
 
 def stepper(request: Settled) -> Sampler:
-    """The sampler of `request` with its eta; RequestError if it takes none."""
+    """The sampler of `request` with its eta bound; RequestError for an eta that the sampler does not take."""
     record, _ = names.find(request.sampler)
     if request.eta is None:
         return record.sampler
-    sampler: Callable[..., Iterator[Step]] = record.sampler  # each has its own options behind the common ones
+    sampler: Callable[..., Iterator[Step]] = record.sampler  # beside the common arguments, each has options of its own
     if "eta" not in inspect.signature(sampler).parameters:
         raise RequestError(f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral")
     return functools.partial(sampler, eta=request.eta)
 
 
 def _check_loaded(request: Request, model: zoo.Model) -> None:
-    """RequestError if `request` names another model, device or number format than are loaded."""
+    """RequestError if `request` asks for another model, device or number format than the loaded ones."""
     device = torch.device(request.device if request.device != "auto" else model.device)
     is_loaded = {
-        "model": request.model in (model.spec.name, model.spec.asked) or "model" not in request.model_fields_set,
+        "model": request.model in (model.spec.name, model.spec.loaded_as) or "model" not in request.model_fields_set,
         "prediction": request.prediction in (None, _PREDICTIONS.get(model.spec.prediction)),
         "variant": request.variant in (None, model.spec.choice.variant),
         "ema": request.ema in (False, model.spec.choice.ema),
         "vae": request.vae in (None, model.spec.choice.vae),
         "loras": has(model, request.loras) or "loras" not in request.model_fields_set,
-        "embeddings": knows(model, request.embeddings) or "embeddings" not in request.model_fields_set,
+        "embeddings": has_embeddings(model, request.embeddings) or "embeddings" not in request.model_fields_set,
         "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
         "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),
         "compiled": request.compiled in (False, model.compiled),
     }
-    if other := [name for name, loaded in is_loaded.items() if not loaded]:
-        asked = getattr(request, other[0])
-        raise RequestError(f"this pipeline was not loaded with the {other[0]} {asked}; give it to load()")
+    if other := next((name for name, loaded in is_loaded.items() if not loaded), None):
+        raise RequestError(
+            f"this pipeline was not loaded with the {other} {getattr(request, other)}; give it to load()"
+        )
 
 
 def _check_sides(width: int, height: int, multiple: int) -> None:

@@ -1,4 +1,4 @@
-"""What a walk starts from: noise alone, or a picture under noise that is painted anew, in a region or everywhere."""
+"""What a walk starts from: noise alone, or a picture under noise, to change all of it or a masked region."""
 
 import math
 from dataclasses import dataclass
@@ -19,64 +19,60 @@ from scorefield.zoo import Model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a walk starts from besides its noise; what is None there is not.
+    """What a walk starts from besides its noise."""
 
-    `x0` (1, C, H, W) is the picture, `keep` (1, 1, H, W) is 1 where it stays as it is, and `image` (1, C + 1, H, W) is
-    what an inpainting network sees beside the state. `anew`: what is painted hears nothing of what was there before.
-    """
-
-    x0: Tensor | None = None
-    keep: Tensor | None = None
-    image: Tensor | None = None
-    anew: bool = False
+    x0: Tensor | None = None  # (1, C, H, W): latents of the picture; None to start from noise alone
+    keep: Tensor | None = None  # (1, 1, H, W): 1 where the picture stays as it is, for an ordinary network
+    image: Tensor | None = None  # (1, C + 1, H, W): what an inpainting network sees beside the state
+    from_noise: bool = False  # what is painted starts from noise alone, without a trace of what was there
 
     def state(self, eps: Tensor, at: Level) -> Tensor:
         """The state (B, C, H, W) at level `at` with the unit normal noise `eps` (B, C, H, W)."""
         blank = hypot(*at) * eps  # data and noise both have unit variance
-        if self.x0 is None or (self.anew and self.keep is None):
+        if self.x0 is None or (self.from_noise and self.keep is None):
             return blank
-        seen = noisy(self.x0, eps, at)
-        return seen if self.keep is None or not self.anew else torch.where(self.keep > 0, seen, blank)
+        state = noisy(self.x0, eps, at)
+        return state if self.keep is None or not self.from_noise else torch.where(self.keep > 0, state, blank)
 
 
 def start(model: Model, request: Settled) -> Start:
-    """The start of a request's pictures: the same for all of them. The codec draws nothing (diffusers' does)."""
+    """The start of a request, the same for all of its pictures: encoding is not random (in diffusers it is)."""
     picture, mask = given.picture(request), given.mask(request)
     pixels = torch.zeros(1, 3, request.height, request.width) if picture is None else tensor(picture) / 127.5 - 1
     paint = torch.ones_like(pixels[:, :1]) if mask is None else tensor(mask) / 255
     shape = model.codec.shape(request.width, request.height)[1:]
     image = keep = None
-    if model.spec.inpaints:  # without a mask all of the picture is hidden, and without a picture all of nothing
-        hidden = tiling.encode(model.codec, (pixels * (1 - paint)).to(model.device), request.tile)
-        image = torch.cat([F.interpolate(paint, shape).to(model.device), hidden], 1)
+    if model.spec.inpaints:  # without a mask the whole picture is masked, and without a picture a grey one is
+        masked = tiling.encode(model.codec, (pixels * (1 - paint)).to(model.device), request.tile)
+        image = torch.cat([F.interpolate(paint, shape).to(model.device), masked], 1)
     elif mask is not None:
         keep = 1 - F.adaptive_max_pool2d(paint, shape).to(model.device)
     return Start(
         x0=None if picture is None else tiling.encode(model.codec, pixels.to(model.device), request.tile),
         keep=keep,
         image=image,
-        anew=mask is not None and request.strength == 1,
+        from_noise=mask is not None and request.strength == 1,
     )
 
 
 def tensor(image: Image.Image) -> Tensor:
-    """A picture (1, C, H, W) from 0 to 255."""
+    """The numbers (1, C, H, W) of a picture, float32 from 0 to 255."""
     values = np.array(image, dtype=np.float32)
     return torch.from_numpy(values).reshape(1, image.height, image.width, -1).movedim(-1, 1).contiguous()
 
 
 def strength(request: Request) -> float | None:
-    """How much of the picture to change: a masked region is painted wholly anew unless the request says else."""
+    """The strength of a request: what it says, else 1 with a mask and 0.75 without; None if there is no picture."""
     if request.strength is not None or request.image is None:
         return request.strength
     return 0.75 if request.mask is None else 1.0
 
 
-def walked(request: Settled) -> tuple[int, int]:
-    """(steps of the schedule, how many of its last ones are walked); RequestError if strength leaves none.
+def steps_walked(request: Settled) -> tuple[int, int]:
+    """How many steps the schedule has, and how many of the last of them are walked.
 
-    A strength s walks the last int(N s) of N steps, as in diffusers. With `exact_steps` the schedule is the shortest
-    of which strength leaves N.
+    A strength s walks the last int(N s) of N steps, as in diffusers. With `exact_steps`, N steps are walked, of the
+    shortest schedule that has so many left. RequestError if no step is left.
     """
     steps, share = request.steps, request.strength
     if share is None:
@@ -91,7 +87,7 @@ def walked(request: Settled) -> tuple[int, int]:
     return whole + (int(whole * share) < steps), steps
 
 
-def told(request: Settled) -> str:
-    """How many steps are walked, and why; empty where it is as many as were asked for, from noise on."""
-    steps, few = walked(request)
-    return "" if few == steps else f"strength {request.strength:g}: the last {few} of {steps} steps are walked"
+def strength_line(request: Settled) -> str:
+    """A line to print on how many steps are walked; empty if they are all of the schedule's."""
+    steps, last = steps_walked(request)
+    return "" if last == steps else f"strength {request.strength:g}: the last {last} of {steps} steps are walked"

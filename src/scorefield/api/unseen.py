@@ -1,4 +1,4 @@
-"""Warnings of what a model never saw or does not read: words, signs, and other sizes. It draws all the same."""
+"""Warnings of what a model never saw in training or does not read: words, signs and sizes. It draws all the same."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from scorefield.api import words
 from scorefield.request import Settled
 
 _MOST_WORDS, _LONGEST_WORD = 10, 30  # words that a warning names, and letters of each
-_FAR = 1.5  # a side this many times longer or shorter than the model's own shows a thing several times, or a part of it
+_FAR = 1.5  # pictures whose side is so many times the model's own, or its own so many times theirs, tend to go wrong
 
 
 class UnseenWarning(UserWarning):
-    """A request asks for what the model never saw, or in signs that it does not read."""
+    """A request holds something that the model never saw, or signs that it does not read."""
 
 
 class UnknownWordsWarning(UnseenWarning):
@@ -20,7 +20,7 @@ class UnknownWordsWarning(UnseenWarning):
 
 
 class UnreadSignsWarning(UnseenWarning):
-    """A prompt holds signs that mean something elsewhere, and here are letters like any other."""
+    """A prompt holds signs that have a meaning in other programs, and here are ordinary letters."""
 
 
 class UnknownSizeWarning(UnseenWarning):
@@ -31,17 +31,17 @@ def warn(request: Settled, model: zoo.Model, stacklevel: int) -> None:
     """Warn of words and sizes that `model` never saw; `stacklevel` 1 is the caller of this function."""
     prompts = [*request.prompts, request.negative_prompt]
     if unknown := model.conditioner.unknown(prompts):
-        told = "; ".join(_told(word, near) for word, near in list(unknown.items())[:_MOST_WORDS])
+        listed = "; ".join(_with_nearest(word, near) for word, near in list(unknown.items())[:_MOST_WORDS])
         more = f" and {len(unknown) - _MOST_WORDS} more" if len(unknown) > _MOST_WORDS else ""
         message = (
-            f"the model {model.spec.name} never saw {told}{more}: it draws what the other words say "
+            f"the model {model.spec.name} never saw {listed}{more}: it draws what the other words say "
             "(`scorefield models` lists what it knows)"
         )
         warnings.warn(message, UnknownWordsWarning, stacklevel + 1)
     if signs := model.conditioner.unread(prompts, words.rules(request)):
-        told = ", ".join(map(_short, dict.fromkeys(signs[:_MOST_WORDS])))
+        listed = ", ".join(map(_short, dict.fromkeys(signs[:_MOST_WORDS])))
         message = (
-            f"the weighting {request.weighting} gives no meaning to {told}: it is read as it stands; "
+            f"the weighting {request.weighting} gives no meaning to {listed}: it is read as it stands; "
             "leave it out, or take another --weighting (none, a1111, comfy, compel)"
         )
         warnings.warn(message, UnreadSignsWarning, stacklevel + 1)
@@ -55,7 +55,7 @@ def warn(request: Settled, model: zoo.Model, stacklevel: int) -> None:
         warnings.warn(message, UnknownSizeWarning, stacklevel + 1)
 
 
-def _told(word: str, near: Sequence[str]) -> str:
+def _with_nearest(word: str, near: Sequence[str]) -> str:
     return f"{_short(word)} (nearest: {', '.join(near)})" if near else _short(word)
 
 

@@ -9,18 +9,18 @@ from scorefield.request import Settled
 
 
 def rules(request: Settled) -> Rules:
-    """How the prompts of a request are read."""
+    """The rules by which the prompts of a request are read."""
     return Rules(weighting=request.weighting, long_prompt=request.long_prompt)
 
 
 def counts(request: Settled, model: zoo.Model) -> dict[str, Count]:
-    """How long each of the prompts and the negative prompt is, by its text; ValueError for one that is too long."""
+    """The length of each prompt and of the negative prompt, by text; ValueError for one that is too long."""
     texts = list(dict.fromkeys([*request.prompts, request.negative_prompt]))
     return dict(zip(texts, model.conditioner.counts(texts, rules(request)), strict=True))
 
 
-def record(request: Settled, model: zoo.Model) -> dict[str, object]:
-    """The lengths of the prompts, in order, and of the negative prompt: plain JSON."""
+def tokens_record(request: Settled, model: zoo.Model) -> dict[str, object]:
+    """The lengths of the prompts, in order, and of the negative prompt, as plain JSON."""
     counted = {text: count._asdict() for text, count in counts(request, model).items()}
     return {
         "prompts": [counted[prompt] for prompt in request.prompts],
@@ -28,8 +28,8 @@ def record(request: Settled, model: zoo.Model) -> dict[str, object]:
     }
 
 
-def told(request: Settled, model: zoo.Model) -> str:
-    """One line on the length of the longest prompt and of the negative one."""
+def tokens_line(request: Settled, model: zoo.Model) -> str:
+    """A line to print on the lengths of the longest prompt and of the negative prompt."""
     counted = counts(request, model)
     longest = max((counted[prompt] for prompt in request.prompts), key=lambda count: count.tokens)
     of = f" (the longest of {len(request.prompts)} prompts)" if len(request.prompts) > 1 else ""
@@ -37,10 +37,11 @@ def told(request: Settled, model: zoo.Model) -> str:
     return f"tokens: {longest}{of}{negative}"
 
 
-def runs(chunks: Sequence[int], most: int) -> Iterator[slice]:
-    """Neighbours of equally many chunks, at most so many at once: only these are a batch without changing each other.
+def batches(chunks: Sequence[int], most: int) -> Iterator[slice]:
+    """Which neighbours make a batch, of prompts that take so many `chunks`: at most `most`, of equally many chunks.
 
-    To fill a prompt up with empty chunks would change its picture.
+    Prompts of different numbers of chunks could share a batch only if the shorter ones were padded with empty chunks,
+    which would change their pictures.
     """
     for _, same in groupby(range(len(chunks)), key=chunks.__getitem__):
         first, *others = same

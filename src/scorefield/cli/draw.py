@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from scorefield.api import Group, Picture, Pipeline
-from scorefield.api.start import walked
+from scorefield.api.start import steps_walked
 from scorefield.files import atomic, picture
 from scorefield.files.film import write_film
 from scorefield.files.looks import Look, sheet
@@ -37,7 +37,7 @@ class Files(NamedTuple):
 
 def draw(pipe: Pipeline, groups: Sequence[Group], wish: Wish, *, quiet: bool) -> Iterator[tuple[Picture, Files]]:
     """Every picture of `groups` once its files are written."""
-    total = sum(walked(group.request)[1] for group in groups)
+    total = sum(steps_walked(group.request)[1] for group in groups)
     with tqdm(total=total, unit="step", leave=False, disable=True if quiet else None) as bar:
         for group in groups:
             looks: list[list[Look]] = [[] for _ in group.seeds]

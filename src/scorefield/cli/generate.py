@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scorefield.cli.draw import Wish
 
 
-# Known by heart, since a help that asked the samplers would import torch; a test holds them to the registers.
+# Written out, since a help that asked the registers for the names would import torch; a test compares the two.
 SAMPLERS = (
     "ddpm, ddim, euler, euler_ancestral, heun, dpm2, lms, dpmpp_2m, dpmpp_2m_sde, dpmpp_2m_sde_heun, dpmpp_sde, "
     "dpmpp_3m_sde, unipc, optimise"
@@ -62,11 +62,11 @@ class Sectioned(click.Command):
 
 
 def _with_request_options(command: click.Command) -> click.Command:
-    made = {name: _click(name, option, words) for name, (option, words) in options().items()}
+    added = {name: _click(name, option, words) for name, (option, words) in options().items()}
     size = next(param for param in command.params if param.name == "size")
     command.params.remove(size)
-    command.params[1:1] = made.values()
-    command.params.insert(command.params.index(made["width"]), size)
+    command.params[1:1] = added.values()
+    command.params.insert(command.params.index(added["width"]), size)
     return command
 
 
@@ -99,9 +99,9 @@ def command(
     request = _request(prompts, {"size": size, **given})
     names = _checked_names(output, filmed=filmed, dry_run=dry_run)
     with common.drawing():
+        from scorefield.api.embeddings import embedding_lines
         from scorefield.api.loading import load_for
-        from scorefield.api.start import told
-        from scorefield.api.taught import lines
+        from scorefield.api.start import strength_line
         from scorefield.cli.draw import Wish
 
         start = time.perf_counter()
@@ -109,9 +109,10 @@ def command(
         groups = pipe.plan(request)
         loaded = time.perf_counter() - start
         if not quiet:
-            for line in (told(groups[0].request), *lines(pipe.model), _COMPILED if pipe.model.compiled else None):
-                if line:
-                    common.say(line)
+            notes = [strength_line(groups[0].request), *embedding_lines(pipe.model)]
+            notes += [_COMPILED] if pipe.model.compiled else []
+            for line in filter(None, notes):
+                common.say(line)
         if dry_run:
             _tell_plan(pipe, groups, form)
         else:
@@ -153,17 +154,17 @@ def _draw(pipe: "Pipeline", groups: "Sequence[Group]", wish: "Wish", *, quiet: b
 
     request = groups[0].request
     if pipe.model.spec.defaults.long_prompt == "chunks" and form == "text" and not quiet:
-        common.say(words.told(request, pipe.model))
-    start, told = time.perf_counter(), []
+        common.say(words.tokens_line(request, pipe.model))
+    start, drawn = time.perf_counter(), []
     for picture, files in draw(pipe, groups, wish, quiet=quiet):
         written = {name: str(path) for name, path in files._asdict().items() if path is not None}
-        told.append({"prompt": picture.prompt, "seed": picture.seed, **written})
+        drawn.append({"prompt": picture.prompt, "seed": picture.seed, **written})
         if form == "text":
             click.echo("\n".join(written.values()))
     if form == "json":
         seconds = {"load": round(loaded, 3), "draw": round(time.perf_counter() - start, 3)}
-        tokens, settled = words.record(request, pipe.model), request.model_dump(mode="json")
-        common.show({"pictures": told, "tokens": tokens, "request": settled, "seconds": seconds}, form, "")
+        tokens, settled = words.tokens_record(request, pipe.model), request.model_dump(mode="json")
+        common.show({"pictures": drawn, "tokens": tokens, "request": settled, "seconds": seconds}, form, "")
 
 
 def _tell_plan(pipe: "Pipeline", groups: "Sequence[Group]", form: str) -> None:
@@ -178,6 +179,6 @@ def _tell_plan(pipe: "Pipeline", groups: "Sequence[Group]", form: str) -> None:
     ]
     lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value not in (None, "", [])]
     lines += [f"picture: {one['prompt']} (seed {one['seed']})" for one in pictures]
-    lines.append(words.told(request, pipe.model))
-    tokens = words.record(request, pipe.model)
+    lines.append(words.tokens_line(request, pipe.model))
+    tokens = words.tokens_record(request, pipe.model)
     common.show({"pictures": pictures, "tokens": tokens, "request": settled}, form, "\n".join(lines))

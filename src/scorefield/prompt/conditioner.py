@@ -1,4 +1,4 @@
-"""What pictures are asked for, and what makes the condition of their network out of it."""
+"""The contract of a conditioner: prompts, and whatever else a model reads, to the condition of its network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from scorefield.prompt.rules import PLAIN, Count, Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The pictures that are drawn at once: a prompt and a seed for each, and what they have in common."""
+class PromptBatch:
+    """What a conditioner reads for one batch of pictures: a prompt and a seed for each, and what all have in common."""
 
     prompts: Sequence[str]
     negative_prompt: str
@@ -25,11 +25,14 @@ class Asked:
 
 
 class Conditioner(ABC):
-    """Prompts to their condition; ValueError from it and from `counts` for one too long, or rules that it lacks."""
+    """Prompts to their condition.
+
+    A call and `counts` raise a ValueError for a prompt that is too long, and for rules that the model does not know.
+    """
 
     @abstractmethod
     def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
-        """The condition (B, ...) of words that take equally many chunks; the empty prompt is the unconditional one."""
+        """The condition (B, ...) of prompts that take equally many chunks; that of "" is the unconditional one."""
 
     @abstractmethod
     def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Sequence[Count]:
@@ -37,16 +40,17 @@ class Conditioner(ABC):
 
     @abstractmethod
     def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """Words that the model never saw, each with the nearest it knows."""
+        """The words of the prompts that the model never saw, each with the nearest words that it knows."""
 
     def unread(self, prompts: Sequence[str], rules: Rules) -> Sequence[str]:
-        """Signs in the prompts that mean something elsewhere, and by these rules are letters like any other."""
+        """The signs in the prompts that have a meaning in other programs, and by these rules are ordinary letters."""
         return []
 
-    def pair(self, asked: Asked) -> tuple[Cond, Cond]:
-        """The condition of each picture and, for each, the one that guidance leads away from; here of words alone.
+    def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
+        """The conditions of a batch: the one to guide towards, and the one to guide away from.
 
-        The two may be of different lengths: to fill the shorter up would change its pictures.
+        The two may differ in length: padding the shorter one would change its pictures. Here they are of words alone;
+        models that read more override this.
         """
-        pos, neg = (self(prompts, asked.rules) for prompts in (asked.prompts, [asked.negative_prompt]))
-        return pos, neg.map(lambda value: value.expand(len(asked.prompts), *value.shape[1:]))
+        pos, neg = (self(prompts, batch.rules) for prompts in (batch.prompts, [batch.negative_prompt]))
+        return pos, neg.map(lambda value: value.expand(len(batch.prompts), *value.shape[1:]))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.nets.unet import time_features
-from scorefield.prompt.conditioner import Asked, Conditioner
+from scorefield.prompt.conditioner import Conditioner, PromptBatch
 from scorefield.prompt.inversion import Learned
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.rules import PLAIN, Count, Rules
@@ -18,9 +18,9 @@ from scorefield.prompt.rules import PLAIN, Count, Rules
 class XlConditioner(Conditioner):
     """Cond(tokens (B, L, D1 + D2), pooled (B, P + 6 * features)) of both towers (Podell et al. 2023, section 2).
 
-    `features` is how many time features each of six numbers has: the size that the picture is drawn as if it had had,
-    the place that it is as if cut from, and its size. `blank` says that guidance without a negative prompt leads away
-    from zeros, as the published base was trained, not from the empty prompt.
+    The network is also told six numbers, each as `features` time features: the original size of the picture, where it
+    was cropped, and its size. `blank` says that without a negative prompt the unconditional condition is zeros, and not
+    that of the empty prompt; the published base was trained so.
     """
 
     def __init__(
@@ -30,18 +30,18 @@ class XlConditioner(Conditioner):
         self.features, self.blank = features, blank
 
     def with_learned(self, first: Sequence[Learned], second: Sequence[Learned]) -> Self:
-        """The same that knows these learned words, by their vectors for either tower; InversionError if it cannot."""
+        """A conditioner that knows these learned words, by vectors for each tower; InversionError if it cannot."""
         return self.with_towers(self.first.with_learned(first), self.second.with_learned(second))
 
     def with_towers(self, first: PublishedConditioner, second: PublishedConditioner) -> Self:
-        """The same of other copies of the towers."""
+        """A conditioner of other copies of the towers."""
         other = copy.copy(self)
         other.first, other.second = first, second
         return other
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
-        """Words alone: the tokens of both towers, and `pooled` (B, P), the summary of the first chunk."""
+        """The condition of words alone: the tokens of both towers, and `pooled` (B, P), the first chunk's summary."""
         towers = [one(prompts, rules).tokens for one in (self.first, self.second)]
         tokens = torch.cat([one for one in towers if one is not None], -1)
         return Cond(tokens=tokens, pooled=self.second.summaries(prompts, rules))
@@ -51,22 +51,22 @@ class XlConditioner(Conditioner):
         return self.first.counts(prompts, rules)
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
-        """None: byte pairs spell every word."""
+        """No word: byte pairs spell every one."""
         return {}
 
     def unread(self, prompts: Sequence[str], rules: Rules) -> list[str]:
-        """The signs in the prompts that mean something elsewhere and by these rules are letters like any other."""
+        """The signs in the prompts that have a meaning in other programs, and by these rules are ordinary letters."""
         return self.first.unread(prompts, rules)
 
-    def pair(self, asked: Asked) -> tuple[Cond, Cond]:
-        """Of pictures that are drawn as if they had always had their size, and were cut nowhere."""
-        pos, neg = super().pair(asked)
-        if self.blank and not asked.negative_prompt:
+    def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
+        """The conditions of a batch; the network is told that no picture was ever resized or cropped."""
+        pos, neg = super().pair(batch)
+        if self.blank and not batch.negative_prompt:
             neg = neg.map(torch.zeros_like)
-        return self._sized(pos, asked), self._sized(neg, asked)
+        return self._sized(pos, batch), self._sized(neg, batch)
 
-    def _sized(self, cond: Cond, asked: Asked) -> Cond:
-        size = (asked.height, asked.width)
+    def _sized(self, cond: Cond, batch: PromptBatch) -> Cond:
+        size = (batch.height, batch.width)
         words = cond.tensors()["pooled"]
         numbers: Tensor = torch.tensor([*size, 0, 0, *size], device=words.device)
         features = time_features(numbers, self.features).flatten().expand(len(words), -1)

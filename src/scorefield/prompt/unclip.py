@@ -11,10 +11,10 @@ from scorefield.core.cond import Cond
 from scorefield.nets.clip import TextEncoder, VisionTower
 from scorefield.nets.unet import time_features
 from scorefield.prompt.bpe import ClipTokenizer
-from scorefield.prompt.conditioner import Asked
+from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.published import PublishedConditioner
 
-# Of the pixels that every published CLIP was trained on (Radford et al. 2021).
+# Of the pixels, channel by channel, that every published CLIP was trained on (Radford et al. 2021).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
@@ -22,7 +22,7 @@ _ABAR = schedule.cumulative(schedule.cosine())  # alpha^2 of the levels of noise
 
 
 class Statistics(nn.Module):
-    """The mean and the deviation (1, D) of CLIP's vectors, by which they are brought to unit variance."""
+    """The mean and the deviation (1, D) of CLIP's image vectors, which bring them to zero mean and unit variance."""
 
     mean: Tensor
     deviation: Tensor
@@ -34,9 +34,9 @@ class Statistics(nn.Module):
 
 
 class UnclipConditioner(PublishedConditioner):
-    """Words, and a picture's vector with noise on it and the level of that noise: Cond(tokens, pooled (B, 2 D)).
+    """Cond(tokens, pooled (B, 2 D)) of words and of a picture's vector, with noise on the vector and the noise's level.
 
-    The noise lets the picture be followed less closely (Ramesh et al. 2022). Guidance leads away from the vector 0.
+    The more noise, the less closely the picture is followed (Ramesh et al. 2022). The unconditional vector is 0.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class UnclipConditioner(PublishedConditioner):
         self.tower, self.statistics = tower, statistics
 
     @torch.no_grad()
-    def pair(self, asked: Asked) -> tuple[Cond, Cond]:
-        """ValueError if no picture is asked for."""
-        if asked.picture is None:
+    def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
+        """The conditions of a batch; ValueError if it has no picture."""
+        if batch.picture is None:
             raise ValueError("this model draws after a picture: give an image prompt")
-        pos, neg = super().pair(asked)
-        pooled = self.pooled(self.vector(asked.picture), asked.seeds, asked.noise_level)
+        pos, neg = super().pair(batch)
+        pooled = self.pooled(self.vector(batch.picture), batch.seeds, batch.noise_level)
         return replace(pos, pooled=pooled), replace(neg, pooled=torch.zeros_like(pooled))
 
     def vector(self, picture: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a caller may ask for: one validated, frozen list of options that every face derives its own from."""
+"""What a caller may ask for: one validated, frozen list of options, from which the command line derives its own."""
 
 from scorefield.request.canvas import LONGEST_SIDE, MOST_PICTURES, sides
 from scorefield.request.embedding import Embedding, Embeddings

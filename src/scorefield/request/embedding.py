@@ -13,7 +13,10 @@ MOST_EMBEDDINGS = 64
 
 
 class Embedding(BaseModel):
-    """One file and its word, None for the one that the file names; `sha256` is filled in where a picture was drawn."""
+    """One file and the token for its word, None for the one that the file names.
+
+    `sha256` is the hash of the file, which the record of a picture holds.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,10 +27,10 @@ class Embedding(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: object) -> object:
-        """PATH, TOKEN=PATH, or a pair of the two."""
+        """Accept PATH, TOKEN=PATH, or a pair of the two."""
         if isinstance(value, str):
             token, equals, path = value.partition("=")
-            named = equals and os.sep not in token  # a folder's name may hold the mark, a token holds no slash
+            named = equals and os.sep not in token  # a path may hold an equals sign, and a token holds no slash
             return {"path": path, "token": token} if named else {"path": value}
         if isinstance(value, PathLike):
             return {"path": fspath(value)}

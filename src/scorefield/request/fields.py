@@ -1,16 +1,18 @@
-"""The list of options itself. What each may be, and how a face shows it, stands in the file of its subject."""
+"""The list of options itself; the values that each may have are defined in the file of its subject."""
 
 from typing import Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from scorefield.request import canvas, embedding, lora, machine, shown, start, walk, words
+from scorefield.request import canvas, embedding, lora, machine, start, walk, words
+from scorefield.request.image_prompt import ImagePrompt, NoiseLevel, with_empty_prompt
 
 
 class Request(BaseModel):
-    """One or more pictures to draw. None means what the model's own settings say.
+    """One or more pictures to draw; an option that is None is left to the model's own settings.
 
-    Picture k of the whole request (`count` of the first prompt, then of the second, ...) is drawn from seed + k.
+    Pictures are counted through the whole request, `count` of the first prompt, then of the second, and so on. Picture
+    k is drawn from seed + k.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -19,8 +21,8 @@ class Request(BaseModel):
     negative_prompt: words.NegativePrompt = ""
     weighting: words.Weighting = "none"
     long_prompt: words.LongPrompt = None
-    image_prompt: shown.ImagePrompt = None
-    noise_level: shown.NoiseLevel = 0
+    image_prompt: ImagePrompt = None
+    noise_level: NoiseLevel = 0
     model: machine.Model = "scenes"
     prediction: machine.Prediction = None
     variant: machine.Variant = None
@@ -55,7 +57,7 @@ class Request(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _sized(cls, values: object) -> object:
-        return canvas.sized(shown.wordless(values))
+        return canvas.sized(with_empty_prompt(values))
 
     @model_validator(mode="after")
     def _few_enough(self) -> "Request":
@@ -65,9 +67,9 @@ class Request(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _has_a_picture(self) -> "Request":
-        needing = {"mask": self.mask, "strength": self.strength, "exact_steps": self.exact_steps or None}
-        if self.image is None and (name := next((name for name, value in needing.items() if value is not None), None)):
+    def _has_the_picture_that_options_need(self) -> "Request":
+        of_image = {"mask": self.mask, "strength": self.strength, "exact_steps": self.exact_steps or None}
+        if self.image is None and (name := next((name for name, value in of_image.items() if value is not None), None)):
             raise ValueError(f"{name} is of a picture to start from; give an image, too")
         if self.image_prompt is None and self.noise_level:
             raise ValueError("noise_level is of an image prompt; give one, too")
@@ -75,7 +77,7 @@ class Request(BaseModel):
 
 
 class Settled(Request):
-    """A request in which the model's settings and a seed have been filled in: what is drawn and what is recorded."""
+    """A request with the model's settings and a seed filled in: this is what is drawn and recorded."""
 
     long_prompt: Literal["chunks", "refuse"]
     steps: int
@@ -88,7 +90,7 @@ class Settled(Request):
 
 
 class Options(TypedDict, total=False):
-    """The keyword arguments of `Pipeline.__call__` and `Pipeline.stream`, with the names that others use."""
+    """The keyword arguments of `Pipeline.__call__` and `Pipeline.stream`, also by the names of other programs."""
 
     negative_prompt: str
     weighting: Literal["none", "a1111", "comfy", "compel"]

@@ -19,9 +19,9 @@ Scale = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
 
 
 class Lora(BaseModel):
-    """One file and its scale, or that of the U-Net where the text towers have a `text_scale` of their own.
+    """One file and its scale; with a `text_scale`, `scale` is that of the U-Net alone.
 
-    `sha256` is the file's, filled in where a picture was drawn with it.
+    `sha256` is the hash of the file, which the record of a picture holds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +34,7 @@ class Lora(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: object) -> object:
-        """PATH, PATH:SCALE, PATH:unet=SCALE:te=SCALE, or a pair of a path and what scales it."""
+        """Accept PATH, PATH:SCALE, PATH:unet=SCALE:te=SCALE, or a pair of a path and its scale or scales."""
         if isinstance(value, str):
             return _written(value)
         if isinstance(value, PathLike):

@@ -1,24 +1,24 @@
-"""How a face shows a field of the request, and the one error of what is asked."""
+"""How the command line shows a field of the request, and the error for a request that cannot be met."""
 
 from dataclasses import dataclass
 
 
 class RequestError(ValueError):
-    """A request that cannot be met as it is asked: one line that says what is wrong and what to do."""
+    """A request that cannot be met; the message says in one line what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How a face shows a field: its flags on the command line, and its values in words; a `switch` takes no value."""
+    """How a field is shown: its flags on the command line, and in words the values that it takes."""
 
     flags: tuple[str, ...]
     expects: str
-    switch: bool = False
-    metavar: str | None = None  # None for the last word of its name
+    switch: bool = False  # a flag without a value
+    metavar: str | None = None  # what stands for the value in the help; None for the last word of the field's name
     many: bool = False  # a flag may be given several times
 
 
 def short(value: object) -> str:
-    """A value as an error quotes it."""
+    """A value as an error message quotes it, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""From what a caller gave to a request, or to one line that says what is wrong with it."""
+"""From a caller's values to a request, or to an error of one line that says what is wrong with them."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ from scorefield.request.option import Option, RequestError, short
 
 
 def options() -> dict[str, tuple[Option, str]]:
-    """Every field that a face shows, by name: its Option and its description."""
+    """Every field that the command line shows, by name: its Option and its description."""
     shown: dict[str, tuple[Option, str]] = {}
     for name, field in Request.model_fields.items():
         option = _option(name)
@@ -37,8 +37,8 @@ def _line(error: ValidationError) -> str:
     field = next((field for field in Request.model_fields if name in _names(field)), None)
     if field is None:
         near = get_close_matches(name, {"size", *(str(one) for field in Request.model_fields for one in _names(field))})
-        told = f"nearest: {', '.join(near)}" if near else f"the options are {', '.join(Request.model_fields)}, size"
-        return f"there is no option {name!r}; {told}"
+        hint = f"nearest: {', '.join(near)}" if near else f"the options are {', '.join(Request.model_fields)}, size"
+        return f"there is no option {name!r}; {hint}"
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return f"{name} is another name of {field}; give one of the two"
     return f"{name} must be {_option(field).expects}, not {short(first['input'])}"

@@ -1,4 +1,4 @@
-"""What a request starts from besides noise: a picture, how much of it is painted anew, and where."""
+"""What a request starts from besides noise: a picture, how much of it to change, and where."""
 
 import io
 from os import PathLike, fspath
@@ -10,9 +10,10 @@ from scorefield.request.option import Option
 
 
 class Given(BaseModel):
-    """A picture that the caller has: the `path` of its file, or the file's `data`.
+    """A picture that the caller gives: the `path` of its file, or the file's `data`.
 
-    A record holds the path and the sha256 of the data, not the data. To ask for a sha256 is to refuse any other file.
+    The record of a picture drawn from it holds the path and the sha256 of the data, not the data. Where a sha256 is
+    given, a file with another one is refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""The walk of a request: from which noise, along which levels, with which steps and how hard a hold on the prompt."""
+"""The walk of a request: its noise, its levels, its sampler, and how strongly the prompt guides it."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""The words of a request: what the picture shall show, and what it shall not."""
+"""The words of a request: its prompts, the negative prompt, and how they are read."""
 
 import re
 from typing import Annotated, Literal, TypeVar

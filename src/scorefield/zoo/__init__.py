@@ -74,7 +74,7 @@ def load(
     if not os.path.exists(name) and (asked := hub.named(name)):
         path, pinned = hub.fetch(asked, choice.variant)
         model = stable(path, where, numbers, prediction, choice=choice)
-        return replace(model, spec=replace(model.spec, name=str(pinned), asked=name))
+        return replace(model, spec=replace(model.spec, name=str(pinned), loaded_as=name))
     if _is_path(name):
         model = stable(Path(name), where, numbers, prediction, choice=choice)
         return replace(model, spec=replace(model.spec, name=name))  # as it was written: "./x" is a Path of the name "x"

@@ -50,6 +50,6 @@ class ModelSpec:
     inpaints: bool = False  # the network sees a mask and the picture without its masked region beside the state
     image_prompt: int | None = None  # px: the side of the picture that it reads beside the words, if it reads one
     files: tuple[str, ...] = ()  # package data, for an embedded model
-    asked: str | None = None  # the name that it was loaded by, where `name` says more: the commit of a hub's model
+    loaded_as: str | None = None  # the name that it was loaded by, where `name` says more: the commit of a hub's model
     choice: Choice = PLAIN
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

@@ -1,4 +1,4 @@
-"""What a model is shown beside words: an image prompt, which is a picture to draw after."""
+"""The image prompt of a request: a picture that the model reads beside the words."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -21,8 +21,8 @@ NoiseLevel = Annotated[
 ]
 
 
-def wordless(values: object) -> object:
-    """`values` with the empty prompt where there is an image prompt and no other."""
+def with_empty_prompt(values: object) -> object:
+    """The values of a request, with the empty prompt if there is an image prompt and no words."""
     if not isinstance(values, Mapping) or values.get("image_prompt") is None or values.keys() & {"prompt", "prompts"}:
         return values
     return {**values, "prompts": ""}
