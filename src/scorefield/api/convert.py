@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import torch
 
@@ -47,56 +48,56 @@ class Job:
                 atomic.publish(file, iter([self.out]))
 
 
-def prepare(
-    source: str | Path,
-    out: str | Path,
-    *,
-    to: str | None = None,
-    dtype: str | None = None,
-    prediction: str | None = None,
-    loras: Loras = (),
-) -> Job:
+class Options(TypedDict, total=False):
+    """What a conversion may be told beside where from and where to, as `prepare` says; None is as if left out."""
+
+    to: str | None
+    dtype: str | None
+    prediction: str | None
+    loras: Loras
+
+
+def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> Job:
     """The conversion of the file or folder `source` into `out`; RequestError, or SourceError if damaged.
 
     `to` is diffusers (a folder) or ldm (one .safetensors file), or as the name of `out` says. `dtype` (float16,
     bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for
     files of Stable Diffusion 2 that do not tell what they predict; `loras` go into the weights: see `load`.
     """
-    added = scaled(parse({"prompt": "", "loras": loras}).loras)
-    path, single = Path(out), Path(out).suffix == ".safetensors"
-    layout = to or ("ldm" if single else "diffusers")
-    if layout not in _LAYOUTS:
-        raise RequestError(f"to must be {' or '.join(_LAYOUTS)}, not {to!r}")
-    if single != (layout == "ldm"):
-        what = "one file, whose name ends in .safetensors" if layout == "ldm" else "a folder"
-        raise RequestError(f"{path}: the layout {layout} is {what}")
-    if path.suffix in _NOT_WRITTEN:
-        named = path.with_suffix(".safetensors").name
-        raise RequestError(f"{path}: no {path.suffix} is written; name it {named}, or give a folder another name")
-    if path.exists():
-        raise RequestError(f"{path} is there already; name another, or remove it")
+    loras = scaled(parse({"prompt": "", "loras": options.get("loras", ())}).loras)
+    layout = _layout(Path(out), options.get("to"))
+    dtype, prediction = options.get("dtype"), options.get("prediction")
     if dtype not in (None, "float16", "bfloat16", "float32"):
         raise RequestError(f"dtype must be float16, bfloat16 or float32, not {dtype!r}")
     if prediction not in (None, "eps", "v"):
         raise RequestError(f"prediction must be eps or v, not {prediction!r}")
     try:
-        found = conversion(Path(source), to_folder=layout == "diffusers", prediction=prediction, loras=added)
+        found = conversion(Path(source), to_folder=layout == "diffusers", prediction=prediction, loras=loras)
     except NotLoadableError as error:
         raise RequestError(str(error)) from None
-    return Job(conversion=found, out=path, layout=layout, dtype=getattr(torch, dtype) if dtype else None)
+    return Job(conversion=found, out=Path(out), layout=layout, dtype=getattr(torch, dtype) if dtype else None)
 
 
-def convert(
-    source: str | Path,
-    out: str | Path,
-    *,
-    to: str | None = None,
-    dtype: str | None = None,
-    prediction: str | None = None,
-    loras: Loras = (),
-) -> Path:
+def convert(source: str | Path, out: str | Path, **options: Unpack[Options]) -> Path:
     """Write the model of `source` in another layout at `out`, and return that: see `prepare`."""
-    job = prepare(source, out, to=to, dtype=dtype, prediction=prediction, loras=loras)
+    job = prepare(source, out, **options)
     for _ in job.run():
         pass
     return job.out
+
+
+def _layout(out: Path, to: str | None) -> str:
+    """The layout that `out` is to have; RequestError for a name that is not of it, or that is taken."""
+    single = out.suffix == ".safetensors"
+    layout = to or ("ldm" if single else "diffusers")
+    if layout not in _LAYOUTS:
+        raise RequestError(f"to must be {' or '.join(_LAYOUTS)}, not {to!r}")
+    if single != (layout == "ldm"):
+        what = "one file, whose name ends in .safetensors" if layout == "ldm" else "a folder"
+        raise RequestError(f"{out}: the layout {layout} is {what}")
+    if out.suffix in _NOT_WRITTEN:
+        named = out.with_suffix(".safetensors").name
+        raise RequestError(f"{out}: no {out.suffix} is written; name it {named}, or give a folder another name")
+    if out.exists():
+        raise RequestError(f"{out} is there already; name another, or remove it")
+    return layout

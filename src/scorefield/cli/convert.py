@@ -2,10 +2,16 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from scorefield.cli import common
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from scorefield.api.convert import Options
 
 
 @click.command("convert")
@@ -19,10 +25,7 @@ from scorefield.cli import common
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @common.format_option
-def command(
-    source: Path, out: Path, to: str | None, dtype: str | None, prediction: str | None, loras: tuple[str, ...],
-    quiet: bool, form: str,
-) -> None:  # fmt: skip
+def command(source: Path, out: Path, quiet: bool, form: str, **options: "Unpack[Options]") -> None:
     """Write the model in IN, a file or a folder, in another layout as OUT.
 
     OUT is one file if its name ends in .safetensors (the ldm layout), else a folder (of diffusers). A part alone, a
@@ -34,7 +37,7 @@ def command(
 
         from scorefield.api.convert import prepare
 
-        job = prepare(source, out, to=to, dtype=dtype, prediction=prediction, loras=loras)
+        job = prepare(source, out, **options)
         size = job.size
         bar = tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=True if quiet else None)
         with bar, closing(job.run()) as written:
