@@ -33,13 +33,16 @@ is followed is the first of the cats that conditioning alone brings to another c
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from scorefield.data import shapes
+from scorefield.data.shapes import Shape
 from scorefield.evals.sliced import sliced_wasserstein
 from scorefield.guide.cfg import cfg
 from scorefield.lab import style
@@ -69,9 +72,7 @@ def run(settings: ClassesSettings, watch: Watch) -> Guided:
     labels = range(int(shape.label.max()) + 1)
     how = learn.Training(steps=settings.training, classes=len(labels))
     denoiser = learn.learn(shape, how, settings.seed, watch)
-    none, last, middle = of_class(denoiser, len(labels)), labels[-1], labels[-1] // 2
-    fields = [of_class(denoiser, label) for label in labels]
-    perfect = [posterior_mean(shape.only(label)) for label in labels]
+    *fields, none = (of_class(denoiser, label) for label in (*labels, len(labels)))
 
     start = torch.randn(settings.points, 2, generator=generator)
     data = [shape.only(label).draw(settings.points, generator)[0] for label in labels]
@@ -80,38 +81,55 @@ def run(settings: ClassesSettings, watch: Watch) -> Guided:
         alpha: torch.stack([walk(cfg(field, none, alpha), start, passed)[-1] for field in fields])
         for alpha in watch(ALPHAS, "guiding", len(ALPHAS))
     }
-    found = {alpha: torch.stack([nearest(shape, cloud) for cloud in ends]) for alpha, ends in clouds.items()}
-    right = torch.stack([(found[alpha] == torch.tensor(labels)[:, None]).double().mean(1) for alpha in ALPHAS])
-    fit = torch.tensor([[sliced_wasserstein(*pair) for pair in zip(clouds[a], data, strict=True)] for a in ALPHAS])
-    without = walk(cfg(none, fields[middle], GUIDED), start, passed)[-1]
-    person = walk(cfg(fields[0], fields[middle], GUIDED), start, passed)[-1]
-    pair = (fields[last], cfg(fields[last], none, GUIDED))
+    middle = fields[_middle(len(labels))]
+    without, person = (walk(cfg(field, middle, GUIDED), start, passed)[-1] for field in (none, fields[0]))
+    pair = (fields[-1], cfg(fields[-1], none, GUIDED))
     result = Guided(
         shape=shape,
         learned=agreement(shape, fields, none, settings.seed),
-        exact=agreement(shape, perfect, posterior_mean(shape), settings.seed),
+        exact=_exact_agreement(shape, labels, settings.seed),
         pushes={t: [push(field, t) for field in (none, *pair)] for t in SHOWN},
         clouds=clouds,
         without=without,
-        right=right,
-        fit=fit,
+        right=torch.stack([_right(shape, clouds[alpha]).double().mean(1) for alpha in ALPHAS]),
+        fit=torch.tensor([[sliced_wasserstein(*each) for each in zip(clouds[a], data, strict=True)] for a in ALPHAS]),
         ways=[walk(field, start, passed) for field in pair],
-        followed=int((found[1.0][last] != last).double().argmax()),
+        followed=int((~_right(shape, clouds[1.0])[-1]).double().argmax()),
         arrows=[torch.stack([style.shortened(field(GRID, at) - GRID) for at in passed[:-1]]) for field in pair],
         levels=passed,
         numbers={},
     )
-    negative = {
-        "share_of_the_middle_class_unguided": share(nearest(shape, clouds[0.0][0]), middle),
-        "share_of_the_middle_class_as_negative": share(nearest(shape, without), middle),
-        "distance_to_the_shape_conditional": float(measure.distance(shape, clouds[1.0]).mean()),
-        "distance_to_the_shape_with_a_negative": float(measure.distance(shape, without).mean()),
+    return dataclasses.replace(result, numbers=_numbers(result) | _negative_numbers(result, person))
+
+
+def _middle(classes: int) -> int:
+    """The class that is the negative one."""
+    return (classes - 1) // 2
+
+
+def _exact_agreement(shape: Shape, labels: Sequence[int], seed: int) -> Tensor:
+    perfect = [posterior_mean(shape.only(label)) for label in labels]
+    return agreement(shape, perfect, posterior_mean(shape), seed)
+
+
+def _right(shape: Shape, cloud: Tensor) -> Tensor:
+    """Whether each point (classes, points) of a cloud is of the class that was asked for."""
+    return torch.stack([nearest(shape, points) == label for label, points in enumerate(cloud)])
+
+
+def _negative_numbers(result: Guided, person: Tensor) -> dict[str, float]:
+    """What the middle class does as a negative one, to nothing and to a `person`, and how often it is mistaken."""
+    shape, plain, middle = result.shape, result.clouds[1.0], _middle(len(result.clouds[1.0]))
+    mixed = share(nearest(shape, plain[0]), middle) + share(nearest(shape, plain[middle]), 0)
+    mistakes = float((~_right(shape, plain)).double().mean(1).sum())
+    return {
+        "share_of_the_middle_class_unguided": share(nearest(shape, result.clouds[0.0][0]), middle),
+        "share_of_the_middle_class_as_negative": share(nearest(shape, result.without), middle),
+        "distance_to_the_shape_conditional": float(measure.distance(shape, plain).mean()),
+        "distance_to_the_shape_with_a_negative": float(measure.distance(shape, result.without).mean()),
         "right_share_of_the_first_class_with_the_middle_as_negative": share(nearest(shape, person), 0),
+        "share_of_mistakes_between_the_first_two": mixed / max(1.0 / len(plain[0]), mistakes),
     }
-    mixed = found[1.0][[0, middle]] == torch.tensor([[middle], [0]])
-    mistakes = found[1.0] != torch.tensor(labels)[:, None]
-    negative["share_of_mistakes_between_the_first_two"] = float(mixed.sum()) / max(1.0, float(mistakes.sum()))
-    return dataclasses.replace(result, numbers=_numbers(result) | negative)
 
 
 def _numbers(result: Guided) -> dict[str, float]:
