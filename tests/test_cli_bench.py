@@ -127,8 +127,56 @@ def test_a_network_is_compiled_for_the_setting_that_says_so(folder: Path, monkey
 
 
 def test_a_process_that_ends_is_told_of_in_its_last_words(tmp_path: Path) -> None:
-    with pytest.raises(compare.BenchError, match=r"scorefield ended: .*absent"):
-        compare._Child("scorefield", replace(TINY, dtype="float32"), tmp_path / "absent")
+    with pytest.raises(compare.BenchError, match=rf"scorefield ended: .*{tmp_path.name}"):
+        compare._Child("scorefield", TINY, tmp_path)
+
+
+def test_a_process_may_say_more_than_a_pipe_holds_before_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "talkative.py").write_text(
+        "import signal, sys\n"
+        "signal.alarm(20)  # ends it, were it to wait for a reader\n"
+        "sys.stderr.write('AUTOTUNE mm(4096x320, 320x960)\\n' * 100_000)\n"
+        'print(\'{"imported": true}\\n{"load_s": 2.0}\', flush=True)\n'
+        "sys.stdin.readline()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(compare._MODULES, "scorefield", "talkative")
+    process = compare._Child("scorefield", TINY, tmp_path)
+    assert process.load_s == 2.0
+    process.end()
+
+
+def test_what_a_library_prints_is_no_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(setting: Setting, folder: Path) -> tuple[child.Step, child.Peak]:
+        sys.stdout.write("a banner\n")
+        return ours.load(setting, folder)
+
+    monkeypatch.setattr(sys, "argv", ["", TINY.text(), str(folder)])
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    child.serve(lambda: load)
+    out, err = capsys.readouterr()
+    assert [list(json.loads(line)) for line in out.splitlines()] == [["imported"], ["load_s"]]
+    assert err == "a banner\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (
+            "Traceback (most recent call last):\n  File ...\ntorch.AcceleratorError: CUDA error: out of memory\n"
+            "For debugging consider passing CUDA_LAUNCH_BLOCKING=1\n\n",
+            "torch.AcceleratorError: CUDA error: out of memory",
+        ),
+        (f"a warning\n{theirs.MISSING}\n", theirs.MISSING),
+        ("", "without a word"),
+    ],
+)
+def test_the_last_words_are_the_error_and_not_the_advice_behind_it(told: str, words: str) -> None:
+    assert compare._last_words(told) == words
 
 
 @pytest.mark.parametrize(

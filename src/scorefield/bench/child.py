@@ -4,8 +4,9 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,29 +26,34 @@ def serve(program: Callable[[], Load]) -> None:
     seconds, by the clock and of the processors, "answer PATH" writes what it makes, "peak" makes the queries larger,
     "memory" tells the most that was held.
     """
+    answers = sys.stdout
+    with redirect_stdout(sys.stderr), torch.no_grad():  # what a library prints is no answer
+        _serve(program, answers)
+
+
+def _serve(program: Callable[[], Load], answers: TextIO) -> None:
     setting, folder = Setting.read(sys.argv[1]), Path(sys.argv[2])
     load = program()
-    _tell(imported=True)
+    _tell(answers, imported=True)
     begun = time.perf_counter()
     step, peak = load(setting, folder)
-    _tell(load_s=time.perf_counter() - begun)
+    _tell(answers, load_s=time.perf_counter() - begun)
     given = inputs(setting)
-    torch.backends.cudnn.allow_tf32 = False  # all are compared with an answer in float32
-    with torch.no_grad():
-        for line in sys.stdin:
-            order, _, path = line.strip().partition(" ")
-            if order == "step":
-                begun, worked = time.perf_counter(), time.process_time()
-                _made(step, given)
-                _tell(step_s=time.perf_counter() - begun, cpu_s=time.process_time() - worked)
-            elif order == "answer":
-                torch.save(_made(step, given).float().cpu().contiguous(), path)
-                _tell(written=path)
-            elif order == "peak":
-                peak(PEAK)
-                _tell(peaked=PEAK)
-            else:
-                _tell(memory_bytes=_memory(setting))
+    for line in sys.stdin:
+        order, _, path = line.strip().partition(" ")
+        if order == "step":
+            begun, worked = time.perf_counter(), time.process_time()
+            _made(step, given)
+            _tell(answers, step_s=time.perf_counter() - begun, cpu_s=time.process_time() - worked)
+        elif order == "answer":
+            torch.backends.cudnn.allow_tf32 = False  # one of them is that in float32, which all are compared with
+            torch.save(_made(step, given).float().cpu().contiguous(), path)
+            _tell(answers, written=path)
+        elif order == "peak":
+            peak(PEAK)
+            _tell(answers, peaked=PEAK)
+        else:
+            _tell(answers, memory_bytes=_memory(setting))
 
 
 def prepared(net: N, setting: Setting) -> N:
@@ -65,9 +71,9 @@ def _made(step: Step, given: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return made
 
 
-def _tell(**what: object) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
+def _tell(answers: TextIO, **what: object) -> None:
+    answers.write(json.dumps(what) + "\n")
+    answers.flush()
 
 
 def _memory(setting: Setting) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import torch
 
@@ -24,7 +25,7 @@ Say = Callable[[str], object]
 
 
 class BenchError(RuntimeError):
-    """A process that ended before its answer; the message is its last line."""
+    """A process that ended before its answer; the message is its last error, or else its last line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +74,12 @@ class _Child:
         self.program, self.setting = program, setting
         begun = time.perf_counter()
         command = [sys.executable, "-m", _MODULES[program], setting.text(), str(folder)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        # A file, because nobody reads it meanwhile: the compiler tells more of its trials than a pipe holds.
+        with NamedTemporaryFile(dir=folder, delete=False) as told:
+            self._told = Path(told.name)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told, text=True
+            )
         self._read()
         self.import_s = time.perf_counter() - begun
         self.load_s = self._read()["load_s"]
@@ -92,8 +96,8 @@ class _Child:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            _, told = self._process.communicate()
-            raise BenchError(f"{self.program} ended: {(told.strip().splitlines() or ['without a word'])[-1]}")
+            self._process.communicate()
+            raise BenchError(f"{self.program} ended: {_last_words(self._told.read_text(errors='replace'))}")
         answer: dict[str, float] = json.loads(line)
         return answer
 
@@ -101,6 +105,13 @@ class _Child:
         """End the process."""
         self._process.kill()
         self._process.communicate()
+
+
+def _last_words(told: str) -> str:
+    """The line that says why a process ended: torch puts advice behind its errors."""
+    lines = [line for line in told.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    return (errors or lines or ["without a word"])[-1].strip()
 
 
 @contextmanager
