@@ -21,7 +21,8 @@ from scorefield.weights.folder import SourceError
 from scorefield.weights.maps import clip, kl, unet
 from scorefield.zoo.convert import conversion
 from scorefield.zoo.converting import Conversion
-from scorefield.zoo.stable_files import Networks, NotLoadableError
+from scorefield.zoo.errors import NotLoadableError
+from scorefield.zoo.stable_files import Networks
 
 BOTH = pytest.mark.parametrize("networks", [TINY, TINY_2], ids=["1", "2"])
 MARK = {"v_pred": torch.zeros(0)}  # of one file: it predicts v

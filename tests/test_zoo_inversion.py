@@ -21,7 +21,7 @@ from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights import entries
 from scorefield.weights.folder import SourceError
 from scorefield.weights.maps import clip
-from scorefield.zoo.inverted import with_embeddings
+from scorefield.zoo.inversion import with_embeddings
 from scorefield.zoo.stable import STABLE_1
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz<>-_0123456789'.,:()"

@@ -35,8 +35,9 @@ from scorefield.weights import entries
 from scorefield.weights.found import Family
 from scorefield.weights.maps import clip, kl, unet
 from scorefield.zoo.convert import conversion
+from scorefield.zoo.errors import NotLoadableError
 from scorefield.zoo.stable import NETWORKS, stable
-from scorefield.zoo.stable_files import FIRST, SECOND, NotLoadableError
+from scorefield.zoo.stable_files import FIRST, SECOND
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),

@@ -25,9 +25,11 @@ from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights import entries
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family
+from scorefield.zoo.errors import NotLoadableError
+from scorefield.zoo.identify import identify_drawable
 from scorefield.zoo.spec import Choice
 from scorefield.zoo.stable import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, stable
-from scorefield.zoo.stable_files import Networks, NotLoadableError, Place, look, parts
+from scorefield.zoo.stable_files import Networks, Place, parts
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
@@ -310,7 +312,7 @@ def test_a_part_alone_is_named(one: Made, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["sd1", "sd2"])
 def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: Path) -> None:
     path = published.sparse(tmp_path / "model.safetensors", getattr(published, kind)())
-    found = look(path, known=NETWORKS)
+    found = identify_drawable(path, known=NETWORKS)
     assert len(found.parts) == 3
     for place in parts(path, NETWORKS[found.family])[:3]:
         entries.check(*cast(Place, place)[::2])

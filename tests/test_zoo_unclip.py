@@ -47,8 +47,10 @@ from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family
 from scorefield.weights.maps import clip as clip_maps
 from scorefield.zoo.convert import conversion
+from scorefield.zoo.errors import NotLoadableError
+from scorefield.zoo.identify import identify_drawable
 from scorefield.zoo.stable import NETWORKS, SPECS, stable
-from scorefield.zoo.stable_files import NotLoadableError, Place, look, parts
+from scorefield.zoo.stable_files import Place, parts
 from scorefield.zoo.stable_sizes import stated
 from scorefield.zoo.unclip import files
 
@@ -287,7 +289,7 @@ def test_the_published_models_are_known(family: str, vector: int) -> None:
 @pytest.mark.parametrize("kind", ["h", "l"])
 def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: Path) -> None:
     path = published.sparse(tmp_path / "model.safetensors", published.unclip(kind))
-    found = look(path, known=NETWORKS)
+    found = identify_drawable(path, known=NETWORKS)
     assert found.family is {"h": Family.UNCLIP_H, "l": Family.UNCLIP_L}[kind]
     networks_ = NETWORKS[found.family]
     assert networks_.eye is not None

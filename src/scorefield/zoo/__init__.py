@@ -11,12 +11,12 @@ import torch
 from scorefield.weights.lora_stack import Scales
 from scorefield.zoo import embedded, hub
 from scorefield.zoo.compiling import compiled
-from scorefield.zoo.inverted import with_embeddings
+from scorefield.zoo.errors import NotLoadableError, UnknownModelError
+from scorefield.zoo.inversion import with_embeddings
 from scorefield.zoo.lora import with_loras
 from scorefield.zoo.model import AppliedLora, LearnedWord, Model
 from scorefield.zoo.spec import PLAIN, Choice, Defaults, ModelSpec
 from scorefield.zoo.stable import kinds, stable
-from scorefield.zoo.stable_files import NotLoadableError
 
 __all__ = [
     "AppliedLora",
@@ -37,10 +37,6 @@ __all__ = [
 ]
 
 
-class UnknownModelError(ValueError):
-    """No model goes by that name; the message gives the nearest names."""
-
-
 def available() -> tuple[ModelSpec, ...]:
     """Every model that can be loaded by name."""
     return (embedded.spec(),)
@@ -54,40 +50,43 @@ def load(
     prediction: str | None = None,
     choice: Choice = PLAIN,
 ) -> Model:
-    """The model of a name, of a path to Stable Diffusion's file or folder, or of a name on the Hugging Face hub.
+    """Load the embedded model by its name, or a Stable Diffusion by its path or its name on the Hugging Face hub.
 
-    A path that is there wins over a name on the hub, `owner/name` or `hf:owner/name@revision:file`: see `hub.named`.
-    `choice` says which of its files and weights, where there are several. `device` is "auto" (CUDA where there is one),
-    "cpu", "cuda", ..., `dtype` "auto" (float32, and float16 for a file on CUDA), "float32", "bfloat16" or, on a GPU,
-    "float16"; `prediction` ("eps", "v") is for files that do not tell it. UnknownModelError for a name that is no path,
-    WeightsError or SourceError for damaged files and for what the hub does not give, NotLoadableError for what is
-    something else.
+    A path that exists wins over a name on the hub, `owner/name` or `hf:owner/name@revision:file`: see `hub.named`.
+
+    - `device`: "auto" (CUDA where there is one), "cpu", "cuda", ...
+    - `dtype`: "float32", "bfloat16", on a GPU "float16", or "auto": float16 for files on CUDA, else float32.
+    - `prediction`: "eps" or "v", for files that do not say what their network predicts.
+    - `choice`: which of the model's files and weights to take, where there are several.
+
+    UnknownModelError for a name that is no path; WeightsError or SourceError for files that are damaged or that the hub
+    does not give; NotLoadableError for what is no model that can be drawn with.
     """
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    numbers = _numbers(dtype, where, published=name != embedded.SCENES.name)
+    number_format = _number_format(dtype, where, published=name != embedded.SCENES.name)
     if name == embedded.SCENES.name:
         if prediction is not None:
             raise NotLoadableError(f"{name} predicts what it was trained for; a prediction is said of files only")
         if choice != PLAIN:
             raise NotLoadableError(f"{name} is of one piece; a variant, a vae or ema is chosen of files only")
-        return embedded.scenes(where, numbers)
-    if not os.path.exists(name) and (asked := hub.named(name)):
-        path, pinned = hub.fetch(asked, choice.variant)
-        model = stable(path, where, numbers, prediction, choice=choice)
+        return embedded.scenes(where, number_format)
+    if not os.path.exists(name) and (hub_name := hub.named(name)):
+        path, pinned = hub.fetch(hub_name, choice.variant)
+        model = stable(path, where, number_format, prediction, choice=choice)
         return replace(model, spec=replace(model.spec, name=str(pinned), loaded_as=name))
     if _is_path(name):
-        model = stable(Path(name), where, numbers, prediction, choice=choice)
-        return replace(model, spec=replace(model.spec, name=name))  # as it was written: "./x" is a Path of the name "x"
+        model = stable(Path(name), where, number_format, prediction, choice=choice)
+        return replace(model, spec=replace(model.spec, name=name))  # as it was written: Path("./x") would be "x"
     known = (embedded.SCENES.name,)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
     others = "or give a path, or owner/name of the Hugging Face hub"
     raise UnknownModelError(f"no model {name!r}; there is {', '.join(near)}, {others}")
 
 
-def _numbers(dtype: str, device: torch.device, *, published: bool) -> torch.dtype:
-    """The dtype of that name; NotLoadableError for float16 on a CPU, which has no arithmetic for it.
+def _number_format(dtype: str, device: torch.device, *, published: bool) -> torch.dtype:
+    """The torch.dtype that `dtype` names; NotLoadableError for float16 on a CPU, which has no arithmetic for it.
 
-    "auto" is float32, and float16 for a published model on CUDA: it takes half of the memory there, and less time.
+    "auto" is float16 for a published model on CUDA, where it takes half of the memory and less time, else float32.
     """
     if dtype == "auto":
         return torch.float16 if published and device.type == "cuda" else torch.float32
@@ -97,6 +96,5 @@ def _numbers(dtype: str, device: torch.device, *, published: bool) -> torch.dtyp
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name is meant as a path, there or not."""
-    looks = os.path.basename(name) != name or name.endswith((".safetensors", ".ckpt"))
-    return looks or os.path.exists(name)
+    """Whether a name is meant as a path, be it one that exists or not."""
+    return os.path.basename(name) != name or name.endswith((".safetensors", ".ckpt")) or os.path.exists(name)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from scorefield.core.denoiser import Preconditioned
 from scorefield.nets import twin
+from scorefield.zoo.errors import NotLoadableError
 from scorefield.zoo.model import Model
-from scorefield.zoo.stable_files import NotLoadableError
 
 
 def compiled(model: Model) -> Model:

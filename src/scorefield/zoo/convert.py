@@ -1,4 +1,4 @@
-"""What becomes of a model's files in another layout: a diffusers folder and one ldm file, whole or a part of them."""
+"""The conversion of a model, or of a part of one, between the published layouts: diffusers' folder and one ldm file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,17 +12,19 @@ from scorefield.weights.found import Found, Kind
 from scorefield.weights.lora_names import TEXT, TEXT_2
 from scorefield.weights.lora_stack import Scales, Stack
 from scorefield.zoo import diffusers_texts, sdxl, unclip
-from scorefield.zoo.convert_networks import NORMALIZER, Network, eye, plain, statistics, tower
+from scorefield.zoo.convert_networks import NORMALIZER, Network, common, image_tower, second_text_tower, statistics
 from scorefield.zoo.convert_part import part_conversion
 from scorefield.zoo.converting import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
 from scorefield.zoo.diffusers_configs import normalizer
+from scorefield.zoo.errors import NotLoadableError
+from scorefield.zoo.identify import identify, refusal
 from scorefield.zoo.lora import stacked
 from scorefield.zoo.stable import NETWORKS, SPECS
-from scorefield.zoo.stable_files import Networks, NotLoadableError, find, parts, refusal
+from scorefield.zoo.stable_files import Networks, parts
 from scorefield.zoo.stable_sizes import stated
 
 _PARTS = (Kind.UNET, Kind.VAE, Kind.CLIP)
-_WORDS = 49408  # that both layouts know; a single file has no tokenizer of its own
+_VOCABULARY = 49408  # tokens of the published tokenizer: a single file has none of its own to say otherwise
 
 
 def conversion(
@@ -33,46 +35,48 @@ def conversion(
     loras: Sequence[tuple[str, Scales]] = (),
     networks: Networks | None = None,
 ) -> Conversion:
-    """What it takes to have the model or the part at `path` in a diffusers folder or in one ldm file.
+    """The conversion of the model or part at `path` to a diffusers folder or one ldm file; nothing is written yet.
 
-    Nothing is written yet. `prediction` (eps, v) is for files that do not tell, `networks` those of its family or those
-    that a folder states. The LoRAs at those paths, each times its scales, go into the weights.
+    - `prediction`: eps or v, for files that do not say what their network predicts.
+    - `loras`: paths of LoRAs with their scales, which go into the weights.
+    - `networks`: None for those of its family, or for those that a folder states.
+
     SourceError for damaged files, NotLoadableError for what has no other layout here.
     """
-    found = find(path)
+    found = identify(path)
     if found.kind in _PARTS and loras:
         raise NotLoadableError(f"{path} is {found.kind} alone; LoRAs go into a whole model")
     if found.kind in _PARTS:
         return part_conversion(path, found, to_folder=to_folder)
-    if told := refusal(found, known=None if networks else NETWORKS):
-        raise NotLoadableError(f"{path} {told}")
+    if reason := refusal(found, known=None if networks else NETWORKS):
+        raise NotLoadableError(f"{path} {reason}")
     networks = networks or NETWORKS.get(found.family) or stated(path)
     channels = found.facts["channels"]
     if isinstance(channels, int):  # nine for inpainting
         networks = replace(networks, unet=replace(networks.unet, in_channels=channels))
-    told = prediction or (found.prediction.value if found.prediction else None)
-    if to_folder and told not in ("eps", "v"):
+    output = prediction or (found.prediction.value if found.prediction else None)
+    if to_folder and output not in ("eps", "v"):
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
         raise NotLoadableError(f"{path}: {why} (prediction='v', or --prediction v)")
-    whole = _whole(path, found, networks, told, loras)
+    whole = _whole(path, found, networks, output, loras)
     return _folder(whole, networks) if to_folder else _one_file(whole)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Whole:
-    """A model on its way: its networks, and what is said of it beside them."""
+    """A whole model to be converted: its networks, and what a layout says of it beside their weights."""
 
     path: Path
     networks: Sequence[Network]
     tokenizers: Mapping[str, ClipTokenizer]  # by their names in a folder
-    pad_ids: Sequence[int]  # what fills prompts up in one file, for each of them
+    pad_ids: Sequence[int]  # the padding token that one file stands for, for each of the tokenizers
     prediction: str | None
     zero_snr: bool
     blank: bool  # of XL: see `XlConditioner`
     stack: Stack
 
     def left(self, pieces: Sequence[Piece]) -> Mapping[str, int]:
-        """What of the model and of its LoRAs has no place in what `pieces` will be."""
+        """What of the model and its LoRAs `pieces` leave out, in words, with the number of tensors or parts."""
         return dict(left(pieces)) | _aside(self.path) | _unused(self.stack)
 
 
@@ -85,19 +89,19 @@ def _whole(
     spec = SPECS.get(found.family, {}).get(prediction or "")
     side = spec.defaults.width if spec else 512
     upcast = side == 768  # as published, for its attention's large numbers
-    nets, tokenizers, blank = [*plain(networks, places, stack, side=side, upcast=upcast)], [places.tokenizer], True
+    nets, tokenizers, blank = [*common(networks, places, stack, side=side, upcast=upcast)], [places.tokenizer], True
     if networks.text_2:
         second = sdxl.second(path, networks.text_2)
-        nets.append(tower(networks.text_2, second.place, stack))
+        nets.append(second_text_tower(networks.text_2, second.place, stack))
         tokenizers, blank = [places.tokenizer, second.tokenizer], second.blank
     if networks.eye:
-        seen, known = unclip.files(path, networks.eye)
-        nets.append(eye(networks.eye, seen))
-        nets += [statistics(networks.eye.embed_dim, known)] if known else []
-    if odd := [len(one) for one in tokenizers if len(one) != _WORDS]:
+        tower_place, statistics_place = unclip.files(path, networks.eye)
+        nets.append(image_tower(networks.eye, tower_place))
+        nets += [statistics(networks.eye.embed_dim, statistics_place)] if statistics_place else []
+    if odd := [len(one) for one in tokenizers if len(one) != _VOCABULARY]:
         raise NotLoadableError(
-            f"{path} has {odd[0]} tokens in its tokenizer, where the layouts have {_WORDS}: take its added words out, "
-            "and give them as textual inversions"
+            f"{path} has {odd[0]} tokens in its tokenizer, where the layouts have {_VOCABULARY}: take its added words "
+            "out, and give them as textual inversions"
         )
     return _Whole(
         path=path,
@@ -124,25 +128,25 @@ def _one_file(whole: _Whole) -> Conversion:
                 "draw with the folder"
             )
     pieces = [one.piece(to_folder=False) for one in whole.networks]
-    said = {"modelspec.prediction_type": "epsilon" if whole.prediction == "eps" else "v"} if whole.prediction else {}
+    stated = {"modelspec.prediction_type": "epsilon" if whole.prediction == "eps" else "v"} if whole.prediction else {}
     marks = {V: whole.prediction == "v", ZERO_SNR: whole.zero_snr}
-    more = Constants({name: torch.zeros(0) for name, holds in marks.items() if holds})
-    file = WeightsFile(name="", pieces=[*pieces, more], metadata=METADATA | said)
+    markers = Constants({name: torch.zeros(0) for name, holds in marks.items() if holds})
+    file = WeightsFile(name="", pieces=[*pieces, markers], metadata=METADATA | stated)
     return Conversion(files=(file,), texts={}, left=whole.left(pieces))
 
 
 def _folder(whole: _Whole, networks: Networks) -> Conversion:
     pieces = {one.file: one.piece(to_folder=True) for one in whole.networks}
-    held: dict[str, Piece | Constants] = {**pieces}
+    files: dict[str, Piece | Constants] = {**pieces}
     configs = {one.part: one.config for one in whole.networks}
-    if networks.eye and NORMALIZER not in configs:  # its vectors were taken as they are
+    if networks.eye and NORMALIZER not in configs:  # a single file with ViT-H leaves its statistics out: 0 and 1
         width = networks.eye.embed_dim
         configs[NORMALIZER] = normalizer(width)
-        held[f"{NORMALIZER}/diffusion_pytorch_model.safetensors"] = Constants(
+        files[f"{NORMALIZER}/diffusion_pytorch_model.safetensors"] = Constants(
             {"mean": torch.zeros(1, width), "std": torch.ones(1, width)}
         )
     return Conversion(
-        files=[WeightsFile(name=name, pieces=(one,), metadata=METADATA) for name, one in held.items()],
+        files=[WeightsFile(name=name, pieces=(one,), metadata=METADATA) for name, one in files.items()],
         texts=diffusers_texts.pipeline(
             inpaints=networks.unet.in_channels == 9,
             steps=diffusers_texts.scheduler(
@@ -164,15 +168,15 @@ def _pad(tokenizer: ClipTokenizer) -> str:
 
 
 def _unused(stack: Stack) -> dict[str, int]:
-    """What of the LoRAs is of no layer of the model."""
+    """The keys of LoRAs that fit no layer of the model, in words, with their number."""
     return {f"keys of {lora.path} that are of no layer": len(keys) for lora, keys in stack.unused.items() if keys}
 
 
 def _aside(path: Path) -> dict[str, int]:
-    """The parts of a folder that draw nothing and are left."""
+    """The parts of a folder that are not converted, since nothing is drawn with them."""
     if not (path / PIPELINE).is_file():
         return {}
     named = components(path)
-    if named.get("image_encoder"):  # the feature extractor is of that one, and the same in every model
+    if named.get("image_encoder"):  # a feature extractor for it is no loss: it is the same in every model
         return {}
     return {name: 1 for name in ("safety_checker", "feature_extractor") if named.get(name)}

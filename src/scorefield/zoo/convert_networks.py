@@ -1,4 +1,4 @@
-"""The networks of a whole model, each with its names in both layouts and the configuration that a folder states."""
+"""The networks of a model to be converted, each with its names in both layouts and its config.json."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,30 +28,33 @@ NORMALIZER = "image_normalizer"  # the part that holds the statistics of unCLIP'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """One network: where it lies, and its tensors in a part of a folder and behind its prefix in one file."""
+    """One network: where its weights are, and their names in both layouts."""
 
-    part: str
+    part: str  # its folder in diffusers' layout
     net: nn.Module  # on the meta device
     place: Place
     diffusers: Sequence[Entry]
     ldm: Sequence[Entry]
-    config: Mapping[str, Json]
-    change: Change | None = None
+    config: Mapping[str, Json]  # its config.json
+    change: Change | None = None  # what LoRAs do to its weights
 
     @property
     def file(self) -> str:
-        """Its weights in a folder."""
+        """The file of its weights in a folder."""
         return f"{self.part}/{'diffusion_pytorch_model' if '_class_name' in self.config else 'model'}.safetensors"
 
     def piece(self, *, to_folder: bool) -> Piece:
-        """It on its way; SourceError if its keys or shapes are not those of this network."""
+        """What is to be converted; SourceError if the keys or shapes in its source are not those of this network."""
         fits(self.net.state_dict(), self.part, *self.place)
         written = self.diffusers if to_folder else self.ldm
         return Piece(source=self.place.source, stored=self.place.entries, written=written, change=self.change)
 
 
-def plain(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast: bool) -> Iterator[Network]:
-    """The three of every model, for pictures `side` wide; `upcast` says that attention wants float32."""
+def common(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast: bool) -> Iterator[Network]:
+    """The three networks of every model: U-Net, autoencoder and text tower.
+
+    Their configurations are for pictures `side` px wide; with `upcast` they ask for attention in float32.
+    """
     xl = networks.text_2
     with torch.device("meta"):
         yield Network(
@@ -76,13 +79,13 @@ def plain(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast:
             net=TextEncoder(places.encoder),
             place=places.text,
             diffusers=list(clip.transformers_text(networks.text.text, projected=False)),
-            ldm=_words(networks, places.encoder),
+            ldm=_text_tower(networks, places.encoder),
             config=configs.text_encoder(networks.text),
             change=partial(stack.merged, TEXT),
         )
 
 
-def _words(networks: Networks, encoder: EncoderConfig) -> list[Entry]:
+def _text_tower(networks: Networks, encoder: EncoderConfig) -> list[Entry]:
     """The text tower's names in one file: OpenCLIP's own for Stable Diffusion 2."""
     projected = encoder.embed_dim is not None
     if encoder.activation == "gelu":
@@ -91,7 +94,7 @@ def _words(networks: Networks, encoder: EncoderConfig) -> list[Entry]:
     return list(under("", prefix, clip.transformers_text(encoder.text, projected=projected)))
 
 
-def tower(config: EncoderConfig, place: Place, stack: Stack) -> Network:
+def second_text_tower(config: EncoderConfig, place: Place, stack: Stack) -> Network:
     """XL's second text tower."""
     with torch.device("meta"):
         return Network(
@@ -105,7 +108,7 @@ def tower(config: EncoderConfig, place: Place, stack: Stack) -> Network:
         )
 
 
-def eye(config: ClipConfig, place: Place) -> Network:
+def image_tower(config: ClipConfig, place: Place) -> Network:
     """unCLIP's image tower."""
     with torch.device("meta"):
         return Network(

@@ -1,4 +1,4 @@
-"""What becomes of a part alone in its other layout: a U-Net, an autoencoder, a CLIP or one of its towers."""
+"""The conversion of a single part to its other layout: a U-Net, an autoencoder, a CLIP or one of its towers."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +19,8 @@ from scorefield.weights.source import Source
 from scorefield.zoo import diffusers_configs as configs
 from scorefield.zoo.converting import METADATA, Conversion, Piece, WeightsFile, left
 from scorefield.zoo.diffusers_texts import text
+from scorefield.zoo.errors import NotLoadableError
 from scorefield.zoo.filling import fits
-from scorefield.zoo.stable_files import NotLoadableError
 
 _UNETS: Mapping[Family, UnetConfig] = {
     Family.SD1: nets.SD1,
@@ -39,20 +39,20 @@ _CLIPS: Mapping[Family, ClipConfig] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """A network in both of its layouts, the original's first; `stem` is the name of its weights in a folder."""
+    """A network and its names in both layouts."""
 
     net: nn.Module  # on the meta device
-    original: Iterator[Entry]
-    diffusers: Iterator[Entry]
-    stored: Iterator[Entry]
+    original: Iterator[Entry]  # in the layout of the training code: ldm's, or OpenAI's for a CLIP
+    diffusers: Iterator[Entry]  # in the layout of diffusers, or of transformers for a CLIP
+    stored: Iterator[Entry]  # in the source
     config: Mapping[str, Json]
-    stem: str = "diffusion_pytorch_model"
+    stem: str = "diffusion_pytorch_model"  # the name of its weights in a folder, without the suffix
 
 
 def part_conversion(path: Path, found: Found, *, to_folder: bool) -> Conversion:
-    """What it takes to have the part at `path` in a folder of diffusers or transformers, or in its original layout.
+    """The conversion of the part at `path` to a folder of diffusers or transformers, or to its original layout.
 
-    NotLoadableError for a part that is not known here, SourceError for one that is damaged.
+    NotLoadableError for a part that has no other layout here, SourceError for one that is damaged.
     """
     source = Source(path)
     with torch.device("meta"):
@@ -100,8 +100,7 @@ def _unet(found: Found) -> _Part:
 
 
 def _vae(found: Found, source: Source) -> _Part:
-    old = any(key.endswith(".proj_attn.weight") for key in source.tensors)
-    stored = kl.ldm(KL) if found.layout is Layout.LDM else kl.diffusers(KL, old=old)
+    stored = kl.ldm(KL) if found.layout is Layout.LDM else kl.diffusers(KL, old=kl.has_old_names(source.tensors))
     return _Part(
         net=Kl(KL),
         original=kl.ldm(KL),

@@ -1,4 +1,4 @@
-"""From one published layout of a model to another, tensor by tensor: what will be written, and the writing."""
+"""A conversion between published layouts, tensor by tensor: what will be written, and the writing of it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ from scorefield.weights.writing import Planned, saving
 Change = Callable[[str, Tensor], Tensor]
 
 METADATA = {"format": "pt"}  # without which transformers reads no file
-V, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors of one file: it predicts v, and was trained to pure noise
+V, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors that mark one file: it predicts v; it was trained to pure noise
 
-_WHY = (  # what the other layout has no place for, by what its name begins or ends with
+_WHY = (  # what a key is that the other layout has no place for, by how its name begins
     ("model_ema.", "averaged copy of the U-Net"),
     ("first_stage_model.loss.", "loss of the autoencoder's training"),
     ("cond_stage_model.model.", "part of Stable Diffusion 2's text tower that it does not read"),
@@ -30,21 +30,21 @@ _WHY = (  # what the other layout has no place for, by what its name begins or e
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """One network on its way: where its tensors lie, and under which names they will; both by way of our own."""
+    """One network to be converted: the maps from its source to our names, and from these to the names to be written."""
 
     source: Source
     stored: Sequence[Entry]
-    written: Sequence[Entry]  # of the same tensors of ours, or of some of them
-    change: Change | None = None  # what is done to ours, by its name, before it is written
+    written: Sequence[Entry]  # of the same tensors of ours as `stored`, or of some of them
+    change: Change | None = None  # applied to each tensor of ours, with its name, before it is written
 
     def planned(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Planned]]:
-        """Every tensor that will be written; those of whole numbers keep their own dtype."""
+        """Name, dtype and shape of every tensor that will be written; tensors of whole numbers keep their dtype."""
         for entry, ours in self._pairs("meta", dtype):
             for name, tensor in write([entry], {entry.ours: ours}).items():
                 yield name, Planned(tensor.dtype, tuple(tensor.shape))
 
     def tensors(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
-        """The tensors, in the order in which they lie in the file; SourceError for numbers that `dtype` cannot hold."""
+        """The tensors by name, in the order of the source; SourceError for numbers that `dtype` cannot hold."""
         by_ours = {entry.ours: entry for entry in self.stored}
         for entry, ours in self._pairs("cpu", dtype):
             theirs = by_ours[entry.ours]
@@ -58,12 +58,12 @@ class Piece:
 
     @property
     def used(self) -> set[str]:
-        """The keys of the source that will be written, under whatever name."""
+        """The keys of the source that will be written, under whichever name."""
         wanted = {entry.ours for entry in self.written}
         return {key for entry in self.stored if entry.ours in wanted for key in entry.theirs}
 
     def _pairs(self, device: str, dtype: torch.dtype | None) -> Iterator[tuple[Entry, Tensor]]:
-        """What will be written, each with room for our tensor."""
+        """What will be written, each entry with an empty tensor for ours, in the order of the source."""
         stored = {entry.ours: entry for entry in self.stored}
         for entry in sorted(self.written, key=lambda one: min(map(self.source.place, stored[one.ours].theirs))):
             theirs = stored[entry.ours]
@@ -75,37 +75,37 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """Tensors that a layout has and the other has not: they are the same in every model."""
+    """Tensors that only one of the layouts has, and which are the same in every model."""
 
-    held: Mapping[str, Tensor]
+    by_name: Mapping[str, Tensor]
 
     def planned(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Planned]]:
         """See `Piece`."""
-        for name, tensor in self.held.items():
+        for name, tensor in self.by_name.items():
             yield name, Planned(dtype or tensor.dtype, tuple(tensor.shape))
 
     def tensors(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
         """See `Piece`."""
-        for name, tensor in self.held.items():
+        for name, tensor in self.by_name.items():
             yield name, tensor.to(dtype or tensor.dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsFile:
-    """A file of weights that will be written: its name, what is in it, and what it says of that."""
+    """A file of weights that will be written."""
 
-    name: str
+    name: str  # in its folder; "" for a single file
     pieces: Sequence[Piece | Constants]
-    metadata: Mapping[str, str]
+    metadata: Mapping[str, str]  # of its safetensors header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """All that will be written of a model; a single file has the name "" and no texts."""
+    """All that will be written of a model."""
 
     files: Sequence[WeightsFile]
-    texts: Mapping[str, str]  # of a folder, by their names in it
-    left: Mapping[str, int]  # what the new layout has no place for, and how many tensors that are
+    texts: Mapping[str, str]  # the other files of a folder, by name; none for a single file
+    left: Mapping[str, int]  # what the new layout has no place for, in words, and how many tensors or parts that are
 
     def size(self, dtype: torch.dtype | None) -> int:
         """Bytes of all tensors."""
@@ -113,9 +113,9 @@ class Conversion:
         return sum(one.size for piece in pieces for _, one in piece.planned(dtype))
 
     def run(self, path: Path, dtype: torch.dtype | None) -> Iterator[int]:
-        """Write it at `path`, a file or an empty folder that is there; yields bytes as they are written.
+        """Write it at `path`, which is a file or an empty folder; yields the number of bytes after each tensor.
 
-        Tensors of floating numbers become `dtype`, or stay what they are. No more than one of ours is in memory.
+        Floating tensors are cast to `dtype`, unless that is None. Only one tensor of ours is in memory at a time.
         """
         for name, text in self.texts.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -129,13 +129,13 @@ class Conversion:
 
 
 def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
-    """What the pieces leave of their sources, in words, with the number of tensors."""
+    """What the pieces leave out of their sources, in words, with the number of tensors."""
     used: dict[Path, set[str]] = {}
     keys: dict[Path, Iterable[str]] = {}
     for piece in pieces:
         path = piece.source.listing.path
         keys[path] = piece.source.tensors
-        used.setdefault(path, {V, ZERO_SNR}).update(piece.used)  # those two are said in other words
+        used.setdefault(path, {V, ZERO_SNR}).update(piece.used)  # these two are written anew
     return Counter(_why(key) for path, own in keys.items() for key in own if key not in used[path])
 
 

@@ -12,9 +12,9 @@ _IDS: dict[str, Json] = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1
 
 
 def unet(config: UnetConfig, side: int, *, upcast: bool, summary: int | None = None) -> dict[str, Json]:
-    """The config.json of a U-Net for pictures `side` wide; `upcast` has its attention in float32.
+    """The config.json of a U-Net for pictures `side` px wide; with `upcast` it asks for attention in float32.
 
-    `summary` is the width of the second text tower's, for XL.
+    `summary` is the width of the second text tower's summary, for XL.
     """
     widths = [config.channels * multiplier for multiplier in config.multipliers]
     heads: Json = config.heads or [config.heads_at(width) for width in widths]
@@ -37,13 +37,13 @@ def unet(config: UnetConfig, side: int, *, upcast: bool, summary: int | None = N
 
 
 def _vector(config: UnetConfig, summary: int | None) -> dict[str, Json]:
-    """What is said of a vector that is added to the time: unCLIP's, or XL's with its deeper transformers."""
+    """The settings of the vector that is added to the time, of unCLIP or of XL, and of XL's deeper transformers."""
     if config.pooled_width is None:
         return {}
-    told: dict[str, Json] = {"projection_class_embeddings_input_dim": config.pooled_width}
+    width: dict[str, Json] = {"projection_class_embeddings_input_dim": config.pooled_width}
     if summary is None:
-        return told | {"class_embed_type": "projection"}
-    return told | {
+        return width | {"class_embed_type": "projection"}
+    return width | {
         "addition_embed_type": "text_time",
         "addition_time_embed_dim": (config.pooled_width - summary) // NUMBERS,
         "transformer_layers_per_block": [*(depth or 1 for depth in config.depths[:-1]), config.middle_depth],
@@ -51,7 +51,7 @@ def _vector(config: UnetConfig, summary: int | None) -> dict[str, Json]:
 
 
 def vae(config: KlConfig, side: int, scale: float = SCALE) -> dict[str, Json]:
-    """The config.json of an autoencoder for pictures `side` wide."""
+    """The config.json of an autoencoder for pictures `side` px wide."""
     levels = len(config.multipliers)
     return {
         "_class_name": "AutoencoderKL",
@@ -72,16 +72,16 @@ def vae(config: KlConfig, side: int, scale: float = SCALE) -> dict[str, Json]:
 def text_encoder(config: EncoderConfig) -> dict[str, Json]:
     """The config.json of a text tower, projected or not."""
     kind = "CLIPTextModel" if config.embed_dim is None else "CLIPTextModelWithProjection"
-    told: dict[str, Json] = {"architectures": [kind], "model_type": "clip_text_model"}
-    told["projection_dim"] = config.embed_dim or config.text.width
-    return told | _words(config.text, config.activation)
+    head: dict[str, Json] = {"architectures": [kind], "model_type": "clip_text_model"}
+    head["projection_dim"] = config.embed_dim or config.text.width
+    return head | _text(config.text, config.activation)
 
 
 def image_encoder(config: ClipConfig) -> dict[str, Json]:
     """The config.json of an image tower with its projection."""
-    told: dict[str, Json] = {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"}
-    told["projection_dim"] = config.embed_dim
-    return told | _pixels(config.vision, config.activation)
+    head: dict[str, Json] = {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"}
+    head["projection_dim"] = config.embed_dim
+    return head | _vision(config.vision, config.activation)
 
 
 def normalizer(width: int) -> dict[str, Json]:
@@ -95,12 +95,12 @@ def clip(config: ClipConfig) -> dict[str, Json]:
         "architectures": ["CLIPModel"],
         "model_type": "clip",
         "projection_dim": config.embed_dim,
-        "text_config": _words(config.text, config.activation) | {"projection_dim": config.embed_dim},
-        "vision_config": _pixels(config.vision, config.activation) | {"projection_dim": config.embed_dim},
+        "text_config": _text(config.text, config.activation) | {"projection_dim": config.embed_dim},
+        "vision_config": _vision(config.vision, config.activation) | {"projection_dim": config.embed_dim},
     }
 
 
-def _words(config: TextConfig, activation: str) -> dict[str, Json]:
+def _text(config: TextConfig, activation: str) -> dict[str, Json]:
     return _IDS | {
         "hidden_act": activation,
         "hidden_size": config.width,
@@ -112,7 +112,7 @@ def _words(config: TextConfig, activation: str) -> dict[str, Json]:
     }
 
 
-def _pixels(config: VisionConfig, activation: str) -> dict[str, Json]:
+def _vision(config: VisionConfig, activation: str) -> dict[str, Json]:
     return {
         "hidden_act": activation,
         "hidden_size": config.width,

@@ -1,4 +1,4 @@
-"""The texts of a diffusers folder beside its networks': what it is, its schedulers, its tokenizers and what it sees."""
+"""The text files of a diffusers folder: model_index.json, the schedulers, the tokenizers, the image preprocessing."""
 
 import bz2
 import json
@@ -30,9 +30,9 @@ _LEVELS: dict[str, Json] = {
 }
 
 
-def text(held: Mapping[str, Json]) -> str:
-    """The JSON as such a file has it."""
-    return json.dumps(held, indent=2) + "\n"
+def text(value: Mapping[str, Json]) -> str:
+    """The text of a JSON file, formatted as diffusers does."""
+    return json.dumps(value, indent=2) + "\n"
 
 
 def pipeline(
@@ -43,14 +43,14 @@ def pipeline(
     pads: Mapping[str, str],
     blank: bool,
 ) -> dict[str, str]:
-    """Every text of a whole model's folder, by its name there.
+    """Every text file of a whole model's folder, by its name there.
 
-    `steps` is its scheduler, `networks` are the parts' configurations, and `pads` says what fills prompts up for each
-    tokenizer. `blank` is said of XL alone: see `XlConditioner`.
+    `steps` is the scheduler's configuration, `networks` are those of the parts, `pads` the padding token of each
+    tokenizer. `blank` is for XL alone: see `XlConditioner`.
     """
-    held: dict[str, str] = {"scheduler/scheduler_config.json": text(steps)}
-    held |= {f"{part}/config.json": text(config) for part, config in networks.items()}
-    held |= {f"{part}/{name}": one for part, pad in pads.items() for name, one in tokenizer(pad).items()}
+    texts: dict[str, str] = {"scheduler/scheduler_config.json": text(steps)}
+    texts |= {f"{part}/config.json": text(config) for part, config in networks.items()}
+    texts |= {f"{part}/{name}": one for part, pad in pads.items() for name, one in tokenizer(pad).items()}
     index: dict[str, Json] = {part: _CLASSES[part] for part in (*networks, *pads)}
     index["scheduler"] = ["diffusers", steps["_class_name"]]
     kind = "StableDiffusionInpaintPipeline" if inpaints else "StableDiffusionPipeline"
@@ -62,27 +62,30 @@ def pipeline(
         index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
         index["image_noising_scheduler"] = ["diffusers", "DDPMScheduler"]
         side = cast(int, networks["image_encoder"]["image_size"])
-        held["feature_extractor/preprocessor_config.json"] = text(_seen(side))
-        held["image_noising_scheduler/scheduler_config.json"] = text(_noised())
+        texts["feature_extractor/preprocessor_config.json"] = text(_preprocessing(side))
+        texts["image_noising_scheduler/scheduler_config.json"] = text(_image_noise())
     else:
         index |= {"feature_extractor": [None, None], "safety_checker": [None, None], "requires_safety_checker": False}
-    return {"model_index.json": text({"_class_name": kind, "_diffusers_version": VERSION} | index)} | held
+    return {"model_index.json": text({"_class_name": kind, "_diffusers_version": VERSION} | index)} | texts
 
 
 def scheduler(prediction: str, *, zero_snr: bool, xl: bool) -> dict[str, Json]:
-    """The scheduler that was published with a model of `prediction` (eps, v); `zero_snr` says it knows pure noise."""
-    told = _LEVELS | {"prediction_type": "v_prediction" if prediction == "v" else "epsilon"}
+    """The scheduler that was published with a model of `prediction` (eps, v).
+
+    `zero_snr` is for models that were trained to pure noise.
+    """
+    config = _LEVELS | {"prediction_type": "v_prediction" if prediction == "v" else "epsilon"}
     if xl:
-        told |= {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}
+        config |= {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "leading"}
     else:
         name = "DDIMScheduler" if prediction == "v" else "PNDMScheduler"
-        told |= {"_class_name": name, "clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True}
+        config |= {"_class_name": name, "clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True}
     if zero_snr:
-        told |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    return dict(sorted((told | {"_diffusers_version": VERSION}).items()))
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return dict(sorted((config | {"_diffusers_version": VERSION}).items()))
 
 
-def _noised() -> dict[str, Json]:
+def _image_noise() -> dict[str, Json]:
     """The scheduler of the noise on unCLIP's image vectors."""
     return {
         "_class_name": "DDPMScheduler",
@@ -93,8 +96,8 @@ def _noised() -> dict[str, Json]:
     }
 
 
-def _seen(side: int) -> dict[str, Json]:
-    """How a picture is brought before an image tower: its middle square, `side` pixels wide."""
+def _preprocessing(side: int) -> dict[str, Json]:
+    """How a picture is prepared for an image tower: its middle square, `side` px wide."""
     return {
         "crop_size": {"height": side, "width": side},
         "do_center_crop": True,
@@ -112,14 +115,14 @@ def _seen(side: int) -> dict[str, Json]:
 
 
 def tokenizer(pad: str) -> dict[str, str]:
-    """The files of CLIP's tokenizer, of which `pad` fills a prompt up."""
+    """The files of CLIP's tokenizer with the padding token `pad`."""
     words = ClipTokenizer.packaged().tokenizer.get_vocab(with_added_tokens=True)
     roles: dict[str, Json] = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": pad,
                               "unk_token": "<|endoftext|>"}  # fmt: skip
-    told: dict[str, Json] = {"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "add_prefix_space": False}
+    config: dict[str, Json] = {"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "add_prefix_space": False}
     return {
         "merges.txt": bz2.decompress(MERGES.read_bytes()).decode(),
         "vocab.json": json.dumps(dict(sorted(words.items(), key=lambda item: item[1])), ensure_ascii=False),
         "special_tokens_map.json": text(roles),
-        "tokenizer_config.json": text(told | roles),
+        "tokenizer_config.json": text(config | roles),
     }

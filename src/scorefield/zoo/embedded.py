@@ -42,32 +42,33 @@ C = TypeVar("C")
 
 
 def _read(hint: type[Any], stored: own.Json | Mapping[str, own.Json]) -> Any:
-    """A stored value as `hint` wants it, a dataclass from its fields; ValueError names what is not as it should be."""
+    """A stored value as the type `hint`, where a dataclass is stored by its fields; ValueError for anything else."""
     if not is_dataclass(hint):
         if hint in (int, float, str) and not isinstance(stored, hint):
             raise ValueError(f"{stored!r} is no {hint.__name__}")
         return stored
     hints = get_type_hints(hint)
-    held = stored if isinstance(stored, Mapping) else {}
-    if odd := sorted(hints.keys() ^ held.keys()):
+    values = stored if isinstance(stored, Mapping) else {}
+    if odd := sorted(hints.keys() ^ values.keys()):
         raise ValueError(f"{odd[0]} is {'missing' if odd[0] in hints else 'unknown'}")
     build: Callable[..., Any] = hint
-    return build(**{name: _read(hints[name], value) for name, value in held.items()})
+    return build(**{name: _read(hints[name], value) for name, value in values.items()})
 
 
 def _config(kind: type[C], stored: Mapping[str, own.Json], path: Path) -> C:
-    """A configuration from a header; WeightsError if it is of another version."""
+    """The configuration that a header holds; WeightsError if another version of scorefield wrote it."""
     try:
         return cast(C, _read(kind, stored))
     except ValueError as error:
-        told = f"{path} was made by another version of scorefield ({error}); train or install it again"
-        raise own.WeightsError(told) from None
+        message = f"{path} was made by another version of scorefield ({error}); train or install it again"
+        raise own.WeightsError(message) from None
 
 
 class _Blank(TorchFunctionMode):
-    """Modules are built without drawing their first weights, which a file's replace: sooner, and no generator moves.
+    """Build modules without drawing their initial weights, which those of a file replace.
 
-    The meta device would do as well, but the least arithmetic on it loads a second's worth of torch's modules.
+    It saves time and leaves torch's generators alone. The meta device would do the same, but the first arithmetic on it
+    imports modules of torch for a second.
     """
 
     DRAWS = frozenset({nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_})
@@ -91,7 +92,7 @@ def codec(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Codec:
     with _Blank():
         module = Codec(Autoencoder(_config(AutoencoderConfig, header.config, folder / AUTOENCODER)))
     _built(module, tensors, torch.float32, folder / AUTOENCODER)
-    # the statistics stay in float32
+    # The statistics of the latents stay in float32.
     module.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 

@@ -1,4 +1,4 @@
-"""Published weights into our networks: every key accounted for, each tensor cast as it is read, all of it hashed."""
+"""Published weights into our networks: every key is accounted for, each tensor is cast and hashed as it is read."""
 
 import hashlib
 import math
@@ -17,31 +17,31 @@ from scorefield.weights.folder import SourceError
 from scorefield.weights.source import Source
 
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
-_PACKERS = 2  # where they pack, too, which keeps them busy, and each holds a tensor besides
+_PACKERS = 2  # threads where they also pack: then they rarely wait, and each holds one more tensor
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class _Scratch(threading.local):
-    """Room for one tensor, in each thread its own: where many come and go, malloc keeps as much again."""
+    """Memory for one tensor at a time in each thread; freed and allocated for each, it would take twice as much."""
 
-    held = torch.empty(0)
+    buffer = torch.empty(0)
 
     def room(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """A tensor of numbers that were another's; the next one will be in the same place."""
+        """An uninitialised tensor; the next call may return the same memory."""
         size = math.prod(shape)
-        if len(self.held) < size or self.held.dtype != dtype:
-            self.held = torch.empty(size, dtype=dtype)
-        return self.held[:size].view(shape)
+        if len(self.buffer) < size or self.buffer.dtype != dtype:
+            self.buffer = torch.empty(size, dtype=dtype)
+        return self.buffer[:size].view(shape)
 
 
 class Filling:
-    """Fills networks for one device in one dtype, straight from the file: nothing is held twice.
+    """Fills networks for one device in one dtype, straight from a file, so that no weight is in memory twice.
 
-    The hash is over our names and the numbers in the format that they are stored in, taken while they are read: no file
-    is read twice, and a folder and a single file that hold the same tensors have the same hash. It is a tree, so that
-    threads share the work: the SHA-256 of a sorted list of lines, one a tensor, each with the XXH3 (128 bits) of its
-    numbers in our order. SHA-256 of all of them had been a quarter of the processor's time.
+    Meanwhile it hashes all that it reads, our names and the numbers as they are stored. So no file is read twice, and
+    a folder and a single file with the same tensors have the same hash. The hash is a tree, so that threads share the
+    work: the SHA-256 of a sorted list of lines, one for each tensor, which holds the XXH3 (128 bits) of its numbers.
+    (SHA-256 of the numbers themselves took a quarter of the processor's time.)
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -56,10 +56,10 @@ class Filling:
     def __call__(
         self, build: Callable[[], M], part: str, entries: Sequence[Entry], source: Source, keys: Iterable[str]
     ) -> M:
-        """The network of `build` with the weights that `source` has under `keys`; `part` is what an error calls it.
+        """The network that `build` makes, with the weights that `source` has under `keys`; errors call it `part`.
 
-        SourceError for keys or shapes that are not its own. Convolutions lie channels last, or packed as all that can
-        be: see `nets.packed`.
+        Convolutions are channels last in memory; layers that can be packed are, see `nets.packed`. SourceError for keys
+        or shapes that are not those of the network.
         """
         with torch.device("meta"):
             net = build()
@@ -74,16 +74,16 @@ class Filling:
         tensors = {name: self._room(tensor.shape) for name, tensor in wanted.items() if name not in packed}
 
         def filled(entry: Entry) -> str:
-            """The line of one tensor of ours, once it is there."""
+            """Fill one tensor of ours; returns its line of the hash."""
             numbers, name = xxh3_128(), entry.ours
             if name in packed:
                 tensors[name] = scratch.room(wanted[name].shape, self.dtype)
             places = views([entry], tensors)
             for key in entry.theirs:
-                if entry.form is Form.TRANSPOSED:  # the bytes of the file are not in our order
-                    turned = source.fetch(key).T.contiguous()
-                    numbers.update(turned.view(torch.uint8).numpy().data)
-                    tensors[name].copy_(turned)
+                if entry.form is Form.TRANSPOSED:  # hashed in our order, which is not that of the file
+                    transposed = source.fetch(key).T.contiguous()
+                    numbers.update(transposed.view(torch.uint8).numpy().data)
+                    tensors[name].copy_(transposed)
                 else:
                     source.copy(key, places[key], numbers.update)
             if name in packed:
@@ -107,7 +107,7 @@ class Filling:
 def fits(
     wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Source, keys: Iterable[str]
 ) -> None:
-    """Nothing, if `source` has under `keys` just the tensors `wanted`, of their shapes; else a SourceError."""
+    """SourceError unless what `source` has under `keys` are the tensors `wanted`, in their shapes, and no others."""
     try:
         check(entries, keys)
     except KeysError as error:

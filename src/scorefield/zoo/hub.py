@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub by their names: only the files that are needed, of one revision, kept in its cache."""
+"""Models of the Hugging Face hub by name: the files that drawing needs, of one revision, in the hub's own cache."""
 
 import errno
 import re
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from scorefield.weights.folder import PIPELINE, SourceError, no_variant, shards_of, standard
 
 _NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
-_UNREAD = ("safety_checker", "feature_extractor")  # of a folder that nothing is drawn with
+_UNREAD = ("safety_checker", "feature_extractor")  # parts of a pipeline that drawing does not need
 _EXTRA = "models of the Hugging Face hub need huggingface_hub: pip install 'scorefield[hub]'"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -32,34 +32,34 @@ class HubName:
 
 
 class Fetched(NamedTuple):
-    """The files of a name on this machine, and the name with the commit that they are of."""
+    """A model that is now on this machine."""
 
     path: Path
-    name: HubName
+    name: HubName  # as it was asked for, with the commit of the files as its revision
 
 
 def named(name: str) -> HubName | None:
-    """The repository that a name means: hf:owner/name, or owner/name where nothing here goes by it.
+    """The repository that a name means, hf:owner/name or owner/name; None if it is no name or means a path.
 
-    A path that is there always wins over the short form, and so does one whose folder is: that is a slip of the pen.
+    The short form is a path if that path exists, and also if only its folder does: then its last part is mistyped.
     """
-    found = _NAME.fullmatch(name)
-    if found is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         return None
     if not name.startswith("hf:") and (Path(name).exists() or Path(name).parent.is_dir()):
         return None
-    return HubName(repo=found["repo"], revision=found["revision"], file=found["file"])
+    return HubName(repo=match["repo"], revision=match["revision"], file=match["file"])
 
 
 def fetch(name: HubName, variant: str | None = None) -> Fetched:
-    """Download what is missing of a model's files, with a progress bar; a download that broke off goes on.
+    """Download those files of a model that are missing here, with a progress bar; an interrupted download goes on.
 
-    Offline (HF_HUB_OFFLINE, or no network) it is what was downloaded before. SourceError in one line for a repository
-    that is not there, not open or not a model, and for a hub that does not answer.
+    Without a network, or with HF_HUB_OFFLINE, it returns what was downloaded before. SourceError in one line for a
+    repository that does not exist, is not open or holds no model, and for a hub that does not answer.
     """
     library = _library()
     cache = Path(library.constants.HF_HUB_CACHE) / f"models--{name.repo.replace('/', '--')}"
-    with _told(name, library):
+    with _source_errors(name, library):
         commit, names = _listed(name, cache, library)
         wanted = chosen(name, names, variant)
         for file in wanted:
@@ -119,7 +119,7 @@ def _pipeline(names: Sequence[str], variant: str | None) -> Iterator[str]:
 
 
 def _listed(name: HubName, cache: Path, library: ModuleType) -> tuple[str, list[str]]:
-    """The commit of a name's revision and the names of its files, by the hub or, without it, by the cache."""
+    """The commit of a name's revision and the names of its files, from the hub or, if that fails, from the cache."""
     cached, errors = _cached(name, cache), library.errors
     if cached and name.revision == cached[0]:
         return cached
@@ -135,7 +135,7 @@ def _listed(name: HubName, cache: Path, library: ModuleType) -> tuple[str, list[
 
 
 def _cached(name: HubName, cache: Path) -> tuple[str, list[str]] | None:
-    """The same of the files that were downloaded before: the cache keeps a link to each, by commit."""
+    """The commit and the names of the files that were downloaded before; the cache has a folder for each commit."""
     revision = name.revision or "main"
     known = cache / "refs" / revision
     commit = known.read_text().strip() if known.is_file() else revision
@@ -146,7 +146,7 @@ def _cached(name: HubName, cache: Path) -> tuple[str, list[str]] | None:
 
 
 def _keep(name: HubName, cache: Path, commit: str) -> None:
-    """Let the cache say which commit a revision is, once all of it is there; the library does it for a file."""
+    """Record in the cache which commit a revision is, now that all files are there, so that it serves offline."""
     if name.revision != commit:
         known = cache / "refs" / (name.revision or "main")
         known.parent.mkdir(parents=True, exist_ok=True)
@@ -154,8 +154,8 @@ def _keep(name: HubName, cache: Path, commit: str) -> None:
 
 
 @contextmanager
-def _told(name: HubName, library: ModuleType) -> Iterator[None]:
-    """What the library says becomes a SourceError of one line."""
+def _source_errors(name: HubName, library: ModuleType) -> Iterator[None]:
+    """Turn the library's errors into a SourceError of one line."""
     constants, errors = library.constants, library.errors
     page = f"{constants.ENDPOINT}/{name.repo}"
     try:
@@ -163,11 +163,13 @@ def _told(name: HubName, library: ModuleType) -> Iterator[None]:
     except SourceError:
         raise
     except errors.GatedRepoError:
-        told = f"{name.repo} is gated: accept its terms at {page}, then log in with `hf auth login`"
-        raise SourceError(told) from None
+        raise SourceError(
+            f"{name.repo} is gated: accept its terms at {page}, then log in with `hf auth login`"
+        ) from None
     except errors.RepositoryNotFoundError:
-        told = f"there is no {name.repo}, neither as a path here nor at {page}; if it is private: `hf auth login`"
-        raise SourceError(told) from None
+        raise SourceError(
+            f"there is no {name.repo}, neither as a path here nor at {page}; if it is private: `hf auth login`"
+        ) from None
     except errors.RevisionNotFoundError:
         raise SourceError(f"{name.repo} has no revision {name.revision!r}: see {page}") from None
     except (errors.HTTPError, errors.EntryNotFoundError, errors.HFValidationError, OSError) as error:
@@ -177,5 +179,6 @@ def _told(name: HubName, library: ModuleType) -> Iterator[None]:
         why = f"the hub at {constants.ENDPOINT} cannot be used ({first[:160]})"
         if constants.HF_HUB_OFFLINE:
             why = "HF_HUB_OFFLINE forbids to ask the hub"
-        told = f"{name.repo} is no path here, is not downloaded ({constants.HF_HUB_CACHE}), and {why}"
-        raise SourceError(told) from None
+        raise SourceError(
+            f"{name.repo} is no path here, is not downloaded ({constants.HF_HUB_CACHE}), and {why}"
+        ) from None

@@ -1,4 +1,4 @@
-"""A model with LoRAs: a new one that shares with the first every tensor which they leave as it is."""
+"""A model with LoRAs: a new model, which shares with the first one every tensor that no LoRA changes."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,18 +21,19 @@ from scorefield.weights.lora_names import TEXT, TEXT_2, UNET, Target, names
 from scorefield.weights.lora_stack import Scales, Stack
 from scorefield.weights.maps import clip, unet
 from scorefield.zoo.compiling import compiled
+from scorefield.zoo.errors import NotLoadableError
 from scorefield.zoo.model import AppliedLora, Model
-from scorefield.zoo.stable_files import NotLoadableError
 
 M = TypeVar("M", bound=nn.Module)
 
 
 @torch.inference_mode(False)  # as in `zoo.load`
 def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
-    """`model` with the LoRAs at those paths, each times its scales; `model` itself is not changed.
+    """`model` with the LoRAs of (path, scales) pairs; `model` itself does not change.
 
     A weight becomes W + the sum of scale * delta, computed in float32 and cast once. NotLoadableError for a model that
-    takes no LoRA, or has some, and for a LoRA of another family; SourceError for files that are damaged or do not fit.
+    takes no LoRA or already has some, and for a LoRA of another family; SourceError for files that are damaged or do
+    not fit.
     """
     net, towers = model.denoiser.net, _towers(model.conditioner)
     if not isinstance(net, Unet) or not towers:
@@ -71,16 +72,16 @@ def _towers(conditioner: Conditioner) -> Mapping[str, PublishedConditioner]:
 
 
 def _names(net: UnetConfig, texts: Mapping[str, TextConfig]) -> Iterator[tuple[str, Target]]:
-    """What a LoRA may call a layer of these networks, in every layout that has named them."""
+    """The names that a LoRA may have for the layers of these networks, in every layout that is in use."""
     yield from names(UNET, unet.diffusers(net, "add_embedding" if TEXT_2 in texts else "class_embedding"))
     yield from names(UNET, unet.ldm(net))
     for part, text in texts.items():
-        for prefix in ("text_model.", ""):  # a level that transformers 5 has no more
+        for prefix in ("text_model.", ""):  # transformers 5 has dropped this level
             yield from names(part, clip.transformers_text(text, projected=part == TEXT_2, prefix=prefix))
 
 
 def _merged(module: M, part: str, prefix: str, stack: Stack) -> M:
-    """A copy of `module` that shares its tensors, but for those that the stack changes."""
+    """A copy of `module` that shares its tensors, except those that the stack changes."""
     held = dict(module.named_parameters()) | dict(module.named_buffers())
     kept: dict[int, object] = {id(tensor): tensor for tensor in held.values()}
     for ours in stack.touched(part):

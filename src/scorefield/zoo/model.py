@@ -45,7 +45,7 @@ class AppliedLora:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model ready to sample; holds no state, so threads may share it."""
+    """A model ready to sample. It keeps no state between calls, so threads may share it."""
 
     spec: ModelSpec
     denoiser: Preconditioned
@@ -53,7 +53,7 @@ class Model:
     codec: Codec
     device: torch.device
     dtype: torch.dtype
-    sha256: str  # of all that the model was loaded from, but not its textual inversions and LoRAs
+    sha256: str  # of all that it was loaded from, except textual inversions and LoRAs
     embeddings: tuple[LearnedWord, ...] = ()
     loras: tuple[AppliedLora, ...] = ()
-    compiled: bool = False  # the denoiser's network, by torch.compile
+    compiled: bool = False  # whether torch.compile runs the denoiser's network

@@ -12,7 +12,7 @@ from scorefield.prompt.rules import LongPrompt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What a request that says nothing gets."""
+    """The settings of a request that leaves them out."""
 
     steps: int
     cfg_scale: float
@@ -25,9 +25,9 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What somebody chooses among the files of a model."""
+    """Which files and weights of a model to take, where there are several."""
 
-    variant: str | None = None  # of a folder's files, as fp16
+    variant: str | None = None  # of a folder's files, such as fp16
     ema: bool = False  # the averaged copy of the U-Net, in a single file that has both
     vae: str | None = None  # a path whose autoencoder takes the place of the model's own
 
@@ -37,7 +37,7 @@ PLAIN = Choice()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model that can be loaded by name."""
+    """A model before it is loaded: what it is called, what it was trained for, and what it can draw."""
 
     name: str
     about: str  # one sentence
@@ -50,6 +50,6 @@ class ModelSpec:
     inpaints: bool = False  # the network sees a mask and the picture without its masked region beside the state
     image_prompt: int | None = None  # px: the side of the picture that it reads beside the words, if it reads one
     files: tuple[str, ...] = ()  # package data, for an embedded model
-    loaded_as: str | None = None  # the name that it was loaded by, where `name` says more: the commit of a hub's model
+    loaded_as: str | None = None  # of a model from the hub: the name that it was asked for; `name` adds the commit
     choice: Choice = PLAIN
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

@@ -26,10 +26,12 @@ from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family, Found, Task
 from scorefield.zoo import sdxl, unclip
+from scorefield.zoo.errors import NotLoadableError
 from scorefield.zoo.filling import Filling
+from scorefield.zoo.identify import identify_drawable
 from scorefield.zoo.model import Model
 from scorefield.zoo.spec import PLAIN, Choice, Defaults, ModelSpec
-from scorefield.zoo.stable_files import Networks, NotLoadableError, Parts, look, parts
+from scorefield.zoo.stable_files import Networks, Parts, parts
 from scorefield.zoo.stable_sizes import stated
 
 _LAMS = schedule.lams(schedule.cumulative(schedule.scaled_linear()))
@@ -41,7 +43,7 @@ _DEFAULTS = Defaults(
 STABLE_1 = ModelSpec(
     name="stable-diffusion-1",
     about="Stable Diffusion 1 of CompVis and Runway, and what others have tuned of it.",
-    gauge=gauge.ve,  # as elsewhere: Heun's steps are not the same in every gauge, those of the other samplers are
+    gauge=gauge.ve,  # as in k-diffusion and diffusers: of all samplers, Heun's steps alone depend on the gauge
     clock=clock.discrete(_LAMS),
     prediction=predict.eps,
     ladder=schedule.discrete(_LAMS),
@@ -110,13 +112,14 @@ def stable(
 ) -> Model:
     """The model of a diffusers folder or of one ldm file (.safetensors, or .ckpt, of which no code is run).
 
-    `prediction` ("eps", "v") is what the file says where it is None; `networks` are those of its family, or those that
-    the configurations of a folder of other sizes state, unless they are given; `choice` says which files and weights,
-    where there are several. The model goes by the name of its path. Its sha256 is of the weights that were read, taken
-    while they were: see `Filling`. SourceError for what is missing or damaged, NotLoadableError for what is something
-    else.
+    - `prediction`: "eps" or "v"; None for what the file says.
+    - `networks`: None for those of its family, or for those that a folder of other sizes states in its configurations.
+    - `choice`: which of its files and weights to take, where there are several.
+
+    The model's name is its path; its sha256 is taken of the weights while they are read, see `Filling`. SourceError for
+    files that are missing or damaged, NotLoadableError for what is no model that can be drawn with.
     """
-    found = look(path, known=None if networks else NETWORKS, variant=choice.variant)
+    found = identify_drawable(path, known=None if networks else NETWORKS, variant=choice.variant)
     networks = networks or _published(path, found) or stated(path)
     spec = replace(
         _spec(path, found, prediction),
@@ -154,14 +157,14 @@ def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling, v
 
 
 def kinds() -> tuple[ModelSpec, ...]:
-    """The spec of every kind of model that is loaded from its files; no model is loaded by these names."""
-    whole = {spec.name: spec for specs in SPECS.values() for spec in specs.values()}  # unCLIP is two families
+    """The spec of every kind of model that is loaded from files; its name says the kind, and loads nothing."""
+    whole = {spec.name: spec for specs in SPECS.values() for spec in specs.values()}  # the two unCLIPs have one spec
     masked = [spec for family in INPAINTING for spec in SPECS[family].values()]
     return *whole.values(), *(replace(spec, name=f"{spec.name}-inpainting", inpaints=True) for spec in masked)
 
 
 def _published(path: Path, found: Found) -> Networks | None:
-    """The published networks of a find, if its sizes are those of a family."""
+    """The published networks of the family that was found; None if its sizes are those of no family."""
     networks = NETWORKS.get(found.family)
     if networks is None or found.task is not Task.INPAINTING:
         return networks
@@ -171,19 +174,19 @@ def _published(path: Path, found: Found) -> Networks | None:
 
 
 def _spec(path: Path, found: Found, prediction: str | None) -> ModelSpec:
-    """The spec of a find whose network predicts `prediction`, or what is known of it."""
+    """The spec of the model that was found, which predicts `prediction`, or where that is None, what its files say."""
     specs = SPECS.get(found.family, SPECS[Family.SD1])
-    told = prediction or (found.prediction and found.prediction.value)
-    if not told:
+    output = prediction or (found.prediction and found.prediction.value)
+    if not output:
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
         raise NotLoadableError(f"{path}: {why} (prediction='v', or --prediction v)")
-    if told not in specs:
-        raise NotLoadableError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {told}")
+    if output not in specs:
+        raise NotLoadableError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {output}")
     if not found.facts.get("zero_snr"):
-        return specs[told]
-    if told != "v":
+        return specs[output]
+    if output != "v":
         raise NotLoadableError(f"{path} starts from pure noise (zero terminal SNR), where only v says what to draw")
-    return _from_pure_noise(specs[told])
+    return _from_pure_noise(specs[output])
 
 
 def _from_pure_noise(spec: ModelSpec) -> ModelSpec:

@@ -1,4 +1,4 @@
-"""What Stable Diffusion 2.1 unCLIP has besides: an image tower and the statistics of its vectors."""
+"""What Stable Diffusion 2.1 unCLIP has beyond other models: an image tower, and the statistics of its vectors."""
 
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from scorefield.weights.folder import Json, SourceError, read_json
 from scorefield.weights.maps import clip
 from scorefield.weights.pipeline import given_variant, is_pipeline
 from scorefield.weights.source import Source
+from scorefield.zoo.errors import NotLoadableError
 from scorefield.zoo.filling import Filling
-from scorefield.zoo.stable_files import EMBEDDER, NOISE_AUGMENTOR, NotLoadableError, Place, placed
+from scorefield.zoo.identify import first_other
+from scorefield.zoo.stable_files import EMBEDDER, NOISE_AUGMENTOR, Place, placed
 
 VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and is not read
 STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:
@@ -22,9 +24,10 @@ _LEVELS: dict[str, Json] = {"beta_schedule": "squaredcos_cap_v2", "num_train_tim
 def reading(
     path: Path, config: ClipConfig, words: PublishedConditioner, fill: Filling, variant: str | None
 ) -> UnclipConditioner:
-    """`words` that read an image prompt, too, with the image tower `config` and statistics of the file or folder.
+    """The conditioner of an unCLIP at `path`: that of `words`, which also reads an image prompt.
 
-    SourceError for what is missing or not theirs, NotLoadableError for other levels of noise than published.
+    SourceError for files that are missing or hold something else, NotLoadableError for other levels of noise on the
+    image prompt than the published ones.
     """
     eye, statistics = files(path, config, variant)
     tower = fill(lambda: VisionTower(config.vision, config.embed_dim, config.activation), "image tower", *eye)
@@ -36,15 +39,14 @@ def reading(
 
 
 def files(path: Path, config: ClipConfig, variant: str | None = None) -> tuple[Place, Place | None]:
-    """Where the image tower lies, and the statistics of its vectors where they are beside it."""
+    """Where the image tower is, and the statistics of its vectors; None where there are none, and none are needed."""
     return _folder(path, config, variant) if is_pipeline(path) else _file(path, config)
 
 
 def _folder(path: Path, config: ClipConfig, variant: str | None) -> tuple[Place, Place]:
-    told = read_json(path / "image_noising_scheduler" / "scheduler_config.json")
-    for name, value in _LEVELS.items():
-        if (stated := told.get(name, value)) != value:
-            raise NotLoadableError(f"{path} has other levels of noise for its image prompt: {name} {stated}")
+    scheduler = read_json(path / "image_noising_scheduler" / "scheduler_config.json")
+    if other := first_other(scheduler, _LEVELS):
+        raise NotLoadableError(f"{path} has other levels of noise for its image prompt: {other}")
     eye, statistics = (
         Source(path / part, given_variant(path / part, variant)) for part in ("image_encoder", "image_normalizer")
     )
@@ -58,6 +60,6 @@ def _file(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
     names = [name for entry in STATISTICS_LDM for name in entry.theirs]
     if all(name in source.tensors for name in names):
         return eye, Place(STATISTICS_LDM, source, names)
-    if config != VIT_H_14:  # whose vectors were taken as they are
+    if config != VIT_H_14:  # the statistics for ViT-H are 0 and 1, so its files leave them out
         raise SourceError(f"{path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model")
     return eye, None

@@ -1,6 +1,6 @@
 """Latent diffusion's autoencoder in the layouts of ldm's single files and of diffusers' folders, old and new."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,8 +68,13 @@ def ldm(config: Kl) -> Iterator[Entry]:
 
 
 def diffusers(config: Kl, old: bool = False) -> Iterator[Entry]:
-    """The entries in diffusers' layout; `old` is that of files whose attention has a `query`."""
+    """The entries in diffusers' layout; `old` is that of files which `has_old_names`."""
     return _kl(config, OLD_DIFFUSERS if old else DIFFUSERS)
+
+
+def has_old_names(keys: Iterable[str]) -> bool:
+    """Whether a file's attention has the names that diffusers gave it before 0.15."""
+    return any(key.endswith(".proj_attn.weight") for key in keys)
 
 
 def _kl(config: Kl, layout: Layout) -> Iterator[Entry]:
