@@ -451,10 +451,11 @@ def test_models_lists_the_kinds_that_are_loaded_from_files_those_for_inpainting_
         ("stable-diffusion-2-1-unclip", False), ("stable-diffusion-xl", False), ("stable-diffusion-xl-v", False),
         ("stable-diffusion-1-inpainting", True), ("stable-diffusion-1-v-inpainting", True),
         ("stable-diffusion-2-base-inpainting", True), ("stable-diffusion-2-v-inpainting", True),
+        ("stable-diffusion-xl-inpainting", True), ("stable-diffusion-xl-v-inpainting", True),
     }  # fmt: skip
     out = scorefield("models")[1]
     assert "\nstable-diffusion-1-inpainting: Stable Diffusion 1 of CompVis" in out
-    assert out.count("\n  for inpainting: ") == 4
+    assert out.count("\n  for inpainting: ") == 6
 
 
 def test_inspect_shows_our_record_and_the_text_of_other_programs(scorefield):

@@ -14,7 +14,7 @@ from tests import networks, peer_networks
 from torch import Tensor, nn
 
 from scorefield.nets import unet
-from scorefield.nets.unet import Unet, UnetConfig, time_features
+from scorefield.nets.unet import SD2, SDXL, Unet, UnetConfig, time_features
 from scorefield.weights import entries
 from scorefield.weights.maps import unet as maps
 
@@ -163,9 +163,15 @@ def test_the_maps_name_every_key_of_the_published_files_with_its_shape(name: str
     assert pairs == {(row[0], row[1]) for row in listing["keys"]}
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("SD2_INPAINT", 865_925_124), ("SDXL", 2_567_463_684)])
-def test_networks_without_a_listing_are_those_that_diffusers_builds(name: str, parameters: int) -> None:
-    config, sdxl = getattr(unet, name), name == "SDXL"
+@pytest.mark.parametrize(
+    ("config", "channels", "parameters"),
+    [(SD2, 9, 865_925_124), (SDXL, 4, 2_567_463_684), (SDXL, 9, 2_567_478_084)],
+    ids=["SD 2 inpainting", "SDXL", "SDXL inpainting"],
+)
+def test_networks_without_a_listing_are_those_that_diffusers_builds(
+    config: UnetConfig, channels: int, parameters: int
+) -> None:
+    config, sdxl = replace(config, in_channels=channels), config is SDXL
     with torch.device("meta"):
         net, theirs = Unet(config), peer_networks.unet(config, sdxl)
     assert sum(weight.numel() for weight in net.parameters()) == parameters

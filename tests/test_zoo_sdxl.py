@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from tests.tiny import TINY_XL as TINY
 from torch import Tensor, nn
 
 from scorefield import zoo
+from scorefield.cli.main import run
 from scorefield.nets.clip import SDXL_TEXT_2, TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import SDXL, Unet
@@ -57,7 +59,7 @@ class Made(NamedTuple):
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("xl")
     peer = pipelines.written_xl(folder, TINY)
-    return Made(peer, stable(folder / "model", CPU, torch.float32, networks=TINY), folder / "model")
+    return Made(peer, stable(folder / "model", CPU, torch.float32), folder / "model")
 
 
 def drawn(model: zoo.Model, sampler: str = "ddim", prompt: str = PROMPT, **sides: int) -> Pixels:
@@ -150,6 +152,21 @@ def test_a_folder_comes_back_from_one_file_and_draws_the_identical_picture(made:
     assert (ours[0] == ours[2]).all()
 
 
+def test_a_model_for_inpainting_goes_there_and_back_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = replace(TINY, unet=replace(TINY.unet, in_channels=9))
+    peer = pipelines.written_xl(tmp_path, tiny)
+    file, folder = there_and_back(tmp_path / "model", tiny, tmp_path)
+    again = diffusers.StableDiffusionXLInpaintPipeline.from_pretrained(folder, add_watermarker=False)
+    assert_same_weights(again, peer, "unet", "vae", "text_encoder", "text_encoder_2")
+    models = [stable(tmp_path / "model", CPU, torch.float32), stable(file, CPU, torch.float32, networks=tiny)]
+    assert models[0].sha256 == models[1].sha256
+    assert [(one.spec.inpaints, one.spec.defaults.width) for one in models] == [(True, 1024)] * 2
+    assert run(["inspect", str(folder)]) == 0
+    assert "inpainting" in capsys.readouterr().out
+
+
 def changed(made: Made, tmp_path: Path, file: str, **said: object) -> Path:
     """A copy of the folder where one of its texts says something else."""
     folder = shutil.copytree(made.folder, tmp_path / "changed")
@@ -195,8 +212,14 @@ def shapes(net: nn.Module, prefix: str = "") -> dict[str, tuple[int, ...]]:
     return {f"{prefix}{name.removeprefix('text_model.')}": tuple(one.shape) for name, one in net.state_dict().items()}
 
 
-def test_every_published_key_goes_there_and_back_by_the_names_that_diffusers_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("channels", "kind"), [(4, "StableDiffusionXLPipeline"), (9, "StableDiffusionXLInpaintPipeline")]
+)
+def test_every_published_key_goes_there_and_back_by_the_names_that_diffusers_reads(
+    channels: int, kind: str, tmp_path: Path
+) -> None:
     known = NETWORKS[Family.SDXL]
+    known = replace(known, unet=replace(known.unet, in_channels=channels))
     assert known.text_2 is not None
     with torch.device("meta"):
         listed: list[tuple[str, Iterator[entries.Entry], nn.Module]] = [
@@ -228,7 +251,9 @@ def test_every_published_key_goes_there_and_back_by_the_names_that_diffusers_rea
         (tmp_path / "folder" / name).write_text(text, encoding="utf-8")
     (back,) = planned(conversion(tmp_path / "folder", to_folder=False)).values()
     assert back == held
+    assert json.loads(made.texts["model_index.json"])["_class_name"] == kind
     config = json.loads(made.texts["unet/config.json"])
+    assert config["in_channels"] == channels
     assert config["transformer_layers_per_block"] == [1, 2, 10]
     assert (config["addition_time_embed_dim"], config["sample_size"], config["upcast_attention"]) == (256, 128, False)
     tensors = {name: torch.empty(one, device="meta") for name, one in back.items()}

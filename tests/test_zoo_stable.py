@@ -259,14 +259,6 @@ def test_what_cannot_be_drawn_with_yet_is_named(options: dict[str, int], words: 
     assert str(caught.value).startswith(f"{path} {words}")
 
 
-def test_xl_for_inpainting_is_refused_in_one_line(tmp_path: Path) -> None:
-    path = few(tmp_path / "model.safetensors", channels=9, words=2048, vector=2816)
-    parts = ("first_stage_model.x", "conditioner.embedders.0.x", "conditioner.embedders.1.x")
-    save_file(load_file(path) | {name: torch.zeros(1) for name in parts}, path)
-    with pytest.raises(zoo.NotLoadableError, match=r"^\S* is Stable Diffusion XL for inpainting; what can paint: "):
-        zoo.load(str(path))
-
-
 def test_the_averaged_copy_of_a_file_is_drawn_with_where_it_is_asked_for(one: Made, tmp_path: Path) -> None:
     held, path = load_file(one.file), tmp_path / "both.safetensors"
     held = {name: tensor for name, tensor in held.items() if not name.startswith("model_ema.")}

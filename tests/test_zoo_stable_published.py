@@ -27,7 +27,7 @@ from scorefield import zoo
 from scorefield.core import predict
 from scorefield.core.denoiser import Preconditioned
 from scorefield.latent.kl import KlCodec
-from scorefield.nets.unet import SD1, SD1_INPAINT, SD2, UnetConfig
+from scorefield.nets.unet import SD1, SD2, UnetConfig
 from scorefield.weights.found import Family
 from scorefield.zoo.stable import NETWORKS, stable
 from scorefield.zoo.stable_files import Networks
@@ -63,7 +63,7 @@ class Kind:
 KINDS = {
     "SD 1.5": Kind(family=Family.SD1, unet=SD1),
     "SD 2.1": Kind(family=Family.SD2, unet=SD2, predictions=("epsilon", "v_prediction")),
-    "SD 1.5 inpainting": Kind(family=Family.SD1, unet=SD1_INPAINT),
+    "SD 1.5 inpainting": Kind(family=Family.SD1, unet=replace(SD1, in_channels=9)),
 }
 
 

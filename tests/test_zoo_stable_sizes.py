@@ -13,9 +13,9 @@ from PIL import ImageChops, ImageStat
 
 import scorefield as sf
 from scorefield.core import noise
-from scorefield.nets.clip import SD1_TEXT, SD2_TEXT_23
+from scorefield.nets.clip import SD1_TEXT, SD2_TEXT_23, SDXL_TEXT, SDXL_TEXT_2
 from scorefield.nets.kl import KL
-from scorefield.nets.unet import SD1, SD2
+from scorefield.nets.unet import SD1, SD2, SDXL
 from scorefield.weights.folder import SourceError
 from scorefield.zoo.stable import SPECS, stable
 from scorefield.zoo.stable_sizes import stated
@@ -28,6 +28,12 @@ UNET_1 = {
 UNET_2 = UNET_1 | {
     "attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": True
 }  # fmt: skip
+UNET_XL = UNET_2 | {
+    "block_out_channels": [320, 640, 1280], "down_block_types": ["DownBlock2D", *["CrossAttnDownBlock2D"] * 2],
+    "attention_head_dim": [5, 10, 20], "transformer_layers_per_block": [1, 2, 10], "cross_attention_dim": 2048,
+    "addition_embed_type": "text_time", "addition_time_embed_dim": 256, "class_embed_type": None,
+    "projection_class_embeddings_input_dim": 2816,
+}  # fmt: skip
 VAE = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4}
 TEXT_1 = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
@@ -39,8 +45,16 @@ TEXT_2 = TEXT_1 | {
 }  # fmt: skip
 
 
-def folder(path: Path, unet: dict[str, Any], vae: dict[str, Any], text: dict[str, Any]) -> Path:
-    for name, config in (("unet", unet), ("vae", vae), ("text_encoder", text)):
+TEXT_XL = TEXT_1 | {
+    "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
+    "hidden_act": "gelu", "projection_dim": 1280,
+}  # fmt: skip
+
+
+def folder(
+    path: Path, unet: dict[str, Any], vae: dict[str, Any], text: dict[str, Any], second: dict[str, Any] = TEXT_XL
+) -> Path:
+    for name, config in (("unet", unet), ("vae", vae), ("text_encoder", text), ("text_encoder_2", second)):
         (path / name).mkdir(parents=True)
         (path / name / "config.json").write_text(json.dumps(config))
     return path
@@ -51,6 +65,28 @@ def test_the_published_configurations_are_the_published_networks(tmp_path: Path)
     two = stated(folder(tmp_path / "2", UNET_2, VAE, TEXT_2))
     assert (one.unet, one.kl, one.text) == (SD1, KL, SD1_TEXT)
     assert (two.unet, two.kl, two.text) == (SD2, KL, SD2_TEXT_23)
+    xl = stated(folder(tmp_path / "xl", UNET_XL, VAE, TEXT_1))
+    assert (xl.unet, xl.kl, xl.text, xl.text_2, xl.eye) == (SDXL, KL, SDXL_TEXT, SDXL_TEXT_2, None)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("unet", "addition_embed_type", "text_image"),
+        ("unet", "class_embed_type", "projection"),
+        ("unet", "addition_time_embed_dim", 255),
+        ("unet", "projection_class_embeddings_input_dim", 2815),
+        ("unet", "transformer_layers_per_block", [1, 2]),
+        ("unet", "transformer_layers_per_block", [1, [2, 2], 10]),
+        ("second", "projection_dim", None),
+    ],
+)
+def test_what_no_xl_has_is_one_line(part: str, name: str, value: object, tmp_path: Path) -> None:
+    held: dict[str, dict[str, Any]] = {"unet": UNET_XL, "vae": VAE, "text": TEXT_1, "second": TEXT_XL}
+    held[part] = held[part] | {name: value}
+    with pytest.raises(SourceError, match=r"config.json: \w+ .* is not that of a Stable Diffusion$") as caught:
+        stated(folder(tmp_path / "model", **held))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

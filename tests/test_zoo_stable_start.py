@@ -12,8 +12,8 @@ import pytest
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
-from tests.pipelines import GUIDANCE, NEGATIVE, PROMPT, SAMPLERS, SIZE, Pixels, scheduler, written
-from tests.tiny import TINY
+from tests.pipelines import GUIDANCE, NEGATIVE, PROMPT, SAMPLERS, SIZE, Pixels, scheduler, written, written_xl
+from tests.tiny import TINY, TINY_XL
 
 from scorefield.api import Pipeline
 from scorefield.core import noise
@@ -51,6 +51,13 @@ def nine(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return _made(tmp_path_factory.mktemp("nine"), replace(TINY, unet=replace(TINY.unet, in_channels=9)))
 
 
+@pytest.fixture(scope="module")
+def nine_xl(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("nine xl")
+    peer = written_xl(folder, replace(TINY_XL, unet=replace(TINY_XL.unet, in_channels=9)))
+    return Made(peer, stable(folder / "model", CPU, torch.float32))
+
+
 @pytest.fixture(autouse=True)
 def mean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where diffusers would draw from what the encoder sees, it takes the mean."""
@@ -85,7 +92,8 @@ def theirs(
 ) -> Pixels:
     """diffusers' picture from our noise: where it starts from the largest sigma, not from the whole deviation there."""
     name, _, settings = SAMPLERS[sampler]
-    peer = kind(**made.peer.components, requires_safety_checker=False)
+    free = {"add_watermarker": False} if "XL" in kind.__name__ else {"requires_safety_checker": False}
+    peer = kind(**made.peer.components, **free)
     peer.scheduler = scheduler(name, "epsilon", **settings)
     peer.set_progress_bar_config(disable=True)
     eps = noise.initial([7], (4, SIZE // 8, SIZE // 8))
@@ -122,6 +130,16 @@ def test_an_inpainting_network_paints_what_it_paints_in_diffusers(
     options = {"mask_image": mask(), "height": SIZE, "width": SIZE}
     peer = theirs(nine, diffusers.StableDiffusionInpaintPipeline, sampler, strength, monkeypatch, **options)
     assert_same(ours(nine.model, sampler, strength, mask=mask(), paste=False), peer)
+
+
+@pytest.mark.parametrize("strength", [0.6, 1.0])
+@pytest.mark.parametrize("sampler", ["ddim", "euler"])
+def test_the_inpainting_network_of_xl_paints_what_it_paints_in_diffusers(
+    nine_xl: Made, sampler: str, strength: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"mask_image": mask(), "height": SIZE, "width": SIZE}
+    peer = theirs(nine_xl, diffusers.StableDiffusionXLInpaintPipeline, sampler, strength, monkeypatch, **options)
+    assert_same(ours(nine_xl.model, sampler, strength, mask=mask(), paste=False), peer)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler"])

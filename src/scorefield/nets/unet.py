@@ -47,9 +47,7 @@ class UnetConfig:
 
 
 SD1 = UnetConfig()
-SD1_INPAINT = replace(SD1, in_channels=9)  # latents, mask, latents of the masked picture
 SD2 = UnetConfig(heads=None, head_width=64, context_width=1024, linear_projections=True)
-SD2_INPAINT = replace(SD2, in_channels=9)
 SD2_UNCLIP_H = replace(SD2, pooled_width=2048)  # CLIP ViT-H's image vector and its noise level
 SD2_UNCLIP_L = replace(SD2, pooled_width=1536)
 SDXL = replace(

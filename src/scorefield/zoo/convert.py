@@ -1,7 +1,7 @@
 """The conversion of a model, or of a part of one, between the published layouts: diffusers' folder and one ldm file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from scorefield.zoo.diffusers_configs import normalizer
 from scorefield.zoo.errors import NotLoadableError
 from scorefield.zoo.identify import identify, refusal
 from scorefield.zoo.lora import stacked
-from scorefield.zoo.stable import NETWORKS, SPECS
+from scorefield.zoo.stable import NETWORKS, SPECS, published
 from scorefield.zoo.stable_files import Networks, parts
 from scorefield.zoo.stable_sizes import stated
 
@@ -50,10 +50,7 @@ def conversion(
         return part_conversion(path, found, to_folder=to_folder)
     if reason := refusal(found, known=None if networks else NETWORKS):
         raise NotLoadableError(f"{path} {reason}")
-    networks = networks or NETWORKS.get(found.family) or stated(path)
-    channels = found.facts["channels"]
-    if isinstance(channels, int):  # nine for inpainting
-        networks = replace(networks, unet=replace(networks.unet, in_channels=channels))
+    networks = networks or published(found) or stated(path)
     output = prediction or (found.prediction.value if found.prediction else None)
     if to_folder and output not in ("eps", "v"):
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"

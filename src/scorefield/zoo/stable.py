@@ -20,7 +20,7 @@ from scorefield.nets.clip import (
     TextEncoder,
 )
 from scorefield.nets.kl import KL, Kl
-from scorefield.nets.unet import SD1, SD1_INPAINT, SD2, SD2_INPAINT, SD2_UNCLIP_H, SD2_UNCLIP_L, SDXL, Unet, UnetConfig
+from scorefield.nets.unet import SD1, SD2, SD2_UNCLIP_H, SD2_UNCLIP_L, SDXL, Unet
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.weights.folder import SourceError
@@ -91,7 +91,6 @@ NETWORKS: Mapping[Family, Networks] = {
     Family.UNCLIP_L: replace(_SD2, unet=SD2_UNCLIP_L, eye=VIT_L_14),
     Family.SDXL: Networks(unet=SDXL, kl=KL, text=SDXL_TEXT, text_2=SDXL_TEXT_2),
 }
-INPAINTING: Mapping[Family, UnetConfig] = {Family.SD1: SD1_INPAINT, Family.SD2: SD2_INPAINT}
 SPECS: Mapping[Family, Mapping[str, ModelSpec]] = {
     Family.SD1: {"eps": STABLE_1, "v": STABLE_1_V},
     Family.SD2: {"eps": STABLE_2_BASE, "v": STABLE_2_V},
@@ -120,9 +119,9 @@ def stable(
     files that are missing or damaged, NotLoadableError for what is no model that can be drawn with.
     """
     found = identify_drawable(path, known=None if networks else NETWORKS, variant=choice.variant)
-    networks = networks or _published(path, found) or stated(path)
+    networks = networks or published(found) or stated(path)
     spec = replace(
-        _spec(path, found, prediction),
+        _spec(path, found, prediction, networks),
         name=str(path),
         choice=choice,
         inpaints=found.task is Task.INPAINTING,
@@ -159,23 +158,24 @@ def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling, v
 def kinds() -> tuple[ModelSpec, ...]:
     """The spec of every kind of model that is loaded from files; its name says the kind, and loads nothing."""
     whole = {spec.name: spec for specs in SPECS.values() for spec in specs.values()}  # the two unCLIPs have one spec
-    masked = [spec for family in INPAINTING for spec in SPECS[family].values()]
+    masked = [spec for family, specs in SPECS.items() if not NETWORKS[family].eye for spec in specs.values()]
     return *whole.values(), *(replace(spec, name=f"{spec.name}-inpainting", inpaints=True) for spec in masked)
 
 
-def _published(path: Path, found: Found) -> Networks | None:
-    """The published networks of the family that was found; None if its sizes are those of no family."""
-    networks = NETWORKS.get(found.family)
-    if networks is None or found.task is not Task.INPAINTING:
+def published(found: Found) -> Networks | None:
+    """The published networks of the family that was found; None if its sizes are those of no family.
+
+    For inpainting the U-Net has nine channels: the latents, a mask, and the latents of the masked picture.
+    """
+    networks, channels = NETWORKS.get(found.family), found.facts.get("channels")
+    if networks is None or not isinstance(channels, int):
         return networks
-    if found.family not in INPAINTING:
-        raise NotLoadableError(f"{path} is {found.family} for inpainting; what can paint: {', '.join(INPAINTING)}")
-    return replace(networks, unet=INPAINTING[found.family])
+    return replace(networks, unet=replace(networks.unet, in_channels=channels))
 
 
-def _spec(path: Path, found: Found, prediction: str | None) -> ModelSpec:
+def _spec(path: Path, found: Found, prediction: str | None, networks: Networks) -> ModelSpec:
     """The spec of the model that was found, which predicts `prediction`, or where that is None, what its files say."""
-    specs = SPECS.get(found.family, SPECS[Family.SD1])
+    specs = SPECS.get(found.family, SPECS[Family.SDXL if networks.text_2 else Family.SD1])
     output = prediction or (found.prediction and found.prediction.value)
     if not output:
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"

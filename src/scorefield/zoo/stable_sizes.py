@@ -1,5 +1,6 @@
 """The sizes that a diffusers folder states in the config.json of its parts, for a model of its own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -7,18 +8,19 @@ from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConf
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
 from scorefield.weights.folder import Json, SourceError, read_json
+from scorefield.zoo.sdxl import NUMBERS
 from scorefield.zoo.stable_files import Networks
 
 
 def stated(folder: Path) -> Networks:
     """The networks of the folder's configurations; SourceError for one that these networks cannot have."""
-    unet = _unet(_Sizes(folder / "unet" / "config.json"))
-    return Networks(
-        unet=unet,
-        kl=_kl(_Sizes(folder / "vae" / "config.json")),
-        text=_text(_Sizes(folder / "text_encoder" / "config.json")),
-        eye=_eye(_Sizes(folder / "image_encoder" / "config.json")) if unet.pooled_width else None,
-    )
+    sizes = _Sizes(folder / "unet" / "config.json")
+    unet, kl = _unet(sizes), _kl(_Sizes(folder / "vae" / "config.json"))
+    text = _text(_Sizes(folder / "text_encoder" / "config.json"))
+    if sizes.told.get("addition_embed_type"):
+        return _xl(sizes, Networks(unet=unet, kl=kl, text=text), _Sizes(folder / "text_encoder_2" / "config.json"))
+    eye = _eye(_Sizes(folder / "image_encoder" / "config.json")) if unet.pooled_width else None
+    return Networks(unet=unet, kl=kl, text=text, eye=eye)
 
 
 class _Sizes:
@@ -61,22 +63,40 @@ def _unet(sizes: _Sizes) -> UnetConfig:
     sizes.hold(isinstance(kinds, list) and len(kinds) == len(widths), "down_block_types")
     heads = sizes.numbers("attention_head_dim", len(widths))  # it counts heads: diffusers' issue 2011
     head_widths = {width // count for width, count in zip(widths, heads, strict=True)}
-    same, vector = len(set(heads)) == 1, sizes.told.get("class_embed_type")
+    same, vector, added = len(set(heads)) == 1, *map(sizes.told.get, ("class_embed_type", "addition_embed_type"))
     sizes.hold(vector in (None, "projection"), "class_embed_type")
-    sizes.hold(sizes.told.get("addition_embed_type") is None, "addition_embed_type")
+    sizes.hold(added is None or (added == "text_time" and vector is None), "addition_embed_type")
     sizes.hold(same or len(head_widths) == 1, "attention_head_dim")
+    deep = "transformer_layers_per_block"
+    depths = sizes.numbers(deep, len(widths)) if deep in sizes.told else [1] * len(widths)
     return UnetConfig(
         in_channels=sizes.number("in_channels"),
         out_channels=sizes.number("out_channels"),
         channels=widths[0],
         multipliers=tuple(width // widths[0] for width in widths),
         resblocks=sizes.number("layers_per_block"),
-        depths=tuple(int(kind == "CrossAttnDownBlock2D") for kind in cast(list[Json], kinds)),
+        depths=tuple(
+            depth if kind == "CrossAttnDownBlock2D" else 0
+            for depth, kind in zip(depths, cast(list[Json], kinds), strict=True)
+        ),
+        middle_depth=depths[-1],
         heads=heads[0] if same else None,
         head_width=None if same else head_widths.pop(),
         context_width=sizes.number("cross_attention_dim"),
         linear_projections=sizes.told.get("use_linear_projection") is True,
-        pooled_width=sizes.number("projection_class_embeddings_input_dim") if vector else None,
+        pooled_width=sizes.number("projection_class_embeddings_input_dim") if vector or added else None,
+    )
+
+
+def _xl(sizes: _Sizes, plain: Networks, second: _Sizes) -> Networks:
+    """The networks `plain` beside a second text tower, of both of which the U-Net is given the last state but one."""
+    summary = second.number("projection_dim")
+    pooled = summary + NUMBERS * sizes.number("addition_time_embed_dim")
+    sizes.hold(plain.unet.pooled_width == pooled, "projection_class_embeddings_input_dim")
+    return replace(
+        plain,
+        text=replace(plain.text, skip=1, normed=False),
+        text_2=replace(_text(second), embed_dim=summary, skip=1, normed=False),
     )
 
 
