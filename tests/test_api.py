@@ -38,7 +38,7 @@ def test_a_prompt_and_a_seed_make_a_picture(pipe):
 
 
 def test_the_package_itself_draws(monkeypatch):
-    monkeypatch.setattr(pipeline.zoo, "load", lambda name, device, dtype, prediction, choice: toy.model())
+    monkeypatch.setattr(pipeline.zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model())
     assert scorefield.load("toy")(TREE, seed=0).image.size == (16, 16)
 
 

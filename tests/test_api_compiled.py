@@ -22,7 +22,7 @@ from scorefield.request import Request, RequestError
 
 @pytest.fixture(autouse=True)
 def the_toy_is_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice: toy.model())
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model())
     monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     monkeypatch.chdir(tmp_path)

@@ -31,7 +31,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", 
 
 @pytest.fixture(autouse=True)
 def the_toy_is_the_model(monkeypatch, tmp_path):
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice: toy.model())
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model())
     monkeypatch.setattr(zoo, "available", lambda: (toy.TOY,))
     monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.chdir(tmp_path)
@@ -287,7 +287,7 @@ def test_a_wrong_call_is_one_line_and_leaves_nothing(failed, args, says):
 
 
 def test_an_unknown_model_is_one_line(failed, monkeypatch):
-    def load(name, device, dtype, prediction, choice):
+    def load(name, device, dtype, prediction, choice, hollow):
         raise zoo.UnknownModelError(f"no model {name!r}; there is: toy")
 
     monkeypatch.setattr(zoo, "load", load)
@@ -302,7 +302,7 @@ def test_a_damaged_weights_file_is_one_line(failed, monkeypatch, tmp_path_factor
         own.save(path, {"a": torch.zeros(2000)}, own.Header(kind="generator", config={}))
         path.write_bytes(path.read_bytes()[:size])
     load = functools.partial(embedded.scenes, torch.device("cpu"), torch.float32, folder)
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice: load())
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: load())
     code, line = failed("generate", "a tree")
     assert code == 1
     assert str(path) in line
@@ -318,7 +318,7 @@ def test_models_of_a_damaged_file_is_one_line(failed, monkeypatch):
 
 @pytest.mark.parametrize("kind", [RuntimeError, ValueError])
 def test_what_a_library_says_is_told_in_one_line(failed, monkeypatch, kind):
-    def load(name, device, dtype, prediction, choice):
+    def load(name, device, dtype, prediction, choice, hollow):
         raise kind("strange kernel\nand how it came about")
 
     monkeypatch.setattr(zoo, "load", load)
@@ -326,7 +326,7 @@ def test_what_a_library_says_is_told_in_one_line(failed, monkeypatch, kind):
 
 
 def test_no_memory_is_told_in_our_words(failed, monkeypatch):
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice: torch.empty(2**55))
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: torch.empty(2**55))
     code, line = failed("generate", "a tree")
     assert code == 1
     assert line.startswith("out of memory; ")
@@ -341,7 +341,7 @@ def test_a_number_that_is_none_is_one_line_and_no_picture(failed, monkeypatch):
         def forward(self, x, time, tokens, mask):
             return x / 0
 
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice: toy.model(Broken()))
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model(Broken()))
     code, line = failed("generate", "a tree")
     assert code == 1
     assert "step 0 of 4" in line
@@ -349,7 +349,7 @@ def test_a_number_that_is_none_is_one_line_and_no_picture(failed, monkeypatch):
 
 
 def test_a_read_only_folder_is_one_line_before_any_work(scorefield, monkeypatch):
-    def load(name, device, dtype, prediction, choice):
+    def load(name, device, dtype, prediction, choice, hollow):
         raise AssertionError("nothing is loaded for a folder that cannot be written")
 
     monkeypatch.setattr(zoo, "load", load)
@@ -396,7 +396,7 @@ class Slow(toy.Net):
         print("drawing", file=sys.stderr, flush=True)
         time.sleep(0.01)
         return super().forward(*args, **given)
-zoo.load = lambda name, device, dtype, prediction, choice: toy.model(Slow())
+zoo.load = lambda name, device, dtype, prediction, choice, hollow: toy.model(Slow())
 from scorefield.cli.main import main
 main()
 """

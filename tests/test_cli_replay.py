@@ -16,7 +16,7 @@ from scorefield.weights.folder import SourceError
 
 @pytest.fixture(autouse=True)
 def the_toy_is_the_model(monkeypatch, tmp_path):
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice: toy.model())
+    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model())
     monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.chdir(tmp_path)
 
@@ -100,7 +100,9 @@ def test_a_picture_without_a_record_is_refused(scorefield):
 
 def test_other_weights_are_refused_with_both_hashes(scorefield, monkeypatch):
     scorefield("generate", "a tree", "-o", "x.png")
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice: toy.model(sha256="0ddba11" * 9))
+    monkeypatch.setattr(
+        zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model(sha256="0ddba11" * 9)
+    )
     code, line = one_line(scorefield("replay", "x.png", "-o", "y.png"))
     assert code == 1
     assert "5ca1ab1e5c" in line
@@ -161,7 +163,7 @@ def test_a_picture_of_a_device_that_is_not_here_says_so(scorefield):
 
 
 def test_a_model_that_lies_elsewhere_now_says_how_to_name_it(scorefield, monkeypatch):
-    def load(name, device, dtype, prediction, choice):
+    def load(name, device, dtype, prediction, choice, hollow):
         raise SourceError(f"{name}: no such file or folder")
 
     scorefield("generate", "a tree", "-o", "x.png", "-q")

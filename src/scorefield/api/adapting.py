@@ -14,8 +14,8 @@ class UnusedKeysWarning(UserWarning):
     """A LoRA holds keys that are of no layer of the model."""
 
 
-def adapted(model: zoo.Model, loras: Sequence[Lora], stacklevel: int) -> zoo.Model:
-    """`model` with `loras`; RequestError if they are for another, or not the recorded files; `stacklevel` as in warn.
+def adapted(model: zoo.Model, loras: Sequence[Lora]) -> zoo.Model:
+    """`model` with `loras`; RequestError if they are for another, or not the recorded files.
 
     weights.folder.SourceError for files that are damaged or do not fit.
     """
@@ -31,9 +31,14 @@ def adapted(model: zoo.Model, loras: Sequence[Lora], stacklevel: int) -> zoo.Mod
                 f"{asked.path} has changed: its hash is {found.sha256[:10]}, that of the LoRA which is asked for is "
                 f"{asked.sha256[:10]}"
             )
-        if found.unused:
-            _warn(found, stacklevel + 1)
     return made
+
+
+def warn_unused(model: zoo.Model, stacklevel: int) -> None:
+    """UnusedKeysWarning for each LoRA of `model` that has keys of no layer; `stacklevel` as in warnings.warn."""
+    for lora in model.loras:
+        if lora.unused:
+            _warn(lora, stacklevel + 1)
 
 
 def scaled(loras: Sequence[Lora]) -> list[tuple[str, zoo.Scales]]:

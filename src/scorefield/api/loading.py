@@ -1,11 +1,14 @@
 """A pipeline out of a name or a path."""
 
+from dataclasses import replace
+
 import torch
 
 from scorefield import zoo
-from scorefield.api.adapting import adapted
+from scorefield.api.adapting import adapted, warn_unused
 from scorefield.api.embeddings import with_embeddings
 from scorefield.api.pipeline import Pipeline
+from scorefield.api.settling import settle
 from scorefield.request import Embeddings, Loras, Request, RequestError, parse
 
 
@@ -43,19 +46,40 @@ def load(
     """
     files = {"variant": variant, "ema": ema, "vae": vae, "loras": loras, "embeddings": embeddings}
     machine = {"device": device, "dtype": dtype, "compiled": compiled}
-    return load_for(parse({"prompt": "", "model": model, "prediction": prediction, **machine, **files}), stacklevel=3)
+    request = parse({"prompt": "", "model": model, "prediction": prediction, **machine, **files})
+    _tried(request)
+    return _loaded(request, stacklevel=3)
 
 
-def load_for(request: Request, stacklevel: int = 2) -> Pipeline:
-    """The pipeline for `request`; errors as of `load`. `stacklevel` of its warnings is that of `warnings.warn`."""
+def load_for(request: Request) -> Pipeline:
+    """The pipeline for `request`; errors as of `load`, and of what this model cannot draw, before weights are read."""
+    if (hollow := _tried(request)) is not None:
+        settle(request, hollow)
+    return _loaded(request, stacklevel=2)
+
+
+def _tried(request: Request) -> zoo.Model | None:
+    """The hollow model of `request`, which refuses what the whole one would after gigabytes; None for a small one."""
+    return None if request.model in [one.name for one in zoo.available()] else _model(request, hollow=True)
+
+
+def _loaded(request: Request, stacklevel: int) -> Pipeline:
+    model = _model(request)
+    warn_unused(model, stacklevel + 1)
+    return Pipeline(model)
+
+
+def _model(request: Request, *, hollow: bool = False) -> zoo.Model:
     choice = zoo.Choice(variant=request.variant, ema=request.ema, vae=request.vae)
     _check_device(request.device)
     try:
-        loaded = zoo.load(request.model, request.device, request.dtype, request.prediction, choice)
-        model = zoo.compiled(loaded) if request.compiled else loaded
+        loaded = zoo.load(request.model, request.device, request.dtype, request.prediction, choice, hollow=hollow)
+        model = with_embeddings(adapted(loaded, request.loras), request.embeddings)
+        if request.compiled:
+            return replace(model, compiled=True) if hollow else zoo.compiled(model)
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
         raise RequestError(str(error)) from None
-    return Pipeline(with_embeddings(adapted(model, request.loras, stacklevel), request.embeddings))
+    return model
 
 
 def _check_device(device: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scorefield import __version__, zoo
 from scorefield.api import given, unseen, words
-from scorefield.api.adapting import adapted
+from scorefield.api.adapting import adapted, warn_unused
 from scorefield.api.embeddings import with_embeddings
 from scorefield.api.result import Origin, Picture, Result
 from scorefield.api.settling import levels, settle, stepper
@@ -79,7 +79,9 @@ class Pipeline:
         text towers. The two pipelines share every tensor that no LoRA changes. Errors are those of `load`; an
         UnusedKeysWarning names keys of a file that fit no layer.
         """
-        return Pipeline(adapted(self.model, parse({"prompt": "", "loras": loras}).loras, stacklevel=2))
+        model = adapted(self.model, parse({"prompt": "", "loras": loras}).loras)
+        warn_unused(model, stacklevel=2)
+        return Pipeline(model)
 
     def with_embeddings(self, embeddings: Embeddings) -> "Pipeline":
         """A new pipeline that knows these textual inversions and no others. This pipeline does not change.

@@ -163,13 +163,14 @@ class VisionTower(nn.Module):
         self.image_size = config.image_size
         patches, scale = (config.image_size // config.patch_size) ** 2, config.width**-0.5
         self.patch = _stem(config)
-        self.class_token = nn.Parameter(scale * torch.randn(config.width))
-        self.positions = nn.Parameter(scale * torch.randn(1 + patches, config.width))
+        self.class_token = nn.Parameter(torch.empty(config.width))
+        self.positions = nn.Parameter(torch.empty(1 + patches, config.width))
         self.norm_pre = nn.LayerNorm(config.width)
         self.blocks = _blocks(config.width, config.layers, config.heads, activation)
         self.norm_post = nn.LayerNorm(config.width)
         self.projection = nn.Linear(config.width, embed_dim, bias=False)
-        nn.init.normal_(self.projection.weight, std=scale)
+        for weight in (self.class_token, self.positions, self.projection.weight):
+            nn.init.normal_(weight, std=scale)
 
     def forward(self, pixels: Tensor) -> Tensor:
         if pixels.shape[1:] != (3, self.image_size, self.image_size):
@@ -197,11 +198,12 @@ class TextTower(nn.Module):
         super().__init__()
         self.end_id = config.end_id
         self.tokens = nn.Embedding(config.vocab_size, config.width)
-        self.positions = nn.Parameter(0.01 * torch.randn(config.context_length, config.width))
+        self.positions = nn.Parameter(torch.empty(config.context_length, config.width))
         self.blocks = _blocks(config.width, config.layers, config.heads, activation)
         self.norm = nn.LayerNorm(config.width)
         self.projection = nn.Identity() if embed_dim is None else nn.Linear(config.width, embed_dim, bias=False)
         nn.init.normal_(self.tokens.weight, std=0.02)
+        nn.init.normal_(self.positions, std=0.01)
         if isinstance(self.projection, nn.Linear):
             nn.init.normal_(self.projection.weight, std=config.width**-0.5)
 

@@ -49,6 +49,8 @@ def load(
     dtype: str = "auto",
     prediction: str | None = None,
     choice: Choice = PLAIN,
+    *,
+    hollow: bool = False,
 ) -> Model:
     """Load the embedded model by its name, or a Stable Diffusion by its path or its name on the Hugging Face hub.
 
@@ -58,6 +60,8 @@ def load(
     - `dtype`: "float32", "bfloat16", on a GPU "float16", or "auto": float16 for files on CUDA, else float32.
     - `prediction`: "eps" or "v", for files that do not say what their network predicts.
     - `choice`: which of the model's files and weights to take, where there are several.
+    - `hollow`: read names and shapes alone of files, to try a request: the model has no numbers, its tensors are on the
+      device "meta", and it refuses what the whole one would.
 
     UnknownModelError for a name that is no path; WeightsError or SourceError for files that are damaged or that the hub
     does not give; NotLoadableError for what is no model that can be drawn with.
@@ -70,13 +74,15 @@ def load(
         if choice != PLAIN:
             raise NotLoadableError(f"{name} is of one piece; a variant, a vae or ema is chosen of files only")
         return embedded.scenes(where, number_format)
+    place = torch.device("meta") if hollow else where
     if not os.path.exists(name) and (hub_name := hub.named(name)):
         path, pinned = hub.fetch(hub_name, choice.variant)
-        model = stable(path, where, number_format, prediction, choice=choice)
-        return replace(model, spec=replace(model.spec, name=str(pinned), loaded_as=name))
+        model = stable(path, place, number_format, prediction, choice=choice)
+        return replace(model, device=where, spec=replace(model.spec, name=str(pinned), loaded_as=name))
     if _is_path(name):
-        model = stable(Path(name), where, number_format, prediction, choice=choice)
-        return replace(model, spec=replace(model.spec, name=name))  # as it was written: Path("./x") would be "x"
+        model = stable(Path(name), place, number_format, prediction, choice=choice)
+        # As it was written: Path("./x") would be "x".
+        return replace(model, device=where, spec=replace(model.spec, name=name))
     known = (embedded.SCENES.name,)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
     others = "or give a path, or owner/name of the Hugging Face hub"

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import nn
 
 from scorefield.latent.kl import SCALE, XL_SCALE
 from scorefield.nets.clip import ClipConfig, EncoderConfig, TextEncoder, VisionTower
+from scorefield.nets.hollow import hollow
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet
 from scorefield.prompt.unclip import Statistics
@@ -56,7 +56,7 @@ def common(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast
     Their configurations are for pictures `side` px wide; with `upcast` they ask for attention in float32.
     """
     xl = networks.text_2
-    with torch.device("meta"):
+    with hollow():
         yield Network(
             part="unet",
             net=Unet(networks.unet),
@@ -96,7 +96,7 @@ def _text_tower(networks: Networks, encoder: EncoderConfig) -> list[Entry]:
 
 def second_text_tower(config: EncoderConfig, place: Place, stack: Stack) -> Network:
     """XL's second text tower."""
-    with torch.device("meta"):
+    with hollow():
         return Network(
             part="text_encoder_2",
             net=TextEncoder(config),
@@ -110,7 +110,7 @@ def second_text_tower(config: EncoderConfig, place: Place, stack: Stack) -> Netw
 
 def image_tower(config: ClipConfig, place: Place) -> Network:
     """unCLIP's image tower."""
-    with torch.device("meta"):
+    with hollow():
         return Network(
             part="image_encoder",
             net=VisionTower(config.vision, config.embed_dim, config.activation),
@@ -123,7 +123,7 @@ def image_tower(config: ClipConfig, place: Place) -> Network:
 
 def statistics(width: int, place: Place) -> Network:
     """The mean and the deviation of unCLIP's image vectors."""
-    with torch.device("meta"):
+    with hollow():
         return Network(
             part=NORMALIZER,
             net=Statistics(width),

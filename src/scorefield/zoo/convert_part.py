@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from scorefield.nets import unet as nets
 from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig, EncoderConfig, TextEncoder, VisionTower
+from scorefield.nets.hollow import hollow
 from scorefield.nets.kl import KL, Kl
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.weights.entries import Entry, under
@@ -55,7 +55,7 @@ def part_conversion(path: Path, found: Found, *, to_folder: bool) -> Conversion:
     NotLoadableError for a part that has no other layout here, SourceError for one that is damaged.
     """
     source = Source(path)
-    with torch.device("meta"):
+    with hollow():
         part = _part(path, found, source)
     stored = list(part.stored)
     fits(part.net.state_dict(), str(found.kind), stored, source, clip.used(stored, source.tensors))

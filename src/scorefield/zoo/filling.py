@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from xxhash import xxh3_128
 
+from scorefield.nets.hollow import hollow
 from scorefield.nets.packed import layers, packs
 from scorefield.weights.entries import Entry, Form, KeysError, check, views
 from scorefield.weights.folder import SourceError
@@ -59,12 +60,13 @@ class Filling:
         """The network that `build` makes, with the weights that `source` has under `keys`; errors call it `part`.
 
         Convolutions are channels last in memory; layers that can be packed are, see `nets.packed`. SourceError for keys
-        or shapes that are not those of the network.
+        or shapes that are not those of the network. On the device "meta" nothing is read, since nothing would be kept.
         """
-        with torch.device("meta"):
+        with hollow():
             net = build()
         fits(net.state_dict(), part, entries, source, keys)
-        net.load_state_dict(self._filled(net, part, entries, source), assign=True)
+        if self.device.type != "meta":
+            net.load_state_dict(self._filled(net, part, entries, source), assign=True)
         return net.eval().requires_grad_(False)
 
     def _filled(self, net: nn.Module, part: str, entries: Sequence[Entry], source: Source) -> Mapping[str, Tensor]:

@@ -86,6 +86,8 @@ def _merged(module: M, part: str, prefix: str, stack: Stack) -> M:
     kept: dict[int, object] = {id(tensor): tensor for tensor in held.values()}
     for ours in stack.touched(part):
         weight = held[prefix + ours]
+        if weight.is_meta:  # of a hollow model, which has no numbers to change
+            continue
         rows = dense(weight)
         if (made := stack.merged(part, ours, rows)) is not rows:
             kept[id(weight)] = nn.Parameter(made, requires_grad=False)

@@ -1,0 +1,95 @@
+"""What is refused of a file is refused from names and shapes, before gigabytes of numbers are read."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from docs.notebooks.tiny_stable import tiny_stable
+from safetensors.torch import load_file, save_file
+
+import scorefield as sf
+from scorefield.api.loading import load_for
+from scorefield.request import RequestError, parse
+from scorefield.weights.folder import SourceError
+from scorefield.zoo.filling import Filling
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_stable(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("numbers were read")
+
+    monkeypatch.setattr(Filling, "_filled", read)
+
+
+@pytest.mark.usefixtures("unread")
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"width": 60}, "width 60 is not a multiple of 8; use 56 or 64"),
+        ({"sampler": "plumber"}, "unknown sampler 'plumber'"),
+        ({"prompt": "a tree " * 60, "long_prompt": "refuse"}, "45 more than the 75"),
+        ({"image": "nowhere.png"}, "the picture nowhere.png is not there"),
+        ({"eta": 0.5, "sampler": "euler"}, "the sampler euler takes no eta"),
+    ],
+)
+def test_what_a_model_cannot_draw_is_refused_before_its_weights_are_read(
+    tiny: Path, asked: dict[str, object], why: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        load_for(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64", **asked}))
+    assert why in str(caught.value)
+
+
+@pytest.mark.usefixtures("unread")
+def test_a_textual_inversion_of_another_model_is_refused_before_weights_are_read(tiny: Path, tmp_path: Path) -> None:
+    save_file({"<birb>": torch.ones(768)}, tmp_path / "birb.safetensors")
+    with pytest.raises(RequestError, match="it was learned with another model"):
+        sf.load(str(tiny), device="cpu", embeddings=[str(tmp_path / "birb.safetensors")])
+
+
+@pytest.mark.usefixtures("unread")
+def test_a_lora_that_fits_no_layer_is_refused_before_weights_are_read(tiny: Path, tmp_path: Path) -> None:
+    save_file({"lora_unet_odd.lora_down.weight": torch.ones(2, 9), "lora_unet_odd.lora_up.weight": torch.ones(9, 2)},
+              tmp_path / "style.safetensors")  # fmt: skip
+    with pytest.raises(SourceError, match="names no layer of this model"):
+        sf.load(str(tiny), device="cpu", loras=[str(tmp_path / "style.safetensors")])
+
+
+@pytest.mark.usefixtures("unread")
+def test_the_last_network_of_a_folder_is_tried_before_the_first_is_read(tmp_path: Path) -> None:
+    tower = next((tiny_stable(tmp_path) / "text_encoder").glob("*.safetensors"))
+    held = load_file(tower)
+    name = next(name for name in held if name.endswith("final_layer_norm.weight"))
+    save_file(held | {name: torch.ones(31)}, tower)
+    with pytest.raises(SourceError, match=r"final_layer_norm.weight is of shape \(31,\), where this network has \(32,"):
+        sf.load(str(tmp_path), device="cpu")
+
+
+def test_a_hollow_model_takes_what_the_whole_one_takes(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    filled = Filling._filled
+
+    def noted(self: Filling, net: torch.nn.Module, part: str, *rest: object) -> object:
+        read.append(part)
+        return filled(self, net, part, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Filling, "_filled", noted)
+    pipe = load_for(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64"}))
+    assert read == ["U-Net", "autoencoder", "text tower"]  # once each
+    assert not any(weight.is_meta for weight in pipe.model.denoiser.net.parameters())
+
+
+def test_loading_takes_nothing_of_the_compiler_of_torch(tiny: Path) -> None:
+    # Its import is more than a second, and drawing a number on the device "meta" needs it.
+    code = "import sys, json, scorefield; scorefield.load(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code, str(tiny)], capture_output=True, text=True, check=True)
+    assert not {"torch._dynamo", "torch._inductor", "sympy"} & set(json.loads(done.stdout))
