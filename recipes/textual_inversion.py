@@ -1,7 +1,7 @@
 """A new word for what a few pictures show (Gal et al. 2022). `scorefield train textual-inversion`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from scorefield import zoo
+from scorefield.core.cond import Cond
 from scorefield.data.folder import pictures
 from scorefield.files import atomic
 from scorefield.prompt.inversion import Learned, Table
 from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.sdxl import XlConditioner
 from scorefield.prompt.text import TextConditioner
 from scorefield.train.batches import Batch, in_order
 from scorefield.train.errors import TrainError
@@ -21,7 +23,8 @@ from scorefield.train.objective import levels, logit_normal, objective
 from scorefield.train.recipe import Progress, Recipe
 from scorefield.train.schedule import Wsd
 
-Conditioner = TextConditioner | PublishedConditioner
+Tower = TextConditioner | PublishedConditioner
+Conditioner = Tower | XlConditioner
 
 # What is said of the pictures; a caption with a word that the model never saw is left out.
 THING = (
@@ -37,15 +40,20 @@ MEASURED = 32  # noisy pictures, or a few more, whose loss the file records
 
 
 class Vectors(nn.Module):
-    """All that is trained: the vectors (n, D) of the new word."""
+    """All that is trained: the vectors (n, D) of the new word, for each text tower."""
 
-    def __init__(self, start: Tensor) -> None:
+    def __init__(self, start: Sequence[Tensor]) -> None:
         super().__init__()
-        self.vectors = nn.Parameter(start.clone())
+        self.vectors = nn.ParameterList(one.clone() for one in start)
 
 
-def loaded(model: str, token: str, count: int, init: str | None) -> tuple[zoo.Model, Conditioner, Tensor]:
-    """A model, its conditioner that knows `token`, and the vectors (count, D) from which the token begins.
+def towers(conditioner: Conditioner) -> Sequence[Tower]:
+    """What reads a prompt: Stable Diffusion XL has two text towers, each with a table of its own."""
+    return (conditioner.first, conditioner.second) if isinstance(conditioner, XlConditioner) else (conditioner,)
+
+
+def loaded(model: str, token: str, count: int, init: str | None) -> tuple[zoo.Model, Conditioner, Sequence[Tensor]]:
+    """A model, its conditioner that knows `token`, and for each tower the vectors (count, D) from which it begins.
 
     These are the vectors of the word `init`, over and over, or else the mean of all words; and some noise, a tenth of
     how far words are apart, so that no two are the same.
@@ -53,15 +61,32 @@ def loaded(model: str, token: str, count: int, init: str | None) -> tuple[zoo.Mo
     try:
         held = zoo.load(model)
         conditioner = held.conditioner
-        if not isinstance(conditioner, TextConditioner | PublishedConditioner):
+        if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
             raise TrainError(f"the model {model} reads no words")
-        rows = conditioner.encoder.tokens.weight.detach().float()
-        words = rows[conditioner.tokenizer.word(init)] if init else rows.mean(0, keepdim=True)
-        noise = torch.randn(count, rows.shape[1], generator=torch.Generator().manual_seed(0))
-        start = words[torch.arange(count) % len(words)] + 0.1 * rows.std() * noise
-        return held, conditioner.with_learned([Learned(token=token, vectors=start)]), start
+        generator, start = torch.Generator().manual_seed(0), []
+        for tower in towers(conditioner):
+            rows = tower.encoder.tokens.weight.detach().float()
+            words = rows[tower.tokenizer.word(init)] if init else rows.mean(0, keepdim=True)
+            noise = torch.randn(count, rows.shape[1], generator=generator)
+            start.append(words[torch.arange(count) % len(words)] + 0.1 * rows.std() * noise)
+        return held, conditioner.with_learned(*([Learned(token=token, vectors=one)] for one in start)), start
     except ValueError as error:
         raise TrainError(str(error)) from None
+
+
+def encoded(conditioner: Conditioner, captions: Sequence[str]) -> Batch:
+    """The tokens of captions as each tower numbers them, and which of them are words."""
+    found = enumerate(tower.tokenizer.encode(captions) for tower in towers(conditioner))
+    return {f"{name}_{k}": each for k, both in found for name, each in zip(("ids", "mask"), both, strict=True)}
+
+
+def condition(conditioner: Conditioner, learned: Sequence[Tensor], batch: Batch, side: int) -> Cond:
+    """The condition of a batch's captions with these vectors of the new word, for pictures `side` px wide."""
+    tables = [Table(tower.encoder.tokens, one) for tower, one in zip(towers(conditioner), learned, strict=True)]
+    vectors = [table(batch[f"ids_{k}"]) for k, table in enumerate(tables)]
+    if isinstance(conditioner, XlConditioner):
+        return conditioner.read(vectors, [batch["ids_0"], batch["ids_1"]], width=side, height=side)
+    return conditioner.read(vectors[0], batch["ids_0"], batch["mask_0"])
 
 
 def latents(model: zoo.Model, folder: Path, size: int | None) -> Tensor:
@@ -91,12 +116,13 @@ def recipe(
 ) -> Recipe[Vectors]:
     """The word `token`, of several `vectors`, for what the pictures in the folder `images` show.
 
-    The network stays as it is. `init` is a word of the model that says roughly what it is; with `style` it is how they
-    are painted, not what they show. `size` is the side in px where the model's own is too much for the memory.
+    The network and its text towers stay as they are; the two of Stable Diffusion XL have vectors each. `init` is a
+    word of the model that says roughly what it is; with `style` it is how they are painted, not what they show. `size`
+    is the side in px where the model's own is too much for the memory.
     """
     held, conditioner, start = loaded(model, token, vectors, init)
     x0 = latents(held, images, size)
-    known = conditioner.encoder.tokens
+    side = x0.shape[-1] * held.codec.size_factor
     captions = [one.format(token) for one in (STYLE if style else THING)]
     captions = [one for one in captions if not conditioner.unknown([one])]
 
@@ -105,37 +131,40 @@ def recipe(
 
     def make(indices: range) -> Batch:
         said = [captions[np.random.default_rng([seed, index]).integers(len(captions))] for index in indices]
-        ids, mask = conditioner.tokenizer.encode(said)
-        return {"x0": x0[[index % len(x0) for index in indices]], "ids": ids, "mask": mask}
+        return {"x0": x0[[index % len(x0) for index in indices]], **encoded(conditioner, said)}
 
     def errors(module: Vectors, batch: Batch, generator: torch.Generator) -> Tensor:
         device = batch["x0"].device
         held.denoiser.to(device)
-        conditioner.encoder.to(device)
-        cond = conditioner.read(Table(known, module.vectors)(batch["ids"]), batch["ids"], batch["mask"])
+        for tower in towers(conditioner):
+            tower.encoder.to(device)
+        cond = condition(conditioner, [*module.vectors], batch, side)
         at = levels(held.spec.gauge, DENSITY, len(batch["x0"]), generator, device)
         eps = torch.randn(batch["x0"].shape, generator=generator).to(device)
         return objective(held.denoiser, batch["x0"], cond, at, eps)
 
     def loss(module: Vectors, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        return errors(module, batch, generator).mean(), {"length": module.vectors.detach().norm(dim=1).mean()}
+        length = torch.cat([one.detach().norm(dim=1) for one in module.vectors]).mean()
+        return errors(module, batch, generator).mean(), {"length": length}
 
     def measured(module: Vectors) -> float:
         generator, found = torch.Generator().manual_seed(1), []
         for first in range(0, MEASURED, batch):
-            some = make(range(first, first + batch))
-            found.append(errors(module, {k: v.to(module.vectors.device) for k, v in some.items()}, generator).mean())
+            some = {name: one.to(module.vectors[0].device) for name, one in make(range(first, first + batch)).items()}
+            found.append(errors(module, some, generator).mean())
         return float(torch.stack(found).mean())
 
     def evaluate(module: Vectors) -> Mapping[str, float]:
-        return {"loss": measured(module), "loss_at_start": measured(build().to(module.vectors.device))}
+        return {"loss": measured(module), "loss_at_start": measured(build().to(module.vectors[0].device))}
 
     def finish(module: Vectors, progress: Progress) -> Path:
+        names = ("clip_l", "clip_g") if len(start) == 2 else (token,)
         told = {
-            "model": model, "model_sha256": held.sha256, "pictures": len(x0), "init": init, "step": progress.step,
-            "samples": progress.samples, "figures": dict(progress.figures),
+            "token": token, "model": model, "model_sha256": held.sha256, "pictures": len(x0), "init": init,
+            "step": progress.step, "samples": progress.samples, "figures": dict(progress.figures),
         }  # fmt: skip
-        data = save({token: module.vectors.detach().cpu().contiguous()}, {"textual_inversion": json.dumps(told)})
+        learned = {one: each.detach().cpu().contiguous() for one, each in zip(names, module.vectors, strict=True)}
+        data = save(learned, {"textual_inversion": json.dumps(told)})
         name = progress.folder / f"{atomic.slug(token)}.safetensors"
         return atomic.write(data, iter([name]), overwrite=True)
 

@@ -76,14 +76,14 @@ def test_the_loss_falls_and_only_the_vectors_change(tmp_path: Path, monkeypatch:
     (model,) = models
     before = {name: value.clone() for name, value in _weights(model).items()}
     run = loop.start(recipe, CPU)
-    start = run.module.get_parameter("vectors").detach().clone()
+    start = run.module.get_parameter("vectors.0").detach().clone()
     list(loop.train(recipe, run, [0.05], CPU, torch.float32, 30))
     assert recipe.evaluate is not None
     with torch.no_grad():
         figures = recipe.evaluate(run.ema)
     assert figures["loss"] < figures["loss_at_start"]
-    assert [name for name, _ in run.module.named_parameters()] == ["vectors"]
-    assert ((run.module.get_parameter("vectors").detach() - start).norm(dim=1) > 0.05).all()
+    assert [name for name, _ in run.module.named_parameters()] == ["vectors.0"]
+    assert ((run.module.get_parameter("vectors.0").detach() - start).norm(dim=1) > 0.05).all()
     assert len(before) > 100
     assert [name for name, value in _weights(model).items() if not torch.equal(value, before[name])] == []
 
@@ -101,11 +101,13 @@ def test_a_caption_with_words_that_the_model_never_saw_is_left_out(monkeypatch: 
     assert isinstance(pipe.model.conditioner, TextConditioner)
     words = {row: word for word, row in pipe.model.conditioner.tokenizer.vocabulary.items()}
     count = len(words)
-    said = {" ".join(words.get(row, "*") for row in ids if words.get(row) != "<pad>") for ids in batch["ids"].tolist()}
+    said = {
+        " ".join(words.get(row, "*") for row in ids if words.get(row) != "<pad>") for ids in batch["ids_0"].tolist()
+    }
     assert {"<start> a * * <end>", "<start> a photo of a * * <end>"} <= said
     assert all(one.count("*") == 2 for one in said)
     assert not any("rendering" in one for one in said)
-    assert int(batch["ids"].max()) == count + 1
+    assert int(batch["ids_0"].max()) == count + 1
 
 
 @pytest.mark.parametrize(

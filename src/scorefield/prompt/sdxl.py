@@ -63,10 +63,21 @@ class XlConditioner(Conditioner):
         pos, neg = super().pair(batch)
         if self.blank and not batch.negative_prompt:
             neg = neg.map(torch.zeros_like)
-        return self._sized(pos, batch), self._sized(neg, batch)
+        return self._sized(pos, batch.width, batch.height), self._sized(neg, batch.width, batch.height)
 
-    def _sized(self, cond: Cond, batch: PromptBatch) -> Cond:
-        size = (batch.height, batch.width)
+    def read(self, vectors: Sequence[Tensor], ids: Sequence[Tensor], *, width: int, height: int) -> Cond:
+        """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77), for either tower.
+
+        `width` and `height` are the picture's, in px. A gradient goes back to the vectors.
+        """
+        towers = (self.first.encoder, self.second.encoder)
+        (first, _), (second, summary) = (
+            one.condition_of(*each) for one, *each in zip(towers, vectors, ids, strict=True)
+        )
+        return self._sized(Cond(tokens=torch.cat([first, second], -1), pooled=summary), width, height)
+
+    def _sized(self, cond: Cond, width: int, height: int) -> Cond:
+        size = (height, width)
         words = cond.tensors()["pooled"]
         numbers: Tensor = torch.tensor([*size, 0, 0, *size], device=words.device)
         features = time_features(numbers, self.features).flatten().expand(len(words), -1)
