@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from scorefield.prompt.bpe import ClipTokenizer
-from scorefield.prompt.chunks import Chunks, Weighed, whole_letters
+from scorefield.prompt.chunks import Chunks, WeightedToken, whole_letters
 from scorefield.prompt.pieces import Part, Piece, check_depth, merged
 from scorefield.prompt.states import States
 
 MORE, LESS = 1.1, 1 / 1.1
-BACK = 20  # tokens that it goes back to a comma
+BACK = 20  # how many tokens a chunk may be shortened to end with a comma
 
-# What is scheduling there, of words or of whole prompts, and a call for a LoRA.
+# Signs that A1111 reads and we do not: scheduling of words and of whole prompts, and a tag for a LoRA.
 UNREAD = re.compile(r"\[[^\[\]]*(?::\s*[\d.]+\s*|\|[^\[\]]*)\]|\bAND\b|<(?:lora|lyco|hypernet):[^>]*>")
 
 _SIGN = re.compile(
@@ -24,9 +24,10 @@ _BREAKS = Piece("BREAK")  # this very object, not its equals
 
 
 def parse(prompt: str) -> list[Part]:
-    """The parts of a prompt that BREAK divides; what is never closed ends with the prompt, a stray bracket is a letter.
+    """The parts of a prompt, which BREAK divides, each as pieces.
 
-    A backslash makes a bracket or a backslash a letter, and is dropped before anything else.
+    A bracket that is never closed ends with the prompt; one that was never opened is a letter. A backslash makes the
+    bracket or backslash behind it a letter, and is dropped before any other character.
     """
     pieces: list[Piece] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}
@@ -73,8 +74,8 @@ def _parts(pieces: Sequence[Piece]) -> list[list[Piece]]:
     return parts
 
 
-def cut(words: Sequence[Weighed], room: int, tokenizer: ClipTokenizer) -> int:
-    """As many tokens as fit, or those up to the last comma if it is one of the last 20."""
+def cut(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokenizer) -> int:
+    """As many tokens as fit; fewer, up to a comma, if there is one among the last 20 of them."""
     count = whole_letters(words, room)
     comma = tokenizer.split(",")[0].id
     if count < room or words[room].id == comma:
@@ -83,7 +84,7 @@ def cut(words: Sequence[Weighed], room: int, tokenizer: ClipTokenizer) -> int:
 
 
 def weigh(states: States, chunks: Chunks) -> Tensor:
-    """Every state times its weight, then each chunk brought back to the mean over all its numbers that it had."""
+    """Every state times its weight; then each chunk is scaled so that the mean of all its numbers is as before."""
     plain = states(chunks.ids)
     weighed = plain * chunks.weights[..., None]
     back: Tensor = weighed * (plain.mean((1, 2), keepdim=True) / weighed.mean((1, 2), keepdim=True))

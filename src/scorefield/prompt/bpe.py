@@ -1,6 +1,6 @@
 """CLIP's tokenizer: byte pairs, merged in the published order, between a start and an end token.
 
-The merges are those of openai/CLIP and come with the package, so that a single file of weights needs nothing else.
+The merges of openai/CLIP come with the package, since a single file of weights has no tokenizer in it.
 """
 
 import bz2
@@ -30,7 +30,7 @@ Clean = Callable[[str], str]
 
 
 class Token(NamedTuple):
-    """A token of a prompt: its id, and which letters of the cleaned prompt it stands for."""
+    """A token of a prompt: its id, and from where to where it stands in the cleaned prompt, in letters."""
 
     id: int
     start: int
@@ -38,17 +38,17 @@ class Token(NamedTuple):
 
 
 def openai(fix_text: Clean) -> Clean:
-    """OpenAI's and OpenCLIP's cleaning, with ftfy's `fix_text`: encodings repaired, html unescaped, lower case.
+    """The cleaning that OpenAI and OpenCLIP do: encodings repaired by ftfy's `fix_text`, html unescaped, lower case.
 
-    It differs from the plain one in curly quotes, ligatures, broken encodings and html only.
+    It differs from the default only for curly quotes, ligatures, broken encodings and html.
     """
     return lambda prompt: " ".join(html.unescape(html.unescape(fix_text(prompt))).split()).lower()
 
 
 class ClipTokenizer:
-    """Prompts to ids between a start and an end token, filled up with `pad_id` to `context_length`.
+    """Prompts to ids between a start and an end token, padded with `pad_id` to `context_length`.
 
-    Without `clean` a prompt is composed (NFC) and lower-cased, as transformers 5 does.
+    By default a prompt is composed (NFC) and lower-cased, as transformers 5 does; `clean` does it in another way.
     """
 
     def __init__(
@@ -92,8 +92,8 @@ class ClipTokenizer:
             special, pad = _special(Path(folder))
             built = cls(vocabulary, merges, special=special, pad_id=vocabulary[pad])
         except (OSError, KeyError, TypeError, ValueError) as error:
-            told = f"{type(error).__name__}: {error}"
-            raise ValueError(f"{folder}: not the folder of a CLIP tokenizer ({told})") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{folder}: not the folder of a CLIP tokenizer ({reason})") from error
         return built
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class ClipTokenizer:
         return len(self._pairs(self._clean(token))) == 1
 
     def with_learned(self, ids: Mapping[str, Sequence[int]]) -> Self:
-        """A tokenizer that knows these learned words, each of the ids of its vectors, and no other such."""
+        """A tokenizer that knows these learned words and no others; `ids` are those of each word's vectors."""
         other = copy.copy(self)
         other._learned = LearnedTokens({self._clean(token): rows for token, rows in ids.items()})
         inside = torch.tensor([row for rows in ids.values() for row in rows[:-1]], dtype=torch.int64)
@@ -121,7 +121,7 @@ class ClipTokenizer:
         start = 0
         for piece, learned in self._learned.split(self._clean(prompt)):
             end = start + len(piece)
-            if learned:  # a word, though of several vectors, is cut before it or after it
+            if learned:  # all but the last vector of a word are empty, so that a cut falls before or after the word
                 tokens += [*(Token(row, start, start) for row in learned[:-1]), Token(learned[-1], start, end)]
             else:
                 tokens += [Token(row, start + first, start + last) for row, first, last in self._pairs(piece)]
@@ -129,13 +129,13 @@ class ClipTokenizer:
         return tokens
 
     def _pairs(self, text: str) -> list[Token]:
-        """The byte pairs of a cleaned text."""
+        """The tokens of a cleaned text without learned words."""
         with self._lock:
             encoding = self.tokenizer.encode(text, add_special_tokens=False)
         return [Token(index, *letters) for index, letters in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def word(self, name: str) -> list[int]:
-        """The ids of the tokens that spell a word, one or several; ValueError for no word, or more than one."""
+        """The ids of the tokens that spell one word; ValueError for no word, or for several."""
         tokens = self.split(name)
         ids, starts = [token.id for token in tokens], [token.start for token in tokens[1:]]
         ends = [token.end for token, ends in zip(tokens, self.ends(torch.tensor(ids)), strict=True) if ends]
@@ -144,13 +144,14 @@ class ClipTokenizer:
         return ids
 
     def ends(self, ids: Tensor) -> Tensor:
-        """Whether a word ends with a token, a bool for each of `ids`; start, end and padding stand for themselves."""
+        """Whether a word ends with a token: bool in the shape of `ids`; start, end and padding count as words."""
         return ~torch.isin(ids, self._inside.to(ids.device))
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids (B, L) int64 and mask (B, L) bool, True from the start to the end token; Stable Diffusion hides nothing.
+        """Ids (B, L) int64 and mask (B, L) bool, which is True from the start to the end token.
 
-        A prompt over length is a ValueError that says by how much, and where it would be cut.
+        Stable Diffusion itself uses no mask. ValueError for a prompt that is too long; it says by how much, and where
+        the prompt would be cut.
         """
         ids = torch.full((len(prompts), self.context_length), self.pad_id)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
@@ -204,7 +205,7 @@ def _words(folder: Path) -> tuple[dict[str, int], Merges]:
 
 
 def _special(folder: Path) -> tuple[list[AddedToken], str]:
-    """A folder's special and added tokens, and which of them pads; older folders name them in two files more."""
+    """A folder's special and added tokens, and the one that pads; older folders name them in two more files."""
     names = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json")
     config, older, added, whole = (_json(folder / name) if (folder / name).exists() else {} for name in names)
     listed = [*config.get("added_tokens_decoder", {}).values(), *whole.get("added_tokens", [])]

@@ -11,14 +11,14 @@ from scorefield.prompt.pieces import Part, Piece, check_depth, merged
 from scorefield.prompt.states import States
 
 MORE = 1.1
-UNREAD = re.compile(r"embedding:\S+|\{[^{}]*\|[^{}]*\}")  # a learned word by its file, and one of several by chance
+UNREAD = re.compile(r"embedding:\S+|\{[^{}]*\|[^{}]*\}")  # a learned word by its file; a random choice of words
 
 _ESCAPED = {r"\(": "\0", r"\)": "\1"}  # no prompt holds these two
 _WEIGHT = re.compile(r"(?P<inside>.+):\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*", re.DOTALL)
 
 
 def parse(prompt: str) -> list[Part]:
-    """The pieces of a prompt, one part; a weight that is written holds inside another one as it is."""
+    """The pieces of a prompt, in one part. A weight that is written as a number replaces the one around it."""
     for sign, letter in _ESCAPED.items():
         prompt = prompt.replace(sign, letter)
     pieces = (Piece(text.replace("\0", "(").replace("\1", ")"), weight) for text, weight in _pieces(prompt, 1.0, 0))
@@ -30,14 +30,14 @@ def _pieces(text: str, weight: float, depth: int) -> Iterator[Piece]:
     for part in _grouped(text):
         if len(part) < 2 or (part[0], part[-1]) != ("(", ")"):
             yield Piece(part, weight)
-        elif told := _WEIGHT.fullmatch(part[1:-1]):
-            yield from _pieces(told["inside"], float(told["weight"]), depth + 1)
+        elif match := _WEIGHT.fullmatch(part[1:-1]):
+            yield from _pieces(match["inside"], float(match["weight"]), depth + 1)
         else:
             yield from _pieces(part[1:-1], weight * MORE, depth + 1)
 
 
 def _grouped(text: str) -> Iterator[str]:
-    """What stands in brackets, with them, and what stands between; after a stray ")" nothing is a bracket any more."""
+    """The texts in brackets, with the brackets, and the texts between them; behind a stray ")" all is one text."""
     start = depth = 0
     for k, letter in enumerate(text):
         if letter == "(":
@@ -54,7 +54,7 @@ def _grouped(text: str) -> Iterator[str]:
 
 
 def weigh(states: States, chunks: Chunks) -> Tensor:
-    """The states on the line from those of the empty prompt: 0 is the empty one's, 1 the prompt's own."""
+    """States on the line from the empty prompt's (weight 0) through the prompt's own (weight 1)."""
     read = states(chunks.ids)
     return read if (chunks.weights == 1).all() else from_empty(read, states.empty(), chunks.weights)
 

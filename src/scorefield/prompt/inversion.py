@@ -1,6 +1,6 @@
-"""Textual inversion: words that were learned, beside those of the vocabulary (Gal et al. 2022).
+"""Textual inversion: learned words beside those of the vocabulary (Gal et al. 2022).
 
-They change no model: a conditioner that knows them is another one, of the same text tower.
+The model does not change: a conditioner that knows learned words is a new one, with the same text tower.
 """
 
 import re
@@ -18,14 +18,14 @@ class InversionError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """A learned word: how it is written in a prompt, and its vectors (n, D), each of which takes a token's place."""
+    """A learned word."""
 
-    token: str
-    vectors: Tensor
+    token: str  # how it is written in a prompt
+    vectors: Tensor  # (n, D); each takes the place of a token
 
 
 class LearnedTokens:
-    """Where learned words stand in a prompt, and the ids of the vectors that each stands for."""
+    """Finds learned words in a prompt; each stands for the ids of its vectors."""
 
     def __init__(self, ids: Mapping[str, Sequence[int]]) -> None:
         longest_first = sorted(ids, key=len, reverse=True)
@@ -33,26 +33,26 @@ class LearnedTokens:
         self._pattern = re.compile("|".join(map(_alone, longest_first)), re.IGNORECASE) if ids else None
 
     def split(self, prompt: str) -> Iterator[tuple[str, Sequence[int]]]:
-        """The pieces of a prompt in order: the text between learned words with no ids, and these with theirs.
+        """The texts that make up a prompt, in order: each learned word with its ids, the texts between with none.
 
-        They are found before the text is cut into words or byte pairs, in whatever case they are written.
+        Learned words are found before a text is divided into words or byte pairs, and whether in capitals or not.
         """
         end = 0
-        for found in self._pattern.finditer(prompt) if self._pattern else ():
-            yield prompt[end : found.start()], ()
-            yield found[0], self._ids[(found.lastindex or 0) - 1]
-            end = found.end()
+        for match in self._pattern.finditer(prompt) if self._pattern else ():
+            yield prompt[end : match.start()], ()
+            yield match[0], self._ids[(match.lastindex or 0) - 1]
+            end = match.end()
         yield prompt[end:], ()
 
 
 def _alone(token: str) -> str:
-    """The pattern of a token: "sks" does not stand in "tasks", but "<sks>" stands anywhere."""
+    """The pattern of a token: "sks" is not found inside "tasks", but "<sks>" is found anywhere."""
     before, after = r"(?<!\w)" if token[0].isalnum() else "", r"(?!\w)" if token[-1].isalnum() else ""
     return f"{before}({re.escape(token)}){after}"
 
 
 class Table:
-    """The vectors of ids: the rows of a text tower's table, which stays as it is, then learned ones (n, D)."""
+    """The vectors of ids: the rows of a text tower's embedding table, which does not change, then learned ones."""
 
     def __init__(self, known: nn.Embedding, learned: Tensor | None = None) -> None:
         self.known, self.learned = known, learned
@@ -68,7 +68,7 @@ class Table:
 
 
 class Tokenizer(Protocol):
-    """What learned words ask of a tokenizer."""
+    """What learned words need of a tokenizer."""
 
     context_length: int
 
@@ -79,10 +79,10 @@ class Tokenizer(Protocol):
 T = TypeVar("T", bound=Tokenizer)
 
 
-def grown(tokenizer: T, known: nn.Embedding, learned: Sequence[Learned]) -> tuple[T, Table]:
-    """A tokenizer that knows these learned words, and the table of their vectors; both given ones stay as they are.
+def extended(tokenizer: T, known: nn.Embedding, learned: Sequence[Learned]) -> tuple[T, Table]:
+    """A tokenizer that knows these learned words, and the table with their vectors; the arguments do not change.
 
-    InversionError for vectors of another width or that are no numbers, and for a token that cannot be told apart.
+    InversionError for vectors of another width, too many or not finite, and for a token that is empty or taken.
     """
     ids: dict[str, Sequence[int]] = {}
     end = known.num_embeddings

@@ -12,16 +12,16 @@ from scorefield.nets.clip import TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.chunks import Chunks, chunks
 from scorefield.prompt.conditioner import Conditioner
-from scorefield.prompt.inversion import Learned, Table, grown
+from scorefield.prompt.inversion import Learned, Table, extended
 from scorefield.prompt.rules import PLAIN, Count, Rules
 from scorefield.prompt.states import States
 from scorefield.prompt.weighting import RULES
 
 
 class PublishedConditioner(Conditioner):
-    """A tokenizer and a text tower that reads what fills a prompt up like any word, as it was trained: no mask.
+    """A tokenizer and a text tower. There is no mask: the tower was trained to read padding like words.
 
-    ValueError for a pair that does not belong together.
+    ValueError for a tokenizer and a tower that do not belong together.
     """
 
     def __init__(self, tokenizer: ClipTokenizer, encoder: TextEncoder) -> None:
@@ -37,11 +37,11 @@ class PublishedConditioner(Conditioner):
     def with_learned(self, learned: Sequence[Learned]) -> Self:
         """A conditioner that knows these learned words, of the same tower; InversionError if it cannot take them."""
         other = copy.copy(self)
-        other.tokenizer, other.table = grown(self.tokenizer, self.encoder.tokens, learned)
+        other.tokenizer, other.table = extended(self.tokenizer, self.encoder.tokens, learned)
         return other
 
     def with_tower(self, encoder: TextEncoder) -> Self:
-        """A conditioner of the same words, learned ones among them, that another copy of the tower reads."""
+        """A conditioner with the same words, learned ones too, and another copy of the tower."""
         other = copy.copy(self)
         other.encoder, other.table = encoder, Table(encoder.tokens, self.table.learned)
         return other
@@ -50,51 +50,52 @@ class PublishedConditioner(Conditioner):
     def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
         """Cond(tokens (B, 77 * chunks, D)) of the prompts, on the tower's device; each is read by itself.
 
-        The empty prompt is the unconditional one. ValueError for a prompt that may not be so long, or if not all take
-        equally many chunks: they are no batch.
+        ValueError for a prompt that is longer than `rules` allow, and for prompts that take different numbers of
+        chunks, since these are no batch.
         """
-        states = {one: self._weighed(one, rules) for one in dict.fromkeys(prompts)}
+        states = {one: self._states(one, rules) for one in dict.fromkeys(prompts)}
         if len({len(one) for one in states.values()}) > 1:
             raise ValueError("prompts that take different numbers of chunks cannot be one condition; read them apart")
         return Cond(tokens=torch.stack([states[one] for one in prompts]))
 
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
-        """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77); no mask, as ever.
+        """The condition of any `vectors` (B, 77, D) in place of those of the tokens `ids` (B, 77).
 
-        A gradient goes back to them.
+        `mask` is ignored, as this tower has none. Gradients reach the vectors.
         """
         return Cond(tokens=self.encoder.condition_of(vectors, ids)[0])
 
     def summaries(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Tensor:
-        """The summaries (B, P) of the prompts' first chunks, of a projected tower; weights do not touch them."""
+        """The summaries (B, P) of the prompts' first chunks, from a projected tower; weights do not change them."""
         ids = torch.cat([self._chunks(one, rules).ids[:1] for one in prompts]).to(self.encoder.positions.device)
         return self.encoder.condition_of(self.table(ids), ids)[1]
 
     def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
-        """How long each prompt is; ValueError for one that may not be so long."""
+        """How long each prompt is; ValueError for one that is longer than `rules` allow."""
         room = self.tokenizer.context_length - 2
-        found = (self._chunks(prompt, rules) for prompt in prompts)
-        return [Count(tokens=one.tokens, room=room, chunks=len(one.ids)) for one in found]
+        divided = (self._chunks(prompt, rules) for prompt in prompts)
+        return [Count(tokens=one.tokens, room=room, chunks=len(one.ids)) for one in divided]
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
-        """None: byte pairs spell every word."""
+        """No word: byte pairs spell every one."""
         return {}
 
     def unread(self, prompts: Sequence[str], rules: Rules) -> list[str]:
-        """The signs in the prompts that mean something elsewhere and by these rules are letters like any other."""
+        """The signs in the prompts that have a meaning in other programs, and by these rules are ordinary letters."""
         return [sign[0] for prompt in prompts for sign in RULES[rules.weighting].unread.finditer(prompt)]
 
     def _chunks(self, prompt: str, rules: Rules) -> Chunks:
         rule = RULES[rules.weighting]
         parts = rule.parse(prompt)
-        found = chunks(self.tokenizer, parts, rule.cut)
-        if len(found.ids) > 1 and rules.long_prompt == "refuse":
+        divided = chunks(self.tokenizer, parts, rule.cut)
+        if len(divided.ids) > 1 and rules.long_prompt == "refuse":
             text = " ".join(piece.text for part in parts for piece in part)
-            self.tokenizer.encode([text])  # says by how much it is too long, and where it would be cut
+            self.tokenizer.encode([text])  # ValueError that says by how much it is too long, and where it would be cut
             raise ValueError("the prompt asks by BREAK for several chunks, and chunks are refused: leave BREAK out")
-        return found
+        return divided
 
-    def _weighed(self, prompt: str, rules: Rules) -> Tensor:
+    def _states(self, prompt: str, rules: Rules) -> Tensor:
+        """The weighted states (77 * chunks, D) of a prompt."""
         device = self.encoder.positions.device
         states = States(self._read, self.tokenizer.encode([""])[0].to(device))
         return RULES[rules.weighting].weigh(states, self._chunks(prompt, rules).to(device)).flatten(0, 1)

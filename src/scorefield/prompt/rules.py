@@ -1,4 +1,4 @@
-"""What may be said of how prompts are read, and what is said of their length."""
+"""The rules by which prompts are read, and the length of a prompt."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -9,22 +9,22 @@ LongPrompt = Literal["chunks", "refuse"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Which signs in a prompt weigh its words, and whether one that is too long is read in chunks or refused."""
+    """How a prompt is read."""
 
-    weighting: Weighting = "none"
-    long_prompt: LongPrompt = "refuse"
+    weighting: Weighting = "none"  # the program whose signs weigh words
+    long_prompt: LongPrompt = "refuse"  # whether a prompt that is too long for one chunk is read in several
 
 
 PLAIN = Rules()
 
 
 class Count(NamedTuple):
-    """The length of a prompt: its tokens without starts and ends, how many of them fit in a chunk, and its chunks."""
+    """The length of a prompt."""
 
-    tokens: int
-    room: int
+    tokens: int  # without start and end
+    room: int  # how many tokens fit in a chunk
     chunks: int
 
     def __str__(self) -> str:
-        told = f"{self.tokens} of {self.room}"
-        return told if self.chunks == 1 else f"{told}, read in {self.chunks} chunks"
+        length = f"{self.tokens} of {self.room}"
+        return length if self.chunks == 1 else f"{length}, read in {self.chunks} chunks"

@@ -1,4 +1,4 @@
-"""What a weighting rule may ask of a text tower."""
+"""What a weighting rule needs of a text tower."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 class States:
-    """The states (n, L, D), in float32, of tokens (n, L): `read(ids, mask)` gives them in the tower's own numbers."""
+    """The text tower's states (n, L, D) of token ids (n, L), in float32; `read` runs the tower, in its own dtype."""
 
     def __init__(self, read: Callable[[Tensor, Tensor | None], Tensor], empty: Tensor) -> None:
         self._read, self._empty = read, empty
 
     def __call__(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Those of `ids`; where `mask` (n, L) bool is False nobody looks at a token."""
+        """The states of `ids`; no token attends to one where `mask` (n, L) bool is False."""
         return self._read(ids, mask).float()
 
     def empty(self) -> Tensor:
-        """Those (1, L, D) of the empty prompt."""
+        """The states (1, L, D) of the empty prompt."""
         return self(self._empty)

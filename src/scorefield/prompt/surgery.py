@@ -1,4 +1,4 @@
-"""Surgery on prompts: the vectors of their tokens taken out before the transformer reads them, changed, and put back.
+"""Surgery on prompts: change the vectors of their tokens before the text tower's transformer reads them.
 
 opened = surgery.opened(conditioner, ["a puppy in the snow"])
 hybrid = surgery.mean(conditioner, {"puppy": 0.5, "skunk": 0.5})
@@ -19,7 +19,7 @@ from scorefield.prompt.inversion import Table
 
 
 class Tokenizer(Protocol):
-    """Prompts to tokens: a word is one of them, or with byte pairs several."""
+    """Prompts to tokens; a word is one token, or with byte pairs several."""
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]: ...
     def word(self, name: str) -> list[int]: ...
@@ -27,7 +27,7 @@ class Tokenizer(Protocol):
 
 
 class Conditioner(Protocol):
-    """A tokenizer and a text tower, and what the two make of vectors: the embedded model's or a published one's."""
+    """What surgery needs of a conditioner: the embedded model's or a published one's."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -40,16 +40,16 @@ class Conditioner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """Prompts as the transformer is about to read them: token ids (B, L), which are real, and their vectors."""
+    """Prompts as the transformer is about to read them."""
 
-    ids: Tensor
-    mask: Tensor  # (B, L) bool
+    ids: Tensor  # (B, L)
+    mask: Tensor  # (B, L) bool, True where a token is real
     vectors: Tensor  # (B, L, D), without the positions, which stay with the transformer
 
 
 @torch.no_grad()
 def opened(conditioner: Conditioner, prompts: Sequence[str]) -> Opened:
-    """The prompts, each token's vector a row of the table; ValueError for a prompt that is too long."""
+    """The prompts with the vectors that the table has for their tokens; ValueError for a prompt that is too long."""
     device = conditioner.encoder.positions.device
     ids, mask = (tensor.to(device) for tensor in conditioner.tokenizer.encode(prompts))
     return Opened(ids=ids, mask=mask, vectors=conditioner.table(ids))
@@ -57,35 +57,35 @@ def opened(conditioner: Conditioner, prompts: Sequence[str]) -> Opened:
 
 @torch.no_grad()
 def closed(conditioner: Conditioner, prompts: Opened) -> Cond:
-    """What the transformer makes of them: for prompts that nothing was done to, the conditioner's own condition."""
+    """The condition of opened prompts; if they were not changed, it is the conditioner's own."""
     return conditioner.read(prompts.vectors, prompts.ids, prompts.mask)
 
 
 @torch.no_grad()
 def rows(conditioner: Conditioner, name: str) -> Tensor:
-    """The vectors (n, D) of the n tokens that spell a word; ValueError for what is not one word that is known."""
+    """The vectors (n, D) of the n tokens that spell a word; ValueError for an unknown word, or for several."""
     ids = torch.tensor(conditioner.tokenizer.word(name), device=conditioner.encoder.positions.device)
     return conditioner.table(ids)
 
 
 def mean(conditioner: Conditioner, weights: Mapping[str, float]) -> Tensor:
-    """The weighted mean (n, D) of the vectors of words, token by token: of one word its own.
+    """The weighted mean (n, D) of the vectors of several words, token by token.
 
     ValueError for weights that sum to 0, and for words of different numbers of tokens, which have no mean.
     """
     if (total := sum(weights.values())) == 0:
         raise ValueError(f"the weights of {', '.join(weights)} sum to 0")
-    found = {name: rows(conditioner, name) for name in weights}
-    if len({len(one) for one in found.values()}) > 1:
-        told = ", ".join(f"{name} {len(one)}" for name, one in found.items())
-        raise ValueError(f"only words of equally many tokens have a mean; these have: {told}")
-    return torch.stack([weights[name] / total * one for name, one in found.items()]).sum(0)
+    vectors = {name: rows(conditioner, name) for name in weights}
+    if len({len(one) for one in vectors.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(one)}" for name, one in vectors.items())
+        raise ValueError(f"only words of equally many tokens have a mean; these have: {lengths}")
+    return torch.stack([weights[name] / total * one for name, one in vectors.items()]).sum(0)
 
 
 def where(conditioner: Conditioner, prompts: Opened, name: str) -> Tensor:
-    """Where a word's tokens stand in each prompt, (B, L) bool; ValueError if it is missing from one.
+    """Where the tokens of a word are in each prompt, (B, L) bool; ValueError if a prompt lacks the word.
 
-    The same tokens at the end of a longer word are not that word.
+    The same tokens at the end of a longer word do not count.
     """
     wanted = torch.tensor(conditioner.tokenizer.word(name), device=prompts.ids.device)
     before = F.pad(conditioner.tokenizer.ends(prompts.ids)[:, :-1], (1, 0), value=True)
@@ -97,9 +97,9 @@ def where(conditioner: Conditioner, prompts: Opened, name: str) -> Tensor:
 
 
 def replaced(conditioner: Conditioner, prompts: Opened, name: str, vectors: Tensor) -> Opened:
-    """The prompts with `vectors` (n, D) for the n tokens of that word wherever it stands, or one (D) for each of them.
+    """The prompts with other vectors for the word `name`, wherever it stands; their ids stay as they are.
 
-    The ids go on saying what was written.
+    `vectors` (n, D) are for the n tokens of the word, or (D,) for each of them. ValueError for another number.
     """
     at, count = where(conditioner, prompts, name), len(conditioner.tokenizer.word(name))
     if vectors.ndim == 2 and len(vectors) != count:
@@ -110,9 +110,9 @@ def replaced(conditioner: Conditioner, prompts: Opened, name: str, vectors: Tens
 
 
 def between(first: Cond, second: Cond, shares: Tensor) -> Cond:
-    """The conditions (F) on the line from `first` to `second`, one row each, at `shares` (F): 0 is `first`, 1 `second`.
+    """The conditions (F, L, D) at `shares` (F,) of the line from `first` (share 0) to `second` (1), of one row each.
 
-    ValueError for conditions of different lengths, or of words that are hidden in one of them only.
+    ValueError for conditions of different lengths, or whose masks differ.
     """
     if first.tokens is None or second.tokens is None or first.tokens.shape != second.tokens.shape:
         raise ValueError("only conditions of equally many tokens can be mixed")

@@ -1,4 +1,4 @@
-"""Prompts to the condition of a text-conditioned model."""
+"""Prompts to the condition of the embedded model: one token a word, and the text tower of its own CLIP."""
 
 import copy
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from torch import Tensor
 from scorefield.core.cond import Cond
 from scorefield.nets.clip import Clip, TextTower
 from scorefield.prompt.conditioner import Conditioner
-from scorefield.prompt.inversion import Learned, Table, grown
+from scorefield.prompt.inversion import Learned, Table, extended
 from scorefield.prompt.rules import PLAIN, Count, Rules
 from scorefield.prompt.tokenizer import WordTokenizer
 
 
 class TextConditioner(Conditioner):
-    """A tokenizer and a CLIP whose text tower reads; the empty prompt is the unconditional condition."""
+    """A tokenizer and the CLIP whose text tower reads its tokens."""
 
     def __init__(self, tokenizer: WordTokenizer, clip: Clip) -> None:
         if len(tokenizer) != (size := clip.config.text.vocab_size):
@@ -29,7 +29,7 @@ class TextConditioner(Conditioner):
     def with_learned(self, learned: Sequence[Learned]) -> Self:
         """A conditioner that knows these learned words, of the same tower; InversionError if it cannot take them."""
         other = copy.copy(self)
-        other.tokenizer, other.table = grown(self.tokenizer, self.clip.text.tokens, learned)
+        other.tokenizer, other.table = extended(self.tokenizer, self.clip.text.tokens, learned)
         return other
 
     @property
@@ -46,16 +46,16 @@ class TextConditioner(Conditioner):
         return self.read(self.table(ids), ids, mask)
 
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
-        """The condition of any vectors (B, L, D) in place of those of the tokens `ids` (B, L).
+        """The condition of any `vectors` (B, L, D) in place of those of the tokens `ids` (B, L).
 
-        A gradient goes back to them.
+        `mask` (B, L) is True where a token is real. Gradients reach the vectors.
         """
         return Cond(tokens=self.clip.text.read(vectors, mask), mask=mask)
 
     def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
-        """How long each prompt is; ValueError for one that is longer than the tower reads, and for any rules but plain.
+        """How long each prompt is; ValueError for one that is too long, and for any rules but the plain ones.
 
-        Chunks and weights are ways to lead a model that was trained on much text; this one has never seen the like.
+        Chunks and weights help with models that were trained on rich captions; this one knows short ones only.
         """
         self._check(rules)
         _, mask = self.tokenizer.encode(prompts)

@@ -18,7 +18,7 @@ from scorefield.prompt.inversion import LearnedTokens
 
 START, END, PAD, UNKNOWN = SPECIAL = ("<start>", "<end>", "<pad>", "<unknown>")
 CONTEXT_LENGTH = 32
-_LIKE = 0.65  # share of letters that two words have in common, in order: "kat" is like "cat", "kitchen" not like "the"
+_LIKE = 0.65  # difflib's ratio from which words are near: "kat" is near "cat", "kitchen" is not near "the"
 
 
 def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
@@ -44,11 +44,11 @@ class WordTokenizer:
     def from_file(cls, path: Path, context_length: int = CONTEXT_LENGTH) -> "WordTokenizer":
         """The tokenizer that `save` wrote to `path`; any other content is a ValueError that names the file."""
         try:
-            held = json.loads(Path(path).read_text(encoding="utf-8"))
-            built = cls(_tokenizer(held["model"]["vocab"]), context_length)
+            stored = json.loads(Path(path).read_text(encoding="utf-8"))
+            built = cls(_tokenizer(stored["model"]["vocab"]), context_length)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a word tokenizer's file ({error})") from error
-        if json.loads(built.tokenizer.to_str()) != held:
+        if json.loads(built.tokenizer.to_str()) != stored:
             raise ValueError(f"{path}: this tokenizer splits or spells words in another way than the word tokenizer")
         return built
 
@@ -64,7 +64,7 @@ class WordTokenizer:
         return self.tokenizer.token_to_id(token.lower()) is not None
 
     def with_learned(self, ids: Mapping[str, Sequence[int]]) -> Self:
-        """A tokenizer that knows these learned words, each of the ids of its vectors, and no other such."""
+        """A tokenizer that knows these learned words and no others; `ids` are those of each word's vectors."""
         other = copy.copy(self)
         other._learned = LearnedTokens(ids)
         spelt = {_spelt(token, k): row for token, rows in ids.items() for k, row in enumerate(rows)}
@@ -75,15 +75,15 @@ class WordTokenizer:
     def words(self, prompt: str) -> list[str]:
         """The words and marks of a prompt as the vocabulary spells them, known or not."""
         spelling = {row: word for word, row in self.vocabulary.items()}
-        found: list[str] = []
+        words: list[str] = []
         with self._lock:
             for piece, learned in self._learned.split(self.tokenizer.normalizer.normalize_str(prompt)):
                 plain = [] if learned else self.tokenizer.pre_tokenizer.pre_tokenize_str(piece)
-                found += [spelling[row] for row in learned] + [word for word, _ in plain]
-        return found
+                words += [spelling[row] for row in learned] + [word for word, _ in plain]
+        return words
 
     def word(self, name: str) -> list[int]:
-        """The id of a word, several of a learned one; ValueError for what the vocabulary lacks, or several words."""
+        """The id of a word, or the ids of a learned one; ValueError for an unknown word, or for several."""
         names = self.words(name)
         ids = [self.vocabulary[word] for word in names if self._knows(word)]
         if len(ids) != len(names) or int(self.ends(torch.tensor(ids)).sum()) != 1:
@@ -91,13 +91,13 @@ class WordTokenizer:
         return ids
 
     def ends(self, ids: Tensor) -> Tensor:
-        """Whether a word ends with a token, a bool for each of `ids`: a token is a word, but for learned ones."""
+        """Whether a word ends with a token: bool in the shape of `ids`. Only learned words have several tokens."""
         return ~torch.isin(ids, self._inside.to(ids.device))
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids (B, L) int64 and mask (B, L) bool, True where a token is real; a prompt over length is a ValueError.
+        """Ids (B, L) int64 and mask (B, L) bool, True where a token is real; ValueError for a prompt that is too long.
 
-        What the vocabulary lacks is left out: <unknown> is never trained, so its embedding would say something random.
+        Unknown words are left out: the token <unknown> was never trained, so its vector is random.
         """
         ids = torch.full((len(prompts), self.context_length), self.vocabulary[PAD])
         mask = torch.zeros(ids.shape, dtype=torch.bool)
@@ -119,8 +119,8 @@ class WordTokenizer:
         """
         known = [word for word in self.vocabulary if word not in SPECIAL and " " not in word]
         words = self.words(prompt)
-        told = [word for word in words if not _is_punctuation(word)] or words
-        lacking = dict.fromkeys(word for word in told if not self._knows(word))
+        counted = [word for word in words if not _is_punctuation(word)] or words
+        lacking = dict.fromkeys(word for word in counted if not self._knows(word))
         return [(word, get_close_matches(word, known, n=3, cutoff=_LIKE)) for word in lacking]
 
     def _knows(self, word: str) -> bool:
@@ -128,7 +128,7 @@ class WordTokenizer:
 
 
 def _spelt(token: str, k: int) -> str:
-    """How the vocabulary spells the k-th vector of a learned word: no prompt's own word has a space."""
+    """How the vocabulary spells the k-th vector of a learned word; no word of a prompt has a space in it."""
     return f"{token.lower()} {k + 1}" if k else token.lower()
 
 

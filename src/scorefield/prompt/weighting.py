@@ -1,4 +1,4 @@
-"""The rules by which signs in a prompt weigh its words, by name; they differ in signs, in arithmetic and in chunks."""
+"""The weighting rules by name; each has its own signs, its own arithmetic, and its own way to divide chunks."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -17,12 +17,12 @@ _WEIGHT = re.compile(r"\([^()]*:\s*\d*\.?\d+\s*\)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How a prompt is divided, where chunks of it end, what weights do to its states (n, L, D), what is not read."""
+    """How one program reads the signs of a prompt."""
 
-    parse: Callable[[str], list[Part]]
-    cut: Cut
-    weigh: Callable[[States, Chunks], Tensor]
-    unread: re.Pattern[str]  # signs that mean more elsewhere than they do here
+    parse: Callable[[str], list[Part]]  # a prompt -> its parts, in pieces of one weight
+    cut: Cut  # where a chunk ends
+    weigh: Callable[[States, Chunks], Tensor]  # -> the weighted states (n, L, D)
+    unread: re.Pattern[str]  # signs that have a meaning in that program, or another one, and none here
 
 
 RULES: Mapping[Weighting, Rule] = {

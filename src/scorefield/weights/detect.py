@@ -4,20 +4,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from scorefield.weights.adapters import embedding
 from scorefield.weights.clip_facts import clip
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family, Found, Kind, Layout, Part, Prediction, part
+from scorefield.weights.inversion_facts import inversion
 from scorefield.weights.listing import Listing, Stored
 from scorefield.weights.lora_facts import lora
 from scorefield.weights.pipeline import Pipeline
 from scorefield.weights.resemble import resemblance
 from scorefield.weights.unet_facts import STATED, UnetFacts, prediction, unet_facts
 
-OWN = "scorefield"  # the entry of our own files' metadata, own.KEY; that module needs PyTorch, this one does not
+OWN = "scorefield"  # own.KEY, the metadata entry of our own files; importing it would import PyTorch, which is slow
 _UNET = "model.diffusion_model."
 _EMA = "model_ema.diffusion_model"
-_LDM = {  # where the parts of a checkpoint lie
+_LDM = {  # the parts of a checkpoint, by what their names begin with
     _UNET: "unet",
     _EMA: "unet_ema",
     "first_stage_model.": "vae",
@@ -38,7 +38,7 @@ _OLD_NAMES = "its attention has the names of older diffusers (query, key, value,
 
 
 def detect(listing: Listing) -> Found:
-    """What a file is; of kind UNKNOWN, with what it most resembles, if it is nothing that is known here."""
+    """What a file is; if it is nothing known here, a find of kind UNKNOWN that says what it most resembles."""
     tensors = listing.tensors
     return (
         _own(listing)
@@ -47,21 +47,21 @@ def detect(listing: Listing) -> Found:
         or _unet(listing)
         or _vae(tensors)
         or clip(tensors)
-        or embedding(listing)
+        or inversion(listing)
         or Found(kind=Kind.UNKNOWN, resembles=resemblance(tensors))
     )
 
 
 def detect_pipeline(pipeline: Pipeline) -> Found:
-    """What a folder of a diffusers pipeline is: by its U-Net, and what its scheduler says of the prediction."""
+    """What the folder of a diffusers pipeline is, by its U-Net; its prediction is what its scheduler says."""
     parts = {name: part(listing.tensors, "") for name, listing in pipeline.parts.items()}
     whole = Found(kind=Kind.PIPELINE, layout=Layout.DIFFUSERS, parts=parts, missing=pipeline.missing)
     facts = unet_facts(pipeline.parts["unet"].tensors) if "unet" in parts else None
     if facts is None:
         return replace(whole, resembles=f"a {pipeline.name}")
     stated = pipeline.scheduler.get("prediction_type", "epsilon") if pipeline.scheduler is not None else None
-    told = Prediction(STATED.get(str(stated)), f"its scheduler says {stated}") if stated else None
-    found = _with_unet(whole, facts, told or prediction(facts, pipeline.parts["unet"]))
+    by_scheduler = Prediction(STATED.get(str(stated)), f"its scheduler says {stated}") if stated else None
+    found = _with_unet(whole, facts, by_scheduler or prediction(facts, pipeline.parts["unet"]))
     return _zero_snr(found) if (pipeline.scheduler or {}).get("rescale_betas_zero_snr") is True else found
 
 
@@ -96,7 +96,7 @@ def _checkpoint(listing: Listing) -> Found | None:
 
 
 def _zero_snr(found: Found) -> Found:
-    """A find whose training reached pure noise (zero terminal SNR)."""
+    """A find with the fact that its training reached pure noise (zero terminal SNR)."""
     return replace(found, facts={**found.facts, "zero_snr": True})
 
 
@@ -108,13 +108,13 @@ def _unet(listing: Listing) -> Found | None:
     return _with_unet(whole, facts, prediction(facts, listing))
 
 
-def _with_unet(whole: Found, facts: UnetFacts, told: Prediction) -> Found:
-    """What the U-Net tells of the whole."""
+def _with_unet(whole: Found, facts: UnetFacts, output: Prediction) -> Found:
+    """A find with what its U-Net tells of the whole model, and what that predicts."""
     return replace(
         whole,
         family=facts.family,
         task=facts.task,
-        prediction=told,
+        prediction=output,
         facts={"channels": facts.channels, "context": facts.context},
         notes=facts.notes,
         resembles="Stable Diffusion of other widths" if facts.family is Family.UNKNOWN else None,

@@ -1,7 +1,8 @@
-"""How a network's tensors are named and laid out in somebody else's file, key by key, both ways.
+"""How a network's tensors are named and laid out in a published file, key by key, in both directions.
 
-A map is a list of entries, made by a function of the network's config that walks its parts: so it names every key, and
-a file that has one more or one less is told so. `under` sets a part's entries below the prefixes that it has in both.
+A map is a list of entries. The functions in `maps` build one from a network's configuration, part by part, so it names
+every key, and a file with one key too many or too few is refused. `under` puts the entries of a part behind its
+prefixes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ class KeysError(ValueError):
 
 
 class Form(Enum):
-    """What a tensor of theirs is to ours."""
+    """How a tensor of theirs becomes ours."""
 
     SAME = "as it is"
     TRANSPOSED = "rows and columns swapped"
@@ -27,7 +28,7 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor of ours and the tensor of theirs that it is, or several where it is STACKED."""
+    """One tensor of our network, and the tensor of the published file that it comes from: several if STACKED."""
 
     ours: str
     theirs: tuple[str, ...]
@@ -35,31 +36,31 @@ class Entry:
 
 
 def same(ours: str, theirs: str, leaves: Sequence[str] = ("weight", "bias"), form: Form = Form.SAME) -> Iterator[Entry]:
-    """A layer's leaves under the two names that it has; the form is that of its weight."""
+    """The tensors `leaves` of a layer, which has one name with us and one with them; `form` is that of its weight."""
     for leaf in leaves:
         yield Entry(f"{ours}.{leaf}", (f"{theirs}.{leaf}",), form if leaf == "weight" else Form.SAME)
 
 
 def under(ours: str, theirs: str, entries: Iterable[Entry]) -> Iterator[Entry]:
-    """A part's entries, each name behind the part's own."""
+    """The entries of a part, with the prefixes `ours` and `theirs` before its names."""
     for entry in entries:
         yield replace(entry, ours=ours + entry.ours, theirs=tuple(theirs + name for name in entry.theirs))
 
 
 def check(entries: Sequence[Entry], keys: Iterable[str]) -> None:
-    """Nothing, if the file's `keys` are just those of the entries; else a KeysError that names what is not."""
+    """KeysError unless the file's `keys` are those of the entries; its message names those missing and unknown."""
     expected, found = {name for entry in entries for name in entry.theirs}, set(keys)
-    told = [
+    problems = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for what, names in (("missing", sorted(expected - found)), ("unknown", sorted(found - expected)))
         if names
     ]
-    if told:
-        raise KeysError(f"the file's keys are not those of this network: {' and '.join(told)}")
+    if problems:
+        raise KeysError(f"the file's keys are not those of this network: {' and '.join(problems)}")
 
 
 def read(entries: Sequence[Entry], fetch: Callable[[str], Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Our tensors by name, one after the other, out of theirs; nothing is fetched before it is asked for."""
+    """Our tensors by name, from theirs, one at a time: each is fetched when the iterator reaches it."""
     for entry in entries:
         theirs = [fetch(name) for name in entry.theirs]
         match entry.form:
@@ -74,7 +75,7 @@ def read(entries: Sequence[Entry], fetch: Callable[[str], Tensor]) -> Iterator[t
 
 
 def views(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their tensors by name as views of ours: what is copied into them is where it belongs in ours."""
+    """Their tensors by name as views of ours, so that copying a file's tensor into its view fills ours."""
     seen: dict[str, Tensor] = {}
     for entry in entries:
         tensor = ours[entry.ours]
@@ -91,5 +92,5 @@ def views(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def write(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their tensors by name, out of ours: what `read` undoes, to the bit."""
+    """Their tensors by name, from ours: the inverse of `read`, to the bit."""
     return {name: tensor.contiguous() for name, tensor in views(entries, ours).items()}

@@ -1,6 +1,6 @@
-"""Where the weights of a path lie: a file, a folder with its variants, or the shards that an index names.
+"""Where the weights of a path are: a file, a folder with its variants, or the shards that an index names.
 
-Nothing is loaded here, and no name that a file gives leads out of its own folder.
+Nothing is loaded here, and a name inside a file can never lead out of its folder.
 """
 
 import json
@@ -22,14 +22,14 @@ _LARGEST_JSON = 64_000_000  # bytes; the index of the largest published model ha
 
 
 class SourceError(ValueError):
-    """Weights of somebody else that cannot be read; the message names the file, what is wrong and the way out."""
+    """A published file that cannot be read; the message names the file, says what is wrong and what to do."""
 
 
 def locate(path: Path, variant: str | None = None) -> Path:
-    """The one file of weights, or the one index of shards, that `path` stands for.
+    """The file of weights, or the index of shards, that `path` stands for.
 
-    Of a folder it is the safetensors before the pickle, of `variant` ("fp16"); with none asked for, the plain one, or
-    fp16 where there is no other. SourceError if there is none, or if it cannot be told which.
+    In a folder, safetensors come before pickles. `variant` ("fp16") chooses among its files; without one it is the file
+    of no variant, or fp16 where that is the only one. SourceError if there is no such file, or more than one.
     """
     try:
         if path.is_dir():
@@ -69,7 +69,7 @@ def shards(index: Path) -> dict[str, Path]:
 
 
 def components(folder: Path) -> dict[str, str | None]:
-    """The class of every part that a pipeline's model_index.json names, None for one that it goes without."""
+    """The class of every part that a pipeline's model_index.json names, None for a part that it leaves out."""
     found: dict[str, str | None] = {}
     for name, value in read_json(folder / PIPELINE).items():
         if name.startswith("_") or not isinstance(value, list):
@@ -109,7 +109,7 @@ def _inside(folder: Path, variant: str | None) -> Path:
 
 
 def standard(names: Sequence[str], variant: str | None = None) -> str | None:
-    """Which of a folder's files, or which index, is the one of `variant`, under a name that diffusers gives."""
+    """Which of a folder's files `names` holds the weights of `variant`, or indexes them, named as diffusers does."""
     found = _standard(names)
     for wanted in [variant] if variant else [None, "fp16"]:
         for form in ("safetensors", "bin"):
@@ -125,7 +125,7 @@ def no_variant(names: Sequence[str], variant: str) -> str:
 
 
 def shards_of(index: str, names: Sequence[str]) -> list[str]:
-    """Those of a folder's files that are named as shards of an index: model.safetensors.index.json, of any variant."""
+    """The files among `names` that are shards of an index such as model.safetensors.index.json, of any variant."""
     found = _STANDARD.fullmatch(index)
     if found is None or not found["index"]:
         return []
@@ -146,7 +146,7 @@ def _variant(name: re.Match[str]) -> tuple[str | None, str]:
 
 
 def _only(folder: Path, names: list[str]) -> Path:
-    """The only file of weights of a folder whose files have names of their own."""
+    """The only file of weights in a folder whose files are not named as diffusers does."""
     whole = [name for name in names if not _SHARD.search(name)]
     safe = [name for name in whole if name.endswith(".safetensors") or is_index(Path(name))]
     found = safe or [name for name in whole if name.endswith(PICKLES)]

@@ -1,4 +1,4 @@
-"""What can be found of a file of weights: its kind, family, layout and task, its parts, and what must be said of it."""
+"""What can be found out about a file of weights: its kind, family, layout, task and parts, and notes on it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 
 class Family(StrEnum):
-    """Whose shapes the tensors have."""
+    """Which published model's shapes the tensors have."""
 
     SD1 = "Stable Diffusion 1"
     SD2 = "Stable Diffusion 2"
@@ -41,11 +41,11 @@ class Family(StrEnum):
     UNKNOWN = "unknown"
 
 
-BY_WORDS = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}  # by the width of the words that the U-Net reads
+BY_WORDS = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}  # by the width of the tokens that the U-Net reads
 
 
 class Layout(StrEnum):
-    """Whose names the tensors have."""
+    """Which program's names the tensors have."""
 
     LDM = "ldm"  # of the original training code, CompVis and Stability AI
     DIFFUSERS = "diffusers"
@@ -83,15 +83,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the network's output means ("eps", "v"), or None where the user must say it; and how that is known."""
+    """What the network's output means, and how that is known."""
 
-    value: str | None
+    value: str | None  # "eps" or "v"; None where the user must say it
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """All that names and shapes tell of a path."""
+    """All that names and shapes tell about a file or folder."""
 
     kind: Kind
     family: Family = Family.UNKNOWN
@@ -107,7 +107,7 @@ class Found:
 
 
 def part(tensors: Mapping[str, Stored], prefix: str, but: str | None = None) -> Part:
-    """The part whose names begin with `prefix`, without those that begin with `but`."""
+    """The part of all tensors whose names begin with `prefix`, and do not begin with `but`."""
     mine = {
         name: one for name, one in tensors.items() if name.startswith(prefix) and not (but and name.startswith(but))
     }
@@ -115,7 +115,7 @@ def part(tensors: Mapping[str, Stored], prefix: str, but: str | None = None) -> 
 
 
 def numbers(tensors: Mapping[str, Stored]) -> int:
-    """How many parameters there are: floating numbers that are no known buffer."""
+    """How many parameters there are: numbers in floating tensors, without known buffers."""
     weights = (one for name, one in tensors.items() if one.dtype[0] in "FBfb" and not name.endswith(_BUFFERS))
     return sum(one.numbers for one in weights if one.dtype not in _TRUTHS)
 

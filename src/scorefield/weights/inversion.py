@@ -1,4 +1,4 @@
-"""The file of a textual inversion, in every form in which they are published."""
+"""The files of textual inversions, in every form in which they are published."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from scorefield.weights import adapters, inversion_png
+from scorefield.weights import inversion_facts, inversion_png
 from scorefield.weights.folder import SourceError
 from scorefield.weights.listing import Plain
 from scorefield.weights.source import Source
@@ -17,14 +17,11 @@ NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")  # of the file in a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inversion:
-    """What a file holds: the word that it names, if it names one, and its vectors in float32.
+    """What the file of a textual inversion holds."""
 
-    They are (n, D) for each text tower: of one, or of the two of Stable Diffusion XL.
-    """
-
-    path: Path  # of the file
-    token: str | None
-    vectors: tuple[Tensor, ...]
+    path: Path
+    token: str | None  # as the file names it, if it does
+    vectors: tuple[Tensor, ...]  # (n, D) float32 for each text tower: one, or the two of Stable Diffusion XL
     sha256: str  # of the file
 
 
@@ -40,12 +37,12 @@ def read(path: Path) -> Inversion:
     token, tensors = _picture(file) if inversion_png.is_png(file) else _weights(file)
     vectors = tuple(_vectors(file, tensor) for tensor in tensors)
     if len(counts := {len(one) for one in vectors}) > 1:
-        told = " and ".join(map(str, sorted(counts)))
+        numbers = " and ".join(map(str, sorted(counts)))
         raise SourceError(
-            f"{file} has {told} vectors for its two text towers, which read the same places; get it again"
+            f"{file} has {numbers} vectors for its two text towers, which read the same places; get it again"
         )
-    told = token.strip() if isinstance(token, str) else ""
-    return Inversion(path=file, token=told or None, vectors=vectors, sha256=_sha256(file))
+    name = token.strip() if isinstance(token, str) else ""
+    return Inversion(path=file, token=name or None, vectors=vectors, sha256=_sha256(file))
 
 
 def _vectors(file: Path, tensor: Tensor) -> Tensor:
@@ -62,7 +59,7 @@ def _picture(file: Path) -> tuple[Plain, Sequence[Tensor]]:
 
 def _weights(file: Path) -> tuple[Plain, Sequence[Tensor]]:
     source = Source(file)
-    named = adapters.inversion(source.listing)
+    named = inversion_facts.vector_keys(source.listing)
     if named is None:
         raise SourceError(f"{file} is no textual inversion: `scorefield inspect` tells what it is")
     return named.token, [source.fetch(key) for key in named.keys]

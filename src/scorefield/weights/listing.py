@@ -1,4 +1,4 @@
-"""What a file of weights holds by name, without loading it; of safetensors, without PyTorch."""
+"""The names, dtypes and shapes of the tensors in a file, without loading them; for safetensors without PyTorch too."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +17,9 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One tensor as its file holds it."""
+    """The dtype and shape of one tensor in a file."""
 
-    dtype: str  # in the words of the file's own format: F16 in safetensors, float16 in a file of PyTorch
+    dtype: str  # as the file's format calls it: F16 in safetensors, float16 in a file of PyTorch
     shape: tuple[int, ...]
 
     @property
@@ -30,7 +30,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A file of weights, or the shards that make one: every tensor's dtype and shape, and what is said beside them."""
+    """What a file of weights, or the shards that make one, holds: its tensors, and values beside them."""
 
     path: Path  # as it was given
     form: str  # SAFETENSORS or TORCH
@@ -49,9 +49,9 @@ Reader = Callable[[Path], Listing]
 
 
 def read(path: Path, variant: str | None = None, *, pickled: Reader) -> Listing:
-    """The listing of a file, of a folder's weights or of an index; `pickled` reads the files of PyTorch.
+    """The listing of a file, of the weights in a folder, or of an index of shards.
 
-    SourceError if anything of it is missing or damaged.
+    `pickled` lists files of PyTorch, so that this module needs no PyTorch. SourceError for what is missing or damaged.
     """
     file = locate(path, variant)
     if is_index(file):
@@ -60,7 +60,7 @@ def read(path: Path, variant: str | None = None, *, pickled: Reader) -> Listing:
 
 
 def form_of(file: Path) -> str:
-    """The form of a file by its first bytes; SourceError if it is none that holds weights."""
+    """SAFETENSORS or TORCH, by the first bytes of a file; SourceError if it is neither."""
     try:
         with file.open("rb") as stream:
             start = stream.read(9)
@@ -76,13 +76,13 @@ def form_of(file: Path) -> str:
 
 
 @contextmanager
-def told(file: Path) -> Iterator[None]:
-    """What the library says of a file becomes a SourceError of one line."""
+def source_errors(file: Path) -> Iterator[None]:
+    """Turn the errors of reading a safetensors file into a SourceError of one line."""
     try:
         yield
     except SafetensorError as error:
-        words = str(error).removeprefix("Error while deserializing header: ").partition("\n")[0][:120]
-        raise SourceError(f"{file} is damaged or no safetensors file ({words}); get it again") from None
+        reason = str(error).removeprefix("Error while deserializing header: ").partition("\n")[0][:120]
+        raise SourceError(f"{file} is damaged or no safetensors file ({reason}); get it again") from None
     except OSError as error:
         raise SourceError(f"cannot read {file}: {error.strerror or error}") from None
 
@@ -92,7 +92,7 @@ def _file(file: Path, pickled: Reader) -> Listing:
 
 
 def _safetensors(file: Path) -> Listing:
-    with told(file), safe_open(file, framework="np") as opened:  # the header alone; PyTorch is not needed for it
+    with source_errors(file), safe_open(file, framework="np") as opened:  # only the header is read, so numpy will do
         metadata: Mapping[str, str] = opened.metadata() or {}
         slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118
         tensors = {key: Stored(one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}

@@ -1,6 +1,7 @@
 """A LoRA: a file that adds a delta to the weights of many layers, in kohya's layout, PEFT's or diffusers' older one.
 
-`lora_names` says which weight a layer's name means, `lora_delta` what its tensors add.
+`lora_keys` reads the names of its tensors, `lora_names` says which weight of ours a layer means, and `lora_delta`
+computes what its tensors add.
 """
 
 import hashlib
@@ -18,7 +19,10 @@ from scorefield.weights.source import Source
 
 
 class Lora:
-    """A file, or a folder of PEFT's. SourceError for what is damaged, no LoRA, or one of another kind of product."""
+    """The LoRA in a file, or in a folder of PEFT's.
+
+    SourceError for one that is damaged, for another file, and for LoHa, LoKr and OFT, which are other products.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self.source = path, Source(path)
@@ -52,29 +56,30 @@ class Lora:
         return self.found.family if self.found else Family.UNKNOWN
 
     @property
-    def whose(self) -> str:
+    def intended_for(self) -> str:
         """The models that it is for, in words."""
         if self.family is not Family.UNKNOWN:
             return str(self.family)
         return (self.found and self.found.resembles) or "another model"
 
     def delta(self, layer: str, part: str, weight: Tensor) -> Tensor:
-        """What a layer adds to the `weight` (out, in, ...) of `part`: float32, of its shape, on its device.
+        """What a layer adds to the `weight` (out, in, ...) of `part` at scale 1: float32, in its shape, on its device.
 
-        SourceError if it is for a weight of another shape, or holds what is not finite.
+        SourceError if the layer is for a weight of another shape, or holds numbers that are not finite.
         """
-        held = {role: self._numbers(key).to(weight.device) for role, key in self.layers[layer].items()}
+        tensors = {role: self._numbers(key).to(weight.device) for role, key in self.layers[layer].items()}
         try:
-            wanted, rank = lora_delta.shape(held), len(held["down"])
-            by = held["alpha"].item() / rank if "alpha" in held else scale(self.settings, part, layer, rank)
+            wanted, rank = lora_delta.shape(tensors), len(tensors["down"])
+            alpha = tensors.get("alpha")
+            own_scale = scale(self.settings, part, layer, rank) if alpha is None else alpha.item() / rank
         except (MisfitError, SettingsError) as error:
             raise SourceError(f"{self.path}: {layer}: {error}") from None
         if wanted != lora_delta.plain(weight):
             raise SourceError(
                 f"{self.path}: {layer} is for a weight of shape {wanted}, where this model has "
-                f"{lora_delta.plain(weight)}: it is a LoRA for {self.whose}"
+                f"{lora_delta.plain(weight)}: it is a LoRA for {self.intended_for}"
             )
-        return lora_delta.delta(held, by, weight.float())
+        return lora_delta.delta(tensors, own_scale, weight.float())
 
     def _place(self, name: str) -> None:
         if kind := lora_keys.other(name):

@@ -15,34 +15,34 @@ class MisfitError(ValueError):
 
 
 def shape(tensors: Tensors) -> tuple[int, ...]:
-    """The shape of the weight that `tensors` are for, as `plain` has it; MisfitError if they are for none."""
+    """The shape of the weight that `tensors` are for, as from `plain`; MisfitError if they do not fit each other."""
     down, up, mid = tensors["down"], tensors["up"], tensors.get("mid")
-    told = ", ".join(f"{role} {tuple(tensor.shape)}" for role, tensor in sorted(tensors.items()))
+    shapes = ", ".join(f"{role} {tuple(tensor.shape)}" for role, tensor in sorted(tensors.items()))
     if min(down.ndim, up.ndim) < 2 or len(down) == 0 or ("alpha" in tensors and tensors["alpha"].numel() != 1):
-        raise MisfitError(f"these are no tensors of a LoRA: {told}")
+        raise MisfitError(f"these are no tensors of a LoRA: {shapes}")
     if mid is None:
         fits, kernel = up.shape[1] == len(down) and len(plain(up)) == 2, plain(down)[2:]
     else:
         fits = len(plain(down)) == len(plain(up)) == 2 and mid.ndim == 4 and mid.shape[:2] == (up.shape[1], len(down))
         kernel = plain(mid)[2:]
-    made = len(up), down.shape[1], *kernel
-    for norms, across in _norms(tensors):
-        fits = fits and norms.numel() == made[across]
+    weight_shape = len(up), down.shape[1], *kernel
+    for norms, axis in _norms(tensors):
+        fits = fits and norms.numel() == weight_shape[axis]
     if not fits:
-        raise MisfitError(f"its tensors do not fit each other: {told}")
-    return made
+        raise MisfitError(f"its tensors do not fit each other: {shapes}")
+    return weight_shape
 
 
 def plain(tensor: Tensor) -> tuple[int, ...]:
-    """The shape of a tensor; of a 1 x 1 convolution that of the linear layer which it is."""
+    """The shape of a tensor; for a 1 x 1 convolution, that of the linear layer which does the same."""
     return tuple(tensor.shape[:2]) if set(tensor.shape[2:]) <= {1} else tuple(tensor.shape)
 
 
 def delta(tensors: Tensors, scale: float, weight: Tensor) -> Tensor:
-    """What is to be added to `weight`, of the `shape` that the tensors are for: all in float32 and of its shape.
+    """What the tensors add to `weight`, which has the `shape` that they are for; all is float32.
 
-    DoRA gives the rows, or the columns, of the weight with its delta other norms (Liu et al. 2024): what is to be added
-    is all that this changes.
+    DoRA also gives new norms to the rows, or to the columns, of the weight with its delta (Liu et al. 2024). What is
+    returned then includes that change.
     """
     down, up, mid = tensors["down"], tensors["up"], tensors.get("mid")
     if mid is None:
@@ -50,15 +50,15 @@ def delta(tensors: Tensors, scale: float, weight: Tensor) -> Tensor:
     else:
         product = torch.einsum("om,mnhw,ni->oihw", up.flatten(1), mid, down.flatten(1))
     added = scale * product.reshape(weight.shape)
-    for norms, across in _norms(tensors):
-        whole = weight + added
-        are = torch.linalg.vector_norm(whole, dim=[k for k in range(whole.ndim) if k != across], keepdim=True)
-        added = whole * (norms.reshape(are.shape) / are) - weight
+    for norms, axis in _norms(tensors):
+        total = weight + added
+        old = torch.linalg.vector_norm(total, dim=[k for k in range(total.ndim) if k != axis], keepdim=True)
+        added = total * (norms.reshape(old.shape) / old) - weight
     return added
 
 
 def _norms(tensors: Tensors) -> list[tuple[Tensor, int]]:
-    """The norms that DoRA wants, if it is one, and whether they are of rows (0) or of columns (1)."""
+    """The norms that a DoRA gives to rows (axis 0) or to columns (axis 1), with that axis; none for other LoRAs."""
     if "lora_magnitude_vector" in tensors:
         return [(tensors["lora_magnitude_vector"], 0)]
     norms = tensors.get("dora_scale")

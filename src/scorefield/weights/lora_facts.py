@@ -1,4 +1,4 @@
-"""What a LoRA is, from the names and shapes of its tensors and what is said beside them, without loading it."""
+"""What a LoRA is, from the names and shapes of its tensors and from its metadata, without loading it."""
 
 import re
 from collections import Counter
@@ -16,7 +16,7 @@ _PARTS = {
     "lora_te2_": "text_encoder_2", "text_encoder_2.": "text_encoder_2",
 }  # fmt: skip
 _READS = (re.compile(r".*attn2[._]to_k"), re.compile(r"(lora_te_|text_encoder\.).*self_attn[._](q_proj|to_q)"))
-_SAID = ("ss_base_model_version", "modelspec.architecture")  # of kohya's trainer, and by the model specification
+_STATED = ("ss_base_model_version", "modelspec.architecture")  # by kohya's trainer, and by the model specification
 _NAMED = {
     Family.SD1: ("sd_v1", "stable-diffusion-v1"),
     Family.SD2: ("sd_v2", "stable-diffusion-v2"),
@@ -36,7 +36,7 @@ _DORA = "with DoRA's norms of the weights"
 
 
 class Half(NamedTuple):
-    """The smaller half of one layer, (rank, in, ...), or what stands for it in another kind of product."""
+    """The half of a layer that is (rank, in, ...), or the tensor that stands for it in another kind of product."""
 
     layer: str
     layout: Layout
@@ -53,8 +53,8 @@ def lora(listing: Listing) -> Found | None:
     parts = {
         name: part(tensors, prefix) for prefix, name in _PARTS.items() if any(key.startswith(prefix) for key in tensors)
     }
-    said = next((listing.metadata[name] for name in _SAID if listing.metadata.get(name)), None)
-    family = _read(halves, parts) or _said(said)
+    stated = next((listing.metadata[name] for name in _STATED if listing.metadata.get(name)), None)
+    family = _by_width(halves, parts) or _by_name(stated)
     dora = any(name.endswith(".dora_scale") or ".lora_magnitude_vector" in name for name in tensors)
     return Found(
         kind=Kind.LORA,
@@ -63,7 +63,7 @@ def lora(listing: Listing) -> Found | None:
         parts=parts,
         facts=({} if layout is Layout.LYCORIS else _scale(halves, listing)) | _layers(halves),
         notes=(_NOT_USED,) if layout is Layout.LYCORIS else (_DORA,) if dora else (),
-        resembles=None if family else said,
+        resembles=None if family else stated,
     )
 
 
@@ -75,8 +75,8 @@ def _half(name: str, stored: Stored) -> Half | None:
     return Half(found["layer"], Layout.LYCORIS, stored.shape) if stored.shape and found else None
 
 
-def _read(halves: Sequence[Half], parts: Iterable[str]) -> Family | None:
-    """The family whose words are as wide as what the LoRA reads of them, if it reads them."""
+def _by_width(halves: Sequence[Half], parts: Iterable[str]) -> Family | None:
+    """The family whose tokens are as wide as the LoRA's layers that read tokens, if it has such layers."""
     if "text_encoder_2" in parts:
         return Family.SDXL
     for pattern in _READS:
@@ -86,8 +86,8 @@ def _read(halves: Sequence[Half], parts: Iterable[str]) -> Family | None:
     return None
 
 
-def _said(said: str | None) -> Family | None:
-    return next((family for family, names in _NAMED.items() if said and said.startswith(names)), None)
+def _by_name(stated: str | None) -> Family | None:
+    return next((family for family, names in _NAMED.items() if stated and stated.startswith(names)), None)
 
 
 def _scale(halves: Sequence[Half], listing: Listing) -> dict[str, Plain]:
@@ -102,8 +102,8 @@ def _scale(halves: Sequence[Half], listing: Listing) -> dict[str, Plain]:
 def _layers(halves: Sequence[Half]) -> dict[str, Plain]:
     """How many layers it changes, and of which kinds."""
     counted = Counter(_kind(half.layer) for half in halves)
-    told = (f"{counted[kind]} {kind}" for kind in (*_KINDS, _OTHER) if counted[kind])
-    return {"layers": len(halves), "targets": ", ".join(told)}
+    targets = (f"{counted[kind]} {kind}" for kind in (*_KINDS, _OTHER) if counted[kind])
+    return {"layers": len(halves), "targets": ", ".join(targets)}
 
 
 def _kind(layer: str) -> str:

@@ -1,13 +1,14 @@
-"""How LoRA files name their tensors: the layer, and what a tensor is to its delta. Without PyTorch, for inspection."""
+"""How LoRA files name their tensors: by the layer, and by the tensor's role in its delta. Needs no PyTorch."""
 
 import re
 from typing import Literal, NamedTuple, cast
 
 from scorefield.weights.found import Layout
 
-# down (rank, in, ...) and up (out, rank, ...); between them, in LoCon's convolutions, mid (rank, rank, height, width);
-# alpha, which over the rank is the scale; the norms that DoRA gives the weight with its delta: LyCORIS's dora_scale
-# those of rows (out, 1, ...) or of columns (1, in, ...), PEFT's vector those of rows.
+# The delta is scale * up @ down, with down (rank, in, ...) and up (out, rank, ...); in LoCon's convolutions
+# mid (rank, rank, height, width) stands between them. The scale is alpha / rank. The last two are the norms that DoRA
+# gives to the weight with its delta: LyCORIS's dora_scale to rows (out, 1, ...) or columns (1, in, ...), PEFT's
+# lora_magnitude_vector to rows.
 Role = Literal["down", "up", "mid", "alpha", "dora_scale", "lora_magnitude_vector"]
 
 _KEY = re.compile(
@@ -21,7 +22,7 @@ _OTHER = re.compile(r".+\.(?:(?P<LoHa>hada_)|(?P<LoKr>lokr_)|(?P<OFT>oft_))\w+")
 
 
 class Key(NamedTuple):
-    """A tensor's name, read."""
+    """What the name of a tensor says."""
 
     layer: str
     role: Role
@@ -29,16 +30,16 @@ class Key(NamedTuple):
 
 
 def key(name: str) -> Key | None:
-    """What a tensor is by its name; None if it is of no delta."""
-    found = _KEY.fullmatch(name)
-    if found is None:
+    """What the name of a tensor says; None if it belongs to no delta."""
+    match = _KEY.fullmatch(name)
+    if match is None:
         return None
-    half, layer = found["half"], found["layer"].removeprefix("base_model.model.").replace(".processor.", ".")
-    layout = Layout.PEFT if half in _HALVES else Layout.OLD_DIFFUSERS if found["style"] == "." else Layout.KOHYA
-    return Key(layer, cast(Role, _HALVES.get(half, half) or found["alpha"] or found["norms"]), layout)
+    half, layer = match["half"], match["layer"].removeprefix("base_model.model.").replace(".processor.", ".")
+    layout = Layout.PEFT if half in _HALVES else Layout.OLD_DIFFUSERS if match["style"] == "." else Layout.KOHYA
+    return Key(layer, cast(Role, _HALVES.get(half, half) or match["alpha"] or match["norms"]), layout)
 
 
 def other(name: str) -> str | None:
-    """The kind of product, not a LoRA's, that a tensor is of by its name: LoHa, LoKr or OFT."""
-    found = _OTHER.fullmatch(name)
-    return found and found.lastgroup
+    """LoHa, LoKr or OFT, if by its name a tensor belongs to one of these, which are other products than a LoRA's."""
+    match = _OTHER.fullmatch(name)
+    return match and match.lastgroup

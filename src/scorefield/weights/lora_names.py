@@ -1,7 +1,7 @@
-"""Which weight of ours a LoRA's layer is for, by each of the names that such files give it.
+"""Which weight of ours a LoRA's layer is for, by each of the names that files give it.
 
-Every name comes out of the maps of published networks, so that whatever has a weight there can be a target: kohya's is
-theirs with underscores for dots, behind `lora_unet_` or `lora_te_`; PEFT's is theirs as it is.
+All names are made from the maps of published networks, so every weight there can be a target. kohya's name of a layer
+is the published one with underscores for dots, behind `lora_unet_` or `lora_te_`; PEFT's is the published one itself.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,12 +23,12 @@ _BEFORE_PEFT = {  # what diffusers called a layer then, by its end
 
 
 class Target(NamedTuple):
-    """A weight of ours; or the rows of it that are one of theirs, where several are stacked in ours."""
+    """A weight of ours, or where several published ones are stacked in it, the rows of one of them."""
 
     part: str  # UNET, TEXT or TEXT_2
     ours: str
-    piece: int
-    pieces: int
+    piece: int  # which of the stacked weights, from 0
+    pieces: int  # how many are stacked; 1 for a weight that is not
 
 
 def names(part: str, entries: Iterable[Entry]) -> Iterator[tuple[str, Target]]:

@@ -1,4 +1,4 @@
-"""What a LoRA's settings say of its scale, where no tensor does: diffusers' in the file's header, PEFT's beside it."""
+"""A LoRA's scale by its settings, where no tensor has it: diffusers writes them in the header, PEFT in another file."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from scorefield.weights.listing import Listing
 _HEADER = "lora_adapter_metadata"  # JSON in the header of safetensors, every name behind that of its part
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model"
 
-_LARGEST = 1e30  # of an alpha; NaN is not below it, and a whole number of any length can be compared
+_LARGEST = 1e30  # an alpha must be below it: NaN is not, and an integer of any length can be compared
 
 Settings = Mapping[str, Json]
 
@@ -43,9 +43,9 @@ def beside(listing: Listing) -> Path | None:
 
 
 def scale(told: Settings, part: str, layer: str, rank: int) -> float:
-    """What the delta of a layer is multiplied with: its alpha over its rank, or over the root of it; 1 with no alpha.
+    """What the delta of a layer is multiplied with: alpha / rank (Hu et al. 2021), or 1 without an alpha.
 
-    SettingsError for an alpha that is no number. (PEFT: Hu et al. 2021; the root: Kalajdzievski 2023.)
+    With `use_rslora` it is alpha / sqrt(rank) (Kalajdzievski 2023). SettingsError for an alpha that is no number.
     """
     at = f"{part}." if any(name.startswith(f"{part}.") for name in told) else ""
     alpha, patterns = told.get(f"{at}lora_alpha"), told.get(f"{at}alpha_pattern")

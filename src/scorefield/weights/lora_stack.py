@@ -1,4 +1,4 @@
-"""LoRAs fitted to a model's names: what each of its weights becomes with all of them."""
+"""Several LoRAs fitted to one model: what each weight becomes with all of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Scales(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """One layer of a LoRA, for the rows of a weight that are piece `piece` of `pieces`."""
+    """One layer of a LoRA with its scale, and the rows of our weight that it changes; see `Target`."""
 
     lora: Lora
     layer: str
@@ -29,9 +29,9 @@ class Patch(NamedTuple):
 
 
 class Stack:
-    """LoRAs, each with its scales, for the model whose layers have `names`; any order gives the same but for rounding.
+    """LoRAs, each with its scales, for a model whose layers may have these `names`.
 
-    SourceError for one that names no layer of the model.
+    Their order changes nothing but the rounding. SourceError for a LoRA that names no layer of the model.
     """
 
     def __init__(self, names: Mapping[str, Target], loras: Sequence[tuple[Lora, Scales]]) -> None:
@@ -42,13 +42,13 @@ class Stack:
             self._fit(names, lora, scales)
 
     def touched(self, part: str) -> tuple[str, ...]:
-        """The names of the weights of `part` that are not left as they are."""
+        """The names of the weights of `part` that the LoRAs have layers for."""
         return tuple(ours for other, ours in self._patches if other == part)
 
     def merged(self, part: str, ours: str, weight: Tensor) -> Tensor:
-        """What our `weight` of that name becomes, of its dtype, computed in float32; itself if nothing is added to it.
+        """What our `weight` named `ours` becomes, in its dtype, computed in float32; itself if nothing changes it.
 
-        SourceError if a delta is for another shape, or what comes out is not finite.
+        SourceError if a delta is for another shape, or the result is not finite.
         """
         total, changed = weight.float().clone() if (part, ours) in self._patches else weight, False
         for lora, layer, scale, piece, pieces in self._patches.get((part, ours), ()):
@@ -58,11 +58,11 @@ class Stack:
                 changed = True
         if not changed:
             return weight
-        made = total.to(weight.dtype)
-        if not torch.isfinite(made).all():
-            told = ", ".join(str(patch.lora.path) for patch in self._patches[part, ours])
-            raise SourceError(f"{told}: {ours} of the {part} is not finite with it; give a smaller scale")
-        return made
+        changed_weight = total.to(weight.dtype)
+        if not torch.isfinite(changed_weight).all():
+            paths = ", ".join(str(patch.lora.path) for patch in self._patches[part, ours])
+            raise SourceError(f"{paths}: {ours} of the {part} is not finite with it; give a smaller scale")
+        return changed_weight
 
     def _fit(self, names: Mapping[str, Target], lora: Lora, scales: Scales) -> None:
         mine: dict[Target, str] = {}
@@ -77,4 +77,6 @@ class Stack:
             self._patches.setdefault((target.part, target.ours), []).append(patch)
         if not mine:
             shown = ", ".join(list(lora.layers)[:3])
-            raise SourceError(f"{lora.path} names no layer of this model ({shown}, ...): it is a LoRA for {lora.whose}")
+            raise SourceError(
+                f"{lora.path} names no layer of this model ({shown}, ...): it is a LoRA for {lora.intended_for}"
+            )

@@ -1,4 +1,4 @@
-"""Our own files: safetensors in half precision, with what they are and how good in the header."""
+"""Our own files of weights: safetensors in half precision, with a header that says what they are and how good."""
 
 import json
 import os
@@ -90,8 +90,8 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the library says of a file becomes a WeightsError."""
+def _weights_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a file into a WeightsError."""
     try:
         yield
     except FileNotFoundError:
@@ -112,14 +112,14 @@ def _header(metadata: Mapping[str, str], path: Path) -> Header:
 
 
 def read_header(path: Path) -> Header:
-    """The header alone; WeightsError for a file that is missing, damaged or not ours."""
-    with _told(path), safe_open(path, framework="pt") as file:
+    """The header, read without the tensors; WeightsError for a file that is missing, damaged or not ours."""
+    with _weights_errors(path), safe_open(path, framework="pt") as file:
         return _header(file.metadata() or {}, path)
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], Header]:
-    """Every tensor of a file of `kind`, as stored, and its header; WeightsError also if a byte of it is damaged."""
-    with _told(path), safe_open(path, framework="pt") as file:
+    """Every tensor of a file of `kind`, as stored, and its header; WeightsError also if any byte of it is damaged."""
+    with _weights_errors(path), safe_open(path, framework="pt") as file:
         metadata: Mapping[str, str] = file.metadata() or {}
         header = _header(metadata, path)
         if header.kind != kind:
@@ -136,9 +136,9 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, p
     missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     odd = sorted(name for name in wanted.keys() & tensors.keys() if _form(wanted[name]) != _form(tensors[name]))
     if missing or unknown or odd:
-        told = {"missing": missing, "unknown": unknown, "of another shape or type": odd}
-        lines = "; ".join(f"{what}: {', '.join(names[:4])}" for what, names in told.items() if names)
-        raise WeightsError(f"{path} does not fit its own configuration: {lines}")
+        problems = {"missing": missing, "unknown": unknown, "of another shape or type": odd}
+        listed = "; ".join(f"{what}: {', '.join(names[:4])}" for what, names in problems.items() if names)
+        raise WeightsError(f"{path} does not fit its own configuration: {listed}")
     cast = {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
     module.load_state_dict(cast, assign=True)
 

@@ -1,7 +1,7 @@
-"""Files of torch.save, read by the loader that runs no code; what needs code is refused.
+"""Files of torch.save, read by torch's loader that runs no code; a file that needs code is refused.
 
-The published files of Stable Diffusion are states of a training program, and name a few objects of it beside their
-weights. Those names alone, and no others, stand here for something that does nothing; see `_Inert`.
+The published files of Stable Diffusion are states of a training program, and beside their weights name a few of its
+objects. In place of these, and of no others, the loader gets a stand-in that does nothing; see `_Inert`.
 """
 
 import re
@@ -29,7 +29,7 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-# All that the files of Stable Diffusion 1 and 2 name which is no tensor: the class that saved them, and its best score.
+# All that the files of Stable Diffusion 1 and 2 name besides tensors: the class that saved them, and its best score.
 _BESIDE = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     "numpy.core.multiarray.scalar",
@@ -37,26 +37,26 @@ _BESIDE = (
     "numpy.dtype",
     "_codecs.encode",
 )
-_GLOBALS = threading.Lock()  # the names that torch.load allows are one set for all threads
+_GLOBALS = threading.Lock()  # torch.load has one set of allowed names for all threads
 
 
 class _Inert:
-    """What stands for an object beside the weights: it takes all that the file gives it and does nothing with it."""
+    """The stand-in for an object beside the weights: it ignores whatever the file gives it."""
 
-    def __init__(self, *given: object) -> None: ...
+    def __init__(self, *arguments: object) -> None: ...
 
-    def __setstate__(self, given: object) -> None: ...
+    def __setstate__(self, state: object) -> None: ...
 
 
 class Held(NamedTuple):
-    """The tensors of a file by name, a name of two levels joined by a dot, and its plain values."""
+    """The tensors of a file by name, where nested names are joined by dots, and its plain values."""
 
     tensors: dict[str, Tensor]
     values: dict[str, Plain]
 
 
 def listing(file: Path) -> Listing:
-    """What a file of PyTorch holds; SourceError if it is damaged or needs more than tensors and plain values."""
+    """The listing of a file of PyTorch; SourceError if it is damaged or needs more than tensors and plain values."""
     held = load(file, data=False)
     tensors = {name: _stored(tensor) for name, tensor in held.tensors.items()}
     return Listing(path=file, form=TORCH, tensors=tensors, files=dict.fromkeys(tensors, file), values=held.values)
@@ -67,11 +67,11 @@ def _stored(tensor: Tensor) -> Stored:
 
 
 def load(file: Path, *, data: bool = True) -> Held:
-    """A file's tensors, mapped from the disk and not copied; those of a `state_dict` alone where it has one.
+    """The tensors of a file, mapped from the disk and not copied; if it has a `state_dict`, only the tensors of that.
 
-    A file of PyTorch before 1.6 cannot be mapped: it is read whole, or with no `data` for its names and shapes only.
+    A file of PyTorch before 1.6 cannot be mapped, and is read whole; without `data`, only for names and shapes.
     """
-    with _told(file):
+    with _source_errors(file):
         zipped = zipfile.is_zipfile(file)
         if zipped:
             _check(file)
@@ -84,7 +84,7 @@ def load(file: Path, *, data: bool = True) -> Held:
 
 
 def _check(file: Path) -> None:
-    """SourceError if an archive is not one of torch.save, as it was written."""
+    """SourceError if a zip archive is not one of torch.save, or has been changed since."""
     with zipfile.ZipFile(file) as archive:
         records = {record.filename.partition("/")[2]: record for record in archive.infolist()}
         if "constants.pkl" in records:
@@ -118,7 +118,7 @@ def _held(file: Path, root: object) -> Held:
 
 
 def _tensors(name: str, held: object, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor below `held`; what is `seen` is not entered again, so that a list that holds itself ends."""
+    """Every tensor below `held`; containers in `seen` are not entered again, as in a list that holds itself."""
     if isinstance(held, Tensor):
         yield name, held
         return
@@ -137,8 +137,8 @@ def _tensors(name: str, held: object, seen: set[int]) -> Iterator[tuple[str, Ten
 
 
 @contextmanager
-def _told(file: Path) -> Iterator[None]:
-    """What is wrong with a file of PyTorch becomes a SourceError of one line."""
+def _source_errors(file: Path) -> Iterator[None]:
+    """Turn the errors of reading a file of PyTorch into a SourceError of one line."""
     try:
         yield
     except SourceError:

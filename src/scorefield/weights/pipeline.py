@@ -1,4 +1,4 @@
-"""A folder of a diffusers pipeline: its parts, each a file of weights in a folder of its own."""
+"""The folder of a diffusers pipeline: model_index.json, and for each part a folder with its weights."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _WEIGHTLESS = re.compile(r"Tokenizer|Scheduler|FeatureExtractor|Processor")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """What the folder holds of what its model_index.json names."""
+    """The parts that a model_index.json names, and which of them are there."""
 
     path: Path
     name: str  # of the class, as StableDiffusionPipeline
@@ -24,14 +24,14 @@ class Pipeline:
 
 
 def is_pipeline(path: Path) -> bool:
-    """Whether a path is such a folder."""
+    """Whether a path is the folder of a diffusers pipeline."""
     return (path / PIPELINE).is_file()
 
 
 def read_pipeline(folder: Path, variant: str | None = None, *, pickled: Reader) -> Pipeline:
-    """The listings of a folder's parts; a part that has no `variant` gives its plain file.
+    """The listings of a folder's parts, of `variant` where a part has it, else of the plain file.
 
-    SourceError for a part that is damaged; one that is not there is `missing`.
+    A part that is not there is `missing`; SourceError for one that is damaged.
     """
     parts: dict[str, Listing] = {}
     missing = []
@@ -56,7 +56,7 @@ def read_pipeline(folder: Path, variant: str | None = None, *, pickled: Reader) 
 
 
 def given_variant(folder: Path, variant: str | None) -> str | None:
-    """The variant if a part's folder has it, else None, for the plain file."""
+    """`variant` if a part's folder has it, else None, which stands for the plain file."""
     try:
         locate(folder, variant)
     except SourceError:

@@ -1,4 +1,4 @@
-"""What an unknown file most resembles, by pieces of its names."""
+"""What an unknown file most resembles, by fragments of its tensors' names."""
 
 from collections.abc import Iterable
 
@@ -33,8 +33,8 @@ _LOOKS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def resemblance(names: Iterable[str]) -> str | None:
-    """The look of which most pieces are there, more than half of them; None if there is no such."""
+    """The model of whose fragments the largest share is in `names`, if that is more than half; else None."""
     every = "\n".join(names)
-    shares = [(sum(piece in every for piece in pieces) / len(pieces), look) for look, pieces in _LOOKS]
-    share, look = max(shares, key=lambda one: one[0])  # the first of equals, and the list goes from special to plain
+    shares = [(sum(fragment in every for fragment in fragments) / len(fragments), look) for look, fragments in _LOOKS]
+    share, look = max(shares, key=lambda one: one[0])  # the first of equals: the list goes from special to general
     return look if share > 0.5 else None

@@ -1,4 +1,4 @@
-"""Somebody else's weights, opened lazily: every name, dtype and shape at once, the tensors one at a time."""
+"""Published weights, opened lazily: every name, dtype and shape at once, the tensors one at a time."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 from scorefield.weights import pickles
 from scorefield.weights.dtypes import DTYPES
 from scorefield.weights.folder import SourceError
-from scorefield.weights.listing import SAFETENSORS, Listing, Plain, Stored, form_of, read, told
+from scorefield.weights.listing import SAFETENSORS, Listing, Plain, Stored, form_of, read, source_errors
 from scorefield.weights.span import Span, spans
 
 Fetch = Callable[[str], Tensor]
@@ -19,9 +19,9 @@ Seen = Callable[[memoryview], None]
 
 
 class Source:
-    """A file, a folder or the shards of an index, of which nothing is loaded before it is asked for.
+    """A file, a folder or the shards of an index; no tensor is loaded before it is asked for.
 
-    `variant` chooses among a folder's files ("fp16"). SourceError for whatever is wrong. Threads may share one.
+    `variant` ("fp16") chooses among a folder's files. SourceError for what is missing or damaged. Threads may share it.
     """
 
     def __init__(self, path: Path, variant: str | None = None) -> None:
@@ -36,18 +36,18 @@ class Source:
 
     @property
     def values(self) -> Mapping[str, Plain]:
-        """The plain values that a pickle holds beside its tensors, as global_step."""
+        """The plain values that a pickle holds beside its tensors, such as global_step."""
         return self.listing.values
 
     def fetch(self, key: str) -> Tensor:
-        """One tensor by its name, mapped from the file in the dtype that is stored; SourceError if there is none.
+        """The tensor of that name in its stored dtype, mapped from the file; SourceError if there is none.
 
-        It costs no memory until it is used, and it is not to be written to.
+        It takes no memory until it is used, and must not be written to.
         """
         file = self._file(key)
         if file not in self._fetch:
             self._fetch[file] = _open(file)
-        with told(file):
+        with source_errors(file):
             return self._fetch[file](key)
 
     def dtype(self, key: str) -> torch.dtype:
@@ -59,22 +59,22 @@ class Source:
         return cast(torch.dtype, found)
 
     def place(self, key: str) -> tuple[Path, int]:
-        """Where a tensor lies: its file, and a number that rises along it. Who reads in this order reads at once."""
+        """Where a tensor is: its file, and a number that rises along it, to sort by for reading from front to back."""
         file = self._file(key)
         if self.listing.form == SAFETENSORS:
             return file, self._spans_of(file)[key].start
         return file, self.fetch(key).data_ptr()
 
     def copy(self, key: str, target: Tensor, seen: Seen) -> None:
-        """Fill `target`, of the tensor's shape, in whatever dtype, layout and device it has.
+        """Copy a tensor into `target`, which has its shape and any dtype, memory layout and device.
 
-        The file is read in blocks straight into it, so no more than a block is held besides. `seen` is shown the bytes
-        as they are stored, row by row. SourceError for a file that has been cut off or changed meanwhile.
+        The file is read in blocks, so no second copy is in memory. `seen` is called with the stored bytes of each
+        block, in order. SourceError for a file that has been cut off or changed meanwhile.
         """
         file = self._file(key)
         if self.listing.form == SAFETENSORS:
             span = self._spans_of(file)[key]
-            with told(file):
+            with source_errors(file):
                 span.copy(file, target, self.dtype(key), seen)
             return
         tensor = self.fetch(key).contiguous()
@@ -89,13 +89,13 @@ class Source:
 
     def _spans_of(self, file: Path) -> Mapping[str, Span]:
         if file not in self._spans:
-            with told(file):
+            with source_errors(file):
                 self._spans[file] = spans(file)
         return self._spans[file]
 
 
 def _open(file: Path) -> Fetch:
     if form_of(file) == SAFETENSORS:
-        with told(file):
+        with source_errors(file):
             return safe_open(file, framework="pt").get_tensor
     return pickles.load(file).tensors.__getitem__

@@ -1,4 +1,4 @@
-"""Where a tensor lies in a safetensors file, and how it is read from there in blocks."""
+"""Where a tensor is in a safetensors file, and how it is read from there in blocks."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scorefield.weights.folder import SourceError
 
-_BLOCK = 8 << 20  # bytes that are read and copied at once: more is not faster, and each thread has so many
+_BLOCK = 8 << 20  # bytes that are read and copied at once, by each thread: more is not faster
 
 
 class Span(NamedTuple):
@@ -22,16 +22,16 @@ class Span(NamedTuple):
     shape: tuple[int, ...]
 
     def copy(self, file: Path, target: Tensor, stored: torch.dtype, seen: Callable[[memoryview], None]) -> None:
-        """Fill `target` by reading whole rows of numbers `stored` so; each block is `seen` as it is stored."""
+        """Fill `target` from the file, where the numbers have the dtype `stored`; `seen` is called with each block."""
         shape = self.shape or (1,)
         row = stored.itemsize * math.prod(shape[1:])
         rows = max(1, _BLOCK // max(row, 1))
-        held = torch.empty(min(rows, shape[0]) * row, dtype=torch.uint8)
+        buffer = torch.empty(min(rows, shape[0]) * row, dtype=torch.uint8)
         with file.open("rb", buffering=0) as stream:
             stream.seek(self.start)
             for first in range(0, shape[0], rows):
                 count = min(rows, shape[0] - first)
-                part = held[: count * row]
+                part = buffer[: count * row]
                 numbers = part.numpy().data
                 _read(stream, numbers, file)
                 seen(numbers)

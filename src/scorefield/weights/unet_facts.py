@@ -1,4 +1,4 @@
-"""Which published U-Net of latent diffusion a file holds, by a few shapes of it; and what its output means."""
+"""Which published U-Net of latent diffusion a file holds, by a few of its shapes, and what its output means."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from scorefield.weights.found import Family, Layout, Prediction, Task
 from scorefield.weights.listing import Listing, Stored
 
-# By the widths of the words it attends to and of the vector that is added to the time.
+# By the widths of the tokens that it attends to and of the vector that is added to the time.
 _FAMILIES = {
     (768, None): Family.SD1,
     (1024, None): Family.SD2,
@@ -17,7 +17,7 @@ _FAMILIES = {
 }
 _TASKS = {4: Task.TEXT, 9: Task.INPAINTING, 5: Task.DEPTH, 7: Task.UPSCALING, 8: Task.EDITING}  # by channels in
 _WIDTHS = {Family.SDXL_REFINER: 384}  # the others have 320
-_UPSCALER_WIDTH = 256  # of Stable Diffusion 2, which learned an embedding of the level of noise besides
+_UPSCALER_WIDTH = 256  # of Stable Diffusion 2, which also has an embedding of the noise level
 _COUNTS = {Family.SD1: 686, Family.SD2: 686, Family.UNCLIP_H: 690, Family.UNCLIP_L: 690}  # tensors
 
 
@@ -36,12 +36,12 @@ class UnetFacts(NamedTuple):
     layout: Layout
     task: Task | None
     channels: int  # in
-    context: int  # width of the words
+    context: int  # width of the tokens
     notes: tuple[str, ...]
 
 
 def unet_facts(tensors: Mapping[str, Stored], prefix: str = "") -> UnetFacts | None:
-    """Those of the U-Net below `prefix`, of any family; None if there is no U-Net that attends to words."""
+    """The facts of the U-Net behind `prefix`, of any family; None if there is no U-Net that attends to tokens."""
     ldm = f"{prefix}input_blocks.0.0.weight" in tensors and f"{prefix}middle_block.0.in_layers.0.weight" in tensors
     first = tensors.get(prefix + ("input_blocks.0.0.weight" if ldm else "conv_in.weight"))
     words = (one for name, one in tensors.items() if name.startswith(prefix) and name.endswith(".attn2.to_k.weight"))
@@ -63,7 +63,7 @@ def unet_facts(tensors: Mapping[str, Stored], prefix: str = "") -> UnetFacts | N
 
 
 def _added(tensors: Mapping[str, Stored], prefix: str, ldm: bool) -> tuple[int | None, bool]:
-    """The width of the vector that joins the time embedding, if any, and whether a noise level's embedding does."""
+    """The width of the vector that is added to the time, if any, and whether the embedding of a noise level is, too."""
     names = ("label_emb.0.0.weight",) if ldm else ("class_embedding.linear_1.weight", "add_embedding.linear_1.weight")
     found = [tensors[prefix + name].shape for name in names if prefix + name in tensors]
     levels = prefix + ("label_emb.weight" if ldm else "class_embedding.weight") in tensors
@@ -71,7 +71,7 @@ def _added(tensors: Mapping[str, Stored], prefix: str, ldm: bool) -> tuple[int |
 
 
 def prediction(facts: UnetFacts, listing: Listing) -> Prediction:
-    """What the network's output means as far as the file or its family tells."""
+    """What the network's output means, as far as the file or its family tells."""
     stated = listing.metadata.get("modelspec.prediction_type", "")
     if stated in STATED:
         return Prediction(STATED[stated], "the file's metadata say so")

@@ -28,10 +28,10 @@ class Planned:
 def saving(
     path: Path, planned: Mapping[str, Planned], tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]
 ) -> Iterator[int]:
-    """Write the file at `path`: its header at once, each tensor when it comes, in any order; yields the bytes of each.
+    """Write the file at `path`: the header first, then each of `tensors`, in any order; yields the bytes of each.
 
-    ValueError if a tensor is not as it was planned, or does not come. The widest numbers lie first, so that every
-    tensor starts at a multiple of its own width; a program that maps the file wants that.
+    In the file the widest numbers come first, so that every tensor starts at a multiple of its item size, as programs
+    that map the file need. ValueError if a tensor is not as `planned`, or is missing.
     """
     starts, header = _header(planned, metadata)
     waited_for = set(planned)
@@ -49,12 +49,12 @@ def saving(
 
 
 def _header(planned: Mapping[str, Planned], metadata: Mapping[str, str]) -> tuple[Mapping[str, int], bytes]:
-    """Where each tensor starts behind the header, and the header."""
-    told: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    """Where each tensor starts behind the header, and the bytes of the header."""
+    entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     starts, end = {}, 0
     for name, one in sorted(planned.items(), key=lambda item: -item[1].dtype.itemsize):
         starts[name], end = end, end + one.size
-        told[name] = {"dtype": NAMES[one.dtype], "shape": one.shape, "data_offsets": [starts[name], end]}
-    text = json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
+        entries[name] = {"dtype": NAMES[one.dtype], "shape": one.shape, "data_offsets": [starts[name], end]}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return starts, len(text).to_bytes(8, "little") + text

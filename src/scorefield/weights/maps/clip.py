@@ -16,7 +16,7 @@ class Tower(Protocol):
 
 
 class Towers(Protocol):
-    """What it must know of a whole CLIP's."""
+    """What a map must know of a whole CLIP's config."""
 
     @property
     def vision(self) -> Tower: ...

@@ -1,4 +1,4 @@
-"""The textual inversion that a file is, in each published form."""
+"""What a textual inversion is, from the names and shapes of its tensors, in each published form."""
 
 from typing import NamedTuple
 
@@ -10,36 +10,36 @@ _BY_WIDTH = BY_WORDS | {256: Family.SCOREFIELD}  # of the embedded model `scenes
 _UNNAMED = "the file does not name its token: say which word stands for it"
 
 
-class Named(NamedTuple):
-    """Where the vectors of a textual inversion lie in a file, and the word that the file says is for them."""
+class VectorKeys(NamedTuple):
+    """Where a file has the vectors of a textual inversion, and which token it names for them."""
 
     layout: Layout
     keys: tuple[str, ...]  # one for each text tower, the first tower's first
     token: Plain
 
 
-def inversion(listing: Listing) -> Named | None:
-    """Where a file has the vectors of one textual inversion, by its names alone; None if they are of something else."""
+def vector_keys(listing: Listing) -> VectorKeys | None:
+    """Where a file has the vectors of a textual inversion, by its names alone; None if it is something else."""
     tensors = listing.tensors
     stars = tuple(key for key in tensors if key.startswith("string_to_param."))
     only = next(iter(tensors)) if len(tensors) == 1 else None
     if len(stars) == 1:
-        return Named(Layout.A1111, stars, listing.values.get("name"))
+        return VectorKeys(Layout.A1111, stars, listing.values.get("name"))
     if tensors.keys() == {"clip_l", "clip_g"}:
-        return Named(Layout.BARE, ("clip_l", "clip_g"), None)
+        return VectorKeys(Layout.BARE, ("clip_l", "clip_g"), None)
     if only in ("", "emb_params"):
-        return Named(Layout.BARE, (only,), None)
+        return VectorKeys(Layout.BARE, (only,), None)
     if only is not None and not only.endswith(("weight", "bias")):
-        return Named(Layout.DIFFUSERS, (only,), only)
+        return VectorKeys(Layout.DIFFUSERS, (only,), only)
     return None
 
 
-def embedding(listing: Listing) -> Found | None:
+def inversion(listing: Listing) -> Found | None:
     """The textual inversion that a whole file is, or None."""
-    named = inversion(listing)
+    named = vector_keys(listing)
     if named is None:
         return None
-    vectors = [found for key in named.keys if (found := _vectors(listing.tensors[key]))]
+    vectors = [size for key in named.keys if (size := _vectors(listing.tensors[key]))]
     if len(vectors) < len(named.keys):
         return None
     (count, width), *second = vectors
@@ -51,7 +51,7 @@ def embedding(listing: Listing) -> Found | None:
 
 
 def _vectors(stored: Stored) -> tuple[int, int] | None:
-    """How many vectors a tensor is, and how wide, if it can be vectors of tokens."""
+    """How many vectors a tensor holds, and how wide they are; None if it cannot be vectors of tokens."""
     count, width = (1, *stored.shape) if len(stored.shape) == 1 else stored.shape if len(stored.shape) == 2 else (0, 0)
     floating = stored.dtype[0] in "FBfb" and stored.dtype not in ("BOOL", "bool")
     return (count, width) if floating and 0 < count <= _MOST_VECTORS and 64 <= width <= 4096 else None
