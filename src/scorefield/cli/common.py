@@ -28,10 +28,17 @@ def format_option(command: Command) -> Command:
     )(command)
 
 
+def pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE options as a dict: the callback of a click option that may be given several times."""
+    if odd := [value for value in values if "=" not in value]:
+        raise click.BadParameter(f"{odd[0]!r} is not of the form name=value")
+    return dict(value.split("=", 1) for value in values)
+
+
 def show(result: object, form: str, text: str) -> None:
     """Print a result on stdout, as JSON or as text."""
     if form == "json":
-        # A terminal without Unicode gets JSON's own escapes: what would be written in place of a letter is no JSON.
+        # A terminal without Unicode gets JSON's own escapes, since those that Python would write are no JSON.
         unicode = getattr(sys.stdout, "encoding", None) in ("utf-8", "UTF-8")
         text = json.dumps(result, indent=2, ensure_ascii=not unicode)
     click.echo(text)
@@ -53,7 +60,10 @@ def reason(error: OSError) -> str:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Every failure of a model in one line: exit code 2 for what was asked, 1 for what went wrong. Imports torch."""
+    """Turn every failure of a model into one line and an exit code: 2 for a wrong request, 1 for all else.
+
+    Imports torch.
+    """
     import torch
 
     from scorefield.request import RequestError
@@ -66,14 +76,17 @@ def failures() -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError):
         raise click.ClickException(_NO_MEMORY) from None
     except (WeightsError, ArithmeticError, ImportError, RuntimeError, ValueError) as error:
-        # PyTorch has no kind of its own for a CPU without memory.
+        # On a CPU, PyTorch raises a plain RuntimeError when memory runs out.
         line = _NO_MEMORY if "can't allocate memory" in str(error) else str(error).partition("\n")[0]
         raise click.ClickException(line) from None
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """How a command draws: on the physical cores, unless OMP_NUM_THREADS says else, and with warnings in one line."""
+    """The surroundings of a command that draws: `failures`, warnings in one line, a thread for each physical core.
+
+    OMP_NUM_THREADS, where it is set, decides the number of threads instead.
+    """
     with failures(), warnings.catch_warnings():
         import torch
 
@@ -81,8 +94,8 @@ def drawing() -> Iterator[None]:
         from scorefield.core.half import HalfPrecisionWarning
 
         warnings.simplefilter("ignore")
-        for told in (UnseenWarning, UnusedKeysWarning, HalfPrecisionWarning):
-            warnings.simplefilter("always", told)
+        for kind in (UnseenWarning, UnusedKeysWarning, HalfPrecisionWarning):
+            warnings.simplefilter("always", kind)
         warnings.showwarning = _show_warning
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(physical_cores())
@@ -101,7 +114,7 @@ def _show_warning(
 
 
 def physical_cores() -> int:
-    """Cores that this process may use, hyper-threads counted once: more threads than these do not draw faster."""
+    """How many cores this process may use, hyper-threads counted once: more threads do not draw faster."""
     if hasattr(os, "sched_getaffinity"):
         usable = os.sched_getaffinity(0)
     else:

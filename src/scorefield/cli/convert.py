@@ -43,6 +43,6 @@ def command(source: Path, out: Path, quiet: bool, form: str, **options: "Unpack[
         with bar, closing(job.run()) as written:
             for count in written:
                 bar.update(count)
-    told = {"file": str(out), "layout": job.layout, "bytes": size, "left": dict(job.left)}
+    record = {"file": str(out), "layout": job.layout, "bytes": size, "left": dict(job.left)}
     lines = [str(out), *(f"left out: {what} ({count})" for what, count in job.left.items())]
-    common.show(told, form, "\n".join(lines))
+    common.show(record, form, "\n".join(lines))

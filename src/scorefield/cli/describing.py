@@ -1,4 +1,4 @@
-"""Which model a file or folder of weights is, in words and as a record."""
+"""What was found out about a file or folder of weights, in lines to read and as a record."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from scorefield.weights.found import Found, Kind, Part
 
 
 def model_lines(found: Found) -> Iterator[str]:
-    """What was found of a file, for reading."""
+    """What was found, in lines to read."""
     if found.kind is Kind.UNKNOWN:
         yield f"of no kind that is known here{f'; it most resembles {found.resembles}' if found.resembles else ''}"
         return
@@ -36,7 +36,7 @@ def _parts(parts: Mapping[str, Part]) -> Iterator[str]:
 
 
 def model_record(found: Found) -> dict[str, object]:
-    """What was found of a file, for programs."""
+    """What was found, as plain JSON."""
     prediction = found.prediction
     return {
         "kind": found.kind,

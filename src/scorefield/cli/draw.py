@@ -1,4 +1,4 @@
-"""Draw the pictures of a plan and write them, with a progress bar, contact sheets and films."""
+"""Draw the pictures of a plan with a progress bar, and write them, with contact sheets and films if wanted."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from scorefield.sample.walk import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Outputs:
     """What to write, and where."""
 
     names: Names
@@ -35,20 +35,20 @@ class Files(NamedTuple):
     film: Path | None
 
 
-def draw(pipe: Pipeline, groups: Sequence[Group], wish: Wish, *, quiet: bool) -> Iterator[tuple[Picture, Files]]:
-    """Every picture of `groups` once its files are written."""
+def draw(pipe: Pipeline, groups: Sequence[Group], outputs: Outputs, *, quiet: bool) -> Iterator[tuple[Picture, Files]]:
+    """Every picture of `groups`, as soon as its files are written."""
     total = sum(steps_walked(group.request)[1] for group in groups)
     with tqdm(total=total, unit="step", leave=False, disable=True if quiet else None) as bar:
         for group in groups:
             looks: list[list[Look]] = [[] for _ in group.seeds]
             for step in pipe.walk(group):
                 bar.update(min(step.i, 1))
-                if wish.sheet or wish.film:
+                if outputs.sheet or outputs.film:
                     for seen, look in zip(looks, _looks(pipe, step), strict=True):
                         seen.append(look)
             bar.clear()
             for one, seen in zip(pipe.pictures(group, step.x), looks, strict=True):
-                yield one, _write(one, seen, wish)
+                yield one, _write(one, seen, outputs)
 
 
 def _looks(pipe: Pipeline, step: Step) -> Iterator[Look]:
@@ -57,12 +57,12 @@ def _looks(pipe: Pipeline, step: Step) -> Iterator[Look]:
         yield Look(step.i, step.n, float(step.at.lam), noisy, clean)
 
 
-def _write(one: Picture, looks: Sequence[Look], wish: Wish) -> Files:
-    path = atomic.write(one.png(), wish.names.of(one.prompt), overwrite=wish.overwrite)
+def _write(one: Picture, looks: Sequence[Look], outputs: Outputs) -> Files:
+    path = atomic.write(one.png(), outputs.names.of(one.prompt), overwrite=outputs.overwrite)
     return Files(
         picture=path,
-        sheet=_write_sheet(looks, _beside(path, "-sheet.png"), wish) if wish.sheet else None,
-        film=_write_film(looks, _beside(path, "-film.mp4"), wish) if wish.film else None,
+        sheet=_write_sheet(looks, _beside(path, "-sheet.png"), outputs) if outputs.sheet else None,
+        film=_write_film(looks, _beside(path, "-film.mp4"), outputs) if outputs.film else None,
     )
 
 
@@ -70,11 +70,11 @@ def _beside(path: Path, ending: str) -> Iterator[Path]:
     return atomic.beside(path.with_name(path.stem + ending))
 
 
-def _write_sheet(looks: Sequence[Look], names: Iterator[Path], wish: Wish) -> Path:
-    return atomic.write(picture.encode(sheet(looks), {}), names, overwrite=wish.overwrite)
+def _write_sheet(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:
+    return atomic.write(picture.encode(sheet(looks), {}), names, overwrite=outputs.overwrite)
 
 
-def _write_film(looks: Sequence[Look], names: Iterator[Path], wish: Wish) -> Path:
-    with atomic.staged(wish.names.folder) as path:
+def _write_film(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:
+    with atomic.staged(outputs.names.folder) as path:
         write_film(looks, path)
-        return atomic.publish(path, names, overwrite=wish.overwrite)
+        return atomic.publish(path, names, overwrite=outputs.overwrite)

@@ -1,4 +1,4 @@
-"""scorefield eval: how well a model follows its prompts, told by a judge that never saw it."""
+"""scorefield eval: how well a model follows its prompts, by a judge that was trained without it."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scorefield.evals.judge import Look
 
 TASKS = ("single", "two", "counting", "colours", "position", "binding")
-RENDERS = "renders"  # in place of a model: the true pictures, so that the judge itself is measured
+RENDERS = "renders"  # in place of a model's name: judge the true pictures, which measures the judge itself
 
 
 class Drawing(TypedDict):
@@ -111,7 +111,7 @@ def adherence(cfg_scale: float | None, details: Path | None, form: str, **given:
     and place that the prompt says. The prompts are always the same; --model renders measures the judge itself.
     """
     if details:
-        with atomic.staged(details.parent):  # the error, before any long work, if it could not be kept
+        with atomic.staged(details.parent):  # fails before any long work if the file could not be written
             pass
     with common.drawing():
         from scorefield.cli import judging
@@ -120,7 +120,7 @@ def adherence(cfg_scale: float | None, details: Path | None, form: str, **given:
         results = list(_results(given, *_start(given), cfg_scale, given["model"]))
         found = shares(results)
     if details:
-        lines = "".join(json.dumps(judging.told(one), ensure_ascii=False) + "\n" for one in results)
+        lines = "".join(json.dumps(judging.verdict(one), ensure_ascii=False) + "\n" for one in results)
         atomic.write(lines.encode(), iter([details]), overwrite=True)
     common.show(judging.numbers(found), form, judging.table(found))
 
@@ -144,8 +144,8 @@ def guidance(scales: tuple[float, ...], output: Path, form: str, **given: Unpack
         draws, look = _start(given)
         found = {scale: shares(_results(given, draws, look, scale, f"scale {scale:g}")) for scale in scales}
     figures.adherence(found, output)
-    told = {f"{scale:g}": judging.numbers(each) for scale, each in found.items()}
+    records = {f"{scale:g}": judging.numbers(each) for scale, each in found.items()}
     lines = [f"{scale:>14g}  {100 * each['overall'].rate:5.1f} %" for scale, each in found.items()]
     common.show(
-        {"figure": str(output), "scales": told}, form, "\n".join(["guidance scale  right", *lines, str(output)])
+        {"figure": str(output), "scales": records}, form, "\n".join(["guidance scale  right", *lines, str(output)])
     )

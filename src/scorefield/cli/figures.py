@@ -24,7 +24,7 @@ def _figure() -> "Figure":
 
 
 def check(output: Path) -> None:
-    """The error, before any long work, if a figure could not be made or kept."""
+    """Fail before any long work if a figure could not be drawn or written."""
     if output.suffix not in FORMATS:
         raise click.UsageError(f"a figure's name ends in {', '.join(FORMATS)}; not {output.name!r}")
     _figure()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scorefield.api import Group, Pipeline
-    from scorefield.cli.draw import Wish
+    from scorefield.cli.draw import Outputs
 
 
 # Written out, since a help that asked the registers for the names would import torch; a test compares the two.
@@ -102,7 +102,7 @@ def command(
         from scorefield.api.embeddings import embedding_lines
         from scorefield.api.loading import load_for
         from scorefield.api.start import strength_line
-        from scorefield.cli.draw import Wish
+        from scorefield.cli.draw import Outputs
 
         start = time.perf_counter()
         pipe = load_for(request)
@@ -114,10 +114,10 @@ def command(
             for line in filter(None, notes):
                 common.say(line)
         if dry_run:
-            _tell_plan(pipe, groups, form)
+            _show_plan(pipe, groups, form)
         else:
-            wish = Wish(names=names, overwrite=overwrite, sheet=sheet, film=filmed)
-            _draw(pipe, groups, wish, quiet=quiet, form=form, loaded=loaded)
+            outputs = Outputs(names=names, overwrite=overwrite, sheet=sheet, film=filmed)
+            _draw(pipe, groups, outputs, quiet=quiet, form=form, loaded=loaded)
 
 
 def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, ...] | None]) -> Request:
@@ -148,7 +148,9 @@ def _checked_names(output: Path, *, filmed: bool, dry_run: bool) -> Names:
     return names
 
 
-def _draw(pipe: "Pipeline", groups: "Sequence[Group]", wish: "Wish", *, quiet: bool, form: str, loaded: float) -> None:
+def _draw(
+    pipe: "Pipeline", groups: "Sequence[Group]", outputs: "Outputs", *, quiet: bool, form: str, loaded: float
+) -> None:
     from scorefield.api import words
     from scorefield.cli.draw import draw
 
@@ -156,7 +158,7 @@ def _draw(pipe: "Pipeline", groups: "Sequence[Group]", wish: "Wish", *, quiet: b
     if pipe.model.spec.defaults.long_prompt == "chunks" and form == "text" and not quiet:
         common.say(words.tokens_line(request, pipe.model))
     start, drawn = time.perf_counter(), []
-    for picture, files in draw(pipe, groups, wish, quiet=quiet):
+    for picture, files in draw(pipe, groups, outputs, quiet=quiet):
         written = {name: str(path) for name, path in files._asdict().items() if path is not None}
         drawn.append({"prompt": picture.prompt, "seed": picture.seed, **written})
         if form == "text":
@@ -167,7 +169,7 @@ def _draw(pipe: "Pipeline", groups: "Sequence[Group]", wish: "Wish", *, quiet: b
         common.show({"pictures": drawn, "tokens": tokens, "request": settled, "seconds": seconds}, form, "")
 
 
-def _tell_plan(pipe: "Pipeline", groups: "Sequence[Group]", form: str) -> None:
+def _show_plan(pipe: "Pipeline", groups: "Sequence[Group]", form: str) -> None:
     from scorefield.api import words
 
     request = groups[0].request

@@ -1,4 +1,4 @@
-"""scorefield inspect: what a picture or a weights file says of itself. Nothing in the file is run."""
+"""scorefield inspect: what a picture or a file of weights is, as far as it says. Nothing in the file is run."""
 
 import json
 import re
@@ -19,10 +19,10 @@ from scorefield.weights.pipeline import is_pipeline, read_pipeline
 
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 _MOST_ROWS, _MOST_LETTERS = 40, 2000
-_RECORDS = ("scorefield", "a1111")  # in which a row a value is readable; the graphs of ComfyUI are not
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey
+_RECORDS = ("scorefield", "a1111")  # shown one value a line; ComfyUI's graphs would be too long for that
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # characters that a terminal would obey
 
-Told = tuple[dict[str, object], Iterator[str]]
+Report = tuple[dict[str, object], Iterator[str]]  # as plain JSON, and in lines to read
 
 
 @click.command("inspect")
@@ -31,16 +31,16 @@ Told = tuple[dict[str, object], Iterator[str]]
 def command(file: Path, form: str) -> None:
     """Show what a file says of itself: how a picture was made, or which model a file or folder of weights is."""
     try:
-        told, lines = _told(file)
+        record, lines = _report(file)
     except NoPictureError:
         raise click.ClickException(f"{file} is neither a picture nor a weights file that can be read") from None
     except (PictureError, SourceError) as error:
         raise click.ClickException(str(error)) from None
     plain = (_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line) for line in lines)
-    show({"file": str(file)} | told, form, "\n".join([str(file), *plain]))
+    show({"file": str(file)} | record, form, "\n".join([str(file), *plain]))
 
 
-def _told(file: Path) -> Told:
+def _report(file: Path) -> Report:
     if is_pipeline(file):
         return _pipeline(file)
     if not file.is_file() or is_index(file) or _is_weights(file):
@@ -60,28 +60,28 @@ def _pickled(file: Path) -> Listing:
     return listing(file)
 
 
-def _picture(history: History) -> Told:
+def _picture(history: History) -> Report:
     records = {
         "scorefield": history.ours,
         "a1111": history.a1111._asdict() if history.a1111 else None,
         "comfyui": history.comfyui,
         "invokeai": history.invokeai,
     }
-    given = {name: record for name, record in records.items() if record}
+    present = {name: record for name, record in records.items() if record}
     size = {"format": history.format, "width": history.width, "height": history.height}
 
     def lines() -> Iterator[str]:
         yield f"{history.format} picture, {history.width} x {history.height}"
-        if not given:
+        if not present:
             yield "it says nothing of its making"
-        for name, record in given.items():
+        for name, record in present.items():
             yield f"\n{name}"
             yield from _rows(_flat(record) if name in _RECORDS else record)
 
-    return {"kind": "picture"} | size | given, lines()
+    return {"kind": "picture"} | size | present, lines()
 
 
-def _weights(listing: Listing) -> Told:
+def _weights(listing: Listing) -> Report:
     found, size = detect(listing), listing.size
     files = len(set(listing.files.values()))
     numbers = sum(one.numbers for one in listing.tensors.values())
@@ -103,11 +103,11 @@ def _weights(listing: Listing) -> Told:
         if len(tensors) > _MOST_ROWS:
             yield f"  ... and {len(tensors) - _MOST_ROWS} more; --format json lists all"
 
-    told = {"kind": listing.form, "model": model_record(found), "files": files, "size": size, "numbers": numbers}
-    return told | {"metadata": metadata, "values": dict(listing.values), "tensors": tensors}, lines()
+    record = {"kind": listing.form, "model": model_record(found), "files": files, "size": size, "numbers": numbers}
+    return record | {"metadata": metadata, "values": dict(listing.values), "tensors": tensors}, lines()
 
 
-def _pipeline(folder: Path) -> Told:
+def _pipeline(folder: Path) -> Report:
     pipeline = read_pipeline(folder, pickled=_pickled)
     found, size = detect_pipeline(pipeline), sum(part.size for part in pipeline.parts.values())
     if found.missing:
@@ -149,7 +149,7 @@ def _bytes(size: int) -> str:
 
 
 def _decoded(text: str) -> object:
-    """The record that a text of the metadata is as JSON, or the text itself: 38704e20 is a checksum, and no number."""
+    """The object or list that a metadata text holds as JSON, else the text: 38704e20 is a checksum and no number."""
     try:
         value: object = json.loads(text)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # a file may say what cannot be written again
@@ -166,7 +166,7 @@ def _rows(record: Mapping[str, object]) -> Iterator[str]:
 
 
 def _flat(record: Mapping[str, object]) -> dict[str, object]:
-    """A record with what its mappings hold in their place, and without what is empty there."""
+    """A record with its inner mappings flattened to dotted names, without their empty values."""
     flat: dict[str, object] = {}
     for name, item in record.items():
         inner = item.items() if isinstance(item, Mapping) else ()
@@ -176,7 +176,7 @@ def _flat(record: Mapping[str, object]) -> dict[str, object]:
 
 
 def _rounded(item: object) -> object:
-    """A record for reading: six digits of every number with a point."""
+    """A record with floating numbers rounded to six digits."""
     if isinstance(item, float):
         return float(f"{item:.6g}")
     if isinstance(item, Mapping):

@@ -1,4 +1,4 @@
-"""What the commands that judge share: a model as a draughtsman, results as table and JSON."""
+"""What the commands that judge share: drawing with a model, and results as a table and as JSON."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -20,7 +20,7 @@ Draws = Callable[[float | None], adherence.Draw]  # guidance scale, None for the
 
 
 def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
-    """The pipeline as a Draw: captions to pictures of the judge's size."""
+    """A Draw that draws the scenes' captions with a pipeline, in the size that the judge sees."""
 
     def draw(scenes: Sequence[Scene], seed: int) -> Tensor:
         wanted = options | Options(seed=seed, batch_size=len(scenes))
@@ -32,13 +32,13 @@ def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
 
 
 def draws(model: str, options: Options) -> Draws:
-    """A model's Draws, loaded once; RequestError for an unknown model."""
+    """The Draws of a model, which is loaded once; RequestError for an unknown model."""
     pipe = load(model)
     return lambda scale: drawer(pipe, Options(**options, cfg_scale=scale))
 
 
 def truth(scale: float | None) -> adherence.Draw:
-    """The true renders as a model that knows no guidance."""
+    """The Draws of the true renders, for which a guidance scale changes nothing."""
     return adherence.renders
 
 
@@ -52,8 +52,8 @@ def watched(results: Iterator[adherence.Judged], total: int, name: str) -> Itera
             yield one
 
 
-def told(one: adherence.Judged) -> dict[str, object]:
-    """A picture's verdict as plain JSON."""
+def verdict(one: adherence.Judged) -> dict[str, object]:
+    """The verdict on a picture as plain JSON."""
     return {
         "task": one.scene.task,
         "prompt": one.scene.caption,

@@ -18,15 +18,9 @@ T = TypeVar("T")
 OUTPUT = Path("outputs") / "lab"
 
 
-def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    if odd := [value for value in values if "=" not in value]:
-        raise click.BadParameter(f"{odd[0]!r} is not of the form name=value")
-    return dict(value.split("=", 1) for value in values)
-
-
 @click.command("lab")
 @click.argument("name", required=False)
-@click.option("--set", "given", metavar="NAME=VALUE", multiple=True, callback=_pairs, help="Change a setting.")
+@click.option("--set", "given", metavar="NAME=VALUE", multiple=True, callback=common.pairs, help="Change a setting.")
 @click.option("--all", "every", is_flag=True, help="Run all, and build one page of them that needs no network.")
 @click.option("--resume", is_flag=True, help="With --all: keep the results that are there and still right.")
 @click.option(
@@ -88,7 +82,7 @@ def _described(experiment: "Experiment[Settings, Result]") -> str:
 
 
 def _ready(folder: Path) -> None:
-    """The failure, before any long work, if a figure could not be made or kept."""
+    """Fail before any long work if a figure could not be drawn or written."""
     from scorefield.files import atomic
     from scorefield.lab import style
 
@@ -115,7 +109,7 @@ def _one(experiment: "Experiment[Settings, Result]", settings: "Settings", folde
     _ready(folder)
     outcome = _run(experiment, settings)
     written = record.save(outcome, folder)
-    told = record.record(outcome).model_dump(mode="json")
+    saved = record.record(outcome).model_dump(mode="json")
     lines = [f"{experiment.claim}"]
     for one in experiment.criteria:
         verdict = "yes" if one.holds(outcome.numbers) else "NO"
@@ -123,7 +117,7 @@ def _one(experiment: "Experiment[Settings, Result]", settings: "Settings", folde
             f"  {one.number} = {outcome.numbers[one.number]:.4g}, stated {one.relation} {one.bound:g}: {verdict}"
         )
     lines.append("The claim held." if outcome.held else f"The claim did not hold. {experiment.reason}".strip())
-    common.show(told | {"files": [str(path) for path in written]}, form, "\n".join([*lines, *map(str, written)]))
+    common.show(saved | {"files": [str(path) for path in written]}, form, "\n".join([*lines, *map(str, written)]))
 
 
 def _all(folder: Path, resume: bool) -> None:

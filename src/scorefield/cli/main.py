@@ -17,10 +17,10 @@ _FAILURE, _INTERRUPTED = 1, 130
 
 
 class Face(NamedTuple):
-    """A command that is imported when it is called: the module whose `command` it is, and its line in the help."""
+    """A command, which is imported only when it is called."""
 
-    module: str
-    help: str
+    module: str  # whose `command` it is
+    help: str  # its line in the help of `scorefield`
 
 
 FACES = {
@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # told here: click would write a line of its own
+        except KeyboardInterrupt:  # caught here, since click would print an empty line of its own
             raise Interrupted from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,17 +84,17 @@ def group(context: click.Context) -> None:
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0, 1 for a failure, 2 for a wrong call, 130 for Ctrl-C."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of a prompt still prints
+        sys.stdout.reconfigure(errors="backslashreplace")  # so that a terminal without some letter still prints
     try:
         code = group.main(args, prog_name="scorefield", standalone_mode=False)
-        if sys.stdout is not None:  # as it is where nobody listens, after >&-
+        if sys.stdout is not None:  # it is None where stdout is closed, as by >&-
             sys.stdout.flush()
     except click.ClickException as error:
         return _end(error.format_message(), error.exit_code)
     except (Interrupted, click.Abort, KeyboardInterrupt):
         return _end("interrupted", _INTERRUPTED)
     except BrokenPipeError:
-        # The reader has gone and wants no more; what is left in the buffer must not fail again at exit.
+        # The reader of a pipe has gone; what is left in the buffer must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILURE
     except OSError as error:

@@ -21,16 +21,16 @@ def command(form: str) -> None:
 
     with common.failures():
         named, filed = available(), kinds()
-    told = [_told(spec, "name") for spec in named] + [_told(spec, "files") for spec in filed]
+    records = [_record(spec, "name") for spec in named] + [_record(spec, "files") for spec in filed]
     lines = [*(line for spec in named for line in (*_lines(spec), "")), _FILES]
-    common.show(told, form, "\n".join([*lines, *(line for spec in filed for line in ("", *_lines(spec)))]))
+    common.show(records, form, "\n".join([*lines, *(line for spec in filed for line in ("", *_lines(spec)))]))
 
 
-def _told(spec: "ModelSpec", by: str) -> dict[str, object]:
+def _record(spec: "ModelSpec", loaded_by: str) -> dict[str, object]:
     defaults = spec.defaults
     return {
         "name": spec.name,
-        "loaded_by": by,
+        "loaded_by": loaded_by,
         "inpaints": spec.inpaints,
         "about": spec.about,
         "defaults": {name: getattr(defaults, name) for name in defaults.__slots__},

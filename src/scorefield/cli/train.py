@@ -25,15 +25,9 @@ def _precision(device: str) -> tuple["torch.device", "torch.dtype"]:
     return torch.device(device), torch.bfloat16 if fast else torch.float32
 
 
-def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    if odd := [value for value in values if "=" not in value]:
-        raise click.BadParameter(f"{odd[0]!r} is not of the form name=value")
-    return dict(value.split("=", 1) for value in values)
-
-
 @click.command("train")
 @click.argument("name", metavar="RECIPE")
-@click.option("--set", "given", metavar="NAME=VALUE", multiple=True, callback=_pairs, help="Change a setting.")
+@click.option("--set", "given", metavar="NAME=VALUE", multiple=True, callback=common.pairs, help="Change a setting.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run folder [runs/RECIPE].")
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the run instead of the recipe's.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -74,7 +68,7 @@ def command(
             resume=resume, say=lambda line: click.echo(line, err=True),
         )  # fmt: skip
         recipe = function(**settings)
-        made = run.finish(recipe, options) if finish else run.execute(recipe, options)
+        weights = run.finish(recipe, options) if finish else run.execute(recipe, options)
     except run.InterruptedRunError as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(128 + error.number) from None
@@ -85,4 +79,4 @@ def command(
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(common.reason(error)) from None
-    click.echo(str(made))
+    click.echo(str(weights))

@@ -1,7 +1,7 @@
-"""Attention in bfloat16 by the C file beside this one, where it could be compiled and the processor has AVX512-BF16.
+"""Attention in bfloat16 by the C file beside this one, if it was compiled and the processor has AVX512-BF16.
 
-Its error is that of torch's kernel: products are summed and the softmax is taken in float32, weights are rounded to
-bfloat16. It works forwards alone.
+Its error is that of torch's kernel: sums and the softmax are float32, attention weights are rounded to bfloat16. It has
+no gradient.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ class _Job(ctypes.Structure):
 
 
 def _load(path: Path) -> ctypes.CDLL | None:
-    """The compiled library; None where there is none, or where this processor or process cannot run it."""
+    """The compiled library; None if there is none, or if this processor or process cannot run it."""
     try:
         library = ctypes.CDLL(str(path))
     except OSError:
@@ -46,12 +46,12 @@ _library = _load(LIBRARY)
 
 
 def available() -> bool:
-    """Whether there is a kernel for this processor."""
+    """Whether the kernel was compiled and this processor can run it."""
     return _library is not None
 
 
 def serves(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether `attend` can take these tensors: bfloat16 on a CPU, no gradient asked, rows whole in memory."""
+    """Whether `attend` can take these tensors: bfloat16 on a CPU, no gradient wanted, each row contiguous."""
     if _library is None:
         return False
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
@@ -65,9 +65,10 @@ def _readable(x: Tensor) -> bool:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of q (B, H, N, d) over k, v (B, H, M, d), which must be such as it `serves`; any strides between rows.
+    """Attention (B, H, N, d) of q (B, H, N, d) over k, v (B, H, M, d), which must be tensors that it `serves`.
 
-    Runs in torch's threads. MemoryError if there is none for the packed keys and values, 4 d M bytes a thread.
+    It uses as many threads as torch. MemoryError if there is no room for the packed keys and values, 4 d M bytes a
+    thread.
     """
     return _operator(q, k, v) if torch.compiler.is_compiling() else _attend(q, k, v)
 
@@ -88,13 +89,13 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _empty(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Room for the result, of which each position's heads lie side by side."""
+    """An empty tensor for the result, in which the heads of a position are neighbours in memory."""
     batch, heads, queries, width = q.shape
     return q.new_empty(batch, queries, heads, width).transpose(1, 2)
 
 
-# What a compiled network calls: the compiler cannot look into C, and must be told the result's shape. Not for others:
-# the first call of an operator imports the compiler.
+# For compiled networks: the compiler cannot look into C, so it needs an operator and the shape of its result. Other
+# networks call the function, since the first call of an operator imports the compiler.
 _operator = torch.library.custom_op("scorefield::attend", _attend, mutates_args=(), device_types="cpu")
 _operator.register_fake(_empty)
 

@@ -27,8 +27,8 @@ class AutoencoderConfig:
 class Autoencoder(nn.Module):
     """Deterministic autoencoder of factor 8; every latent position has root-mean-square 1 over its channels.
 
-    The bound takes the place of a KL term: the codes cannot grow to drown the noise that training adds, so
-    neighbouring codes must decode to similar pictures, which a diffusion model's small errors rely on.
+    This bound takes the place of a KL term. Codes cannot grow until the noise that training adds is negligible, so
+    neighbouring codes must decode to similar pictures, and small errors of a diffusion model stay small.
     """
 
     factor = 8

@@ -17,7 +17,7 @@ Stem = Literal["patch", "convolutions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisionConfig:
-    """The image tower; sizes in pixels, `patch_size` a power of 2 where the stem is of convolutions."""
+    """The image tower; sizes are in pixels, and with a stem of convolutions `patch_size` must be a power of 2."""
 
     width: int = 256
     layers: int = 6
@@ -29,7 +29,7 @@ class VisionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextConfig:
-    """The text tower; `end_id` is the token whose state stands for the prompt, None for the largest id (OpenAI's)."""
+    """The text tower; `end_id` is the token whose state becomes the prompt's summary, None for the largest id."""
 
     width: int = 256
     layers: int = 3
@@ -51,13 +51,13 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
-    """A text tower as a diffusion model reads it, `skip` blocks before the end and with or without the final norm."""
+    """A text tower as a diffusion model reads it."""
 
     text: TextConfig
     embed_dim: int | None = None  # of the summary; None if it is not projected
     activation: Activation = "quick_gelu"
-    skip: int = 0
-    normed: bool = True
+    skip: int = 0  # the states are those of so many blocks before the last
+    normed: bool = True  # whether the final norm is applied to the states
 
 
 VIT_B_32 = ClipConfig(
@@ -186,7 +186,7 @@ class VisionTower(nn.Module):
         return states
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """The pictures' vectors (B, embed_dim), of any length."""
+        """The pictures' vectors (B, embed_dim), not normalised."""
         projected: Tensor = self.projection(self.norm_post(self(pixels)[:, 0]))
         return projected
 
@@ -211,12 +211,12 @@ class TextTower(nn.Module):
         return self.read(self.tokens(ids), mask)
 
     def read(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The same of any vectors (B, L, width) in place of the tokens': the table's, or others."""
+        """The states (B, L, width) after the final norm, of any vectors (B, L, width) in place of the tokens'."""
         normed: Tensor = self.norm(self.states(vectors, mask)[-1])
         return normed
 
     def states(self, vectors: Tensor, mask: Tensor | None = None) -> list[Tensor]:
-        """What goes into the first block and what comes out of each, (B, L, width), none of it normed."""
+        """The input of the first block and the output of each, all (B, L, width) and before the final norm."""
         length, context = vectors.shape[1], len(self.positions)
         if length > context:
             raise ValueError(f"{length} tokens: this text tower reads at most {context}")
@@ -230,11 +230,11 @@ class TextTower(nn.Module):
         return states
 
     def end(self, ids: Tensor) -> Tensor:
-        """Where each prompt's summary stands, (B,): the first end token, or the largest id."""
+        """The place (B,) in each prompt whose state becomes its summary: the first end token, or the largest id."""
         return (ids if self.end_id is None else (ids == self.end_id).int()).argmax(1)
 
     def summary(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        """The prompts' vectors (B, embed_dim), of any length, out of their states after the final norm."""
+        """The prompts' vectors (B, embed_dim), not normalised, from their states (B, L, width) after the final norm."""
         projected: Tensor = self.projection(hidden[torch.arange(len(ids), device=ids.device), self.end(ids)])
         return projected
 
@@ -249,12 +249,12 @@ class TextEncoder(TextTower):
     def condition(self, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States (B, L, width) and summaries (B, embed_dim) of prompts `ids` (B, L).
 
-        Stable Diffusion was trained without a mask: what fills a prompt up is read like a word.
+        Stable Diffusion was trained without a mask: padding is read like words.
         """
         return self.condition_of(self.tokens(ids), ids, mask)
 
     def condition_of(self, vectors: Tensor, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The same of any vectors (B, L, width) in place of the tokens'; `ids` go on saying where a prompt ends."""
+        """As `condition`, with any vectors (B, L, width) in place of the tokens'; `ids` say where a prompt ends."""
         states = self.states(vectors, mask)
         last, kept = self.norm(states[-1]), states[-1 - self.config.skip]
         return self.norm(kept) if self.config.normed else kept, self.summary(last, ids)

@@ -44,7 +44,7 @@ class Attention(nn.Module):
 
 
 class Shrink(nn.Module):
-    """A 3x3 convolution of stride 2 that looks over the right and the lower edge alone: sides halved."""
+    """A 3x3 convolution of stride 2, padded only at the right and lower edges: it halves the sides."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ class Encoder(nn.Module):
         self.last = _last(widths[-1], 2 * config.channels)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        made: Tensor = self.last(self.middle(self.down(self.first(channels_last(pixels)))))
-        return made
+        moments: Tensor = self.last(self.middle(self.down(self.first(channels_last(pixels)))))
+        return moments
 
 
 class Decoder(nn.Module):
@@ -103,14 +103,14 @@ class Decoder(nn.Module):
         self.last = _last(widths[-1], 3)
 
     def forward(self, latents: Tensor) -> Tensor:
-        made: Tensor = self.last(self.up(self.middle(self.first(channels_last(latents)))))
-        return made
+        pixels: Tensor = self.last(self.up(self.middle(self.first(channels_last(latents)))))
+        return pixels
 
 
 class Kl(nn.Module):
-    """A variational autoencoder, held by a weak KL term to latents that are near unit normal once they are scaled.
+    """A variational autoencoder, trained with a weak KL term.
 
-    Its latents are unscaled here; each model says by what number they become of unit variance.
+    Its latents are not scaled here: each model has a number of its own that brings them to unit variance.
     """
 
     def __init__(self, config: KlConfig) -> None:

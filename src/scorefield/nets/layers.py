@@ -9,7 +9,7 @@ from scorefield.nets import attention_cpu
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each position, (B, C, H, W); size-free, so a picture's size changes nothing."""
+    """Layer norm over the channels of each position, (B, C, H, W); it does not depend on the picture's size."""
 
     def forward(self, x: Tensor) -> Tensor:
         # Over the last axis of the channels-last view the fused kernel reads contiguous memory.
@@ -39,10 +39,11 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """What `layer` makes of `x` when both are float32, whatever they are stored in.
+    """`layer(x)` computed in float32, whatever dtype the two have.
 
-    For the end of a network, whose rounding nothing after it evens out: in bfloat16, the last norm, activation and
-    convolution of Stable Diffusion's U-Net were 3.5 % of its error and are a thousandth of its work.
+    It is for the end of a network, whose rounding errors go straight into the result: in bfloat16 the last norm,
+    activation and convolution of Stable Diffusion's U-Net made 3.5 % of its error, and they are a thousandth of its
+    work.
     """
     weights = {name: weight.float() for name, weight in layer.named_parameters()}
     out: Tensor = functional_call(layer, weights, (x.float(),))
@@ -52,10 +53,10 @@ def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Attention of q (B, H, N, d) over k, v (B, H, M, d); `bias` is added to the scores and broadcasts to (B, H, N, M).
 
-    On a CPU and for few keys two matrix products are 5 times faster than torch's fused kernel (bf16, forward and back).
-    In bf16 they round the scores, and so err 5 times as much where these are large: they are for networks whose scores
-    are bounded, which are those with a bias. A compiled network leaves them: they would tie its code to few keys, and
-    forwards alone torch's kernel is as fast.
+    On a CPU and for few keys, two matrix products are 5 times faster than torch's fused kernel (bf16, forward and
+    backward). In bf16 they round the scores, and where scores are large the error is 5 times as large. So they are only
+    for networks with bounded scores, which are those with a bias. Compiled networks do not use them, since their code
+    would then be for few keys only, and without a gradient torch's kernel is as fast.
     """
     if bias is None and attention_cpu.serves(q, k, v):
         return attention_cpu.attend(q, k, v)
@@ -72,11 +73,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def attention(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The weights (B, H, N, M) with which `attend` mixes the values: for looking at them, which costs one more pass."""
+    """The weights (B, H, N, M) with which `attend` mixes the values, computed once more for a probe to look at."""
     scores: Tensor = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     return (scores if bias is None else scores + bias).softmax(-1)
 
 
 def hiding(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    """The score bias that hides keys where `allowed` is False; finite, so that a row without keys gives no NaN."""
+    """The bias on scores that hides keys where `allowed` is False; finite, so that a row without keys is no NaN."""
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, -1e4)

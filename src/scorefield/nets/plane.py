@@ -1,4 +1,4 @@
-"""The network of the plane: a point, a time and perhaps a class in, two numbers out."""
+"""The lab's network for points of the plane: a point, a time and perhaps a class in, two numbers out."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaneConfig:
-    """Widths; `classes` counts the labels, of which the last may stand for none at all. 0: no label is taken."""
+    """Widths and depths."""
 
     width: int = 128
     depth: int = 3
     features: int = 32  # sines and cosines of the time
-    classes: int = 0
+    classes: int = 0  # labels, of which the last may stand for none; 0 for a network without labels
     dimensions: int = 2
     waves: int = 0  # sines and cosines of every coordinate, of periods 8, 4, 2, ...
 

@@ -1,4 +1,4 @@
-"""Where a network looks: the attention of its blocks, and out of a U-Net's one map of the picture for each token."""
+"""Where a network looks: the attention of its layers, and for a U-Net a map of the picture for each token."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal, NamedTuple, TypeVar
@@ -13,61 +13,57 @@ from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
 
 N = TypeVar("N", bound=nn.Module)
 
-Kind = Literal["self", "cross", "joint"]  # to the other places, to the tokens, to the tokens and then the places
+Kind = Literal["self", "cross", "joint"]  # attention to the other places, to the tokens, to tokens and then places
 KINDS: dict[type[nn.Module], Kind] = {SelfAttention: "self", CrossAttention: "cross", DitBlock: "joint"}
 
 
 class Attended(NamedTuple):
-    """What one attention layer does in one forward: weights (B, heads, N, M), each row of which sums to 1.
+    """The attention of one layer in one forward."""
 
-    `layer` is its name in the network, as down.0.stages.1.transformer.blocks.0.cross_attention. The N places go row by
-    row; M is N again, the number of tokens, or both.
-    """
-
-    layer: str
+    layer: str  # its name in the network, such as down.0.stages.1.transformer.blocks.0.cross_attention
     kind: Kind
-    weights: Tensor
+    weights: Tensor  # (B, heads, N, M) of N places, row by row; M by `kind`. Each row of weights sums to 1
 
 
 Probe = Callable[[Attended], object]
 
 
 def probed(net: N, probe: Probe, kinds: Collection[Kind] = ("self", "cross", "joint")) -> N:
-    """A twin of `net`, a U-Net or a Dit, whose every forward tells `probe` where each layer looks, in order.
+    """A twin of `net`, a U-Net or a Dit, which calls `probe` with the attention of each layer as it runs.
 
-    Weights and output are those of `net`, which itself holds no probe, so that others may use it meanwhile. In a U-Net
-    one map of self-attention has 134 million numbers for 512 x 512 pixels: leave that kind out where it is not wanted.
+    Its weights and its output are those of `net`, which itself is not changed. `kinds` says which layers to probe: in a
+    U-Net one map of self-attention has 134 million numbers for 512 x 512 pixels.
     """
-    made = twin(net)
-    for name, layer in made.named_modules():
+    copy = twin(net)
+    for name, layer in copy.named_modules():
         if isinstance(layer, SelfAttention | CrossAttention | DitBlock) and (kind := KINDS[type(layer)]) in kinds:
-            layer.register_forward_pre_hook(_telling(probe, name, kind, layer.attention))
-    return made
+            layer.register_forward_pre_hook(_hook(probe, name, kind, layer.attention))
+    return copy
 
 
-def _telling(
+def _hook(
     probe: Probe, name: str, kind: Kind, attention: Callable[..., Tensor]
 ) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def tell(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        probe(Attended(name, kind, attention(*given)))
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        probe(Attended(name, kind, attention(*inputs)))
 
-    return tell
+    return hook
 
 
-def token_maps(told: Sequence[Attended], height: int, width: int) -> Tensor:
-    """Where each token is heard, (B, L, height, width), for latents of that size: at every place all sum to 1.
+def token_maps(attended: Sequence[Attended], height: int, width: int) -> Tensor:
+    """How much each place attends to each token, (B, L, height, width), for latents of that size; sums to 1 over L.
 
-    The mean over heads and over all blocks' attention to the tokens (Tang et al. 2022, DAAM), coarse maps drawn out
-    linearly. ValueError if nothing that was told is attention to tokens.
+    It is the mean over heads and layers of a U-Net's attention to the tokens (Tang et al. 2022, DAAM), with coarse maps
+    enlarged bilinearly. ValueError if `attended` holds no attention to tokens.
     """
-    maps = [_grown(one.weights.float().mean(1).mT, height, width) for one in told if one.kind == "cross"]
+    maps = [_enlarged(one.weights.float().mean(1).mT, height, width) for one in attended if one.kind == "cross"]
     if not maps:
         raise ValueError("no attention to tokens was told: there is no map of them")
     return torch.stack(maps).mean(0)
 
 
-def _grown(maps: Tensor, height: int, width: int) -> Tensor:
-    """Maps (B, L, N) of a coarser level at the size of the finest."""
+def _enlarged(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps (B, L, N) of a coarser level, at the size of the finest."""
     rows, columns = height, width
     while rows * columns > maps.shape[-1]:  # each level has half the sides, rounded up
         rows, columns = -(-rows // 2), -(-columns // 2)

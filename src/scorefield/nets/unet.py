@@ -15,25 +15,20 @@ from scorefield.nets.unet_blocks import GROUPS, Grow, ResBlock, Transformer, zer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnetConfig:
-    """Widths and depths, level by level from the finest; every transformer has `heads` or heads of `head_width`.
+    """Widths and depths, level by level from the finest."""
 
-    `in_channels` counts the latents and whatever is joined to them; `pooled_width` is that of a vector which is added
-    to the time, None for a net that has none. `linear_projections` is of files alone: there a transformer's first and
-    last layer is a linear one (SD 2) or a 1x1 convolution, which is the same thing.
-    """
-
-    in_channels: int = 4
+    in_channels: int = 4  # the latents and whatever is joined to them
     out_channels: int = 4
     channels: int = 320
     multipliers: tuple[int, ...] = (1, 2, 4, 4)
     resblocks: int = 2  # per level on the way down; one more on the way up
     depths: tuple[int, ...] = (1, 1, 1, 0)  # transformer blocks after each residual block
     middle_depth: int = 1
-    heads: int | None = 8
+    heads: int | None = 8  # of every transformer; None where `head_width` says how attention is split
     head_width: int | None = None
-    context_width: int = 768
-    linear_projections: bool = False
-    pooled_width: int | None = None
+    context_width: int = 768  # of the tokens
+    linear_projections: bool = False  # in files, transformers begin and end with a linear layer, not a 1x1 convolution
+    pooled_width: int | None = None  # of the vector that is added to the time; None for a network without one
 
     def __post_init__(self) -> None:
         if len(self.depths) != len(self.multipliers):
@@ -98,16 +93,16 @@ class Down(nn.Module):
         self.shrink = None if coarsest else Conv2d(after, after, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor, time: Tensor, tokens: Tensor) -> list[Tensor]:
-        """What each layer makes, the last for the next level and all for the way up."""
-        made = []
+        """The output of each layer: all are skips for the way up, and the last is the input of the next level."""
+        skips = []
         for stage in self.stages:
             x = stage(x, time, tokens)
-            made.append(x)
-        return made if self.shrink is None else [*made, self.shrink(x)]
+            skips.append(x)
+        return skips if self.shrink is None else [*skips, self.shrink(x)]
 
 
 class Up(nn.Module):
-    """The stages of one level, each beside its partner's skip, and the way to the next finer one, if there is one."""
+    """The stages of one level, each with a skip joined to its input, and the way to the next finer one, if any."""
 
     def __init__(self, config: UnetConfig, befores: Sequence[int], after: int, depth: int, finest: bool) -> None:
         super().__init__()
@@ -115,18 +110,18 @@ class Up(nn.Module):
         self.grow = None if finest else Grow(after)
 
     def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, tokens: Tensor) -> Tensor:
-        """Takes the skips that it uses off the end of the list."""
+        """Remove the skips that it uses from the end of the list."""
         for stage in self.stages:
             x = stage(torch.cat([x, skips.pop()], 1), time, tokens)
-        # The size is the skip's: where a side is odd, its half was rounded up.
+        # The size is that of the next skip, since half of an odd side was rounded up.
         return x if self.grow is None else self.grow(x, skips[-1].shape[-2:])
 
 
 class Unet(nn.Module):
-    """Down through coarser and coarser grids and up again, each stage up beside what its partner on the way down saw.
+    """Down through coarser and coarser grids and up again; skips lead from each stage down to its partner up.
 
-    New, it returns zeros, as published: the last layer starts there. Its weights should be channels last, as its states
-    are: else every forward turns all of its 3x3 kernels round, a fifth of the time on a CPU.
+    A new network returns zeros, as published, since its last layer starts at 0. Its weights should be channels last, as
+    its activations are: otherwise each forward reorders all 3x3 kernels, which takes a fifth of its time on a CPU.
     """
 
     def __init__(self, config: UnetConfig) -> None:
@@ -145,7 +140,7 @@ class Unet(nn.Module):
         self.last = zeroed(nn.Conv2d(config.channels * config.multipliers[0], config.out_channels, 3, padding=1))
 
     def _build_down(self) -> list[int]:
-        """The levels from fine to coarse; returns the widths that they leave for the way up."""
+        """Build the levels from fine to coarse; returns the widths of their skips."""
         config = self.config
         skips = [config.channels]
         for level, depth in enumerate(config.depths):
@@ -156,7 +151,7 @@ class Unet(nn.Module):
         return skips
 
     def _build_up(self, skips: list[int]) -> None:
-        """The levels from coarse to fine; each stage's input is joined to the last of the widths left in `skips`."""
+        """Build the levels from coarse to fine; each stage takes the last of the `skips` that are left."""
         config, before = self.config, skips[-1]
         for level in reversed(range(len(config.depths))):
             width, befores = config.multipliers[level] * config.channels, []
@@ -170,24 +165,25 @@ class Unet(nn.Module):
     ) -> Tensor:
         """x (B, C, H, W), time (B,), tokens (B, L, context_width) -> (B, out_channels, H, W) float32; any H and W.
 
-        `pooled` (B, pooled_width) belongs to nets that have one; `image` (B, in_channels - C, H, W) is joined to x.
+        `pooled` (B, pooled_width) is for networks that have a `pooled_width`; `image` (B, in_channels - C, H, W) is
+        joined to x. ValueError for another number of channels, or a `pooled` too many or too few.
         """
         x = x if image is None else torch.cat([x, image], 1)
         if x.shape[1] != self.config.in_channels:
             raise ValueError(f"{x.shape[1]} channels: this U-Net sees {self.config.in_channels}, image and all")
-        moment = F.silu(self.moment(time, pooled, x.dtype))  # every residual block wants it activated
+        embedding = F.silu(self.embedding(time, pooled, x.dtype))  # activated once for all residual blocks
         skips = [self.first(channels_last(x))]
         for level in self.down:
-            skips += level(skips[-1], moment, tokens)
+            skips += level(skips[-1], embedding, tokens)
         h = skips[-1]
         for stage in self.middle:
-            h = stage(h, moment, tokens)
+            h = stage(h, embedding, tokens)
         for level in self.up:
-            h = level(h, skips, moment, tokens)
+            h = level(h, skips, embedding, tokens)
         return in_float32(self.last, F.silu(in_float32(self.last_norm, h)))
 
-    def moment(self, time: Tensor, pooled: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """The embedding (B, 4 * channels) of the time and, for nets that have one, of the vector `pooled`."""
+    def embedding(self, time: Tensor, pooled: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """The embedding (B, 4 * channels) of the time, plus that of `pooled` for networks that take one."""
         if (pooled is None) != (self.pooled is None):
             raise ValueError(f"this U-Net {'knows no' if self.pooled is None else 'wants a'} vector `pooled`")
         embedded: Tensor = self.time(time_features(time, self.config.channels).to(dtype))

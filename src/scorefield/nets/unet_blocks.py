@@ -8,20 +8,20 @@ from scorefield.nets.layers import attend, attention
 from scorefield.nets.packed import Conv2d, Linear
 
 GROUPS = 32  # of every group norm, whatever the width
-_ROWS = 1024  # of the feed-forward layer at once on a CPU: they stay in the cache, and its widest takes a quarter less
+_ROWS = 1024  # rows of the feed-forward layer at once on a CPU: they stay in the cache, which saves up to a quarter
 
 
 def zeroed(layer: nn.Module) -> nn.Module:
-    """`layer` with all weights 0: a residual branch that ends in it changes nothing while it is new."""
+    """`layer` with all weights 0, so that a new residual branch that ends in it changes nothing."""
     for weight in layer.parameters():
         nn.init.zeros_(weight)
     return layer
 
 
 class ResBlock(nn.Module):
-    """Two 3x3 convolutions beside an identity, (B, before, H, W) -> (B, after, H, W).
+    """Two 3x3 convolutions with a residual connection, (B, before, H, W) -> (B, after, H, W).
 
-    Between them the time embedding is added, if the block has a `time_width`: (B, time_width), already activated.
+    With a `time_width`, the time embedding (B, time_width), already activated, is added between them.
     """
 
     def __init__(self, before: int, after: int, time_width: int | None = None, eps: float = 1e-5) -> None:
@@ -42,7 +42,7 @@ class ResBlock(nn.Module):
 
 
 class Grow(nn.Module):
-    """The nearest neighbour's value, then a 3x3 convolution, (B, width, H, W) -> `size`, or twice the sides."""
+    """Nearest-neighbour upsampling to `size`, by default twice the sides, then a 3x3 convolution; (B, width, H, W)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def _heads(x: Tensor, parts: int, heads: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Every position looks at every other, (B, N, width) -> same shape; what they see is added `onto` a tensor."""
+    """Self-attention, (B, N, width) -> same shape, added `onto` a tensor if there is one."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -74,13 +74,13 @@ class SelfAttention(nn.Module):
         return out
 
     def attention(self, x: Tensor) -> Tensor:
-        """How much each position looks at each other, (B, heads, N, N): for looking at it."""
+        """The attention weights (B, heads, N, N), for a probe."""
         q, k, _ = _heads(self.qkv(x), 3, self.heads)
         return attention(q, k)
 
 
 class CrossAttention(nn.Module):
-    """Every position looks at the tokens (B, L, context_width), (B, N, width) -> same shape, added `onto` a tensor."""
+    """Attention to the tokens (B, L, context_width), (B, N, width) -> same shape, added `onto` a tensor if any."""
 
     def __init__(self, width: int, context_width: int, heads: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class CrossAttention(nn.Module):
         return out
 
     def attention(self, x: Tensor, tokens: Tensor) -> Tensor:
-        """How much each position looks at each token, (B, heads, N, L): for looking at it."""
+        """The attention weights (B, heads, N, L), for a probe."""
         (q,), (k, _) = _heads(self.q(x), 1, self.heads), _heads(self.kv(tokens), 2, self.heads)
         return attention(q, k)
 
@@ -109,7 +109,7 @@ class Geglu(nn.Module):
         self.fc2 = Linear(4 * width, width)
 
     def forward(self, x: Tensor, onto: Tensor) -> Tensor:
-        if x.device.type != "cpu" or torch.compiler.is_compiling():  # code for one number of parts is for few sizes
+        if x.device.type != "cpu" or torch.compiler.is_compiling():  # compiled code would be for one number of parts
             return self._rows(x, onto)
         parts = zip(torch.split(x.flatten(0, 1), _ROWS), torch.split(onto.flatten(0, 1), _ROWS), strict=True)
         return torch.cat([self._rows(*part) for part in parts]).view(onto.shape)
@@ -140,7 +140,7 @@ class TransformerBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`depth` blocks over the grid's positions, beside an identity, (B, width, H, W) -> same shape."""
+    """`depth` blocks over the grid's positions, with a residual connection, (B, width, H, W) -> same shape."""
 
     def __init__(self, width: int, context_width: int, heads: int, depth: int) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         batch, width, *sides = x.shape
-        # Channels last, the positions are rows in memory already: a view.
+        # In channels-last memory the positions are rows already, so this is a view.
         rows = x.permute(0, 2, 3, 1).reshape(batch, -1, width)
         h = self.project_in(self.norm(x).permute(0, 2, 3, 1).reshape(rows.shape))
         for block in self.blocks:
