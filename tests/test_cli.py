@@ -103,7 +103,7 @@ def test_a_file_error_names_the_file():
 def test_a_result_that_cannot_be_written_is_one_line():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "scorefield.cli.main", "--help"],
+            [sys.executable, "-m", "scorefield", "--help"],
             env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "error: cannot write the result: No space left on device\n")
@@ -111,7 +111,7 @@ def test_a_result_that_cannot_be_written_is_one_line():
 
 def test_nobody_has_to_listen():
     done = subprocess.run(
-        ["/bin/sh", "-c", f"{sys.executable} -m scorefield.cli.main --help >&-"],
+        ["/bin/sh", "-c", f"{sys.executable} -m scorefield --help >&-"],
         env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -126,7 +126,7 @@ def test_a_terminal_without_unicode_gets_the_whole_result(tmp_path):
     for form in ("text", "json"):
         for encoding in ("latin-1", "utf-8"):
             done = subprocess.run(
-                [sys.executable, "-m", "scorefield.cli.main", "inspect", str(tmp_path / "x.png"), "--format", form],
+                [sys.executable, "-m", "scorefield", "inspect", str(tmp_path / "x.png"), "--format", form],
                 env=ENVIRONMENT | {"PYTHONIOENCODING": encoding}, capture_output=True,
             )  # fmt: skip
             assert (done.returncode, done.stderr) == (0, b"")

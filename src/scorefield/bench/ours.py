@@ -6,7 +6,7 @@ import torch
 
 from scorefield.bench.child import Peak, Step, prepared, serve
 from scorefield.bench.task import UNETS, Setting
-from scorefield.nets.packed import pack, unpack
+from scorefield.nets.packed import numbered, pack, unpack
 from scorefield.nets.unet import Unet
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
 from scorefield.weights.maps import unet as maps
@@ -19,8 +19,7 @@ def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
     config, source = UNETS[setting.model], Source(folder)
     fill = Filling(torch.device(setting.device), setting.torch_dtype)
     net = fill(lambda: Unet(config), "U-Net", list(maps.diffusers(config)), source, source.tensors)
-    if setting.compiled:
-        unpack(net)  # the compiler takes no packed weights
+    numbered(net)
 
     def peak(factor: float) -> None:
         unpack(net)
@@ -29,8 +28,7 @@ def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
                 module.qkv.weight[: module.qkv.in_features].mul_(factor)
             elif isinstance(module, CrossAttention):
                 module.q.weight.mul_(factor)
-        if not setting.compiled:
-            pack(net)
+        pack(net)
 
     return prepared(net, setting), peak
 

@@ -112,7 +112,3 @@ def main() -> None:
 def _end(line: str, code: int) -> int:
     click.echo(f"error: {' '.join(line.split())}", err=True)
     return code
-
-
-if __name__ == "__main__":
-    main()

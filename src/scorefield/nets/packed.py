@@ -5,6 +5,8 @@ time; its 3x3 kernels at 8 x 8 take less than half. A packed weight is a tensor 
 same numbers in rows again, and `unpack` puts those of a network in rows for whoever wants to change them. The kernels
 have no gradient: where one is asked for, they run from the dense weight. In float32 a step would take an eighth less,
 and loading longer; there weights stay what people look at.
+
+A compiled network reaches packed layers through operators of our own, see `nets.operators`: it must be `numbered`.
 """
 
 import platform
@@ -12,6 +14,8 @@ import platform
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from scorefield.nets import operators
 
 _ROWS, _SIDE = 1024, 32  # of an input that oneDNN's order is chosen for: any other of these sizes chose the same order
 _KERNELS = torch.ops.mkldnn
@@ -34,6 +38,48 @@ def _differentiated(*given: Tensor | None) -> bool:
 
 
 class _Packable(nn.Module):
+    weight: Tensor
+    number: Tensor | None = None  # by which compiled code finds the layer; a tensor, so that all layers share the code
+
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        if _differentiated(x, onto):
+            return self._plain(x, self.rows(), onto)
+        if self.number is not None and torch.compiler.is_compiling():
+            made = self._operator(x, self.number)
+            return made if onto is None else onto + made  # in float32 with what follows, if the compiler fuses them
+        return self._fused(x, onto) if self.weight.is_mkldnn else self._plain(x, self.weight, onto)
+
+    def packed(self, weight: Tensor) -> Tensor:
+        """A dense `weight` of this layer's shape in the order that its kernel wants; it must be one that `packs`."""
+        raise NotImplementedError
+
+    def rows(self) -> Tensor:
+        """The weight in rows, whether it is packed or not."""
+        if self.number is not None and torch.compiler.is_compiling():
+            rows: Tensor = operators.rows(self.number, self._shape())
+            return rows
+        return dense(self.weight)
+
+    def _plain(self, x: Tensor, weight: Tensor, onto: Tensor | None) -> Tensor:
+        made = self._product(x, weight)
+        return made if onto is None else onto + made
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The layer's output from a weight in rows."""
+        raise NotImplementedError
+
+    def _fused(self, x: Tensor, onto: Tensor | None) -> Tensor:
+        """The layer's output, or its sum with `onto`, from the packed weight."""
+        raise NotImplementedError
+
+    def _operator(self, x: Tensor, number: Tensor) -> Tensor:
+        """The layer's output from an operator that finds this layer by its number."""
+        raise NotImplementedError
+
+    def _shape(self) -> list[int]:
+        """Of the weight: for compiled code, which must not look at it."""
+        raise NotImplementedError
+
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         destination[f"{prefix}weight"] = dense(destination[f"{prefix}weight"])  # who keeps a state wants rows
@@ -42,29 +88,41 @@ class _Packable(nn.Module):
 class Linear(_Packable, nn.Linear):
     """A linear layer whose weight may be packed; `onto` is added to its output, and rounded with it once."""
 
-    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        if not self.weight.is_mkldnn or _differentiated(x, onto):
-            made: Tensor = F.linear(x, dense(self.weight), self.bias)
-            return made if onto is None else onto + made
+    def packed(self, weight: Tensor) -> Tensor:
+        made: Tensor = _KERNELS._reorder_linear_weight(weight.detach(), _ROWS)
+        return made
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.linear(x, weight, self.bias)
+
+    def _fused(self, x: Tensor, onto: Tensor | None) -> Tensor:
         if onto is None:
             out: Tensor = _KERNELS._linear_pointwise(x, self.weight, self.bias, "none", [], "")
         else:
             out = _KERNELS._linear_pointwise.binary(x, onto, self.weight, self.bias, "add")
         return out
 
-    def packed(self, weight: Tensor) -> Tensor:
-        """A dense `weight` of this layer's shape in the order that its kernel wants; it must be one that `packs`."""
-        made: Tensor = _KERNELS._reorder_linear_weight(weight.detach(), _ROWS)
-        return made
+    def _operator(self, x: Tensor, number: Tensor) -> Tensor:
+        out: Tensor = operators.linear(x, number, self.out_features)
+        return out
+
+    def _shape(self) -> list[int]:
+        return [self.out_features, self.in_features]
 
 
 class Conv2d(_Packable, nn.Conv2d):
     """A convolution whose weight may be packed; `onto` is added to its output, and rounded with it once."""
 
-    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
-        if not self.weight.is_mkldnn or _differentiated(x, onto):
-            made: Tensor = self._conv_forward(x, dense(self.weight), self.bias)
-            return made if onto is None else onto + made
+    def packed(self, weight: Tensor) -> Tensor:
+        seen = [2, self.in_channels, _SIDE, _SIDE]
+        made: Tensor = _KERNELS._reorder_convolution_weight(weight.detach(), *self._geometry, seen)
+        return made
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        made: Tensor = self._conv_forward(x, weight, self.bias)
+        return made
+
+    def _fused(self, x: Tensor, onto: Tensor | None) -> Tensor:
         given = self.weight, self.bias, *self._geometry
         if onto is None:
             out: Tensor = _KERNELS._convolution_pointwise(x, *given, "none", [], "")
@@ -72,16 +130,18 @@ class Conv2d(_Packable, nn.Conv2d):
             out = _KERNELS._convolution_pointwise.binary(x, onto, *given, "add", 1.0, None, [], None)
         return out
 
+    def _operator(self, x: Tensor, number: Tensor) -> Tensor:
+        padding, stride, dilation, _ = self._geometry
+        out: Tensor = operators.conv2d(x, number, self._shape(), padding, stride, dilation)
+        return out
+
+    def _shape(self) -> list[int]:
+        return [self.out_channels, self.in_channels // self.groups, *self.kernel_size]
+
     @property
     def _geometry(self) -> tuple[list[int], list[int], list[int], int]:
         padding = [int(side) for side in self.padding]
         return padding, list(self.stride), list(self.dilation), self.groups
-
-    def packed(self, weight: Tensor) -> Tensor:
-        """A dense `weight` of this layer's shape in the order that its kernel wants; it must be one that `packs`."""
-        seen = [2, self.in_channels, _SIDE, _SIDE]
-        made: Tensor = _KERNELS._reorder_convolution_weight(weight.detach(), *self._geometry, seen)
-        return made
 
 
 def layers(net: nn.Module) -> dict[str, Linear | Conv2d]:
@@ -105,3 +165,9 @@ def unpack(net: nn.Module) -> None:
             if rows.ndim == 4:
                 rows = rows.contiguous(memory_format=torch.channels_last)
             layer.weight = nn.Parameter(rows, requires_grad=False)
+
+
+def numbered(net: nn.Module) -> None:
+    """Let code that is compiled of `net` find its packed layers; those of before are found no more by their numbers."""
+    for layer in layers(net).values():
+        layer.number = operators.number(layer) if layer.weight.is_mkldnn else None

@@ -10,7 +10,7 @@ from typing import TypeVar
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from scorefield.nets.packed import unpack
+from scorefield.nets.packed import numbered
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -22,16 +22,16 @@ def twin(net: M) -> M:
 
 
 def compiled(net: M) -> M:
-    """A twin that torch compiles when it is first run, which takes minutes: once, and again for another kind of batch.
+    """A twin that torch compiles when it is first run, which takes minutes: once for each size of its input.
 
-    The kinds are those that differ in more than size: square or not, one row or several, with a gradient or without.
-    Sizes are numbers that the compiled code is given. Were the first size fixed in it, another would take minutes
-    again, and a picture could be rounded otherwise after one of another size than alone. A copy, such as another twin,
-    is not compiled. Threads that first run it at once compile it once each: let one of them draw before they share it.
+    A size is the sides, the rows and the tokens; with a gradient it is another. Code that is given all of these as
+    numbers would be made once, but torch 2.13 fails to make it for U-Nets with attention at two resolutions. Other
+    networks of the same shape have use for the code. A copy, such as another twin, is not compiled. Threads that first
+    run a size at once compile it once each: let one of them draw before they share the network.
     """
     made = twin(net)
-    unpack(made)  # the compiler takes no packed weights
-    made.compile(dynamic=True)
+    numbered(made)
+    made.compile(dynamic=False)
     return made
 
 

@@ -39,7 +39,7 @@ Vae = Annotated[
 ]
 Compiled = Annotated[
     bool,
-    Field(description="Compile the network: the first step takes minutes, those after it less time than without."),
+    Field(description="Have torch compile the network: the first step of each size takes minutes."),
     Option(flags=("--compiled", "--compile"), expects="true or false", switch=True),
 ]
 Dtype = Annotated[
