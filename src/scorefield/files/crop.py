@@ -4,7 +4,7 @@ from PIL import Image
 
 
 def middle(image: Image.Image, side: int) -> Image.Image:
-    """The middle square of a picture, its shorter edge brought to `side` px (bicubic), as published CLIPs had it."""
+    """The middle square of a picture, `side` px wide (bicubic), as published CLIPs were trained on."""
     short = min(image.size)
     width, height = (side * edge // short for edge in image.size)
     left, top = (width - side) // 2, (height - side) // 2

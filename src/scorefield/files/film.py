@@ -1,4 +1,4 @@
-"""Films of the walk, in the one kind of mp4 that every browser plays: H.264, yuv420p, even sides, index in front."""
+"""Films of the walk, in the kind of mp4 that every browser plays: H.264, yuv420p, even sides, the index in front."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
@@ -22,7 +22,7 @@ class MissingExtraError(ImportError):
 
 
 def require_film() -> ModuleType:
-    """PyAV, an optional extra; MissingExtraError without it. To be asked before long work, too."""
+    """PyAV, an optional extra; MissingExtraError without it. Call it before long work that is to end in a film."""
     try:
         return import_module("av")
     except ImportError:
@@ -30,7 +30,7 @@ def require_film() -> ModuleType:
 
 
 def can_encode() -> bool:
-    """Whether there is PyAV."""
+    """Whether PyAV is installed."""
     return find_spec("av") is not None
 
 

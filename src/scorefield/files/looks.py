@@ -11,7 +11,7 @@ _SHEET_ROW = 4  # pictures a row
 
 
 class Look(NamedTuple):
-    """One step of one picture: what the state shows, and what the model believes is behind it."""
+    """One step of one picture: the noisy state, and the clean picture that the model predicts from it."""
 
     i: int
     n: int
@@ -21,13 +21,13 @@ class Look(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The step and its level in a few letters."""
+        """The step and its level, as a caption."""
         level = "clean" if self.lam == math.inf else "pure noise" if self.lam == -math.inf else f"lam {self.lam:+.2f}"
         return f"step {self.i}/{self.n}   {level}"
 
 
 def pair(look: Look, *, scale: int = 1) -> Image.Image:
-    """Noisy state, clean prediction and labels as one picture; every pixel is `scale` wide. Its sides are even."""
+    """Noisy state, clean prediction and labels as one picture of even sides, with every pixel enlarged to `scale`."""
     width, height = look.noisy.width * scale, look.noisy.height * scale
     gap, bar = 2 * scale, 12 + 4 * scale
     canvas = Image.new("RGB", (_even(2 * width + gap), _even(height + bar)), _GROUND)

@@ -13,7 +13,7 @@ class OutputError(ValueError):
 
 
 class Names:
-    """A folder, in which names come from prompts, or one name that ends in .png; OutputError for other endings."""
+    """A folder, where files are named after their prompts, or one name in .png; OutputError for other endings."""
 
     def __init__(self, output: Path) -> None:
         if str(output) == "-":
@@ -26,7 +26,7 @@ class Names:
         self._open: dict[str, Iterator[Path]] = {}
 
     def of(self, prompt: str) -> Iterator[Path]:
-        """The names still open for the next picture of `prompt`, best first."""
+        """The names that the next picture of `prompt` may have, best first."""
         stem = "" if self._file else atomic.slug(prompt)
         if stem not in self._open:
             names = atomic.beside(self._file) if self._file else atomic.numbered(self.folder, stem, ".png")

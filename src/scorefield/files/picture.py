@@ -1,4 +1,4 @@
-"""Pictures with their history inside: PNG bytes with text chunks, and what any picture says about its making."""
+"""Pictures with their history inside: writing PNG text chunks, and reading what any picture says about its making."""
 
 import io
 import json
@@ -21,7 +21,7 @@ class PictureError(ValueError):
 
 
 class NoPictureError(PictureError):
-    """A file of another kind."""
+    """A file that is no picture at all."""
 
 
 class History(NamedTuple):

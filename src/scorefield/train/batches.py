@@ -1,4 +1,4 @@
-"""Batches that can be taken up at any point, and prepared while the step before is computed."""
+"""Batches of training data: they can start from any sample, and are prepared while the step before is computed."""
 
 import signal
 from collections import deque
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class _Made(Dataset[Batch]):
+class _Batches(Dataset[Batch]):
     make: Callable[[range], Batch]
 
     def __getitem__(self, indices: range) -> Batch:
@@ -31,14 +31,15 @@ def _ranges(samples: int, size: int) -> Iterator[range]:
 
 
 def _quiet(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides what to do
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def in_order(make: Callable[[range], Batch], size: int, workers: int = 0) -> Callable[[int], Iterator[Batch]]:
-    """samples seen -> batches of the endless data set whose pictures of index range r are `make(r)`.
+    """A function from the samples seen so far to the batches that follow, of `size` each, without end.
 
-    With `workers` that many forked processes make them, in the same order; `make` must not use a global generator.
+    `make` computes the batch of a range of indices. With `workers`, so many forked processes do it, in the same order;
+    then `make` must not use a global random generator.
     """
 
     def batches(samples: int) -> Iterator[Batch]:
@@ -46,7 +47,7 @@ def in_order(make: Callable[[range], Batch], size: int, workers: int = 0) -> Cal
             return map(make, _ranges(samples, size))
         return iter(
             DataLoader(
-                _Made(make),
+                _Batches(make),
                 batch_size=None,
                 sampler=_ranges(samples, size),
                 num_workers=workers,
@@ -60,7 +61,10 @@ def in_order(make: Callable[[range], Batch], size: int, workers: int = 0) -> Cal
 
 
 def shuffled(make: Callable[[np.ndarray], Batch], count: int, size: int, seed: int) -> Callable[[int], Iterator[Batch]]:
-    """samples seen -> batches of a finite data set of `count`, every epoch in its own order; epochs join seamlessly."""
+    """A function from the samples seen so far to the batches that follow, of a finite data set of `count` samples.
+
+    Every epoch has an order of its own, and a batch may span the end of one and the start of the next.
+    """
 
     def batches(samples: int) -> Iterator[Batch]:
         order: dict[int, np.ndarray] = {}
@@ -77,7 +81,7 @@ def shuffled(make: Callable[[np.ndarray], Batch], count: int, size: int, seed: i
 
 
 def prefetch(items: Iterator[Item], depth: int = 2) -> Generator[Item]:
-    """The same items in the same order, up to `depth` of them made ahead in one thread; its errors rise here."""
+    """The same items in the same order, up to `depth` of them computed ahead in a thread; errors reach the caller."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
         ahead = deque(pool.submit(next, items, None) for _ in range(depth))

@@ -5,7 +5,7 @@ from torch import nn
 
 
 def ramp(decay: float, step: int) -> float:
-    """The decay of update `step` = 1, 2, ...: short at first, so that the random start is soon forgotten."""
+    """The decay of update `step` = 1, 2, ...: less at first, so that the random initial weights are soon forgotten."""
     return min(decay, (1 + step) / (10 + step))
 
 

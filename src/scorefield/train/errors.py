@@ -1,4 +1,4 @@
-"""What can go wrong in a training run, each told in one line."""
+"""What can go wrong in a training run; each message is one line."""
 
 
 class TrainError(Exception):

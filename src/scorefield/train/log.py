@@ -9,9 +9,9 @@ from scorefield.train.loop import TrainStep
 
 
 class Log:
-    """log.jsonl of a run folder: means over every `every` steps, evaluations as they come.
+    """The file log.jsonl of a run: means over every `every` steps, and each evaluation.
 
-    Lines of steps after `step` are cut: the state that they tell of is lost, and the steps are done again.
+    A run that resumes after `step` first removes the lines of later steps, which were lost and will be done again.
     """
 
     def __init__(self, path: Path, step: int, every: int) -> None:
@@ -30,7 +30,7 @@ class Log:
             file.write(json.dumps(values) + "\n")
 
     def add(self, step: TrainStep, force: bool = False) -> dict[str, float] | None:
-        """Take in a step; the means, written too, when a line is due (or `force`d)."""
+        """Take in a step. When a line is due, or with `force`, write the means since the last line and return them."""
         self.steps.append(step)
         if step.step % self.every and not force:
             return None
@@ -55,4 +55,4 @@ def _step(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        return float("inf")  # half a line, from a kill
+        return float("inf")  # half a line, from a run that was killed

@@ -16,19 +16,19 @@ from scorefield.train.recipe import M, Recipe
 
 
 class TrainStep(NamedTuple):
-    """One update: `step` = 1, 2, ... updates are done, and `samples` were seen."""
+    """What is reported after an update."""
 
-    step: int
-    samples: int
+    step: int  # updates done so far
+    samples: int  # seen so far
     loss: float
     grad_norm: float  # before clipping
     lr: float  # of the first group
-    figures: Mapping[str, float]  # what the loss reports besides
+    figures: Mapping[str, float]  # what else the loss reports
 
 
 @dataclass(kw_only=True)
 class Training(Generic[M]):
-    """What a run changes as it goes: all that a saved state holds."""
+    """All that a run changes as it goes, which is what a saved state holds."""
 
     module: M
     ema: M
@@ -39,20 +39,20 @@ class Training(Generic[M]):
 
 
 def key(seed: int, step: int) -> int:
-    """The 32-bit seed of one step (all that the CPU's Mersenne twister takes): no two steps of a run share one."""
+    """The seed of one step, in the 32 bits that the CPU's generator uses: no two steps of a run share one."""
     return (seed * 0x9E3779B1 + step) % 2**32
 
 
 @contextmanager
 def seeded(seed: int, step: int, device: torch.device) -> Iterator[torch.Generator]:
-    """The generator of one step; torch's own generators (dropout, initial weights) are seeded too, and put back."""
+    """The generator of one step. Meanwhile torch's own generators (dropout, initial weights) are seeded, too."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(key(seed, step))
         yield torch.Generator().manual_seed(key(seed, step))
 
 
 def start(recipe: Recipe[M], device: torch.device) -> Training[M]:
-    """A run that has done nothing yet."""
+    """A run before its first update."""
     with seeded(recipe.seed, 0, device):
         module = recipe.build().to(device)
     averaged = copy.deepcopy(module).requires_grad_(False).eval()
@@ -60,7 +60,7 @@ def start(recipe: Recipe[M], device: torch.device) -> Training[M]:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """The forward's precision: float32 weights are cast as they are used."""
+    """The context for a forward in `dtype`: the weights stay float32 and are cast as they are used."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
@@ -82,10 +82,10 @@ def _update(recipe: Recipe[M], run: Training[M], loss: torch.Tensor) -> tuple[fl
 def train(
     recipe: Recipe[M], run: Training[M], rates: list[float], device: torch.device, dtype: torch.dtype, steps: int
 ) -> Generator[TrainStep]:
-    """Train `run` on to `steps` updates and yield after each; `run` may be saved, evaluated, or left at any yield.
+    """Train `run` until it has done `steps` updates; yields after each, when `run` may be saved, evaluated or left.
 
-    `rates` are the base learning rates of the optimiser's groups; `dtype` is the forward's, float32 or bfloat16.
-    NonFiniteError when a loss or a gradient is not finite, before the weights change.
+    `rates` are the base learning rates of the optimiser's groups; `dtype` is that of the forward, float32 or bfloat16.
+    NonFiniteError for a loss or a gradient that is not finite, before the weights change; TrainError if the data end.
     """
     run.module.train()
     batches = prefetch(recipe.batches(run.samples))

@@ -1,4 +1,4 @@
-"""What is minimised: the diffusion objective, the levels that it is asked at, and the contrastive loss."""
+"""What training minimises: the diffusion objective, at levels of a training density, and the contrastive loss."""
 
 import math
 from collections.abc import Callable
@@ -17,12 +17,15 @@ Density = Callable[[Tensor], Tensor]  # u in (0, 1) -> lam: the inverse of the d
 
 
 def logit_normal(mean: float = 0.0, std: float = 1.0) -> Density:
-    """-lam ~ N(mean, std): the logit of the flow's time (Esser et al. 2024), or log sigma (Karras et al. 2022)."""
+    """-lam ~ N(mean, std), where -lam is the logit of the flow's time (Esser et al. 2024).
+
+    It is also log sigma (Karras et al. 2022).
+    """
     return lambda u: -(mean + std * torch.special.ndtri(u))
 
 
 def uniform(u: Tensor) -> Tensor:
-    """The flow's time, sigma of the RF gauge, uniform in (0, 1)."""
+    """lam for which the flow's time, sigma of the RF gauge, is uniform in (0, 1)."""
     return -torch.logit(u)
 
 
@@ -46,9 +49,10 @@ def levels(
 
 
 def objective(denoiser: Preconditioned, x0: Tensor, cond: Cond, at: Level, eps: Tensor) -> Tensor:
-    """(B,) squared errors of the network's own output against its target, mean over the rest of x0 (B, ...).
+    """The squared error (B,) of the network's own output against its target, as a mean over the rest of x0 (B, ...).
 
-    Unit weight on the network's output: on eps (Ho et al. 2020), on eps - x0 (Lipman et al. 2022), EDM's lambda(sigma).
+    Each prediction so has the weighting of its paper: that of eps (Ho et al. 2020), of eps - x0 (Lipman et al. 2022),
+    EDM's lambda(sigma) (Karras et al. 2022).
     """
     x = noisy(x0, eps, at)
     error = denoiser.raw(x, at, cond) - predict.target(denoiser.prediction, x, x0, at)

@@ -13,7 +13,7 @@ Betas = tuple[float, float]
 def adamw(
     module: nn.Module, lr: float, weight_decay: float = 0.01, betas: Betas = (0.9, 0.99), eps: float = 1e-8
 ) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019), fused; only what has two or more dimensions decays."""
+    """AdamW (Loshchilov & Hutter 2019), fused; only parameters of two or more dimensions decay."""
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
@@ -24,7 +24,10 @@ def adamw(
 
 
 def hidden_matrices(module: nn.Module, besides: Sequence[str] = ()) -> list[nn.Parameter]:
-    """The trained weights of linear and convolution layers whose path holds none of `besides` (name first and last)."""
+    """The trained weights of linear and convolution layers, except those whose name holds one of `besides`.
+
+    The first and the last layer of a network should be among `besides`.
+    """
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
     inner = [layer.weight for name, layer in layers if not any(part in name for part in besides)]
     return [weight for weight in inner if isinstance(weight, nn.Parameter) and weight.requires_grad]
@@ -47,12 +50,11 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised (Jordan et al. 2024), for `matrices`; AdamW for every other trained parameter.
+    """Orthogonalised momentum (Jordan et al. 2024) for `matrices`, AdamW for every other trained parameter.
 
-    A convolution's kernel (out, in, h, w) counts as the matrix (out, in * h * w).
-
-    The update is scaled by 0.2 sqrt(max(rows, columns)), which gives it the size of AdamW's, so that one learning
-    rate and one decoupled weight decay serve both (Liu et al. 2025, Moonlight). `other_lr` sets the others' rate.
+    A convolution's kernel (out, in, h, w) counts as the matrix (out, in * h * w). An update is scaled by
+    0.2 sqrt(max(rows, columns)), which gives it the size of AdamW's, so that one learning rate and one decoupled weight
+    decay serve both (Liu et al. 2025, Moonlight); `other_lr` sets another rate for AdamW's parameters.
     """
 
     def __init__(

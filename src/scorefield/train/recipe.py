@@ -1,4 +1,4 @@
-"""A recipe: the full typed configuration of one training run, and how it is found by name."""
+"""A recipe, which is the full typed configuration of one training run, and how a recipe is found by name."""
 
 import difflib
 import importlib.util
@@ -23,7 +23,7 @@ Setting = int | float | str | bool | None | Path
 
 
 class Progress(NamedTuple):
-    """How far a run has come, for the header of what it ships."""
+    """How far a run has come, for the header of the weights that it writes at the end."""
 
     step: int
     samples: int
@@ -34,9 +34,9 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Generic[M]):
-    """One training run. Everything random in it is a function of (seed, samples seen), so that a resume is exact.
+    """One training run. All that is random in it depends on the seed and the samples seen, so that a resume is exact.
 
-    `loss` runs under autocast, with a CPU generator of its own for every step; draw with it, then move to the device.
+    `loss` runs under autocast. For every step it gets a CPU generator, to draw with before moving to the device.
     """
 
     name: str
@@ -68,9 +68,8 @@ def find(name: str) -> Path:
     if name.replace("-", "_") in known:
         return known[name.replace("-", "_")]
     near = difflib.get_close_matches(Path(name).stem, known, n=3, cutoff=0.3)
-    told = f"{'nearest' if near else 'known'}: {', '.join(near or sorted(known))}"
-    told = told if known else "there is no recipes folder here; give a path"
-    raise TrainError(f"no recipe {name!r}; {told}")
+    hint = f"{'nearest' if near else 'known'}: {', '.join(near or sorted(known))}"
+    raise TrainError(f"no recipe {name!r}; {hint if known else 'there is no recipes folder here; give a path'}")
 
 
 def read(path: Path) -> Callable[..., Recipe[nn.Module]]:
@@ -91,14 +90,17 @@ def read(path: Path) -> Callable[..., Recipe[nn.Module]]:
 
 
 def settings(function: Callable[..., Recipe[nn.Module]], given: Mapping[str, str]) -> dict[str, Setting]:
-    """Every setting of a recipe function: its defaults, and the given strings read as the annotations say."""
+    """The settings of a recipe function: its defaults, replaced by the `given` texts, read by their annotations.
+
+    TrainError for a name that it does not have, or a text that does not fit the annotation.
+    """
     hints = get_type_hints(function)
     values = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
     for name, text in given.items():
         if name not in values:
             near = difflib.get_close_matches(name, values, n=3, cutoff=0.3)
-            told = f"{'nearest' if near else 'known'}: {', '.join(near or values)}"
-            raise TrainError(f"no setting {name!r}; {told if values else 'this recipe has none'}")
+            hint = f"{'nearest' if near else 'known'}: {', '.join(near or values)}"
+            raise TrainError(f"no setting {name!r}; {hint if values else 'this recipe has none'}")
         try:
             values[name] = TypeAdapter(hints[name]).validate_python(text)
         except ValidationError as error:

@@ -23,7 +23,7 @@ STATE, STABLE = "state.safetensors", "state-stable.safetensors"
 
 
 class InterruptedRunError(TrainError):
-    """A signal ended the run after a whole step; its state is saved."""
+    """A signal ended the run after a step; its state is saved."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class Stop:
 
 @contextmanager
 def _signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM wait for the end of the step; a second one is not held back."""
+    """Hold SIGINT and SIGTERM back until the step has ended; a second signal acts at once."""
     stop = Stop()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -69,7 +69,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a run is run; what is trained is the recipe's."""
+    """How a recipe is run: where, on what, and how often it saves."""
 
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)  # of the recipe, as text, for the state's header
@@ -78,7 +78,7 @@ class Options:
     dtype: torch.dtype  # of the forward: float32 or bfloat16
     save_every: float = 600.0  # seconds
     log_every: int = 50  # steps
-    resume: bool | None = None  # True: though settings differ; None: only if they are the same; False: start again
+    resume: bool | None = None  # True: even if settings differ; None: only if they are the same; False: start again
     say: Callable[[str], None] = print
 
 
@@ -95,7 +95,7 @@ class Session(Generic[M]):
 
     @property
     def steps(self) -> int:
-        """How long the run is to be."""
+        """How many steps the run shall have."""
         return self.options.steps or self.recipe.steps
 
     def save(self, name: str) -> None:
@@ -127,12 +127,13 @@ def _check(header: state.Header, recipe: Recipe[M], options: Options, path: Path
     names = sorted((now.keys() | then.keys()) - {"steps"})  # a run may be made longer
     changed = [f"{name} {then.get(name)} -> {now.get(name)}" for name in names if now.get(name) != then.get(name)]
     if changed and options.resume is None:
-        told = ", ".join(changed)
-        raise TrainError(f"{path} has other settings ({told}): --resume goes on with the new, --fresh starts again")
+        raise TrainError(
+            f"{path} has other settings ({', '.join(changed)}): --resume goes on with the new, --fresh starts again"
+        )
 
 
 def _newest(recipe: Recipe[M], options: Options, steps: int) -> tuple[Path, state.Header, Mapping[str, Tensor]]:
-    """The state to go on from: the last one, or the one before the decay if the run grew when that had begun."""
+    """The state to resume from: the last one, or if the run is to be longer and was decaying, that before the decay."""
     path = options.folder / STATE
     header, tensors = state.read(path)
     if steps <= header.steps or header.step <= recipe.schedule.stable_until(header.steps):
@@ -144,7 +145,7 @@ def _newest(recipe: Recipe[M], options: Options, steps: int) -> tuple[Path, stat
 
 
 def open_session(recipe: Recipe[M], options: Options) -> Session[M]:
-    """Begin a run, or take it up from its newest state."""
+    """Begin a run, or resume it from its newest state."""
     training = loop.start(recipe, options.device)
     rates = [float(group["lr"]) for group in training.optimizer.param_groups]
     session = Session(recipe=recipe, options=options, training=training, rates=rates)

@@ -1,4 +1,4 @@
-"""A run on disk: one safetensors file, weights, average, optimiser and a JSON header; no pickle."""
+"""The saved state of a run: one safetensors file with weights, average, optimiser and a JSON header; no pickle."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class Header:
 
     recipe: str
     settings: Mapping[str, str]
-    steps: int  # the length that the run was going for
+    steps: int  # how many the run was to have
     step: int
     samples: int
     seconds: float
@@ -111,7 +111,7 @@ def _fill_optimizer(run: Training[M], tensors: Mapping[str, Tensor], path: Path)
         name, _, key = rest.rpartition("/")
         if name not in index or (value.ndim and value.shape != order[index[name]].shape):
             raise TrainError(f"{path} is of another network or optimiser: {full!r} does not fit")
-        # strides as the parameter's: fused kernels walk both alike
+        # The strides must be the parameter's, since fused kernels walk both in step.
         kept = torch.empty_like(order[index[name]], dtype=value.dtype).copy_(value) if value.ndim else value
         state.setdefault(index[name], {})[key] = kept
     groups = run.optimizer.state_dict()["param_groups"]
