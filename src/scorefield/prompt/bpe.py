@@ -5,6 +5,7 @@ The merges of openai/CLIP come with the package, since a single file of weights 
 
 import bz2
 import copy
+import functools
 import html
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,10 +76,9 @@ class ClipTokenizer:
     @classmethod
     def packaged(cls, *, pad_id: int = END_ID, clean: Clean | None = None) -> "ClipTokenizer":
         """CLIP's own vocabulary; `pad_id` is 0 for Stable Diffusion 2, where "!" in a prompt stays an ordinary word."""
-        merges = _merges(bz2.decompress(MERGES.read_bytes()).decode())
-        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-        words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
-        return cls({word: index for index, word in enumerate(words)}, merges, pad_id=pad_id, clean=clean)
+        tokenizer = copy.copy(_packaged(plain=clean is None))
+        tokenizer.pad_id, tokenizer._clean = pad_id, clean or str
+        return tokenizer
 
     @classmethod
     def from_folder(cls, folder: Path) -> "ClipTokenizer":
@@ -88,8 +88,9 @@ class ClipTokenizer:
         ValueError where a file is missing or is not CLIP's.
         """
         try:
-            vocabulary, merges = _words(Path(folder))
-            special, pad = _special(Path(folder))
+            whole = _json(Path(folder) / "tokenizer.json")
+            vocabulary, merges = _words(Path(folder), whole)
+            special, pad = _special(Path(folder), whole)
             built = cls(vocabulary, merges, special=special, pad_id=vocabulary[pad])
         except (OSError, KeyError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -172,6 +173,14 @@ def _too_long(prompt: str, count: int, room: int, cut: int) -> str:
     )
 
 
+@functools.cache  # a tenth of a second each, and a model or a conversion asks for several
+def _packaged(*, plain: bool) -> ClipTokenizer:
+    merges = _merges(bz2.decompress(MERGES.read_bytes()).decode())
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
+    return ClipTokenizer({word: index for index, word in enumerate(words)}, merges, clean=None if plain else str)
+
+
 def _tokenizer(vocabulary: Mapping[str, int], merges: Merges, *, plain: bool) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(dict(vocabulary), merges, end_of_word_suffix="</w>", unk_token=END))
     if plain:
@@ -189,25 +198,27 @@ def _merges(text: str) -> Merges:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """What a file holds; nothing where there is none."""
+    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return held
 
 
-def _words(folder: Path) -> tuple[dict[str, int], Merges]:
-    """A folder's vocabulary and merges."""
-    if not (whole := folder / "tokenizer.json").exists():
-        return _json(folder / "vocab.json"), _merges((folder / "merges.txt").read_text(encoding="utf-8"))
-    model = _json(whole)["model"]
+def _words(folder: Path, whole: Mapping[str, Any]) -> tuple[dict[str, int], Merges]:
+    """A folder's vocabulary and merges, of its tokenizer.json `whole` where it has one."""
+    if not whole:
+        words = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        return words, _merges((folder / "merges.txt").read_text(encoding="utf-8"))
+    model = whole["model"]
     if model["type"] != "BPE" or model["end_of_word_suffix"] != "</w>":
         raise ValueError("tokenizer.json is not of byte pairs with </w> behind each word")
     pairs: Iterable[Any] = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
     return model["vocab"], [(first, second) for first, second in pairs]
 
 
-def _special(folder: Path) -> tuple[list[AddedToken], str]:
+def _special(folder: Path, whole: Mapping[str, Any]) -> tuple[list[AddedToken], str]:
     """A folder's special and added tokens, and the one that pads; older folders name them in two more files."""
-    names = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json")
-    config, older, added, whole = (_json(folder / name) if (folder / name).exists() else {} for name in names)
+    names = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    config, older, added = (_json(folder / name) for name in names)
     listed = [*config.get("added_tokens_decoder", {}).values(), *whole.get("added_tokens", [])]
     if "added_tokens_decoder" not in config:
         config |= older

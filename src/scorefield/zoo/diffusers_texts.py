@@ -1,6 +1,7 @@
 """The text files of a diffusers folder: model_index.json, the schedulers, the tokenizers, the image preprocessing."""
 
 import bz2
+import functools
 import json
 from collections.abc import Mapping
 from typing import cast
@@ -116,13 +117,17 @@ def _preprocessing(side: int) -> dict[str, Json]:
 
 def tokenizer(pad: str) -> dict[str, str]:
     """The files of CLIP's tokenizer with the padding token `pad`."""
-    words = ClipTokenizer.packaged().tokenizer.get_vocab(with_added_tokens=True)
     roles: dict[str, Json] = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": pad,
                               "unk_token": "<|endoftext|>"}  # fmt: skip
     config: dict[str, Json] = {"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "add_prefix_space": False}
+    return _vocabulary() | {"special_tokens_map.json": text(roles), "tokenizer_config.json": text(config | roles)}
+
+
+@functools.cache
+def _vocabulary() -> dict[str, str]:
+    """The files that do not depend on the padding token."""
+    words = ClipTokenizer.packaged().tokenizer.get_vocab(with_added_tokens=True)
     return {
         "merges.txt": bz2.decompress(MERGES.read_bytes()).decode(),
         "vocab.json": json.dumps(dict(sorted(words.items(), key=lambda item: item[1])), ensure_ascii=False),
-        "special_tokens_map.json": text(roles),
-        "tokenizer_config.json": text(config | roles),
     }
