@@ -1,8 +1,7 @@
 """One look for every figure of the lab: colours that mean the same everywhere, and axes that a plane deserves."""
 
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -12,6 +11,7 @@ from scorefield.files.film import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
     from matplotlib.quiver import Quiver
@@ -74,11 +74,13 @@ def mosaic(
     """
     try:
         import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("figures need the extra `lab`: pip install 'scorefield[lab]'") from None
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         made = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(made)  # draws it into memory
         axes: dict[str, Axes] = made.subplot_mosaic([list(row) for row in pattern], height_ratios=heights)
     return made, axes
 
@@ -138,18 +140,21 @@ def legend(axes: "Axes", place: Place = "best", columns: int = 1) -> None:
 
 
 def image(figure: "Figure", dpi: float = 100.0) -> Image.Image:
-    """The figure as a picture; 8 inches are 800 px by default."""
-    file = io.BytesIO()
-    figure.savefig(file, format="rgba", dpi=dpi)
-    size = tuple(int(inches * dpi) for inches in figure.get_size_inches())
-    return Image.frombytes("RGBA", (size[0], size[1]), file.getvalue()).convert("RGB")
+    """The figure as a picture, 8 inches are 800 px by default; its layout stays as it is the first time."""
+    figure.dpi = dpi
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    canvas = cast("FigureCanvasAgg", figure.canvas)
+    canvas.draw()  # type: ignore[no-untyped-call]  # once: `savefig` draws twice, for the layout of each frame
+    drawn = bytes(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return Image.frombytes("RGBA", canvas.get_width_height(), drawn).convert("RGB")
 
 
 def frames(
     figure: "Figure", update: Callable[[T], object], moments: Iterable[T], dpi: float = 80.0
 ) -> Iterator[Image.Image]:
-    """One picture a moment: `update` changes what the figure shows, and it is drawn again; the layout stays."""
+    """One picture a moment: `update` changes what the figure shows, and it is drawn again."""
     for moment in moments:
         update(moment)
         yield image(figure, dpi)
-        figure.set_layout_engine("none")  # where the first frame put everything: half of the time of a frame
