@@ -19,6 +19,7 @@ def stated(folder: Path) -> Networks:
     text = _text(_Sizes(folder / "text_encoder" / "config.json"))
     if sizes.told.get("addition_embed_type"):
         return _xl(sizes, Networks(unet=unet, kl=kl, text=text), _Sizes(folder / "text_encoder_2" / "config.json"))
+    sizes.hold(unet.context_width == text.text.width, "cross_attention_dim")
     eye = _eye(_Sizes(folder / "image_encoder" / "config.json")) if unet.pooled_width else None
     return Networks(unet=unet, kl=kl, text=text, eye=eye)
 
@@ -90,13 +91,14 @@ def _unet(sizes: _Sizes) -> UnetConfig:
 
 def _xl(sizes: _Sizes, plain: Networks, second: _Sizes) -> Networks:
     """The networks `plain` beside a second text tower, of both of which the U-Net is given the last state but one."""
-    summary = second.number("projection_dim")
+    summary, text_2 = second.number("projection_dim"), _text(second)
     pooled = summary + NUMBERS * sizes.number("addition_time_embed_dim")
     sizes.hold(plain.unet.pooled_width == pooled, "projection_class_embeddings_input_dim")
+    sizes.hold(plain.unet.context_width == plain.text.text.width + text_2.text.width, "cross_attention_dim")
     return replace(
         plain,
         text=replace(plain.text, skip=1, normed=False),
-        text_2=replace(_text(second), embed_dim=summary, skip=1, normed=False),
+        text_2=replace(text_2, embed_dim=summary, skip=1, normed=False),
     )
 
 
