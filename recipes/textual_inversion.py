@@ -22,6 +22,7 @@ from scorefield.train.errors import TrainError
 from scorefield.train.objective import levels, logit_normal, objective
 from scorefield.train.recipe import Progress, Recipe
 from scorefield.train.schedule import Wsd
+from scorefield.weights.inversion_facts import TOKEN
 
 Tower = TextConditioner | PublishedConditioner
 Conditioner = Tower | XlConditioner
@@ -160,11 +161,11 @@ def recipe(
     def finish(module: Vectors, progress: Progress) -> Path:
         names = ("clip_l", "clip_g") if len(start) == 2 else (token,)
         told = {
-            "token": token, "model": model, "model_sha256": held.sha256, "pictures": len(x0), "init": init,
-            "step": progress.step, "samples": progress.samples, "figures": dict(progress.figures),
+            "model": model, "model_sha256": held.sha256, "pictures": len(x0), "init": init, "step": progress.step,
+            "samples": progress.samples, "figures": dict(progress.figures),
         }  # fmt: skip
         learned = {one: each.detach().cpu().contiguous() for one, each in zip(names, module.vectors, strict=True)}
-        data = save(learned, {"textual_inversion": json.dumps(told)})
+        data = save(learned, {TOKEN: token, "textual_inversion": json.dumps(told)})
         name = progress.folder / f"{atomic.slug(token)}.safetensors"
         return atomic.write(data, iter([name]), overwrite=True)
 

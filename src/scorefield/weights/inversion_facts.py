@@ -5,6 +5,7 @@ from typing import NamedTuple
 from scorefield.weights.found import BY_WORDS, Family, Found, Kind, Layout
 from scorefield.weights.listing import Listing, Plain, Stored
 
+TOKEN = "token"  # where the header of a file for two towers names its word, as ours do; others leave it out
 _MOST_VECTORS = 128  # more than a prompt has room for
 _BY_WIDTH = BY_WORDS | {256: Family.SCOREFIELD}  # of the embedded model `scenes`
 _UNNAMED = "the file does not name its token: say which word stands for it"
@@ -26,7 +27,7 @@ def vector_keys(listing: Listing) -> VectorKeys | None:
     if len(stars) == 1:
         return VectorKeys(Layout.A1111, stars, listing.values.get("name"))
     if tensors.keys() == {"clip_l", "clip_g"}:
-        return VectorKeys(Layout.BARE, ("clip_l", "clip_g"), None)
+        return VectorKeys(Layout.BARE, ("clip_l", "clip_g"), listing.metadata.get(TOKEN))
     if only in ("", "emb_params"):
         return VectorKeys(Layout.BARE, (only,), None)
     if only is not None and not only.endswith(("weight", "bias")):
