@@ -2,6 +2,7 @@ import io
 import json
 import threading
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -350,7 +351,7 @@ def test_saved_pictures_carry_the_text_of_other_programs_and_our_record(pipe, tm
     assert history.a1111.negative_prompt == "red, fog"
     assert list(history.a1111.pairs.items()) == [
         ("Steps", "4"),
-        ("Sampler", "euler"),
+        ("Sampler", "Euler"),
         ("Schedule type", "trailing"),
         ("CFG scale", "3"),
         ("Seed", "10"),
@@ -374,6 +375,18 @@ def test_saved_pictures_carry_the_text_of_other_programs_and_our_record(pipe, tm
         "float32",
         "cpu",
     )
+
+
+def test_other_programs_are_told_the_name_of_a_model_and_not_where_it_lies(pipe):
+    found = pipe("a tree", sampler="euler_ancestral", schedule="karras").pictures[0]
+    for model, told in {"/home/me/v1-5.safetensors": "v1-5", "/home/me/sd1.5/": "sd1.5", "m.ckpt": "m"}.items():
+        elsewhere = replace(found, origin=replace(found.origin, model=model))
+        text = Image.open(io.BytesIO(elsewhere.png())).info["parameters"]
+        assert f", Model: {told}, " in text
+        assert "Sampler: Euler a, Schedule type: Karras, " in text
+        assert "Clip skip" not in text
+    skipped = replace(found, request=found.request.model_copy(update={"clip_skip": 2}))
+    assert ", Clip skip: 2, " in Image.open(io.BytesIO(skipped.png())).info["parameters"]
 
 
 def test_a_name_is_passed_over_unless_overwriting(pipe, tmp_path):

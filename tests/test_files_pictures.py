@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scorefield.core import grid_names
 from scorefield.files import film as films
 from scorefield.files import looks, parameters, picture
 from scorefield.files.looks import Look
+from scorefield.sample import names
 
 
 def photo(seed=0, size=(32, 16)):
@@ -189,3 +191,11 @@ def test_a_film_without_its_library_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(films, "import_module", absent)
     with pytest.raises(films.MissingExtraError, match=r"scorefield\[video\]"):
         films.write_film(walk(), tmp_path / "tree.mp4")
+
+
+def test_samplers_and_schedules_are_written_as_a1111_writes_them_and_are_found_again_by_that():
+    assert parameters.SAMPLERS["euler_ancestral"] == "Euler a"
+    assert all(names.find(theirs) == (names.find(ours)[0], None) for ours, theirs in parameters.SAMPLERS.items())
+    assert parameters.SCHEDULES["sgm_uniform"] == "SGM Uniform"
+    for ours, theirs in parameters.SCHEDULES.items():
+        assert grid_names.find(theirs) is grid_names.find(ours)

@@ -208,6 +208,17 @@ def test_the_penultimate_layer_of_a_single_file_is_the_last_of_the_copy(tmp_path
 
 
 @torch.no_grad()
+def test_skipping_a_block_is_a_tower_that_skips_one_more_and_leaves_the_summary() -> None:
+    config = ENCODERS["SD 2"]
+    one, two = (TextEncoder(replace(config, skip=skip)).eval() for skip in (0, 1))
+    two.load_state_dict(one.state_dict())
+    skipped, summary = one.condition_of(one.tokens(IDS), IDS, clip_skip=2)
+    assert skipped.equal(two.condition(IDS)[0])
+    assert summary.equal(one.condition(IDS)[1])
+    assert (skipped - one.condition(IDS)[0]).std() > 0.01
+
+
+@torch.no_grad()
 def test_an_image_tower_with_projection_is_transformers(tmp_path: Path) -> None:
     theirs = randomised(
         peers.CLIPVisionModelWithProjection(peers.CLIPVisionConfig(**peer_networks.vision_config(VISION, 16, "gelu")))

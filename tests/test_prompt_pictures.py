@@ -121,6 +121,8 @@ def test_the_scenes_weigh_nothing_and_read_no_chunks() -> None:
         scenes.plan("a (tree:1.3)", weighting="a1111")
     with pytest.raises(RequestError, match="whole or not at all: chunks are for Stable Diffusion"):
         scenes.plan("a tree", long_prompt="chunks")
+    with pytest.raises(RequestError, match="reads the last block of its text tower: clip_skip is for Stable Diffusion"):
+        scenes.plan("a tree", clip_skip=2)
     with pytest.raises(RequestError, match="this model reads at most 30"):
         scenes.plan("tree " * 40)
     assert scenes.plan("a tree")[0].request.long_prompt == "refuse"

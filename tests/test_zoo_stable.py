@@ -22,6 +22,7 @@ from scorefield.latent.kl import KlCodec
 from scorefield.nets.clip import EncoderConfig
 from scorefield.nets.packed import packs
 from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.rules import Rules
 from scorefield.weights import entries
 from scorefield.weights.folder import SourceError
 from scorefield.weights.found import Family
@@ -149,6 +150,30 @@ def test_the_condition_is_that_of_the_text_tower_without_a_mask(two: Made) -> No
     assert cond.tokens is not None
     torch.testing.assert_close(cond.tokens, two.peer.text_encoder(words)[0], rtol=0, atol=1e-5)
     assert two.model.conditioner.unknown([PROMPT, "xyzzy"]) == {}
+
+
+@pytest.mark.parametrize("kind", ["one", "two"])
+@torch.no_grad()
+def test_clip_skip_takes_an_earlier_block_and_its_final_norm_as_diffusers_does(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    made: Made = request.getfixturevalue(kind)
+    tower = made.peer.text_encoder  # encode_prompt(clip_skip=1) asks transformers 5 for a level that it has no more
+    words = made.peer.tokenizer([PROMPT], padding="max_length", return_tensors="pt").input_ids
+    hidden = tower(words, output_hidden_states=True).hidden_states
+    for skip in (1, 2):
+        ours = made.model.conditioner([PROMPT], Rules(clip_skip=skip)).tokens
+        assert ours is not None
+        torch.testing.assert_close(ours, tower.final_layer_norm(hidden[-skip]), rtol=0, atol=1e-5)
+    assert (hidden[-1] - hidden[-2]).std() > 0.05
+    most = made.networks.text.text.layers - made.networks.text.skip
+    with pytest.raises(RequestError, match=f"clip_skip {most + 1} is too much for this text tower: {most} is the most"):
+        Pipeline(made.model).plan("a fox", clip_skip=most + 1)
+
+
+def test_clip_skip_changes_the_picture(one: Made) -> None:
+    plain, earlier = (drawn(one.model, "ddim", "ddim_uniform", clip_skip=skip) for skip in (1, 2))
+    assert abs(plain - earlier).max() > 2
 
 
 def test_a_prompt_that_is_too_long_is_refused_before_anything_is_drawn_if_asked(one: Made) -> None:

@@ -54,22 +54,22 @@ class Picture:
         """The picture as a PNG file with the `parameters` text that other programs read, and our own record."""
         pairs: dict[str, object] = {
             "Steps": self.request.steps,
-            "Sampler": self.request.sampler,
-            "Schedule type": self.request.schedule,
+            "Sampler": parameters.SAMPLERS.get(self.request.sampler, self.request.sampler),
+            "Schedule type": parameters.SCHEDULES.get(self.request.schedule, self.request.schedule),
             "CFG scale": f"{self.request.cfg_scale:g}",
             "Seed": self.seed,
             "Size": f"{self.image.width}x{self.image.height}",
             "Model hash": self.origin.sha256[:10],
-            "Model": self.origin.model,
+            "Model": Path(self.origin.model).name.removesuffix(".safetensors").removesuffix(".ckpt"),
             **self._loras(),
             **self._embeddings(),
+            **self._strength(),
+            **self._clip_skip(),
             "RNG": "CPU",
             "Weighting": self.request.weighting,
             "Long prompt": self.request.long_prompt,
             "Version": f"scorefield {self.origin.versions['scorefield']}",
         }
-        if self.request.strength is not None:
-            pairs["Denoising strength"] = f"{self.request.strength:g}"
         text = parameters.write(self._prompt(), self.request.negative_prompt, pairs)
         return picture.encode(self.image, {"parameters": text, picture.OURS: json.dumps(self.record())})
 
@@ -78,6 +78,13 @@ class Picture:
         named = [(Path(lora.path).stem, *dict.fromkeys(reversed(lora.scales))) for lora in self.request.loras]
         tags = [f"<lora:{name}:{':'.join(f'{scale:g}' for scale in scales)}>" for name, *scales in named]
         return " ".join(text for text in [self.prompt, *tags] if text)
+
+    def _strength(self) -> dict[str, str]:
+        strength = self.request.strength
+        return {} if strength is None else {"Denoising strength": f"{strength:g}"}
+
+    def _clip_skip(self) -> dict[str, int]:
+        return {} if self.request.clip_skip == 1 else {"Clip skip": self.request.clip_skip}
 
     def _loras(self) -> dict[str, str]:
         hashes = [f"{Path(lora.path).stem}: {(lora.sha256 or '')[:10]}" for lora in self.request.loras]

@@ -10,7 +10,7 @@ from scorefield.request import Settled
 
 def rules(request: Settled) -> Rules:
     """The rules by which the prompts of a request are read."""
-    return Rules(weighting=request.weighting, long_prompt=request.long_prompt)
+    return Rules(weighting=request.weighting, long_prompt=request.long_prompt, clip_skip=request.clip_skip)
 
 
 def counts(request: Settled, model: zoo.Model) -> dict[str, Count]:

@@ -3,8 +3,39 @@
 import json
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+# What AUTOMATIC1111 calls our samplers and schedules: it finds them by these names alone. The others it does not have.
+SAMPLERS: Mapping[str, str] = MappingProxyType(
+    {
+        "ddim": "DDIM",
+        "euler": "Euler",
+        "euler_ancestral": "Euler a",
+        "heun": "Heun",
+        "dpm2": "DPM2",
+        "lms": "LMS",
+        "dpmpp_2m": "DPM++ 2M",
+        "dpmpp_2m_sde": "DPM++ 2M SDE",
+        "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun",
+        "dpmpp_sde": "DPM++ SDE",
+        "dpmpp_3m_sde": "DPM++ 3M SDE",
+        "unipc": "UniPC",
+    }
+)
+SCHEDULES: Mapping[str, str] = MappingProxyType(
+    {
+        "karras": "Karras",
+        "exponential": "Exponential",
+        "polyexponential": "Polyexponential",
+        "sgm_uniform": "SGM Uniform",
+        "kl_optimal": "KL Optimal",
+        "simple": "Simple",
+        "normal": "Normal",
+        "ddim_uniform": "DDIM",
+        "beta": "Beta",
+    }
+)
 _FEWEST_PAIRS = 3  # a last line with fewer is part of the prompt
 _NEGATIVE = "Negative prompt: "
 _PAIR = re.compile(r'\s*([\w][\w \-/]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)(?:,|$)')

@@ -253,10 +253,15 @@ class TextEncoder(TextTower):
         """
         return self.condition_of(self.tokens(ids), ids, mask)
 
-    def condition_of(self, vectors: Tensor, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `condition`, with any vectors (B, L, width) in place of the tokens'; `ids` say where a prompt ends."""
+    def condition_of(
+        self, vectors: Tensor, ids: Tensor, mask: Tensor | None = None, *, clip_skip: int = 1
+    ) -> tuple[Tensor, Tensor]:
+        """As `condition`, with any vectors (B, L, width) in place of the tokens'; `ids` say where a prompt ends.
+
+        The states are those of the block `clip_skip` - 1 before the one that the configuration names.
+        """
         states = self.states(vectors, mask)
-        last, kept = self.norm(states[-1]), states[-1 - self.config.skip]
+        last, kept = self.norm(states[-1]), states[-clip_skip - self.config.skip]
         return self.norm(kept) if self.config.normed else kept, self.summary(last, ids)
 
 

@@ -1,6 +1,7 @@
 """Prompts to the condition of a published model: CLIP's byte pairs and a published text tower."""
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import Self
 
@@ -85,6 +86,7 @@ class PublishedConditioner(Conditioner):
         return [sign[0] for prompt in prompts for sign in RULES[rules.weighting].unread.finditer(prompt)]
 
     def _chunks(self, prompt: str, rules: Rules) -> Chunks:
+        self._check(rules)
         rule = RULES[rules.weighting]
         parts = rule.parse(prompt)
         divided = chunks(self.tokenizer, parts, rule.cut)
@@ -94,11 +96,17 @@ class PublishedConditioner(Conditioner):
             raise ValueError("the prompt asks by BREAK for several chunks, and chunks are refused: leave BREAK out")
         return divided
 
+    def _check(self, rules: Rules) -> None:
+        most = self.encoder.config.text.layers - self.encoder.config.skip
+        if not 1 <= rules.clip_skip <= most:
+            raise ValueError(f"clip_skip {rules.clip_skip} is too much for this text tower: {most} is the most")
+
     def _states(self, prompt: str, rules: Rules) -> Tensor:
         """The weighted states (77 * chunks, D) of a prompt."""
         device = self.encoder.positions.device
-        states = States(self._read, self.tokenizer.encode([""])[0].to(device))
+        read = functools.partial(self._read, clip_skip=rules.clip_skip)
+        states = States(read, self.tokenizer.encode([""])[0].to(device))
         return RULES[rules.weighting].weigh(states, self._chunks(prompt, rules).to(device)).flatten(0, 1)
 
-    def _read(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        return self.encoder.condition_of(self.table(ids), ids, mask)[0]
+    def _read(self, ids: Tensor, mask: Tensor | None, clip_skip: int) -> Tensor:
+        return self.encoder.condition_of(self.table(ids), ids, mask, clip_skip=clip_skip)[0]

@@ -13,6 +13,9 @@ class Rules:
 
     weighting: Weighting = "none"  # the program whose signs weigh words
     long_prompt: LongPrompt = "refuse"  # whether a prompt that is too long for one chunk is read in several
+    clip_skip: int = (
+        1  # the block of the text tower that is read, backwards from the one that the model was trained with
+    )
 
 
 PLAIN = Rules()

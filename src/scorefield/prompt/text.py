@@ -67,6 +67,8 @@ class TextConditioner(Conditioner):
             raise ValueError("this model weighs no words: weighting is for Stable Diffusion")
         if rules.long_prompt != "refuse":
             raise ValueError("this model reads a prompt whole or not at all: chunks are for Stable Diffusion")
+        if rules.clip_skip != 1:
+            raise ValueError("this model reads the last block of its text tower: clip_skip is for Stable Diffusion")
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """The words of the prompts that the model never saw, each with the known words nearest in spelling."""

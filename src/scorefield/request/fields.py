@@ -21,6 +21,7 @@ class Request(BaseModel):
     negative_prompt: words.NegativePrompt = ""
     weighting: words.Weighting = "none"
     long_prompt: words.LongPrompt = None
+    clip_skip: words.ClipSkip = 1
     image_prompt: ImagePrompt = None
     noise_level: NoiseLevel = 0
     model: machine.Model = "scenes"
@@ -95,6 +96,7 @@ class Options(TypedDict, total=False):
     negative_prompt: str
     weighting: Literal["none", "a1111", "comfy", "compel"]
     long_prompt: Literal["chunks", "refuse"] | None
+    clip_skip: int
     image_prompt: start.Giveable
     noise_level: int
     steps: int | None

@@ -9,6 +9,7 @@ from scorefield.request.option import Option
 
 MOST_PROMPTS = 256
 LONGEST_PROMPT = 10_000  # characters
+MOST_BLOCKS = 32  # of a text tower: XL's second one
 
 Texts = TypeVar("Texts", str, tuple[str, ...])
 
@@ -58,4 +59,13 @@ LongPrompt = Annotated[
     Literal["chunks", "refuse"] | None,
     Field(description="What becomes of a prompt of more than 75 tokens: chunks or refuse."),
     Option(flags=("--long-prompt",), expects="chunks or refuse", metavar="HOW"),
+]
+ClipSkip = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MOST_BLOCKS,
+        description="Which block of the text tower is read, counted backwards from the model's own, which is 1.",
+    ),
+    Option(flags=("--clip-skip",), expects=f"a whole number from 1 to {MOST_BLOCKS}", metavar="BLOCK"),
 ]
