@@ -4,8 +4,8 @@
 from scorefield.request import Request, RequestError
 
 # isort: split
-from scorefield.api.adapting import UnusedKeysWarning
 from scorefield.api.loading import load
+from scorefield.api.loras import UnusedKeysWarning
 from scorefield.api.pipeline import Group, Pipeline
 from scorefield.api.result import Picture, Result
 from scorefield.api.unseen import UnknownSizeWarning, UnknownWordsWarning, UnreadSignsWarning, UnseenWarning

@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 
 import torch
 
-from scorefield.api.adapting import scaled
+from scorefield.api.loras import with_scales
 from scorefield.files import atomic
 from scorefield.request import Loras, RequestError, parse
 from scorefield.zoo import NotLoadableError
@@ -64,7 +64,7 @@ def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> 
     bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for
     files of Stable Diffusion 2 that do not tell what they predict; `loras` go into the weights: see `load`.
     """
-    loras = scaled(parse({"prompt": "", "loras": options.get("loras", ())}).loras)
+    loras = with_scales(parse({"prompt": "", "loras": options.get("loras", ())}).loras)
     layout = _layout(Path(out), options.get("to"))
     dtype, prediction = options.get("dtype"), options.get("prediction")
     if dtype not in (None, "float16", "bfloat16", "float32"):

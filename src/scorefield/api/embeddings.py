@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from scorefield import zoo
+from scorefield.api.recorded import check_hash
 from scorefield.request import Embedding, RequestError
 
 
@@ -19,11 +20,7 @@ def with_embeddings(model: zoo.Model, embeddings: Sequence[Embedding]) -> zoo.Mo
     except zoo.NotLoadableError as error:
         raise RequestError(str(error)) from None
     for requested, word in zip(embeddings, extended.embeddings, strict=True):
-        if requested.sha256 not in (None, word.sha256):
-            raise RequestError(
-                f"{requested.path} has changed: its hash is {word.sha256[:10]}, that of the textual inversion which is "
-                f"asked for is {requested.sha256[:10]}"
-            )
+        check_hash(requested.path, word.sha256, requested.sha256, "textual inversion")
     return extended
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 
 from scorefield import zoo
-from scorefield.api.adapting import adapted, warn_unused
 from scorefield.api.embeddings import with_embeddings
+from scorefield.api.loras import warn_unused, with_loras
 from scorefield.api.pipeline import Pipeline
 from scorefield.api.settling import settle
 from scorefield.request import Embeddings, Loras, Request, RequestError, parse
@@ -74,7 +74,7 @@ def _model(request: Request, *, hollow: bool = False) -> zoo.Model:
     _check_device(request.device)
     try:
         loaded = zoo.load(request.model, request.device, request.dtype, request.prediction, choice, hollow=hollow)
-        model = with_embeddings(adapted(loaded, request.loras), request.embeddings)
+        model = with_embeddings(with_loras(loaded, request.loras), request.embeddings)
         if request.compiled:
             return replace(model, compiled=True) if hollow else zoo.compiled(model)
     except (zoo.UnknownModelError, zoo.NotLoadableError) as error:

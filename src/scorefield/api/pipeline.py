@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from scorefield import __version__, zoo
-from scorefield.api import given, unseen, words
-from scorefield.api.adapting import adapted, warn_unused
+from scorefield.api import inputs, unseen, words
 from scorefield.api.embeddings import with_embeddings
+from scorefield.api.loras import warn_unused, with_loras
 from scorefield.api.result import Origin, Picture, Result
 from scorefield.api.settling import levels, settle, stepper
 from scorefield.api.start import Start, start, tensor
@@ -79,7 +79,7 @@ class Pipeline:
         text towers. The two pipelines share every tensor that no LoRA changes. Errors are those of `load`; an
         UnusedKeysWarning names keys of a file that fit no layer.
         """
-        model = adapted(self.model, parse({"prompt": "", "loras": loras}).loras)
+        model = with_loras(self.model, parse({"prompt": "", "loras": loras}).loras)
         warn_unused(model, stacklevel=2)
         return Pipeline(model)
 
@@ -166,7 +166,7 @@ class Pipeline:
 
     def pictures(self, group: Group, x: Tensor) -> list[Picture]:
         """The finished pictures of `group`, decoded from the last state `x` (B, C, H, W) of its walk."""
-        origin, images = self.origin(group.request), given.pasted(self.images(x, group.request.tile), group.request)
+        origin, images = self.origin(group.request), inputs.pasted(self.images(x, group.request.tile), group.request)
         rows = enumerate(zip(images, group.prompts, group.seeds, strict=True), group.first)
         return [
             Picture(image=image, prompt=prompt, seed=seed, index=index, request=group.request, origin=origin)
@@ -184,7 +184,7 @@ class Pipeline:
         )
 
     def _prompt_batch(self, group: Group) -> PromptBatch:
-        request, image_prompt = group.request, given.prompt(group.request, self.model.spec)
+        request, image_prompt = group.request, inputs.prompt(group.request, self.model.spec)
         return PromptBatch(
             prompts=group.prompts,
             negative_prompt=request.negative_prompt,

@@ -9,9 +9,9 @@ from dataclasses import asdict
 import torch
 
 from scorefield import zoo
-from scorefield.api import given, words
-from scorefield.api.adapting import applied, has
+from scorefield.api import inputs, words
 from scorefield.api.embeddings import embeddings_of, has_embeddings
+from scorefield.api.loras import has_loras, loras_of
 from scorefield.api.start import steps_walked, strength
 from scorefield.core import grid, grid_names, noise, predict
 from scorefield.core.level import Level
@@ -27,9 +27,9 @@ def settle(request: Request, model: zoo.Model) -> Settled:
     """`request` with the model's settings and a seed filled in; RequestError for what `model` cannot draw."""
     _check_loaded(request, model)
     defaults = model.spec.defaults
-    pictures = given.pictures(request)
+    pictures = inputs.pictures(request)
     request = request.model_copy(update=pictures)
-    width, height = given.sides(request, model.spec)
+    width, height = inputs.sides(request, model.spec)
     _check_sides(width, height, model.spec.size_multiple)
     try:
         record, schedule = names.find(request.sampler or defaults.sampler)
@@ -40,7 +40,7 @@ def settle(request: Request, model: zoo.Model) -> Settled:
             "model": model.spec.name,
             "prediction": _PREDICTIONS.get(model.spec.prediction),
             **asdict(model.spec.choice),
-            "loras": applied(model),
+            "loras": loras_of(model),
             "embeddings": embeddings_of(model),
             "device": str(model.device),
             "dtype": str(model.dtype).removeprefix("torch."),
@@ -59,8 +59,8 @@ def settle(request: Request, model: zoo.Model) -> Settled:
         settled = Settled.model_validate(request.model_dump() | filled | pictures)
         stepper(settled)
         levels(settled, model.spec)
-        given.mask(settled)
-        given.prompt(settled, model.spec)
+        inputs.mask(settled)
+        inputs.prompt(settled, model.spec)
         words.counts(settled, model)
     except ValueError as error:
         raise RequestError(str(error)) from None
@@ -93,7 +93,7 @@ def _check_loaded(request: Request, model: zoo.Model) -> None:
         "variant": request.variant in (None, model.spec.choice.variant),
         "ema": request.ema in (False, model.spec.choice.ema),
         "vae": request.vae in (None, model.spec.choice.vae),
-        "loras": has(model, request.loras) or "loras" not in request.model_fields_set,
+        "loras": has_loras(model, request.loras) or "loras" not in request.model_fields_set,
         "embeddings": has_embeddings(model, request.embeddings) or "embeddings" not in request.model_fields_set,
         "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
         "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),

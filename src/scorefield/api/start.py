@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from scorefield.api import given
+from scorefield.api import inputs
 from scorefield.core.level import Level, noisy
 from scorefield.latent import tiling
 from scorefield.request import Request, RequestError, Settled
@@ -37,7 +37,7 @@ class Start:
 
 def start(model: Model, request: Settled) -> Start:
     """The start of a request, the same for all of its pictures: encoding is not random (in diffusers it is)."""
-    picture, mask = given.picture(request), given.mask(request)
+    picture, mask = inputs.picture(request), inputs.mask(request)
     pixels = torch.zeros(1, 3, request.height, request.width) if picture is None else tensor(picture) / 127.5 - 1
     paint = torch.ones_like(pixels[:, :1]) if mask is None else tensor(mask) / 255
     shape = model.codec.shape(request.width, request.height)[1:]

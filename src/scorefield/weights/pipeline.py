@@ -41,8 +41,8 @@ def read_pipeline(folder: Path, variant: str | None = None, *, pickled: Reader) 
         if not (folder / name).is_dir():
             missing.append(name)
         elif not _WEIGHTLESS.search(of):
-            parts[name] = read(folder / name, given_variant(folder / name, variant), pickled=pickled)
-    if variant and parts and not any(given_variant(folder / name, variant) for name in parts):
+            parts[name] = read(folder / name, variant_in(folder / name, variant), pickled=pickled)
+    if variant and parts and not any(variant_in(folder / name, variant) for name in parts):
         names = [file.name for name in parts for file in (folder / name).iterdir()]
         raise SourceError(f"{folder} {no_variant(names, variant)}")
     config = folder / "scheduler" / "scheduler_config.json"
@@ -55,7 +55,7 @@ def read_pipeline(folder: Path, variant: str | None = None, *, pickled: Reader) 
     )
 
 
-def given_variant(folder: Path, variant: str | None) -> str | None:
+def variant_in(folder: Path, variant: str | None) -> str | None:
     """`variant` if a part's folder has it, else None, which stands for the plain file."""
     try:
         locate(folder, variant)

@@ -10,7 +10,7 @@ from scorefield.prompt.sdxl import XlConditioner
 from scorefield.weights.entries import under
 from scorefield.weights.folder import PIPELINE, SourceError, read_json
 from scorefield.weights.maps import clip
-from scorefield.weights.pipeline import given_variant, is_pipeline
+from scorefield.weights.pipeline import is_pipeline, variant_in
 from scorefield.weights.source import Source
 from scorefield.zoo.filling import Filling
 from scorefield.zoo.stable_files import SECOND, Networks, Place, placed, tokenizer_of
@@ -31,7 +31,7 @@ def second(path: Path, config: EncoderConfig, variant: str | None = None) -> Sec
     if not is_pipeline(path):
         place = placed(list(under("", SECOND, clip.openai_text(config.text))), Source(path), SECOND)
         return Second(place, ClipTokenizer.packaged(pad_id=0), blank=True)
-    source = Source(path / "text_encoder_2", given_variant(path / "text_encoder_2", variant))
+    source = Source(path / "text_encoder_2", variant_in(path / "text_encoder_2", variant))
     return Second(
         placed(list(clip.transformers_text(config.text, projected=True)), source, ""),
         tokenizer_of(path / "tokenizer_2"),

@@ -12,7 +12,7 @@ from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.weights.entries import Entry, under
 from scorefield.weights.folder import SourceError
 from scorefield.weights.maps import clip, kl, unet
-from scorefield.weights.pipeline import given_variant, is_pipeline
+from scorefield.weights.pipeline import is_pipeline, variant_in
 from scorefield.weights.source import Source
 from scorefield.zoo.errors import NotLoadableError
 from scorefield.zoo.spec import PLAIN, Choice
@@ -85,7 +85,7 @@ def parts(path: Path, networks: Networks, choice: Choice = PLAIN) -> Parts:
 
 def _folder(path: Path, networks: Networks, variant: str | None) -> Parts:
     unet_source, vae, text = (
-        Source(path / part, given_variant(path / part, variant)) for part in ("unet", "vae", "text_encoder")
+        Source(path / part, variant_in(path / part, variant)) for part in ("unet", "vae", "text_encoder")
     )
     unet_entries = unet.diffusers(networks.unet, "add_embedding" if networks.text_2 else "class_embedding")
     return Parts(

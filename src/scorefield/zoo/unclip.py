@@ -8,7 +8,7 @@ from scorefield.prompt.unclip import Statistics, UnclipConditioner
 from scorefield.weights.entries import Entry, under
 from scorefield.weights.folder import Json, SourceError, read_json
 from scorefield.weights.maps import clip
-from scorefield.weights.pipeline import given_variant, is_pipeline
+from scorefield.weights.pipeline import is_pipeline, variant_in
 from scorefield.weights.source import Source
 from scorefield.zoo.errors import NotLoadableError
 from scorefield.zoo.filling import Filling
@@ -48,7 +48,7 @@ def _folder(path: Path, config: ClipConfig, variant: str | None) -> tuple[Place,
     if other := first_other(scheduler, _LEVELS):
         raise NotLoadableError(f"{path} has other levels of noise for its image prompt: {other}")
     eye, statistics = (
-        Source(path / part, given_variant(path / part, variant)) for part in ("image_encoder", "image_normalizer")
+        Source(path / part, variant_in(path / part, variant)) for part in ("image_encoder", "image_normalizer")
     )
     listed = list(clip.transformers_vision(config.vision))
     return placed(listed, eye, ""), placed(STATISTICS, statistics, "")

@@ -1,4 +1,4 @@
-"""Pictures that a user gives: read whole, upright, in plain colours, or refused in one line."""
+"""Pictures that a user gives: read whole, turned upright, without transparency, or refused in one line."""
 
 import io
 from pathlib import Path
@@ -39,7 +39,7 @@ def _upright(data: bytes, name: str) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise PictureError(f"{name} has {image.width} x {image.height} pixels; {MOST_PIXELS} are the most")
-            # A camera's MPO holds a second view; what moves has no one picture to start from.
+            # An animation has no single picture to start from; but a camera's MPO is one, with further views of it.
             if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
                 raise PictureError(f"{name} has {frames} pictures; save the one that is meant alone")
             image.load()

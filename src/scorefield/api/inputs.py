@@ -1,33 +1,35 @@
-"""The pictures that a request gives: read once, held to what was recorded of them, and brought to its size."""
+"""The pictures that a request gives: read once, compared with what was recorded of them, and brought to its size."""
 
 from hashlib import sha256
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from scorefield.files import given
+from scorefield.files import inputs
 from scorefield.files.crop import middle
 from scorefield.files.picture import PictureError
 from scorefield.request import LONGEST_SIDE, Given, Request, RequestError, Settled
 from scorefield.zoo import ModelSpec
 
-_WHITE = 128  # the grey from which on a mask says to paint anew
+_WHITE = 128  # a mask's grey values from this on count as white: painted anew
 
 
-def read(asked: Given | None, what: str) -> Given | None:
-    """A given picture with its data and their sha256; RequestError if it is not there or not the one that was meant."""
-    if asked is None:
+def read(picture: Given | None, what: str) -> Given | None:
+    """`picture` with its data and their sha256; RequestError if its file is missing or not the one that is meant."""
+    if picture is None:
         return None
-    data = asked.data or _data(asked, what)
+    data = picture.data or _data(picture, what)
     digest = sha256(data).hexdigest()
-    if asked.sha256 not in (None, digest):
-        told = f"its sha256 is {digest[:10]}, not {str(asked.sha256)[:10]}"
-        raise RequestError(f"the {what} {asked.path} is another one than was recorded: {told}")
-    return asked.model_copy(update={"data": data, "sha256": digest})
+    if picture.sha256 not in (None, digest):
+        raise RequestError(
+            f"the {what} {picture.path} is another one than was recorded: its sha256 is {digest[:10]}, not "
+            f"{picture.sha256[:10]}"
+        )
+    return picture.model_copy(update={"data": data, "sha256": digest})
 
 
 def pictures(request: Request) -> dict[str, Given | None]:
-    """The pictures of a request by field, each read."""
+    """The pictures of a request, each read, by the field that gives it."""
     return {
         "image": read(request.image, "image"),
         "mask": read(request.mask, "mask"),
@@ -35,17 +37,17 @@ def pictures(request: Request) -> dict[str, Given | None]:
     }
 
 
-def _data(asked: Given, what: str) -> bytes:
-    if asked.path is None:
+def _data(picture: Given, what: str) -> bytes:
+    if picture.path is None:
         raise RequestError(f"the {what} was not a file; it is not in the record and must be given again with --{what}")
     try:
-        return given.read(Path(asked.path))
+        return inputs.read(Path(picture.path))
     except PictureError as error:
         raise RequestError(str(error)) from None
 
 
 def sides(request: Request, spec: ModelSpec) -> tuple[int, int]:
-    """Width and height: what is asked for, else as the picture's own are, else as the model's own are."""
+    """The width and height of a request: its own, else those of its picture, rounded, else the model's."""
     width, height = request.width, request.height
     if request.image is None:
         return width or spec.defaults.width, height or spec.defaults.height
@@ -63,29 +65,34 @@ def sides(request: Request, spec: ModelSpec) -> tuple[int, int]:
 
 
 def picture(request: Settled) -> Image.Image | None:
-    """The picture to start from, RGB, in the size of the request."""
+    """The picture to start from, RGB, in the size of the request; None if it starts from noise."""
     return None if request.image is None else _fitted(_picture(request.image), request, Image.Resampling.LANCZOS)
 
 
 def prompt(request: Settled, spec: ModelSpec) -> Image.Image | None:
-    """What the model is shown as an image prompt, RGB; RequestError for one that it cannot read, or does not get."""
-    side = spec.image_prompt
-    if side is None and request.image_prompt is not None:
+    """The image prompt, RGB, in the size that the model reads; None for a model that reads none.
+
+    RequestError if a model that reads none is given one, or a model that needs one is given none.
+    """
+    if spec.image_prompt is None:
+        if request.image_prompt is None:
+            return None
         raise RequestError(f"the model {spec.name} reads no image prompt; give the picture as --image to start from it")
-    if side is None or request.image_prompt is None:
-        if side is not None:
-            raise RequestError(f"the model {spec.name} draws after a picture; give it one with --image-prompt")
-        return None
-    return middle(_picture(request.image_prompt), side)
+    if request.image_prompt is None:
+        raise RequestError(f"the model {spec.name} draws after a picture; give it one with --image-prompt")
+    return middle(_picture(request.image_prompt), spec.image_prompt)
 
 
 def mask(request: Settled) -> Image.Image | None:
-    """255 where the picture is painted anew, else 0, in the size of the request; RequestError if it is 0 everywhere."""
+    """The mask in the size of the request: 255 where to paint anew, else 0; None if there is none.
+
+    RequestError for a mask that is white nowhere.
+    """
     if request.image is None or request.mask is None:
         return None
     size = _picture(request.image).size
     try:
-        grey = given.greys(request.mask.data or b"", _name(request.mask, "mask"))
+        grey = inputs.greys(request.mask.data or b"", _name(request.mask, "mask"))
     except PictureError as error:
         raise RequestError(str(error)) from None
     nearest = Image.Resampling.NEAREST
@@ -97,22 +104,22 @@ def mask(request: Settled) -> Image.Image | None:
 
 
 def pasted(images: list[Image.Image], request: Settled) -> list[Image.Image]:
-    """`images` with the pixels that the mask keeps as they were, unless the request does without."""
+    """`images` with the pixels outside the mask put back as they were, unless the request says not to paste."""
     kept, white = picture(request), mask(request)
     if kept is None or white is None or not request.paste:
         return images
     return [Image.composite(image, kept, white) for image in images]
 
 
-def _picture(asked: Given) -> Image.Image:
+def _picture(picture: Given) -> Image.Image:
     try:
-        return given.colours(asked.data or b"", _name(asked, "image"))
+        return inputs.colours(picture.data or b"", _name(picture, "image"))
     except PictureError as error:
         raise RequestError(str(error)) from None
 
 
-def _name(asked: Given, what: str) -> str:
-    return asked.path or f"the {what} that was given"
+def _name(picture: Given, what: str) -> str:
+    return picture.path or f"the {what} that was given"
 
 
 def _fitted(image: Image.Image, request: Settled, how: Image.Resampling) -> Image.Image:
