@@ -66,7 +66,7 @@ def test_the_published_configurations_are_the_published_networks(tmp_path: Path)
     assert (one.unet, one.kl, one.text) == (SD1, KL, SD1_TEXT)
     assert (two.unet, two.kl, two.text) == (SD2, KL, SD2_TEXT_23)
     xl = stated(folder(tmp_path / "xl", UNET_XL, VAE, TEXT_1))
-    assert (xl.unet, xl.kl, xl.text, xl.text_2, xl.eye) == (SDXL, KL, SDXL_TEXT, SDXL_TEXT_2, None)
+    assert (xl.unet, xl.kl, xl.text, xl.text_2, xl.image_clip) == (SDXL, KL, SDXL_TEXT, SDXL_TEXT_2, None)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ pytestmark = [
 
 CPU = torch.device("cpu")
 EYE = ClipConfig(vision=VisionConfig(width=32, layers=2, heads=4, patch_size=7, image_size=28), embed_dim=16)
-TINY = replace(TINY_2, unet=replace(TINY_2.unet, pooled_width=32), eye=EYE)
+TINY = replace(TINY_2, unet=replace(TINY_2.unet, pooled_width=32), image_clip=EYE)
 
 
 class Made(NamedTuple):
@@ -229,7 +229,7 @@ def test_a_folder_comes_back_from_one_file_and_draws_the_identical_picture(made:
 
 
 def test_a_folder_of_other_sizes_tells_them(made: Made) -> None:
-    assert stated(made.folder).eye == EYE
+    assert stated(made.folder).image_clip == EYE
     assert stated(made.folder).unet == TINY.unet
 
 
@@ -280,8 +280,8 @@ def test_the_command_line_draws_after_a_picture_without_words_and_draws_it_again
 @pytest.mark.parametrize(("family", "vector"), [("UNCLIP_H", 2048), ("UNCLIP_L", 1536)])
 def test_the_published_models_are_known(family: str, vector: int) -> None:
     networks = NETWORKS[Family[family]]
-    assert networks.eye is not None
-    assert networks.unet.pooled_width == 2 * networks.eye.embed_dim == vector
+    assert networks.image_clip is not None
+    assert networks.unet.pooled_width == 2 * networks.image_clip.embed_dim == vector
     (spec,) = SPECS[Family[family]].values()
     assert (spec.prediction, spec.defaults.width, spec.defaults.steps) == (predict.v, 768, 20)
 
@@ -292,8 +292,8 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
     found = identify_drawable(path, known=NETWORKS)
     assert found.family is {"h": Family.UNCLIP_H, "l": Family.UNCLIP_L}[kind]
     networks_ = NETWORKS[found.family]
-    assert networks_.eye is not None
-    eye, statistics = files(path, networks_.eye)
-    for place in (*parts(path, networks_)[:3], eye, *([statistics] if statistics else [])):
+    assert networks_.image_clip is not None
+    tower_place, statistics = files(path, networks_.image_clip)
+    for place in (*parts(path, networks_)[:3], tower_place, *([statistics] if statistics else [])):
         entries.check(*cast(Place, place)[::2])
     assert (statistics is None) == (kind == "h")

@@ -9,7 +9,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import Step, Trail, look, walk
+from scorefield.sample.walk import Step, Trail, denoise_once, walk
 
 Split = Callable[[Level, Level], tuple[float, float]]
 
@@ -19,7 +19,7 @@ def _renewing(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise
         now = trail[-1]
         return formulas.hop(now.x, now.x0, now.at, to, split(now.at, to), noise)
 
-    return walk(look(denoise), advance, x, levels)
+    return walk(denoise_once(denoise), advance, x, levels)
 
 
 def ddim(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, eta: float = 0.0) -> Iterator[Step]:

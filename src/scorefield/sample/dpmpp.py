@@ -1,6 +1,6 @@
-"""The DPM-Solver++ family (Lu et al. 2022b): exponential steps, one prediction standing for the whole of each.
+"""The DPM-Solver++ family (Lu et al. 2022b): exponential steps, each with one prediction for the whole step.
 
-The published noise of the SDE solvers is kept: eta = 0 is the ODE, eta = 1 the reverse SDE.
+The SDE solvers add noise as published: eta = 0 is the ODE, eta = 1 the reverse SDE.
 """
 
 import functools
@@ -13,7 +13,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import Step, Trail, look, recent, walk
+from scorefield.sample.walk import Step, Trail, denoise_once, recent, walk
 
 
 def dpmpp_2m(
@@ -70,7 +70,7 @@ def _multistep(
             x0 = formulas.third(x0s, lams, float(to.lam), eta)
         return formulas.hop(now.x, x0, now.at, to, formulas.reverse_sde(now.at, to, eta), noise)
 
-    return walk(look(denoise), advance, x, levels, memory=order)
+    return walk(denoise_once(denoise), advance, x, levels, memory=order)
 
 
 def dpmpp_sde(
@@ -78,8 +78,8 @@ def dpmpp_sde(
 ) -> Iterator[Step]:
     """DPM-Solver++(2S) with ancestral noise, two evaluations: here and at lam + r h, 0 < r < 1 (k-diffusion).
 
-    Noise is drawn for the way to the middle and for the rest; the whole step gets both, as increments of one Brownian
-    motion. A step from alpha = 0 or to sigma = 0 has no middle and takes one evaluation.
+    Noise is drawn for each half of the step; the whole step gets both, as increments of one Brownian motion. A step
+    from alpha = 0 or to sigma = 0 has no middle and takes one evaluation.
     """
 
     def advance(trail: Trail, to: Level) -> Tensor:
@@ -97,4 +97,4 @@ def dpmpp_sde(
         x0 = now.x0 + (denoise(there, middle) - now.x0) / (2 * r)
         return formulas.hop(now.x, x0, now.at, to, split, both)
 
-    return walk(look(denoise), advance, x, levels)
+    return walk(denoise_once(denoise), advance, x, levels)

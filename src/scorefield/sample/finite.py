@@ -1,4 +1,4 @@
-"""A walk that stops with an error where a number stops being one: never a black picture."""
+"""A walk that stops with an error at the first NaN or infinity, in place of ending in a black picture."""
 
 from collections.abc import Iterator
 

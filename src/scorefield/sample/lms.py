@@ -9,7 +9,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, eps_of
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import Step, Trail, look, recent, walk
+from scorefield.sample.walk import Step, Trail, denoise_once, recent, walk
 
 
 def lms(
@@ -32,4 +32,4 @@ def lms(
             x = x + float(to.alpha) * weight * (eps_of(step.x, step.x0, step.at) - eps)
         return x
 
-    return walk(look(denoise), advance, x, levels, past=past, memory=order)
+    return walk(denoise_once(denoise), advance, x, levels, past=past, memory=order)

@@ -28,12 +28,12 @@ def optimise(
 ) -> Iterator[Step]:
     """Descend along the predicted noise with `optimiser`, a class of torch.optim with its options bound.
 
-    The parameter is x / alpha, its gradient eps, and the learning rate that of the optimiser times the way that the
-    grid goes in sigma / alpha; so plain descent at rate 1 is Euler's method. Out of pure noise (alpha = 0), where
-    x / alpha is nowhere, the step is Euler's in any case.
+    The parameter is x / alpha, its gradient is eps, and the learning rate is the optimiser's own times the step of the
+    grid in sigma / alpha. So plain descent at rate 1 is Euler's method. The step from pure noise (alpha = 0), where
+    x / alpha is not defined, is always Euler's.
 
-    A sample whose predicted noise, the root mean square of x / alpha - x0, is below `small` stops and keeps its x0;
-    when all have, the walk jumps to step n. Samples stay independent under optimisers that work element by element.
+    A sample stops, and keeps its x0, when its predicted noise (the root mean square of x / alpha - x0) is below
+    `small`; when all have stopped, the walk jumps to step n. Samples stay independent with elementwise optimisers.
     ValueError for an optimiser that wants a closure (LBFGS).
     """
     done = torch.zeros(len(x), dtype=torch.bool, device=x.device)

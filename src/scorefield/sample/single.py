@@ -10,7 +10,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, eps_of
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import Arrive, Step, Trail, look, walk
+from scorefield.sample.walk import Arrive, Step, Trail, denoise_once, walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ def _churned(denoise: Denoise, noise: Noise, churn: Churn, steps: int) -> Arrive
             at = hat
         return at, x, denoise(x, at)
 
-    return arrive if gamma > 0 else look(denoise)
+    return arrive if gamma > 0 else denoise_once(denoise)
 
 
 def euler(

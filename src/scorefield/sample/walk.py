@@ -1,4 +1,4 @@
-"""A sampler is a walk along levels: one driver, and two functions that tell one sampler from another."""
+"""A sampler is a walk along levels: one driver for all, and two functions, `arrive` and `advance`, for each sampler."""
 
 import math
 from collections import deque
@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 
 class Sampler(Protocol):
-    """What every sampler is, with its own options behind: state `x` (B, ...) at levels[0] -> a Step a level.
+    """A sampler: from the state `x` (B, ...) at levels[0], a Step for each level; it may have further options.
 
     `levels` are scalars from noisy to clean, the last one may be clean (sigma = 0), the first one pure noise
     (alpha = 0). `noise` gives the unit normals; samplers that add none leave it alone.
@@ -41,17 +41,17 @@ Arrive = Callable[[Trail, Tensor, Level], tuple[Level, Tensor, Tensor]]  # trail
 Advance = Callable[[Trail, Level], Tensor]  # trail, next level -> the state there
 
 
-def look(denoise: Denoise) -> Arrive:
-    """Arrive at a level as most samplers do: take the state as it is and denoise it once."""
+def denoise_once(denoise: Denoise) -> Arrive:
+    """The `Arrive` of most samplers: take the state as it is and denoise it once."""
     return lambda _, x, at: (at, x, denoise(x, at))
 
 
 def walk(
     arrive: Arrive, advance: Advance, x: Tensor, levels: Sequence[Level], *, past: Trail = (), memory: int = 1
 ) -> Iterator[Step]:
-    """Walk from levels[0] to levels[-1]; `advance` sees at most `memory` steps, of which the first may be `past`.
+    """Walk from levels[0] to levels[-1]; `advance` sees the last `memory` steps, at first those of `past`.
 
-    ValueError at the call, not at the first step, if no walk can follow these levels.
+    ValueError, already at the call and not at the first step, if no walk can follow these levels.
     """
     return _steps(arrive, advance, x, _checked(levels), deque(past, maxlen=memory))
 
@@ -67,9 +67,9 @@ def _steps(arrive: Arrive, advance: Advance, x: Tensor, levels: list[Level], tra
 
 
 def recent(trail: Trail, most: int) -> list[Step]:
-    """The last steps, newest first, that lie on a line in lam: at least one, at most `most`.
+    """The last steps, newest first, that a polynomial in lam can go through: at least one, at most `most`.
 
-    A level of pure noise has no finite lam, so no polynomial goes through it: what lies behind it is left out.
+    A level of pure noise has no finite lam, so it and the steps before it are left out, unless it is the last step.
     """
     steps = [trail[-1]]
     for step in list(trail)[-2::-1]:

@@ -91,10 +91,10 @@ def _whole(
         second = sdxl.second(path, networks.text_2)
         nets.append(second_text_tower(networks.text_2, second.place, stack))
         tokenizers, blank = [places.tokenizer, second.tokenizer], second.blank
-    if networks.eye:
-        tower_place, statistics_place = unclip.files(path, networks.eye)
-        nets.append(image_tower(networks.eye, tower_place))
-        nets += [statistics(networks.eye.embed_dim, statistics_place)] if statistics_place else []
+    if networks.image_clip:
+        tower_place, statistics_place = unclip.files(path, networks.image_clip)
+        nets.append(image_tower(networks.image_clip, tower_place))
+        nets += [statistics(networks.image_clip.embed_dim, statistics_place)] if statistics_place else []
     if odd := [len(one) for one in tokenizers if len(one) != _VOCABULARY]:
         raise NotLoadableError(
             f"{path} has {odd[0]} tokens in its tokenizer, where the layouts have {_VOCABULARY}: take its added words "
@@ -136,8 +136,8 @@ def _folder(whole: _Whole, networks: Networks) -> Conversion:
     pieces = {one.file: one.piece(to_folder=True) for one in whole.networks}
     files: dict[str, Piece | Constants] = {**pieces}
     configs = {one.part: one.config for one in whole.networks}
-    if networks.eye and NORMALIZER not in configs:  # a single file with ViT-H leaves its statistics out: 0 and 1
-        width = networks.eye.embed_dim
+    if networks.image_clip and NORMALIZER not in configs:  # a single file with ViT-H leaves its statistics out: 0 and 1
+        width = networks.image_clip.embed_dim
         configs[NORMALIZER] = normalizer(width)
         files[f"{NORMALIZER}/diffusion_pytorch_model.safetensors"] = Constants(
             {"mean": torch.zeros(1, width), "std": torch.ones(1, width)}

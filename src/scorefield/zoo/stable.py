@@ -87,8 +87,8 @@ _SD2 = Networks(unet=SD2, kl=KL, text=SD2_TEXT_23, openclip=SD2_TEXT)
 NETWORKS: Mapping[Family, Networks] = {
     Family.SD1: Networks(unet=SD1, kl=KL, text=SD1_TEXT),
     Family.SD2: _SD2,
-    Family.UNCLIP_H: replace(_SD2, unet=SD2_UNCLIP_H, eye=VIT_H_14),
-    Family.UNCLIP_L: replace(_SD2, unet=SD2_UNCLIP_L, eye=VIT_L_14),
+    Family.UNCLIP_H: replace(_SD2, unet=SD2_UNCLIP_H, image_clip=VIT_H_14),
+    Family.UNCLIP_L: replace(_SD2, unet=SD2_UNCLIP_L, image_clip=VIT_L_14),
     Family.SDXL: Networks(unet=SDXL, kl=KL, text=SDXL_TEXT, text_2=SDXL_TEXT_2),
 }
 SPECS: Mapping[Family, Mapping[str, ModelSpec]] = {
@@ -125,7 +125,7 @@ def stable(
         name=str(path),
         choice=choice,
         inpaints=found.task is Task.INPAINTING,
-        image_prompt=networks.eye.vision.image_size if networks.eye else None,
+        image_prompt=networks.image_clip.vision.image_size if networks.image_clip else None,
     )
     places = parts(path, networks, choice)
     fill = Filling(device, dtype)
@@ -148,8 +148,8 @@ def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling, v
         words = PublishedConditioner(places.tokenizer, encoder)
     except ValueError as error:
         raise SourceError(f"{path}: {error}") from None
-    if networks.eye:
-        return unclip.reading(path, networks.eye, words, fill, variant)
+    if networks.image_clip:
+        return unclip.reading(path, networks.image_clip, words, fill, variant)
     if networks.text_2:
         return sdxl.reading(path, networks, words, fill, variant)
     return words
@@ -158,7 +158,7 @@ def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling, v
 def kinds() -> tuple[ModelSpec, ...]:
     """The spec of every kind of model that is loaded from files; its name says the kind, and loads nothing."""
     whole = {spec.name: spec for specs in SPECS.values() for spec in specs.values()}  # the two unCLIPs have one spec
-    masked = [spec for family, specs in SPECS.items() if not NETWORKS[family].eye for spec in specs.values()]
+    masked = [spec for family, specs in SPECS.items() if not NETWORKS[family].image_clip for spec in specs.values()]
     return *whole.values(), *(replace(spec, name=f"{spec.name}-inpainting", inpaints=True) for spec in masked)
 
 

@@ -47,7 +47,7 @@ class Networks:
     kl: KlConfig
     text: EncoderConfig  # the text tower as transformers has it
     openclip: EncoderConfig | None = None  # the text tower as single files of Stable Diffusion 2 have it
-    eye: ClipConfig | None = None  # of unCLIP: the CLIP whose image tower reads the image prompt
+    image_clip: ClipConfig | None = None  # of unCLIP: the CLIP whose image tower reads the image prompt
     text_2: EncoderConfig | None = None  # of XL: the second text tower
 
 
@@ -107,7 +107,7 @@ def tokenizer_of(folder: Path) -> ClipTokenizer:
 
 def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
     source = Source(path)
-    further = (EMBEDDER, NOISE_AUGMENTOR) if networks.eye else (FIRST, SECOND) if networks.text_2 else ()
+    further = (EMBEDDER, NOISE_AUGMENTOR) if networks.image_clip else (FIRST, SECOND) if networks.text_2 else ()
     for key in source.tensors:
         if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *further, *_LEFT, *_TABLES)):
             raise SourceError(f"{path} holds {key!r}, which is of no part of a Stable Diffusion")

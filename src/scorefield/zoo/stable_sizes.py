@@ -20,8 +20,8 @@ def stated(folder: Path) -> Networks:
     if sizes.told.get("addition_embed_type"):
         return _xl(sizes, Networks(unet=unet, kl=kl, text=text), _Sizes(folder / "text_encoder_2" / "config.json"))
     sizes.hold(unet.context_width == text.text.width, "cross_attention_dim")
-    eye = _eye(_Sizes(folder / "image_encoder" / "config.json")) if unet.pooled_width else None
-    return Networks(unet=unet, kl=kl, text=text, eye=eye)
+    image_clip = _image_clip(_Sizes(folder / "image_encoder" / "config.json")) if unet.pooled_width else None
+    return Networks(unet=unet, kl=kl, text=text, image_clip=image_clip)
 
 
 class _Sizes:
@@ -125,7 +125,7 @@ def _text(sizes: _Sizes) -> EncoderConfig:
     return EncoderConfig(text=text, activation=_activation(sizes))
 
 
-def _eye(sizes: _Sizes) -> ClipConfig:
+def _image_clip(sizes: _Sizes) -> ClipConfig:
     vision = VisionConfig(
         width=_width(sizes),
         layers=sizes.number("num_hidden_layers"),

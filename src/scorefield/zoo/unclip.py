@@ -29,8 +29,8 @@ def reading(
     SourceError for files that are missing or hold something else, NotLoadableError for other levels of noise on the
     image prompt than the published ones.
     """
-    eye, statistics = files(path, config, variant)
-    tower = fill(lambda: VisionTower(config.vision, config.embed_dim, config.activation), "image tower", *eye)
+    tower_place, statistics = files(path, config, variant)
+    tower = fill(lambda: VisionTower(config.vision, config.embed_dim, config.activation), "image tower", *tower_place)
     if statistics is None:
         known = Statistics(config.embed_dim).to(fill.device)
     else:
@@ -47,19 +47,19 @@ def _folder(path: Path, config: ClipConfig, variant: str | None) -> tuple[Place,
     scheduler = read_json(path / "image_noising_scheduler" / "scheduler_config.json")
     if other := first_other(scheduler, _LEVELS):
         raise NotLoadableError(f"{path} has other levels of noise for its image prompt: {other}")
-    eye, statistics = (
+    tower_place, statistics = (
         Source(path / part, variant_in(path / part, variant)) for part in ("image_encoder", "image_normalizer")
     )
     listed = list(clip.transformers_vision(config.vision))
-    return placed(listed, eye, ""), placed(STATISTICS, statistics, "")
+    return placed(listed, tower_place, ""), placed(STATISTICS, statistics, "")
 
 
 def _file(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
     source = Source(path)
-    eye = placed(list(under("", VISION, clip.openai_vision(config.vision))), source, VISION)
+    tower_place = placed(list(under("", VISION, clip.openai_vision(config.vision))), source, VISION)
     names = [name for entry in STATISTICS_LDM for name in entry.theirs]
     if all(name in source.tensors for name in names):
-        return eye, Place(STATISTICS_LDM, source, names)
+        return tower_place, Place(STATISTICS_LDM, source, names)
     if config != VIT_H_14:  # the statistics for ViT-H are 0 and 1, so its files leave them out
         raise SourceError(f"{path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model")
-    return eye, None
+    return tower_place, None
