@@ -1,6 +1,7 @@
 """The recipe of textual inversion: only the vectors change, the loss falls, and a resumed run is the whole one."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,21 @@ CPU = torch.device("cpu")
 FEW = {"images": str(PICTURES), "token": "<Traffic-Light>", "vectors": "2", "batch": "2"}
 
 
-def _recipe(monkeypatch: pytest.MonkeyPatch, **settings: str) -> Recipe[nn.Module]:
+@pytest.fixture(autouse=True)
+def few_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe's figures are of 4 noisy pictures, instead of 32."""
+    read = recipes.read
+
+    def reading(path: Path) -> Callable[..., Recipe[nn.Module]]:
+        function = read(path)
+        function.__globals__["MEASURED"] = 4
+        return function
+
+    monkeypatch.setattr(recipes, "read", reading)
+
+
+def _recipe(**settings: str) -> Recipe[nn.Module]:
     function = recipes.read(recipes.find("textual-inversion"))
-    monkeypatch.setitem(function.__globals__, "MEASURED", 4)
     return function(**recipes.settings(function, FEW | settings))
 
 
@@ -72,7 +85,7 @@ def test_the_loss_falls_and_only_the_vectors_change(tmp_path: Path, monkeypatch:
     load = zoo.load
     monkeypatch.setattr(zoo, "load", lambda name: models.append(load(name)) or models[-1])
     folder = str(tiny_stable(tmp_path / "tiny"))
-    recipe = _recipe(monkeypatch, model=folder, size="64", lr="0.05", init="cat")
+    recipe = _recipe(model=folder, size="64", lr="0.05", init="cat")
     (model,) = models
     before = {name: value.clone() for name, value in _weights(model).items()}
     run = loop.start(recipe, CPU)
@@ -95,8 +108,8 @@ def _weights(model: zoo.Model) -> dict[str, torch.Tensor]:
     return {f"{part}.{name}": value for part, net in parts.items() for name, value in net.state_dict().items()}
 
 
-def test_a_caption_with_words_that_the_model_never_saw_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = next(_recipe(monkeypatch, batch="64").batches(0))
+def test_a_caption_with_words_that_the_model_never_saw_is_left_out() -> None:
+    batch = next(_recipe(batch="64").batches(0))
     pipe = sf.load()
     assert isinstance(pipe.model.conditioner, TextConditioner)
     words = {row: word for word, row in pipe.model.conditioner.tokenizer.vocabulary.items()}

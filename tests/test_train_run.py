@@ -107,23 +107,19 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, begin: Begin) -> None:
     assert steps[-1] == 600
 
 
-def test_ctrl_c_saves_the_step_it_names_and_exits_130(tmp_path: Path, begin: Begin) -> None:
+def test_a_second_run_is_refused_and_ctrl_c_saves_the_step_it_names_and_exits_130(tmp_path: Path, begin: Begin) -> None:
     process = begin(tmp_path, "--steps", "100000")
     wait_for_state(process, tmp_path)
+    second = invoke(tmp_path)
+    assert process.poll() is None
+    assert second.exit_code == 1
+    assert second.output == f"Error: another run is training in {tmp_path}; choose another --output\n"
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=300)
     header, _ = state.read(tmp_path / "state.safetensors")
     assert process.returncode == 130
     assert told.strip() == f"stopped after step {header.step}; the same command goes on from there"
     assert not list(tmp_path.glob("*.part"))
-
-
-def test_a_second_run_in_the_folder_is_refused(tmp_path: Path, begin: Begin) -> None:
-    process = begin(tmp_path, "--steps", "100000")
-    wait_for_state(process, tmp_path)
-    result = invoke(tmp_path)
-    assert result.exit_code == 1
-    assert result.output == f"Error: another run is training in {tmp_path}; choose another --output\n"
 
 
 def test_a_run_made_longer_equals_one_that_was_long_from_the_start(tmp_path: Path) -> None:
