@@ -293,7 +293,7 @@ def test_shards_come_with_their_index_and_a_lone_file_needs_no_name() -> None:
 
 def test_a_process_that_imported_nothing_before_says_in_one_line_that_the_hub_does_not_answer(tmp_path: Path) -> None:
     nobody = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-m", "scorefield.cli.main", "generate", "a tree", "--model", "hf:owner/name"]
+    command = [sys.executable, "-m", "scorefield", "generate", "a tree", "--model", "hf:owner/name"]
     ended = subprocess.run(
         [*command, "-o", str(tmp_path / "tree.png")], capture_output=True, text=True, env=os.environ | nobody
     )
