@@ -88,8 +88,21 @@ def test_a_hollow_model_takes_what_the_whole_one_takes(tiny: Path, monkeypatch: 
     assert not any(weight.is_meta for weight in pipe.model.denoiser.net.parameters())
 
 
+def test_a_model_is_named_by_a_path_and_by_what_torch_calls_device_and_dtype(tiny: Path) -> None:
+    pipe = sf.load(tiny, device=torch.device("cpu"), dtype=torch.bfloat16, vae=tiny)
+    assert (pipe.model.dtype, pipe.model.spec.name, pipe.model.spec.choice.vae) == (torch.bfloat16, *[str(tiny)] * 2)
+    for asked in ({"dtype": torch.int8}, {"dtype": 16}, {"device": torch.device("meta")}, {"model": 3}):
+        with pytest.raises(RequestError, match="must be"):
+            sf.load(**{"model": tiny, **asked})  # type: ignore[arg-type]
+
+
 def test_loading_takes_nothing_of_the_compiler_of_torch(tiny: Path) -> None:
     # Its import is more than a second, and drawing a number on the device "meta" needs it.
     code = "import sys, json, scorefield; scorefield.load(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code, str(tiny)], capture_output=True, text=True, check=True)
     assert not {"torch._dynamo", "torch._inductor", "sympy"} & set(json.loads(done.stdout))
+
+
+def test_the_package_is_run_by_its_name_as_the_command_is() -> None:
+    done = subprocess.run([sys.executable, "-m", "scorefield", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("scorefield ")

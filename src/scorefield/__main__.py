@@ -1,4 +1,4 @@
-"""`python -m scorefield` is the command `scorefield`, for whoever has it in an environment that is not on the path."""
+"""`python -m scorefield`, where the command is not on the path."""
 
 from scorefield.cli.main import main
 

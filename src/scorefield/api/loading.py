@@ -1,6 +1,7 @@
 """A pipeline out of a name or a path."""
 
 from dataclasses import replace
+from os import PathLike
 
 import torch
 
@@ -13,14 +14,14 @@ from scorefield.request import Embeddings, Loras, Request, RequestError, parse
 
 
 def load(
-    model: str = "scenes",
+    model: str | PathLike[str] = "scenes",
     *,
-    device: str = "auto",
-    dtype: str = "auto",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
     prediction: str | None = None,
     variant: str | None = None,
     ema: bool = False,
-    vae: str | None = None,
+    vae: str | PathLike[str] | None = None,
     loras: Loras = (),
     embeddings: Embeddings = (),
     compiled: bool = False,

@@ -1,10 +1,21 @@
 """The model of a request, and how and where its networks run."""
 
+from os import PathLike, fspath
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from scorefield.request.option import Option
+
+
+def _path(value: object) -> object:
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
+def _called(value: object) -> object:
+    """The name of a torch.dtype or a torch.device, of which nothing is imported here."""
+    return str(value).removeprefix("torch.") if type(value).__module__ == "torch" else value
+
 
 Model = Annotated[
     str,
@@ -13,6 +24,7 @@ Model = Annotated[
         max_length=4096,
         description="A model's name: see `scorefield models`; a path to one; or owner/name on the Hugging Face hub.",
     ),
+    BeforeValidator(_path),
     Option(flags=("-m", "--model"), expects="a model's name, a path, or owner/name of the hub"),
 ]
 Prediction = Annotated[
@@ -35,6 +47,7 @@ Ema = Annotated[
 Vae = Annotated[
     str | None,
     Field(min_length=1, max_length=4096, description="A path whose autoencoder takes the place of the model's own."),
+    BeforeValidator(_path),
     Option(flags=("--vae",), expects="a path", metavar="PATH"),
 ]
 Compiled = Annotated[
@@ -45,6 +58,7 @@ Compiled = Annotated[
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     Field(description="Number format of the networks: auto (by device), float32, bfloat16 or float16."),
+    BeforeValidator(_called),
     Option(flags=("--dtype",), expects="auto, float32, bfloat16 or float16"),
 ]
 Device = Annotated[
@@ -53,5 +67,6 @@ Device = Annotated[
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         description="Where the network runs: auto, cpu, cuda, cuda:N or mps.",
     ),
+    BeforeValidator(_called),
     Option(flags=("--device",), expects="auto, cpu, cuda, cuda:N or mps"),
 ]
