@@ -8,8 +8,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
-SPECS := pyproject.toml constraints.txt hatch_build.py $(wildcard src/scorefield/nets/*.c)
+# make test VENV=.venv-2.8 TORCH=2.8.0: with another torch than constraints.txt's, in an environment of its own
+TORCH ?=
+CONSTRAINTS := $(if $(TORCH),$(VENV)/constraints.txt,constraints.txt)
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS)
+SPECS := pyproject.toml $(CONSTRAINTS) hatch_build.py $(wildcard src/scorefield/nets/*.c)
 
 .PHONY: help demo test slow parity speed lab notebook lint types format ci clean
 
@@ -71,6 +74,9 @@ $(VENV)/.made:
 	  || { echo 'this Python comes without venv; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 	touch $@
+
+$(VENV)/constraints.txt: $(VENV)/.made constraints.txt
+	@sed -e 's/^torch==.*/torch==$(TORCH)/' -e '/^setuptools==/d' constraints.txt >$@  # of which each torch wants its own
 
 $(VENV)/.with-demo: $(VENV)/.made $(SPECS)
 	@echo 'installing scorefield into $(VENV) ...'
