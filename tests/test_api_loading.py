@@ -44,9 +44,11 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_model_cannot_draw_is_refused_before_its_weights_are_read(
     tiny: Path, asked: dict[str, object], why: str
 ) -> None:
+    said: list[str] = []
     with pytest.raises(RequestError) as caught:
-        load_for(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64", **asked}))
+        load_for(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64", **asked}), said.append)
     assert why in str(caught.value)
+    assert not said
 
 
 @pytest.mark.usefixtures("unread")
@@ -74,8 +76,11 @@ def test_the_last_network_of_a_folder_is_tried_before_the_first_is_read(tmp_path
         sf.load(str(tmp_path), device="cpu")
 
 
-def test_a_hollow_model_takes_what_the_whole_one_takes(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hollow_model_takes_what_the_whole_one_takes_whose_loading_is_told(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[str] = []
+    said: list[str] = []
     filled = Filling._filled
 
     def noted(self: Filling, net: torch.nn.Module, part: str, *rest: object) -> object:
@@ -83,8 +88,9 @@ def test_a_hollow_model_takes_what_the_whole_one_takes(tiny: Path, monkeypatch: 
         return filled(self, net, part, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Filling, "_filled", noted)
-    pipe = load_for(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64"}))
+    pipe = load_for(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64"}), said.append)
     assert read == ["U-Net", "autoencoder", "text tower"]  # once each
+    assert said == [f"loading {tiny}"]
     assert not any(weight.is_meta for weight in pipe.model.denoiser.net.parameters())
 
 

@@ -32,7 +32,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", 
 @pytest.fixture(autouse=True)
 def the_toy_is_the_model(monkeypatch, tmp_path):
     monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model())
-    monkeypatch.setattr(zoo, "available", lambda: (toy.TOY,))
+    monkeypatch.setattr(zoo, "available", lambda: toy.NAMED)
     monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.chdir(tmp_path)
 

@@ -20,6 +20,7 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def the_toy_is_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(zoo, "load", lambda *_, **__: toy.model())
+    monkeypatch.setattr(zoo, "available", lambda: toy.NAMED)
     monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.chdir(tmp_path)
     values = np.random.default_rng(0).integers(0, 255, (16, 16, 3))

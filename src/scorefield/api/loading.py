@@ -1,5 +1,6 @@
 """A pipeline out of a name or a path."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 
@@ -52,10 +53,14 @@ def load(
     return _loaded(request, stacklevel=3)
 
 
-def load_for(request: Request) -> Pipeline:
-    """The pipeline for `request`; errors as of `load`, and of what this model cannot draw, before weights are read."""
+def load_for(request: Request, say: Callable[[str], object]) -> Pipeline:
+    """The pipeline for `request`; errors as of `load`, and of what this model cannot draw, before weights are read.
+
+    `say` is told when gigabytes begin to be read, which takes a slow disk a minute.
+    """
     if (hollow := _tried(request)) is not None:
         settle(request, hollow)
+        say(f"loading {request.model}")
     return _loaded(request, stacklevel=2)
 
 

@@ -32,7 +32,8 @@ def model_lines(found: Found) -> Iterator[str]:
 
 def _parts(parts: Mapping[str, Part]) -> Iterator[str]:
     for name, part in parts.items():
-        yield f"  {name.replace('_', ' ')}: {part.numbers:,} parameters in {part.tensors} tensors"
+        tensors = "1 tensor" if part.tensors == 1 else f"{part.tensors} tensors"
+        yield f"  {name.replace('_', ' ')}: {part.numbers:,} parameters in {tensors}"
 
 
 def model_record(found: Found) -> dict[str, object]:

@@ -105,7 +105,7 @@ def command(
         from scorefield.cli.draw import Outputs
 
         start = time.perf_counter()
-        pipe = load_for(request)
+        pipe = load_for(request, _silent if quiet else common.say)
         groups = pipe.plan(request)
         loaded = time.perf_counter() - start
         if not quiet:
@@ -118,6 +118,10 @@ def command(
         else:
             outputs = Outputs(names=names, overwrite=overwrite, sheet=sheet, film=filmed)
             _draw(pipe, groups, outputs, quiet=quiet, form=form, loaded=loaded)
+
+
+def _silent(line: str) -> None:
+    pass
 
 
 def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, ...] | None]) -> Request:

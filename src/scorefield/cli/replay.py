@@ -75,7 +75,7 @@ def _loaded(request: Request, recorded: Request) -> "Pipeline":
     from scorefield.api.loading import load_for
 
     try:
-        return load_for(request)
+        return load_for(request, common.say)
     except SourceError as error:
         raise lost(recorded, error) from None
 
