@@ -314,8 +314,19 @@ def test_another_autoencoder_takes_the_place_of_the_models_own(one: Made, tmp_pa
     for whole in (one.folder, one.file, one.folder / "vae"):
         same = stable(one.folder, CPU, torch.float32, networks=TINY, choice=Choice(vae=str(whole)))
         assert same.sha256 == one.model.sha256
-    with pytest.raises(SourceError, match=r"unet: the autoencoder: the file's keys are not those of this network"):
-        stable(one.folder, CPU, torch.float32, networks=TINY, choice=Choice(vae=str(one.folder / "unet")))
+
+
+def test_what_is_given_as_an_autoencoder_and_is_something_else_is_named(one: Made, tmp_path: Path) -> None:
+    lora, odd = tmp_path / "lora.safetensors", tmp_path / "odd.safetensors"
+    save_file({f"lora_unet_mid_block.lora_{end}.weight": torch.ones(2, 2) for end in ("up", "down")}, lora)
+    save_file({"odd": torch.ones(1)}, odd)
+    for path, error, why in [
+        (one.folder / "unet", NotLoadableError, r"unet holds no autoencoder: it is a U-Net"),
+        (lora, NotLoadableError, r"lora.safetensors holds no autoencoder: it is a LoRA"),
+        (odd, SourceError, r"odd.safetensors: the autoencoder: the file's keys are not those of this network"),
+    ]:
+        with pytest.raises(error, match=why):
+            stable(one.folder, CPU, torch.float32, networks=TINY, choice=Choice(vae=str(path)))
 
 
 def test_a_part_alone_is_named(one: Made, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from scorefield.nets.clip import ClipConfig, EncoderConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
+from scorefield.weights.detect import detect
 from scorefield.weights.entries import Entry, under
 from scorefield.weights.folder import SourceError
+from scorefield.weights.found import Kind
 from scorefield.weights.maps import clip, kl, unet
 from scorefield.weights.pipeline import is_pipeline, variant_in
 from scorefield.weights.source import Source
@@ -151,6 +153,9 @@ def _averaged(prefix: str, entries: Iterator[Entry], source: Source) -> Place:
 def _other_vae(path: Path, config: KlConfig) -> Place:
     """The autoencoder at `path`: a file or folder that holds it alone, or a whole model."""
     source = Source(path / "vae" if is_pipeline(path) else path)
+    kind = detect(source.listing).kind
+    if kind in (Kind.UNET, Kind.CLIP, Kind.LORA, Kind.EMBEDDING):
+        raise NotLoadableError(f"{path} holds no autoencoder: it is a {kind}")
     prefix = _VAE if any(key.startswith(_VAE) for key in source.tensors) else ""
     ldm = f"{prefix}encoder.down.0.block.0.norm1.weight" in source.tensors
     entries = kl.ldm(config) if ldm else kl.diffusers(config, old=kl.has_old_names(source.tensors))
