@@ -142,7 +142,7 @@ def test_packed_layers_are_operators_that_read_the_weights_of_the_moment(graphs:
     fast = compiled(net)
     assert relative_error(fast(x), net(x), LEAST) <= ROUNDING
     before = len(graphs)
-    assert str(graphs[-1].graph).count("torch.ops.scorefield.conv2d") == 3
+    assert str(graphs[-1].graph).count("torch.ops.scorefield.output") == 3
     unpack(fast)
     for layer in layers(fast).values():
         layer.weight.mul_(2)
@@ -162,9 +162,9 @@ def test_operators_of_packed_layers_keep_the_rules_of_an_operator(stride: int) -
     pack(net)
     numbered(net)
     rows, grid = torch.randn(2, 9, 32).bfloat16(), torch.randn(2, 32, 7, 10).bfloat16()
-    sides = [1, 1], [stride, stride], [1, 1]
-    torch.library.opcheck(operators.linear, (rows, linear.number, 48))
-    torch.library.opcheck(operators.conv2d, (grid, conv2d.number, [48, 32, 3, 3], *sides))
+    for layer, x in ((linear, rows), (conv2d, grid)):
+        assert layer._size(x) == list(layer(x).shape)
+        torch.library.opcheck(operators.output, (x, layer.number, layer._size(x)))
     torch.library.opcheck(operators.rows, (conv2d.number, [48, 32, 3, 3]))
 
 

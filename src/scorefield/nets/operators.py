@@ -35,52 +35,29 @@ def number(layer: Layer) -> Tensor:
     return torch.tensor(made)
 
 
-def _linear(x: Tensor, number: Tensor, width: int) -> Tensor:
-    return _layers[int(number)](x)
+def _output(x: Tensor, number: Tensor, size: Sequence[int]) -> Tensor:
+    return _layers[int(number)](x).contiguous(memory_format=_order(size))
 
 
-def _linear_room(x: Tensor, number: Tensor, width: int) -> Tensor:
-    return x.new_empty(*x.shape[:-1], width)
+def _output_room(x: Tensor, number: Tensor, size: Sequence[int]) -> Tensor:
+    return x.new_empty(size).contiguous(memory_format=_order(size))
 
 
-def _conv2d(
-    x: Tensor,
-    number: Tensor,
-    shape: Sequence[int],
-    padding: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-) -> Tensor:
-    return _layers[int(number)](x).contiguous(memory_format=torch.channels_last)
+def _order(size: Sequence[int]) -> torch.memory_format:
+    """In which the kernels answer: a grid has its channels last."""
+    return torch.channels_last if len(size) == 4 else torch.contiguous_format
 
 
-def _conv2d_room(
-    x: Tensor,
-    number: Tensor,
-    shape: Sequence[int],
-    padding: Sequence[int],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-) -> Tensor:
-    sides = [
-        (side + 2 * around - apart * (kernel - 1) - 1) // step + 1
-        for side, around, apart, kernel, step in zip(x.shape[2:], padding, dilation, shape[2:], stride, strict=True)
-    ]
-    room: Tensor = x.new_empty(len(x), shape[0], *sides)
-    return room.contiguous(memory_format=torch.channels_last)
-
-
-def _rows(number: Tensor, shape: Sequence[int]) -> Tensor:
+def _rows(number: Tensor, size: Sequence[int]) -> Tensor:
     return _layers[int(number)].rows()
 
 
-def _rows_room(number: Tensor, shape: Sequence[int]) -> Tensor:
-    return number.new_empty(shape, dtype=torch.bfloat16)
+def _rows_room(number: Tensor, size: Sequence[int]) -> Tensor:
+    return number.new_empty(size, dtype=torch.bfloat16)
 
 
-linear = torch.library.custom_op("scorefield::linear", _linear, mutates_args=(), device_types="cpu")
-linear.register_fake(_linear_room)
-conv2d = torch.library.custom_op("scorefield::conv2d", _conv2d, mutates_args=(), device_types="cpu")
-conv2d.register_fake(_conv2d_room)
+# The compiler cannot look into an operator, so each is told the size of what it returns.
+output = torch.library.custom_op("scorefield::output", _output, mutates_args=(), device_types="cpu")
+output.register_fake(_output_room)
 rows = torch.library.custom_op("scorefield::rows", _rows, mutates_args=(), device_types="cpu")
 rows.register_fake(_rows_room)

@@ -10,6 +10,7 @@ A compiled network reaches packed layers through operators of our own, see `nets
 """
 
 import platform
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -37,26 +38,26 @@ def _differentiated(*given: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in given)
 
 
-class _Packable(nn.Module):
+class _Packable(nn.Module, ABC):
     weight: Tensor
-    number: Tensor | None = None  # by which compiled code finds the layer; a tensor, so that all layers share the code
+    number: Tensor | None = None  # by which compiled code finds the layer; None where it can see the weight
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         if _differentiated(x, onto):
             return self._plain(x, self.rows(), onto)
         if self.number is not None and torch.compiler.is_compiling():
-            made = self._operator(x, self.number)
+            made: Tensor = operators.output(x, self.number, self._size(x))
             return made if onto is None else onto + made  # in float32 with what follows, if the compiler fuses them
         return self._fused(x, onto) if self.weight.is_mkldnn else self._plain(x, self.weight, onto)
 
+    @abstractmethod
     def packed(self, weight: Tensor) -> Tensor:
         """A dense `weight` of this layer's shape in the order that its kernel wants; it must be one that `packs`."""
-        raise NotImplementedError
 
     def rows(self) -> Tensor:
         """The weight in rows, whether it is packed or not."""
         if self.number is not None and torch.compiler.is_compiling():
-            rows: Tensor = operators.rows(self.number, self._shape())
+            rows: Tensor = operators.rows(self.number, self._weight_size())
             return rows
         return dense(self.weight)
 
@@ -64,21 +65,21 @@ class _Packable(nn.Module):
         made = self._product(x, weight)
         return made if onto is None else onto + made
 
+    @abstractmethod
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         """The layer's output from a weight in rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fused(self, x: Tensor, onto: Tensor | None) -> Tensor:
         """The layer's output, or its sum with `onto`, from the packed weight."""
-        raise NotImplementedError
 
-    def _operator(self, x: Tensor, number: Tensor) -> Tensor:
-        """The layer's output from an operator that finds this layer by its number."""
-        raise NotImplementedError
+    @abstractmethod
+    def _size(self, x: Tensor) -> list[int]:
+        """Of the layer's output from `x`."""
 
-    def _shape(self) -> list[int]:
+    @abstractmethod
+    def _weight_size(self) -> list[int]:
         """Of the weight: for compiled code, which must not look at it."""
-        raise NotImplementedError
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -102,11 +103,10 @@ class Linear(_Packable, nn.Linear):
             out = _KERNELS._linear_pointwise.binary(x, onto, self.weight, self.bias, "add")
         return out
 
-    def _operator(self, x: Tensor, number: Tensor) -> Tensor:
-        out: Tensor = operators.linear(x, number, self.out_features)
-        return out
+    def _size(self, x: Tensor) -> list[int]:
+        return [*x.shape[:-1], self.out_features]
 
-    def _shape(self) -> list[int]:
+    def _weight_size(self) -> list[int]:
         return [self.out_features, self.in_features]
 
 
@@ -130,12 +130,17 @@ class Conv2d(_Packable, nn.Conv2d):
             out = _KERNELS._convolution_pointwise.binary(x, onto, *given, "add", 1.0, None, [], None)
         return out
 
-    def _operator(self, x: Tensor, number: Tensor) -> Tensor:
+    def _size(self, x: Tensor) -> list[int]:
         padding, stride, dilation, _ = self._geometry
-        out: Tensor = operators.conv2d(x, number, self._shape(), padding, stride, dilation)
-        return out
+        sides = [
+            (side + 2 * around - apart * (kernel - 1) - 1) // step + 1
+            for side, around, apart, kernel, step in zip(
+                x.shape[2:], padding, dilation, self.kernel_size, stride, strict=True
+            )
+        ]
+        return [len(x), self.out_channels, *sides]
 
-    def _shape(self) -> list[int]:
+    def _weight_size(self) -> list[int]:
         return [self.out_channels, self.in_channels // self.groups, *self.kernel_size]
 
     @property
