@@ -17,19 +17,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from scorefield.families.stable_diffusion.build_stable import NETWORKS
 from scorefield.nets.clip import TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet
-from scorefield.weights.entries import under, views
-from scorefield.weights.found import Family
-from scorefield.weights.maps import clip, kl, unet
-from scorefield.weights.writing import Planned, saving
-from scorefield.zoo.stable import NETWORKS
+from scorefield.weights.detect.identity import Family
+from scorefield.weights.key_map import under, views
+from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
+from scorefield.weights.safetensors_writer import Planned, saving
 
 _LOAD = """
 import resource, sys, time, torch
 from pathlib import Path
-from scorefield.zoo.stable import stable
+from scorefield.families.stable_diffusion.build_stable import stable
 path, dtype, threads = Path(sys.argv[1]), getattr(torch, sys.argv[2]), int(sys.argv[3])
 torch.set_num_threads(threads)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -91,13 +91,15 @@ def write(path: Path, family: Family, dtype: torch.dtype) -> None:
     networks = NETWORKS[family]
     text = networks.openclip or networks.text
     names = (
-        clip.transformers_text(text.text, projected=False) if networks.openclip is None else clip.openai_text(text.text)
+        clip_keys.transformers_text(text.text, projected=False)
+        if networks.openclip is None
+        else clip_keys.openai_text(text.text)
     )
     where = "cond_stage_model.transformer." if networks.openclip is None else "cond_stage_model.model."
     with torch.device("meta"):
         parts = (
-            (unet.ldm(networks.unet), "model.diffusion_model.", Unet(networks.unet)),
-            (kl.ldm(networks.kl), "first_stage_model.", Kl(networks.kl)),
+            (unet_keys.ldm(networks.unet), "model.diffusion_model.", Unet(networks.unet)),
+            (kl_keys.ldm(networks.kl), "first_stage_model.", Kl(networks.kl)),
             (names, where, TextEncoder(text)),
         )
     wanted: dict[str, Tensor] = {}

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from scorefield.data.render import render
 from scorefield.data.scenes import Split, scene
-from scorefield.latent.codec import Codec
+from scorefield.latent.scenes_codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.train.batches import Batch, in_order
+from scorefield.train.lr_schedule import Wsd
 from scorefield.train.optim import Muon, hidden_matrices
 from scorefield.train.recipe import Progress, Recipe
-from scorefield.train.schedule import Wsd
-from scorefield.weights import own
+from scorefield.weights import scorefield_file
 
 
 def pictures(indices: range, split: Split = "train", seed: int = 0) -> Tensor:
@@ -75,8 +75,8 @@ def recipe(
     def build() -> Autoencoder:
         module: Autoencoder = Autoencoder(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if decoder_only:
-            tensors, _ = own.load(decoder_only, "autoencoder")
-            own.fill(Codec(module), tensors, torch.float32, decoder_only)
+            tensors, _ = scorefield_file.load(decoder_only, "autoencoder")
+            scorefield_file.fill(Codec(module), tensors, torch.float32, decoder_only)
             module.encoder.requires_grad_(False)
         return module
 
@@ -94,16 +94,16 @@ def recipe(
     def finish(module: Autoencoder, progress: Progress) -> Path:
         tensors = codec(module).state_dict()
         if decoder_only:  # the latents are the same: keep their numbers to the bit
-            kept, _ = own.load(decoder_only, "autoencoder")
+            kept, _ = scorefield_file.load(decoder_only, "autoencoder")
             tensors |= {name: value for name, value in kept.items() if not name.startswith("autoencoder.decoder.")}
-        header = own.Header(
+        header = scorefield_file.Header(
             kind="autoencoder",
             config=asdict(config),
             step=progress.step,
             samples=progress.samples,
             figures={"heldout_psnr_db": round(psnr(module), 2)},
         )
-        return own.save(progress.folder / "scenes-autoencoder.safetensors", tensors, header)
+        return scorefield_file.save(progress.folder / "scenes-autoencoder.safetensors", tensors, header)
 
     return Recipe(
         name="autoencoder",

@@ -17,11 +17,11 @@ from scorefield.data.things import PLACES, THINGS
 from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
 from scorefield.prompt.tokenizer import END, WordTokenizer
 from scorefield.train.batches import Batch, in_order
+from scorefield.train.lr_schedule import Wsd
 from scorefield.train.objective import contrastive
 from scorefield.train.optim import Muon, hidden_matrices
 from scorefield.train.recipe import Progress, Recipe
-from scorefield.train.schedule import Wsd
-from scorefield.weights import own
+from scorefield.weights import scorefield_file
 
 NAMES = [thing.name for thing in THINGS]
 MANY = -100  # the pictures whose things have two names
@@ -74,9 +74,9 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Pa
     def build() -> Clip:
         module = Clip(config)
         if image_only:
-            tensors, _ = own.load(image_only, "clip")
+            tensors, _ = scorefield_file.load(image_only, "clip")
             text = {name.removeprefix("text."): value for name, value in tensors.items() if name.startswith("text.")}
-            own.fill(module.text, text, torch.float32, image_only)
+            scorefield_file.fill(module.text, text, torch.float32, image_only)
             module.text.requires_grad_(False)
         return module
 
@@ -111,14 +111,14 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Pa
         )
 
     def finish(module: Clip, progress: Progress) -> Path:
-        header = own.Header(
+        header = scorefield_file.Header(
             kind="clip",
             config=asdict(config),
             step=progress.step,
             samples=progress.samples,
             figures={"heldout_naming": round(naming(module, tokenizer, 2048), 4)},
         )
-        return own.save(progress.folder / "scenes-clip.safetensors", module.state_dict(), header)
+        return scorefield_file.save(progress.folder / "scenes-clip.safetensors", module.state_dict(), header)
 
     return Recipe(
         name="clip",

@@ -15,15 +15,15 @@ from scorefield.core.denoiser import Preconditioned
 from scorefield.data.render import render
 from scorefield.data.scenes import scene
 from scorefield.data.vocabulary import kinds
+from scorefield.families.scenes import build_scenes
 from scorefield.nets.dit import Dit, DitConfig
 from scorefield.train.bank import Bank
 from scorefield.train.batches import Batch, shuffled
+from scorefield.train.lr_schedule import Wsd
 from scorefield.train.objective import drop_some, levels, logit_normal, objective
 from scorefield.train.optim import Muon, hidden_matrices
 from scorefield.train.recipe import Progress, Recipe
-from scorefield.train.schedule import Wsd
-from scorefield.weights import own
-from scorefield.zoo import embedded
+from scorefield.weights import scorefield_file
 
 SEED = 3  # of the scenes that it sees
 
@@ -35,7 +35,7 @@ def recipe(
     decay: float = 0.4,
     count: int = 160_000,
     bank: Path = Path("runs/latents.bank"),
-    parts: Path = embedded.ASSETS,
+    parts: Path = build_scenes.ASSETS,
     start: Path | None = None,
 ) -> Recipe[Dit]:
     """Flow matching with logit-normal times and a tenth of the captions dropped.
@@ -46,8 +46,8 @@ def recipe(
     """
     config = DitConfig()
     density = logit_normal(0.2, 1.0)
-    codec = embedded.codec(parts, torch.bfloat16)
-    conditioner = embedded.conditioner(parts, torch.float32)
+    codec = build_scenes.codec(parts, torch.bfloat16)
+    conditioner = build_scenes.conditioner(parts, torch.float32)
     tokenizer = conditioner.tokenizer
 
     @torch.no_grad()
@@ -66,8 +66,8 @@ def recipe(
     def build() -> Dit:
         module = Dit(config)
         if start:
-            tensors, _ = own.load(start, "generator")
-            own.fill(module, tensors, torch.float32, start)
+            tensors, _ = scorefield_file.load(start, "generator")
+            scorefield_file.fill(module, tensors, torch.float32, start)
         return module
 
     def loss(module: Dit, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -88,7 +88,7 @@ def recipe(
         return Muon(module, hidden, lr, other_lr=lr / 2)
 
     def finish(module: Dit, progress: Progress) -> Path:
-        header = own.Header(
+        header = scorefield_file.Header(
             kind="generator",
             config=asdict(config),
             step=progress.step,
@@ -96,7 +96,7 @@ def recipe(
             figures=progress.figures,
             notes={"knows": {kind: list(phrases) for kind, phrases in kinds().items()}},
         )
-        return own.save(progress.folder / "scenes-generator.safetensors", module.state_dict(), header)
+        return scorefield_file.save(progress.folder / "scenes-generator.safetensors", module.state_dict(), header)
 
     return Recipe(
         name="generator",

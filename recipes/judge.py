@@ -21,10 +21,10 @@ from scorefield.evals import judge
 from scorefield.evals.verdict import faults
 from scorefield.nets.detector import Detector
 from scorefield.train.batches import Batch, in_order
+from scorefield.train.lr_schedule import Wsd
 from scorefield.train.optim import Muon, hidden_matrices
 from scorefield.train.recipe import Progress, Recipe
-from scorefield.train.schedule import Wsd
-from scorefield.weights import own
+from scorefield.weights import scorefield_file
 
 MOST = 5  # things in a picture
 THRESHOLDS = tuple(percent / 100 for percent in range(15, 75, 5))
@@ -212,7 +212,7 @@ def recipe(steps: int = 1800, batch: int = 32, lr: float = 2e-3) -> Recipe[Detec
     def finish(module: Detector, progress: Progress) -> Path:
         threshold = tuned(sights(module, "train", 100, seed=1))
         shares = rights(sights(module, "heldout", 400), threshold)
-        header = own.Header(
+        header = scorefield_file.Header(
             kind="judge",
             config=asdict(config),
             step=progress.step,
@@ -220,7 +220,7 @@ def recipe(steps: int = 1800, batch: int = 32, lr: float = 2e-3) -> Recipe[Detec
             figures={f"heldout_right_{task}": round(share, 4) for task, share in shares.items()},
             notes={"threshold": threshold, "labels": {name: list(each) for name, each in judge.LABELS.items()}},
         )
-        return own.save(progress.folder / "scenes-judge.safetensors", module.state_dict(), header)
+        return scorefield_file.save(progress.folder / "scenes-judge.safetensors", module.state_dict(), header)
 
     return Recipe(
         name="judge",

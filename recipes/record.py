@@ -8,10 +8,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from scorefield.weights import own
+from scorefield.weights import scorefield_file
 
 
-def recorded(header: own.Header, found: dict[str, dict[str, float]]) -> own.Header:
+def recorded(header: scorefield_file.Header, found: dict[str, dict[str, float]]) -> scorefield_file.Header:
     """The header with the rate of every task in place of the figures that it held."""
     return replace(header, figures={f"adherence_{task}": round(share["rate"], 4) for task, share in found.items()})
 
@@ -21,5 +21,5 @@ if __name__ == "__main__":
     parser.add_argument("weights", type=Path)
     parser.add_argument("result", type=Path)
     given = parser.parse_args()
-    tensors, header = own.load(given.weights, "generator")
-    own.save(given.weights, tensors, recorded(header, json.loads(given.result.read_text())))
+    tensors, header = scorefield_file.load(given.weights, "generator")
+    scorefield_file.save(given.weights, tensors, recorded(header, json.loads(given.result.read_text())))

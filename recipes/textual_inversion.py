@@ -19,10 +19,10 @@ from scorefield.prompt.sdxl import XlConditioner
 from scorefield.prompt.text import TextConditioner
 from scorefield.train.batches import Batch, in_order
 from scorefield.train.errors import TrainError
+from scorefield.train.lr_schedule import Wsd
 from scorefield.train.objective import levels, logit_normal, objective
 from scorefield.train.recipe import Progress, Recipe
-from scorefield.train.schedule import Wsd
-from scorefield.weights.inversion_facts import TOKEN
+from scorefield.weights.detect.inversion_shapes import TOKEN
 
 Tower = TextConditioner | PublishedConditioner
 Conditioner = Tower | XlConditioner

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scorefield.train.batches import Batch, in_order
+from scorefield.train.lr_schedule import Wsd
 from scorefield.train.recipe import Progress, Recipe
-from scorefield.train.schedule import Wsd
 
 
 def recipe(width: int = 16, lr: float = 1e-2, batch: int = 32, seed: int = 0) -> Recipe[nn.Module]:

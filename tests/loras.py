@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scorefield.weights.entries import Entry, Form
-from scorefield.weights.folder import SourceError
-from scorefield.weights.lora import Lora
-from scorefield.weights.lora_names import UNET, names
-from scorefield.weights.lora_stack import Scales, Stack
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.key_map import Entry, Form
+from scorefield.weights.lora.file import Lora
+from scorefield.weights.lora.merge import Scales, Stack
+from scorefield.weights.lora.targets import UNET, names
 
 RANK = 2
 LISTED = [

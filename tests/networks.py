@@ -8,18 +8,18 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from scorefield.weights import entries
+from scorefield.weights import key_map
 
 N = TypeVar("N", bound=nn.Module)
 
 
-def loaded(build: Callable[[], N], path: Path, listed: Sequence[entries.Entry]) -> N:
+def loaded(build: Callable[[], N], path: Path, listed: Sequence[key_map.Entry]) -> N:
     """Our network with the weights of a file, no key more or less."""
     with torch.device("meta"):
         net = build()
     with safe_open(path, framework="pt") as file:
-        entries.check(listed, file.keys())
-        net.load_state_dict(dict(entries.read(listed, file.get_tensor)), assign=True)
+        key_map.check(listed, file.keys())
+        net.load_state_dict(dict(key_map.read(listed, file.get_tensor)), assign=True)
     return net.eval().requires_grad_(False)
 
 

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from scorefield import zoo
 from scorefield.api import Pipeline
+from scorefield.convert.plan import conversion
 from scorefield.core import noise
+from scorefield.families.stable_diffusion.parts import Networks
 from scorefield.prompt.bpe import MERGES, ClipTokenizer
-from scorefield.weights import entries
-from scorefield.weights.entries import Entry, under
-from scorefield.weights.maps import clip as clip_maps
-from scorefield.weights.maps import kl as kl_maps
-from scorefield.weights.maps import unet as unet_maps
-from scorefield.zoo.convert import conversion
-from scorefield.zoo.stable_files import Networks
+from scorefield.weights import key_map
+from scorefield.weights.key_map import Entry, under
+from scorefield.weights.key_maps import clip_keys as clip_maps
+from scorefield.weights.key_maps import kl_keys as kl_maps
+from scorefield.weights.key_maps import unet_keys as unet_maps
 
 Pixels = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -116,7 +116,7 @@ def as_one_file(path: Path, model: zoo.Model, networks: Networks) -> None:
         text |= {"projection.weight": torch.ones(width, width)}
         listed = clip_maps.openai_text(networks.openclip.text)
         parts.append((_under("cond_stage_model.model.", listed), text))
-    held = {name: tensor for listed, ours in parts for name, tensor in entries.write(listed, ours).items()}
+    held = {name: tensor for listed, ours in parts for name, tensor in key_map.write(listed, ours).items()}
     held |= {"betas": torch.ones(9), "model_ema.diffusion_modelout2bias": torch.ones(4)}
     held |= {"cond_stage_model.model.attn_mask": torch.ones(77, 77)} if networks.openclip else {}
     save_file({name: _alone(tensor.contiguous()) for name, tensor in held.items()}, path)

@@ -15,7 +15,7 @@ import scorefield
 from scorefield.api import Pipeline, UnknownSizeWarning, UnknownWordsWarning, pipeline
 from scorefield.files import picture
 from scorefield.request import Request, RequestError, parse
-from scorefield.sample.finite import NonFiniteError
+from scorefield.sample.nan_guard import NonFiniteError
 
 TREE = "a tree in the desert"
 

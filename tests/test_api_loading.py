@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 import scorefield as sf
 from scorefield.api.loading import load_for
+from scorefield.families.fill import Filling
 from scorefield.request import RequestError, parse
-from scorefield.weights.folder import SourceError
-from scorefield.zoo.filling import Filling
+from scorefield.weights.diffusers_folder import SourceError
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,12 @@ from scorefield import zoo
 from scorefield.api import Pipeline, UnusedKeysWarning
 from scorefield.cli.main import run
 from scorefield.core.denoiser import Preconditioned
-from scorefield.core.half import in_float32
+from scorefield.core.half_precision import in_float32
 from scorefield.files.picture import read
 from scorefield.nets.packed import dense
 from scorefield.nets.unet import SD1, SD2, SDXL, Unet
 from scorefield.request import Lora, RequestError, Settled, parse
-from scorefield.weights.folder import SourceError
+from scorefield.weights.diffusers_folder import SourceError
 from scorefield.zoo import Scales
 
 QKV = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"

@@ -12,10 +12,10 @@ from tests.test_zoo_convert import done, single
 from tests.tiny import TINY
 
 import scorefield
-from scorefield.api.convert import Job, prepare
 from scorefield.cli.main import run
-from scorefield.zoo.convert import conversion
-from scorefield.zoo.converting import Conversion
+from scorefield.convert.job import Job, prepare
+from scorefield.convert.plan import conversion
+from scorefield.convert.writer import Conversion
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 from tests.toy import model
 
 from scorefield.api import Pipeline
-from scorefield.cli import judging
+from scorefield.cli import eval_report
 from scorefield.cli.main import group, run
 from scorefield.data.scenes import scene
 from scorefield.evals import adherence
@@ -89,7 +89,7 @@ def test_bad_input_is_one_line_on_stderr(
 def test_a_pipeline_draws_the_captions_with_the_kth_seed() -> None:
     pipe = Pipeline(model())
     scenes = [scene(index, task="counting") for index in range(3)]
-    draw = judging.drawer(pipe, Options(steps=2, cfg_scale=1.5))
+    draw = eval_report.drawer(pipe, Options(steps=2, cfg_scale=1.5))
     drawn, alone = draw(scenes, 11), draw(scenes[2:], 13)
     assert drawn.shape == (3, 3, 128, 128)
     assert drawn.dtype == torch.uint8

@@ -17,13 +17,13 @@ from torch import nn
 
 from scorefield import zoo
 from scorefield.cli import common, generate, main
-from scorefield.cli import draw as drawing
+from scorefield.cli import write_outputs as drawing
 from scorefield.core import grid_names, noise
+from scorefield.families.scenes import build_scenes
 from scorefield.files import film, picture
 from scorefield.request import options
-from scorefield.sample.names import SAMPLERS
-from scorefield.weights import own
-from scorefield.zoo import embedded
+from scorefield.sample.registry import SAMPLERS
+from scorefield.weights import scorefield_file
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
@@ -297,11 +297,11 @@ def test_an_unknown_model_is_one_line(failed, monkeypatch):
 @pytest.mark.parametrize("size", [None, 0, 100, 3000])
 def test_a_damaged_weights_file_is_one_line(failed, monkeypatch, tmp_path_factory, size):
     folder = tmp_path_factory.mktemp("weights")
-    path = folder / embedded.GENERATOR
+    path = folder / build_scenes.GENERATOR
     if size is not None:
-        own.save(path, {"a": torch.zeros(2000)}, own.Header(kind="generator", config={}))
+        scorefield_file.save(path, {"a": torch.zeros(2000)}, scorefield_file.Header(kind="generator", config={}))
         path.write_bytes(path.read_bytes()[:size])
-    load = functools.partial(embedded.scenes, torch.device("cpu"), torch.float32, folder)
+    load = functools.partial(build_scenes.scenes, torch.device("cpu"), torch.float32, folder)
     monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: load())
     code, line = failed("generate", "a tree")
     assert code == 1
@@ -310,7 +310,7 @@ def test_a_damaged_weights_file_is_one_line(failed, monkeypatch, tmp_path_factor
 
 def test_models_of_a_damaged_file_is_one_line(failed, monkeypatch):
     def available():
-        raise own.WeightsError("w.safetensors is damaged; get it again")
+        raise scorefield_file.WeightsError("w.safetensors is damaged; get it again")
 
     monkeypatch.setattr(zoo, "available", available)
     assert failed("models") == (1, "w.safetensors is damaged; get it again")

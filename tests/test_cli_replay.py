@@ -11,7 +11,7 @@ from tests import toy
 from scorefield import zoo
 from scorefield.cli import common, main
 from scorefield.files import picture
-from scorefield.weights.folder import SourceError
+from scorefield.weights.diffusers_folder import SourceError
 
 
 @pytest.fixture(autouse=True)

@@ -16,15 +16,15 @@ from diffusers import (
 from scipy import stats
 from tests.peers import k_sampling
 
-from scorefield.core import gauge, grid, grid_beta, grid_names, schedule
+from scorefield.core import gauge, grid, grid_beta, grid_names, noise_schedule
 from scorefield.core.level import Level
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-ABAR = schedule.cumulative(schedule.scaled_linear())
-DISCRETE = schedule.discrete(schedule.lams(ABAR))
-ZERO_SNR = schedule.discrete(schedule.lams(schedule.zero_snr(ABAR)))
-FLOW = schedule.flow()
-LADDERS = {"discrete": DISCRETE, "zero_snr": ZERO_SNR, "flow": FLOW, "log_sigma": schedule.log_sigma()}
+ABAR = noise_schedule.cumulative(noise_schedule.scaled_linear())
+DISCRETE = noise_schedule.discrete(noise_schedule.lams(ABAR))
+ZERO_SNR = noise_schedule.discrete(noise_schedule.lams(noise_schedule.zero_snr(ABAR)))
+FLOW = noise_schedule.flow()
+LADDERS = {"discrete": DISCRETE, "zero_snr": ZERO_SNR, "flow": FLOW, "log_sigma": noise_schedule.log_sigma()}
 S_MAX, S_MIN = math.exp(-DISCRETE.noisiest), math.exp(-DISCRETE.cleanest)
 
 
@@ -75,7 +75,7 @@ def test_one_step_starts_at_the_noisiest_level_where_theirs_would_start_clean() 
 
 
 def test_the_spacings_round_as_numpy_does_for_every_number_of_steps() -> None:
-    table = schedule.lams(ABAR)
+    table = noise_schedule.lams(ABAR)
     for steps in range(2, 1000, 3):
         near(grid.linspace(DISCRETE)(steps)[:-1], table[np.linspace(0, 999, steps).round()[::-1].copy()], 0)
         near(grid.trailing(DISCRETE)(steps)[:-1], table[np.arange(1000, 0, -1000 / steps).round()[:steps] - 1], 0)
@@ -166,7 +166,7 @@ def test_kl_optimal_is_even_in_the_angle() -> None:
 
 def test_sgm_uniform_and_simple_visit_the_rungs_of_comfyui() -> None:
     near(grid.sgm_uniform(DISCRETE)(10)[:-1], [DISCRETE.lam(999 * (1 - k / 10)) for k in range(10)], 1e-9)
-    table = schedule.lams(ABAR)
+    table = noise_schedule.lams(ABAR)
     near(grid.simple(DISCRETE)(30)[:-1], [table[-(1 + int(k * 1000 / 30))] for k in range(30)], 1e-12)
     near(grid.ddim_uniform(DISCRETE)(25)[:-1], table[1::40].flip(0), 1e-12)
 

@@ -14,9 +14,9 @@ from scorefield.api import Pipeline
 from scorefield.core import clock, gauge, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned, steady
-from scorefield.core.half import HalfPrecisionWarning, in_float32, repaired
+from scorefield.core.half_precision import HalfPrecisionWarning, in_float32, repaired
 from scorefield.core.level import Level
-from scorefield.sample.finite import NonFiniteError
+from scorefield.sample.nan_guard import NonFiniteError
 
 LEVELS = [gauge.rf(lam) for lam in (-2.0, 0.0, 2.0)]
 

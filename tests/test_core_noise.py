@@ -8,14 +8,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from scorefield.core import gauge, grid, noise, schedule
+from scorefield.core import gauge, grid, noise, noise_schedule
 from scorefield.core.level import Level
 
 SHAPE = (3, 4, 4)
 
 
 def levels(steps: int) -> list[Level]:
-    return grid.levels(gauge.rf, grid.trailing(schedule.flow())(steps))
+    return grid.levels(gauge.rf, grid.trailing(noise_schedule.flow())(steps))
 
 
 def drawn(run: noise.Run, steps: int = 4) -> list[Tensor]:

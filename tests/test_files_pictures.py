@@ -9,7 +9,7 @@ from scorefield.core import grid_names
 from scorefield.files import film as films
 from scorefield.files import looks, parameters, picture
 from scorefield.files.looks import Look
-from scorefield.sample import names
+from scorefield.sample import registry
 
 
 def photo(seed=0, size=(32, 16)):
@@ -195,7 +195,7 @@ def test_a_film_without_its_library_names_the_extra(monkeypatch, tmp_path):
 
 def test_samplers_and_schedules_are_written_as_a1111_writes_them_and_are_found_again_by_that():
     assert parameters.SAMPLERS["euler_ancestral"] == "Euler a"
-    assert all(names.find(theirs) == (names.find(ours)[0], None) for ours, theirs in parameters.SAMPLERS.items())
+    assert all(registry.find(theirs) == (registry.find(ours)[0], None) for ours, theirs in parameters.SAMPLERS.items())
     assert parameters.SCHEDULES["sgm_uniform"] == "SGM Uniform"
     for ours, theirs in parameters.SCHEDULES.items():
         assert grid_names.find(theirs) is grid_names.find(ours)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.core import gauge, grid, predict, schedule
+from scorefield.core import gauge, grid, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, bind
 from scorefield.core.level import Level
@@ -143,7 +143,7 @@ def test_an_interval_in_lam_guides_inside_and_asks_the_plain_one_outside() -> No
 
 
 def test_every_third_level_is_guided_without_counting_steps() -> None:
-    visited = grid.levels(gauge.rf, grid.trailing(schedule.flow())(8))
+    visited = grid.levels(gauge.rf, grid.trailing(noise_schedule.flow())(8))
     guided = at_levels(always(torch.ones(2, 3)), always(torch.zeros(2, 3)), visited[::3])
     for _ in range(2):  # a second run of the same guide sees the same levels guided
         assert [guided(X, at).mean().item() for at in visited[:-1]] == [1, 0, 0, 1, 0, 0, 1, 0]

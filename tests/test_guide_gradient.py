@@ -8,14 +8,14 @@ import torch
 from tests.mixture import THREE, Mixture
 from torch import Tensor
 
-from scorefield.core import gauge, grid, schedule
+from scorefield.core import gauge, grid, noise_schedule
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.guide.cfg import cfg
+from scorefield.guide.clip_guidance import clip_guided, dissimilarity
 from scorefield.guide.gradient import Loss, classifier_guided, loss_guided
 from scorefield.guide.interval import at_levels
-from scorefield.guide.similarity import clip_guided, dissimilarity
-from scorefield.sample.single import euler
+from scorefield.sample.one_step import euler
 
 GAUGES = {"ve": gauge.ve, "vp": gauge.vp, "rf": gauge.rf}
 WISH = torch.tensor([0.4, -0.8], dtype=torch.float64)
@@ -109,7 +109,7 @@ def test_a_sample_is_guided_by_its_own_loss_alone(exact: bool) -> None:
 
 
 def walk(denoise: Denoise, steps: int = 20) -> Tensor:
-    levels = grid.levels(gauge.rf, grid.trailing(schedule.flow())(steps))
+    levels = grid.levels(gauge.rf, grid.trailing(noise_schedule.flow())(steps))
     *_, last = euler(denoise, X, levels, lambda at, to: torch.zeros_like(X))
     assert torch.isfinite(last.x).all()
     return last.x
@@ -123,7 +123,7 @@ def test_loss_guidance_brings_the_loss_of_the_result_down(exact: bool) -> None:
 
 
 def test_loss_guidance_at_every_fifth_level_is_weaker_than_at_all_and_stronger_than_none() -> None:
-    levels = grid.levels(gauge.rf, grid.trailing(schedule.flow())(20))
+    levels = grid.levels(gauge.rf, grid.trailing(noise_schedule.flow())(20))
     guided = loss_guided(THREE, squared, 2.0)
     some = walk(at_levels(guided, THREE, levels[::5]))
     assert squared(walk(guided)).mean() < squared(some).mean() < squared(walk(THREE)).mean()

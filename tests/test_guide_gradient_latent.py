@@ -5,20 +5,20 @@ import torch
 from tests.test_nets_unet import TINY, randomised
 from torch import Tensor
 
-from scorefield.core import clock, gauge, predict, schedule
+from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, Preconditioned, bind
 from scorefield.core.level import Level
 from scorefield.guide.gradient import loss_guided
 from scorefield.guide.interval import at_levels
 from scorefield.lab.pictures.memory import Peak
-from scorefield.latent.kl import KlCodec
+from scorefield.latent.kl_codec import KlCodec
 from scorefield.nets.kl import Kl, KlConfig
-from scorefield.nets.twin import recomputing
+from scorefield.nets.shared_copy import recomputing
 from scorefield.nets.unet import Stage, Unet
 from scorefield.nets.unet_blocks import ResBlock
 
-LAMS = schedule.lams(schedule.cumulative(schedule.scaled_linear()))
+LAMS = noise_schedule.lams(noise_schedule.cumulative(noise_schedule.scaled_linear()))
 WORDS = Cond(tokens=torch.randn(2, 7, TINY.context_width, generator=torch.Generator().manual_seed(2)))
 X = torch.randn(2, 4, 12, 16, generator=torch.Generator().manual_seed(3))
 AT = gauge.ve(-0.4)

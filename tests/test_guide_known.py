@@ -5,17 +5,17 @@ import torch
 from tests.mixture import THREE
 from torch import Tensor
 
-from scorefield.core import gauge, grid, schedule
+from scorefield.core import gauge, grid, noise_schedule
 from scorefield.core.noise import per_sample
 from scorefield.guide.gradient import loss_guided
-from scorefield.guide.known import known
+from scorefield.guide.inpaint import known
 from scorefield.sample.ancestral import euler_ancestral
-from scorefield.sample.names import SAMPLERS, SamplerRecord
+from scorefield.sample.registry import SAMPLERS, SamplerRecord
 
 SEEDS = range(6)
 PICTURE = torch.tensor([0.8, -0.3], dtype=torch.float64)
 MASK = torch.tensor([1.0, 0.0], dtype=torch.float64)
-LEVELS = grid.levels(gauge.rf, grid.trailing(schedule.flow())(12))
+LEVELS = grid.levels(gauge.rf, grid.trailing(noise_schedule.flow())(12))
 
 
 @pytest.mark.parametrize("record", [one for one in SAMPLERS if one.name != "optimise"], ids=lambda one: one.name)

@@ -18,8 +18,8 @@ from scorefield.lab.plane import convergence, levels, optimise, order
 from scorefield.lab.plane.convergence import Line
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.sample import optimise as descent
-from scorefield.sample.names import SAMPLERS, find
-from scorefield.sample.single import euler
+from scorefield.sample.one_step import euler
+from scorefield.sample.registry import SAMPLERS, find
 
 NODE = (0.7, -0.4)
 SPREAD = 0.3

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scorefield.core import cond
-from scorefield.core import schedule as core_schedule
+from scorefield.core import noise_schedule as core_schedule
 from scorefield.data.scenes import Item, Scene, scene
 from scorefield.evals.adherence import renders
 from scorefield.lab.experiment import Film

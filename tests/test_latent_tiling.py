@@ -11,7 +11,7 @@ from torch import Tensor
 from scorefield import zoo
 from scorefield.api import Pipeline, RequestError
 from scorefield.latent import tiling
-from scorefield.latent.kl import KlCodec
+from scorefield.latent.kl_codec import KlCodec
 from scorefield.latent.tiling import windows
 from scorefield.nets.kl import Kl, KlConfig
 

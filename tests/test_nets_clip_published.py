@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from scorefield.nets import clip as published
 from scorefield.nets.clip import Clip, ClipConfig, EncoderConfig, TextConfig, TextEncoder, VisionConfig, VisionTower
-from scorefield.weights.entries import Entry, Form, KeysError, check, read, under, write
-from scorefield.weights.maps import clip as maps
+from scorefield.weights.key_map import Entry, Form, KeysError, check, read, under, write
+from scorefield.weights.key_maps import clip_keys as maps
 
 HELD = json.loads(lzma.decompress((Path(__file__).parent / "data" / "clip_keys.json.xz").read_bytes()))
 LISTINGS, RENAMES = HELD["layouts"], HELD["renames"]

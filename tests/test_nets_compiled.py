@@ -13,10 +13,10 @@ import torch
 from tests.networks import relative_error
 from torch import Tensor, fx, nn
 
-from scorefield.nets import attention_cpu, operators
+from scorefield.nets import attention_cpu, packed_ops
 from scorefield.nets.dit import Dit, DitConfig
 from scorefield.nets.packed import Conv2d, Linear, layers, numbered, pack, packs, unpack
-from scorefield.nets.twin import compiled, twin
+from scorefield.nets.shared_copy import compiled, twin
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.nets.unet_blocks import ResBlock, SelfAttention
 
@@ -164,8 +164,8 @@ def test_operators_of_packed_layers_keep_the_rules_of_an_operator(stride: int) -
     rows, grid = torch.randn(2, 9, 32).bfloat16(), torch.randn(2, 32, 7, 10).bfloat16()
     for layer, x in ((linear, rows), (conv2d, grid)):
         assert layer._size(x) == list(layer(x).shape)
-        torch.library.opcheck(operators.output, (x, layer.number, layer._size(x)))
-    torch.library.opcheck(operators.rows, (conv2d.number, [48, 32, 3, 3]))
+        torch.library.opcheck(packed_ops.output, (x, layer.number, layer._size(x)))
+    torch.library.opcheck(packed_ops.rows, (conv2d.number, [48, 32, 3, 3]))
 
 
 @attending

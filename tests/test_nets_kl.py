@@ -12,8 +12,8 @@ from tests import networks, peer_networks
 from torch import Tensor, nn
 
 from scorefield.nets.kl import KL, Kl, KlConfig
-from scorefield.weights import entries
-from scorefield.weights.maps import kl as maps
+from scorefield.weights import key_map
+from scorefield.weights.key_maps import kl_keys as maps
 
 LISTING = json.loads(lzma.decompress((Path(__file__).parent / "data" / "kl_keys.json.xz").read_bytes()))
 TINY = KlConfig(width=32, multipliers=(1, 2, 2))
@@ -34,7 +34,7 @@ def randomised(module: nn.Module) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def loaded(config: KlConfig, path: Path, listed: list[entries.Entry]) -> Kl:
+def loaded(config: KlConfig, path: Path, listed: list[key_map.Entry]) -> Kl:
     return networks.loaded(lambda: Kl(config), path, listed)
 
 
@@ -78,8 +78,8 @@ def test_the_log_variance_is_held_between_minus_30_and_20(tmp_path: Path) -> Non
 @pytest.mark.parametrize("config", [TINY, OTHER])
 def test_a_network_written_in_ldms_layout_reads_back_to_the_bit(config: KlConfig, tmp_path: Path) -> None:
     before = randomised(Kl(config)).state_dict()
-    listed = list(entries.under("", "first_stage_model.", maps.ldm(config)))
-    save_file(entries.write(listed, before), tmp_path / "whole.safetensors")
+    listed = list(key_map.under("", "first_stage_model.", maps.ldm(config)))
+    save_file(key_map.write(listed, before), tmp_path / "whole.safetensors")
     after = loaded(config, tmp_path / "whole.safetensors", listed).state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
@@ -88,7 +88,7 @@ def test_a_network_written_in_ldms_layout_reads_back_to_the_bit(config: KlConfig
 def test_what_diffusers_wrote_is_written_again_to_the_bit(tmp_path: Path) -> None:
     ours, _ = pair(TINY, tmp_path)
     stored = load_file(tmp_path / "diffusion_pytorch_model.safetensors")
-    written = entries.write(list(maps.diffusers(TINY)), ours.state_dict())
+    written = key_map.write(list(maps.diffusers(TINY)), ours.state_dict())
     assert written.keys() == stored.keys()
     assert all(torch.equal(written[name], weight) for name, weight in stored.items())
 
@@ -103,7 +103,7 @@ def test_the_old_names_of_attention_hold_the_same_network(tmp_path: Path) -> Non
     save_file(stored, tmp_path / "old.safetensors")
     again = loaded(TINY, tmp_path / "old.safetensors", list(maps.diffusers(TINY, old=True))).state_dict()
     assert all(torch.equal(again[name], weight) for name, weight in ours.state_dict().items())
-    with pytest.raises(entries.KeysError, match="16 missing"):
+    with pytest.raises(key_map.KeysError, match="16 missing"):
         loaded(TINY, tmp_path / "old.safetensors", list(maps.diffusers(TINY)))
 
 
@@ -118,10 +118,10 @@ def test_the_maps_name_every_key_of_the_published_files_with_its_shape() -> None
         named = [key for entry in listed for key in entry.theirs]
         assert len(named) == len(set(named)) == 248
         assert sorted(entry.ours for entry in listed) == sorted(shapes)
-        entries.check(listed, published)
-        read = entries.read(listed, lambda key: torch.empty(published[key], device="meta"))  # noqa: B023
+        key_map.check(listed, published)
+        read = key_map.read(listed, lambda key: torch.empty(published[key], device="meta"))  # noqa: B023
         assert {key: tuple(weight.shape) for key, weight in read} == shapes
-        written = entries.write(listed, net.state_dict())
+        written = key_map.write(listed, net.state_dict())
         assert {key: tuple(weight.shape) for key, weight in written.items()} == published
     pairs = {pair for one, two in zip(ldm, diffusers, strict=True) for pair in zip(one.theirs, two.theirs, strict=True)}
     assert pairs == {(row[0], row[1]) for row in LISTING["keys"]}

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.bench.task import UNETS
-from scorefield.core.half import in_float32
+from scorefield.core.half_precision import in_float32
 from scorefield.nets.packed import Conv2d, Linear, dense, layers, pack, packs, unpack
-from scorefield.nets.twin import recomputing, twin
+from scorefield.nets.shared_copy import recomputing, twin
 from scorefield.nets.unet import Stage, Unet
 
 CPU, HALF = torch.device("cpu"), torch.bfloat16

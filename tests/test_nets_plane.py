@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from scorefield.nets.plane import PlaneConfig, PlaneNet, Waves
+from scorefield.nets.mlp import PlaneConfig, PlaneNet, Waves
 
 
 def test_waves_are_the_point_then_its_sines_and_cosines_of_periods_8_4_2() -> None:

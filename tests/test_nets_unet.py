@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from scorefield.nets import unet
 from scorefield.nets.unet import SD2, SDXL, Unet, UnetConfig, time_features
-from scorefield.weights import entries
-from scorefield.weights.maps import unet as maps
+from scorefield.weights import key_map
+from scorefield.weights.key_maps import unet_keys as maps
 
 LISTINGS = json.loads(lzma.decompress((Path(__file__).parent / "data" / "unet_keys.json.xz").read_bytes()))
 TINY = UnetConfig(channels=32, multipliers=(1, 2, 2), depths=(1, 1, 0), heads=4, context_width=24)
@@ -49,7 +49,7 @@ def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def loaded(config: UnetConfig, path: Path, listed: list[entries.Entry]) -> Unet:
+def loaded(config: UnetConfig, path: Path, listed: list[key_map.Entry]) -> Unet:
     return networks.loaded(lambda: Unet(config), path, listed)
 
 
@@ -126,8 +126,8 @@ def test_more_than_512_positions_go_through_torchs_own_kernel_to_the_same_end(tm
 def test_a_network_written_in_ldms_layout_reads_back_to_the_bit(kind: str, tmp_path: Path) -> None:
     config = KINDS[kind]
     before = randomised(Unet(config))
-    listed = list(entries.under("", "model.diffusion_model.", maps.ldm(config)))
-    save_file(entries.write(listed, before.state_dict()), tmp_path / "whole.safetensors")
+    listed = list(key_map.under("", "model.diffusion_model.", maps.ldm(config)))
+    save_file(key_map.write(listed, before.state_dict()), tmp_path / "whole.safetensors")
     after = loaded(config, tmp_path / "whole.safetensors", listed).state_dict()
     assert after.keys() == before.state_dict().keys()
     assert all(torch.equal(after[name], weight) for name, weight in before.state_dict().items())
@@ -136,7 +136,7 @@ def test_a_network_written_in_ldms_layout_reads_back_to_the_bit(kind: str, tmp_p
 def test_what_diffusers_wrote_is_written_again_to_the_bit(tmp_path: Path) -> None:
     ours, _ = pair(KINDS["SD 2.1 unclip"], tmp_path)
     stored = load_file(tmp_path / "diffusion_pytorch_model.safetensors")
-    written = entries.write(list(maps.diffusers(ours.config)), ours.state_dict())
+    written = key_map.write(list(maps.diffusers(ours.config)), ours.state_dict())
     assert written.keys() == stored.keys()
     assert all(torch.equal(written[name], weight) for name, weight in stored.items())
 
@@ -156,10 +156,10 @@ def test_the_maps_name_every_key_of_the_published_files_with_its_shape(name: str
         named = [key for entry in listed for key in entry.theirs]
         assert len(named) == len(set(named))
         assert sorted(entry.ours for entry in listed) == sorted(shapes)
-        entries.check(listed, published)
-        read = entries.read(listed, lambda key: torch.empty(published[key], device="meta"))  # noqa: B023
+        key_map.check(listed, published)
+        read = key_map.read(listed, lambda key: torch.empty(published[key], device="meta"))  # noqa: B023
         assert {key: tuple(weight.shape) for key, weight in read} == shapes
-        written = entries.write(listed, net.state_dict())
+        written = key_map.write(listed, net.state_dict())
         assert {key: tuple(weight.shape) for key, weight in written.items()} == published
     pairs = {pair for one, two in zip(ldm, diffusers, strict=True) for pair in zip(one.theirs, two.theirs, strict=True)}
     assert pairs == {(row[0], row[1]) for row in listing["keys"]}
@@ -178,7 +178,7 @@ def test_networks_without_a_listing_are_those_that_diffusers_builds(
         net, theirs = Unet(config), peer_networks.unet(config, sdxl)
     assert sum(weight.numel() for weight in net.parameters()) == parameters
     listed = list(maps.diffusers(config, "add_embedding" if sdxl else "class_embedding"))
-    written = entries.write(listed, net.state_dict())
+    written = key_map.write(listed, net.state_dict())
     assert {k: v.shape for k, v in written.items()} == {k: v.shape for k, v in theirs.state_dict().items()}
 
 

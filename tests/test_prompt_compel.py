@@ -12,9 +12,9 @@ from tests.networks import relative_error
 
 from scorefield.api import Pipeline
 from scorefield.core import noise
+from scorefield.families.stable_diffusion.build_stable import stable
 from scorefield.prompt.rules import Rules
 from scorefield.zoo import Model
-from scorefield.zoo.stable import stable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),

@@ -15,10 +15,10 @@ from scorefield.api import Pipeline, RequestError, UnreadSignsWarning, words
 from scorefield.cli.main import run
 from scorefield.core.cond import Cond
 from scorefield.core.level import Level
+from scorefield.families.stable_diffusion.build_stable import stable
 from scorefield.files import picture
 from scorefield.guide.cfg import cfg, cfg_batched
 from scorefield.prompt.rules import Count, Rules
-from scorefield.zoo.stable import stable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),

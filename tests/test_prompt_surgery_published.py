@@ -12,8 +12,8 @@ from scorefield.nets.clip import EncoderConfig, TextConfig, TextEncoder
 from scorefield.prompt import surgery
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.published import PublishedConditioner
-from scorefield.weights import entries
-from scorefield.weights.maps import clip
+from scorefield.weights import key_map
+from scorefield.weights.key_maps import clip_keys
 
 TEXT = TextConfig(width=16, layers=2, heads=2, context_length=77, vocab_size=49408, end_id=49407)
 PROMPT = "a puppy in the snow"
@@ -36,8 +36,8 @@ def _conditioner() -> PublishedConditioner:
     encoder = TextEncoder(EncoderConfig(text=TEXT)).eval().requires_grad_(False)
     held = _peer().state_dict()
     inner = "text_model." if any(key.startswith("text_model.") for key in held) else ""
-    listed = list(clip.transformers_text(TEXT, projected=False, prefix=inner))
-    encoder.load_state_dict(dict(entries.read(listed, held.__getitem__)))
+    listed = list(clip_keys.transformers_text(TEXT, projected=False, prefix=inner))
+    encoder.load_state_dict(dict(key_map.read(listed, held.__getitem__)))
     return PublishedConditioner(ClipTokenizer.packaged(), encoder)
 
 

@@ -20,12 +20,12 @@ from torch import nn
 from scorefield.cli.train import command
 from scorefield.data.sprites import SHEET
 from scorefield.data.things import PLACES
+from scorefield.families.scenes import build_scenes
 from scorefield.prompt.bpe import MERGES
 from scorefield.train import recipe as recipes
 from scorefield.train import run
 from scorefield.train.recipe import Recipe
-from scorefield.weights import own
-from scorefield.zoo import embedded
+from scorefield.weights import scorefield_file
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "recipes"
@@ -89,8 +89,8 @@ def test_a_recipe_takes_two_steps_and_writes_the_file_that_ships(
 ) -> None:
     path = _train(name, tmp_path, monkeypatch)
     assert path == tmp_path / f"scenes-{name}.safetensors"
-    tensors, header = own.load(path, name)
-    shipped, wanted = own.load(embedded.ASSETS / path.name, name)
+    tensors, header = scorefield_file.load(path, name)
+    shipped, wanted = scorefield_file.load(build_scenes.ASSETS / path.name, name)
     assert all(value.isfinite().all() for value in tensors.values())
     assert {key: value.shape for key, value in tensors.items()} == {key: value.shape for key, value in shipped.items()}
     assert header.config == wanted.config
@@ -123,9 +123,9 @@ def test_the_tiny_recipe_takes_two_steps(tmp_path: Path, monkeypatch: pytest.Mon
 def test_with_one_half_locked_only_the_other_learns(
     name: str, setting: str, locked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = embedded.ASSETS / f"scenes-{name}.safetensors"
-    held, _ = own.load(before, name)
-    tensors, _ = own.load(_train(name, tmp_path, monkeypatch, **{setting: str(before)}), name)
+    before = build_scenes.ASSETS / f"scenes-{name}.safetensors"
+    held, _ = scorefield_file.load(before, name)
+    tensors, _ = scorefield_file.load(_train(name, tmp_path, monkeypatch, **{setting: str(before)}), name)
     changed = {key for key in held if not torch.equal(tensors[key], held[key])}
     learnt = "autoencoder.decoder." if name == "autoencoder" else ("vision.", "logit_scale")
     assert changed
@@ -133,10 +133,10 @@ def test_with_one_half_locked_only_the_other_learns(
 
 
 def test_a_generator_goes_on_from_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = embedded.ASSETS / embedded.GENERATOR
+    shipped = build_scenes.ASSETS / build_scenes.GENERATOR
     settings = {"start": str(shipped), "bank": str(tmp_path / "bank"), "count": "4"}
     module = _recipe("generator", monkeypatch, settings).build()
-    held, _ = own.load(shipped, "generator")
+    held, _ = scorefield_file.load(shipped, "generator")
     assert [key for key, value in module.state_dict().items() if not torch.equal(value, held[key].float())] == []
 
 
@@ -167,25 +167,25 @@ def test_the_font_gives_the_sheet_that_ships(tmp_path: Path, monkeypatch: pytest
 
 def test_the_grammar_gives_the_tokenizer_that_ships(tmp_path: Path) -> None:
     copied = tmp_path / "recipes" / "tokenizer.py"
-    made = tmp_path / "src" / "scorefield" / "assets" / embedded.TOKENIZER
+    made = tmp_path / "src" / "scorefield" / "assets" / build_scenes.TOKENIZER
     copied.parent.mkdir()
     made.parent.mkdir(parents=True)
     copied.write_bytes((FOLDER / copied.name).read_bytes())
     runpy.run_path(str(copied), run_name="__main__")
-    assert made.read_bytes() == (embedded.ASSETS / embedded.TOKENIZER).read_bytes()
+    assert made.read_bytes() == (build_scenes.ASSETS / build_scenes.TOKENIZER).read_bytes()
 
 
 def test_what_ships_fits_its_limits() -> None:
-    sizes = {path.name: path.stat().st_size for path in embedded.ASSETS.iterdir()}
+    sizes = {path.name: path.stat().st_size for path in build_scenes.ASSETS.iterdir()}
     weights = {f"scenes-{name}.safetensors" for name in SHIPPED}
-    assert weights | {embedded.TOKENIZER, SHEET.name, MERGES.name} == sizes.keys()
+    assert weights | {build_scenes.TOKENIZER, SHEET.name, MERGES.name} == sizes.keys()
     assert max(sizes.values()) <= 16 * MIB
     assert sum(sizes.values()) <= 64 * MIB
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_weights_ship_in_half_precision_with_their_figures(name: str) -> None:
-    tensors, header = own.load(embedded.ASSETS / f"scenes-{name}.safetensors", name)
+    tensors, header = scorefield_file.load(build_scenes.ASSETS / f"scenes-{name}.safetensors", name)
     assert all(value.isfinite().all() for value in tensors.values())
     assert {value.dtype for value in tensors.values() if value.is_floating_point()} == {torch.float16}
     assert header.step > 0

@@ -14,7 +14,7 @@ from scorefield.core.level import Level, eps_of
 from scorefield.sample import formulas
 from scorefield.sample.ancestral import ddim, ddpm, euler_ancestral
 from scorefield.sample.dpmpp import dpmpp_2m, dpmpp_2m_sde
-from scorefield.sample.single import euler
+from scorefield.sample.one_step import euler
 from scorefield.sample.walk import Sampler
 
 GAUGES = [gauge.ve, gauge.vp, gauge.rf]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from scorefield.core import gauge
 from scorefield.core.level import Level
-from scorefield.sample.names import SAMPLERS
-from scorefield.sample.single import heun
+from scorefield.sample.one_step import heun
+from scorefield.sample.registry import SAMPLERS
 from scorefield.sample.walk import Sampler
 
 SHAPE = (8, 2)

@@ -3,8 +3,8 @@
 import pytest
 
 from scorefield.core import grid_names
-from scorefield.sample import names
-from scorefield.sample.names import SAMPLERS, UnknownSamplerError, find
+from scorefield.sample import registry
+from scorefield.sample.registry import SAMPLERS, UnknownSamplerError, find
 
 PUBLISHED = {
     "ddpm": ["ddpm", "DDPM", "DDPMScheduler"],
@@ -95,11 +95,11 @@ def test_no_name_stands_for_two_samplers() -> None:
     owners: dict[str, str] = {}
     for record in SAMPLERS:
         for alias in (record.name, *record.aliases):
-            key = names._key(names._words(alias))
+            key = registry._key(registry._words(alias))
             assert owners.setdefault(key, record.name) == record.name
     assert len({record.name for record in SAMPLERS}) == len(SAMPLERS)
 
 
 def test_every_schedule_that_a_name_can_mean_is_a_grid() -> None:
-    meant = {record.schedule for record in SAMPLERS if record.schedule} | set(names.SCHEDULE_ENDINGS.values())
+    meant = {record.schedule for record in SAMPLERS if record.schedule} | set(registry.SCHEDULE_ENDINGS.values())
     assert meant <= set(grid_names.GRIDS)

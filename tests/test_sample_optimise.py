@@ -9,8 +9,8 @@ from torch import Tensor
 
 from scorefield.core import gauge
 from scorefield.core.level import Level
+from scorefield.sample.one_step import euler
 from scorefield.sample.optimise import optimise
-from scorefield.sample.single import euler
 from scorefield.sample.walk import Sampler, Step
 
 SHAPE = (6, 2)

@@ -20,7 +20,7 @@ from scorefield.core.level import Level
 from scorefield.sample.ancestral import ddim, ddpm, euler_ancestral
 from scorefield.sample.dpmpp import dpmpp_2m, dpmpp_2m_sde, dpmpp_sde
 from scorefield.sample.lms import lms
-from scorefield.sample.single import dpm2, euler, heun
+from scorefield.sample.one_step import dpm2, euler, heun
 from scorefield.sample.unipc import unipc
 from scorefield.sample.walk import Sampler
 

@@ -17,7 +17,7 @@ from scorefield.core.level import Level
 from scorefield.sample.ancestral import ddim, euler_ancestral
 from scorefield.sample.dpmpp import dpmpp_2m, dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
 from scorefield.sample.lms import lms
-from scorefield.sample.single import Churn, dpm2, euler, heun
+from scorefield.sample.one_step import Churn, dpm2, euler, heun
 from scorefield.sample.walk import Sampler
 
 SHAPE = (6, 2)

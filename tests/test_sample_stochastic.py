@@ -11,7 +11,7 @@ from scorefield.core import gauge
 from scorefield.core.level import Level
 from scorefield.sample.ancestral import ddim, ddpm, euler_ancestral
 from scorefield.sample.dpmpp import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
-from scorefield.sample.single import Churn, heun
+from scorefield.sample.one_step import Churn, heun
 from scorefield.sample.walk import Sampler
 
 COUNT = 8000

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from scorefield.train import ema, loop, state
 from scorefield.train.batches import Batch, in_order, prefetch, shuffled
 from scorefield.train.errors import NonFiniteError, TrainError
+from scorefield.train.lr_schedule import Wsd
 from scorefield.train.optim import Muon, hidden_matrices
 from scorefield.train.recipe import Progress, Recipe
-from scorefield.train.schedule import Wsd
 
 CPU = torch.device("cpu")
 

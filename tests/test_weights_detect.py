@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import save_file
 from tests.published import PARAMS, H, Shapes, keys, pipeline, sd1, sd2
 
-from scorefield.weights import own
-from scorefield.weights.detect import OWN, detect, detect_pipeline
-from scorefield.weights.folder import SourceError
-from scorefield.weights.found import Family, Found, Kind, Layout, Task
-from scorefield.weights.listing import Listing, Plain, Stored
-from scorefield.weights.pickles import listing as pickled
+from scorefield.families.scenes import build_scenes
+from scorefield.weights import scorefield_file
+from scorefield.weights.detect.detect import OWN, detect, detect_pipeline
+from scorefield.weights.detect.identity import Family, Found, Kind, Layout, Task
+from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.pipeline import is_pipeline, read_pipeline
-from scorefield.weights.source import Source
-from scorefield.zoo import embedded
+from scorefield.weights.reader import Source
+from scorefield.weights.tensor_index import Listing, Plain, Stored
+from scorefield.weights.torch_pickle import listing as pickled
 
 
 def _listing(shapes: Shapes, values: Mapping[str, Plain], metadata: Mapping[str, str]) -> Listing:
@@ -320,7 +320,7 @@ def test_a_textual_inversion_in_each_published_form(
 
 
 def test_a_textual_inversion_for_the_embedded_model_is_told_by_its_width() -> None:
-    text = own.read_header(embedded.ASSETS / embedded.CLIP).config["text"]
+    text = scorefield_file.read_header(build_scenes.ASSETS / build_scenes.CLIP).config["text"]
     assert isinstance(text, dict)
     found = _found({"<cup>": (2, cast(int, text["width"]))})
     assert (found.kind, found.family, found.facts["token"]) == (Kind.EMBEDDING, Family.SCOREFIELD, "<cup>")
@@ -347,8 +347,10 @@ def test_what_only_looks_like_a_textual_inversion_is_unknown(shapes: Shapes) -> 
 
 
 def test_our_own_files_are_known_by_their_header(tmp_path: Path) -> None:
-    assert OWN == own.KEY
-    path = own.save(tmp_path / "x.safetensors", {"a": torch.zeros(3)}, own.Header(kind="generator", config={}))
+    assert OWN == scorefield_file.KEY
+    path = scorefield_file.save(
+        tmp_path / "x.safetensors", {"a": torch.zeros(3)}, scorefield_file.Header(kind="generator", config={})
+    )
     found = detect(Source(path).listing)
     assert (found.kind, found.family, list(found.parts)) == (Kind.OWN, Family.SCOREFIELD, ["generator"])
     with pytest.raises(SourceError, match="has a scorefield header that cannot be read"):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from scorefield.weights.detect import detect
-from scorefield.weights.found import Kind, Layout
-from scorefield.weights.source import Source
+from scorefield.weights.detect.detect import detect
+from scorefield.weights.detect.identity import Kind, Layout
+from scorefield.weights.reader import Source
 
 
 def _unet() -> UNet2DConditionModel:

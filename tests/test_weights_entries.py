@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.weights.entries import Entry, Form, KeysError, check, read, same, under, write
+from scorefield.weights.key_map import Entry, Form, KeysError, check, read, same, under, write
 
 MAP = [
     *same("norm", "ln"),

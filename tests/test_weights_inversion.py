@@ -15,8 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scorefield.weights.folder import SourceError
-from scorefield.weights.inversion import read
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.textual_inversion import read
 
 VECTORS = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
 Write = Callable[[Path, Tensor], None]

@@ -26,9 +26,9 @@ from tests.loras import (
     peft,
 )
 
-from scorefield.weights.lora import Lora
-from scorefield.weights.lora_names import UNET
-from scorefield.weights.lora_stack import Scales, Stack
+from scorefield.weights.lora.file import Lora
+from scorefield.weights.lora.merge import Scales, Stack
+from scorefield.weights.lora.targets import UNET
 
 
 def test_a_linear_layer_gets_alpha_over_rank_times_up_times_down(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from scorefield.nets.clip import BIG_G_TEXT, SD1_TEXT, SD2_TEXT_23
 from scorefield.nets.unet import SD1, SD2, SDXL
-from scorefield.weights.detect import detect
-from scorefield.weights.entries import Entry
-from scorefield.weights.found import Family, Found, Kind, Layout
-from scorefield.weights.lora_names import TEXT, TEXT_2, UNET, Target, names
-from scorefield.weights.maps import clip, unet
-from scorefield.weights.source import Source
+from scorefield.weights.detect.detect import detect
+from scorefield.weights.detect.identity import Family, Found, Kind, Layout
+from scorefield.weights.key_map import Entry
+from scorefield.weights.key_maps import clip_keys, unet_keys
+from scorefield.weights.lora.targets import TEXT, TEXT_2, UNET, Target, names
+from scorefield.weights.reader import Source
 
 
 def both(part: str, *listed: list[Entry]) -> dict[str, Target]:
@@ -37,7 +37,7 @@ def both(part: str, *listed: list[Entry]) -> dict[str, Target]:
     ],
 )
 def test_every_layer_of_the_published_u_nets_has_its_names(config, diffusers: str, ldm: str) -> None:
-    found = both(UNET, list(unet.diffusers(config)), list(unet.ldm(config)))
+    found = both(UNET, list(unet_keys.diffusers(config)), list(unet_keys.ldm(config)))
     for layout in (diffusers, ldm):
         for key in keys(layout):
             layer, _, leaf = key.rpartition(".")
@@ -53,7 +53,7 @@ def test_every_layer_of_the_published_u_nets_has_its_names(config, diffusers: st
     ],
 )
 def test_every_layer_of_the_published_text_towers_has_its_names(part, config, layout, prefixes) -> None:
-    found = both(part, list(clip.transformers_text(config, projected=False)))
+    found = both(part, list(clip_keys.transformers_text(config, projected=False)))
     for key in keys(layout):
         layer, _, leaf = key.removeprefix("text_model.").rpartition(".")
         if leaf == "weight":
@@ -62,13 +62,13 @@ def test_every_layer_of_the_published_text_towers_has_its_names(part, config, la
 
 
 def test_the_names_of_stable_diffusion_xl_fall_out_of_its_maps() -> None:
-    found = both(UNET, list(unet.diffusers(SDXL, "add_embedding")), list(unet.ldm(SDXL)))
+    found = both(UNET, list(unet_keys.diffusers(SDXL, "add_embedding")), list(unet_keys.ldm(SDXL)))
     blocks = "middle.0.transformer.blocks.9"
     query = Target(UNET, f"{blocks}.cross_attention.q.weight", 0, 1)
     assert found["lora_unet_middle_block_1_transformer_blocks_9_attn2_to_q"] == query
     assert found["unet.mid_block.attentions.0.transformer_blocks.9.attn2.to_q"] == query
     assert found["lora_unet_label_emb_0_0"] == found["lora_unet_add_embedding_linear_1"]
-    text = both(TEXT_2, list(clip.transformers_text(BIG_G_TEXT, projected=True)))
+    text = both(TEXT_2, list(clip_keys.transformers_text(BIG_G_TEXT, projected=True)))
     assert text["lora_te2_text_model_encoder_layers_31_mlp_fc2"] == Target(TEXT_2, "blocks.31.fc2.weight", 0, 1)
     assert text["text_encoder_2.text_projection"] == Target(TEXT_2, "projection.weight", 0, 1)
 
@@ -91,8 +91,8 @@ def test_the_names_of_stable_diffusion_xl_fall_out_of_its_maps() -> None:
     ],
 )  # fmt: skip
 def test_names_as_they_stand_in_published_files(name: str, target: Target) -> None:
-    listed = both(UNET, list(unet.diffusers(SD1)), list(unet.ldm(SD1)))
-    assert (listed | both(TEXT, list(clip.transformers_text(SD1_TEXT.text, projected=False))))[name] == target
+    listed = both(UNET, list(unet_keys.diffusers(SD1)), list(unet_keys.ldm(SD1)))
+    assert (listed | both(TEXT, list(clip_keys.transformers_text(SD1_TEXT.text, projected=False))))[name] == target
 
 
 def found(tmp_path: Path, *tensors: Mapping[str, Tensor], **metadata: str) -> Found:

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from tests.loras import CONV, DOWN, MAGNITUDE, MLP, NAMES, UP, WEIGHTS, K, applied, drawn, kohya, pair, peft, save, told
 from torch import Tensor
 
-from scorefield.weights.folder import SourceError
-from scorefield.weights.found import Family
-from scorefield.weights.lora import Lora
-from scorefield.weights.lora_stack import Scales, Stack
+from scorefield.weights.detect.identity import Family
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.lora.file import Lora
+from scorefield.weights.lora.merge import Scales, Stack
 
 
 def wrong(path: Path, *tensors: Mapping[str, Tensor]) -> str:

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scorefield.weights.detect import detect
-from scorefield.weights.folder import SourceError
-from scorefield.weights.source import Source
+from scorefield.weights.detect.detect import detect
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.reader import Source
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 

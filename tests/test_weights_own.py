@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scorefield.weights import own
-from scorefield.weights.own import Header, WeightsError
+from scorefield.weights import scorefield_file
+from scorefield.weights.scorefield_file import Header, WeightsError
 
 HEADER = Header(
     kind="clip", config={"width": 3, "towers": {"text": None}}, step=7, samples=70, figures={"share": 0.5},
@@ -29,7 +29,7 @@ def _tensors() -> dict[str, Tensor]:
 
 
 def _saved(folder: Path) -> Path:
-    return own.save(folder / "x.safetensors", _tensors(), HEADER)
+    return scorefield_file.save(folder / "x.safetensors", _tensors(), HEADER)
 
 
 def _same(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
@@ -42,7 +42,7 @@ def _same(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
 def _told(path: Path, kind: str = "clip") -> str:
     """What `load` says is wrong with a file: one line that names it."""
     with pytest.raises(WeightsError) as caught:
-        own.load(path, kind)
+        scorefield_file.load(path, kind)
     line = str(caught.value)
     assert str(path) in line
     assert "\n" not in line
@@ -77,10 +77,10 @@ def _largest_file(size: int) -> Iterator[None]:
 
 def test_a_file_holds_its_tensors_in_half_precision_and_its_header(tmp_path: Path) -> None:
     path = _saved(tmp_path)
-    tensors, header = own.load(path, "clip")
-    assert header == HEADER == own.read_header(path)
+    tensors, header = scorefield_file.load(path, "clip")
+    assert header == HEADER == scorefield_file.read_header(path)
     assert tensors["a.weight"].isfinite().all()
-    assert _same(tensors, own.half(_tensors()))
+    assert _same(tensors, scorefield_file.half(_tensors()))
     assert tensors["a.weight"].dtype == tensors["scale"].dtype == torch.float16
     assert tensors["ids"].dtype == torch.int64
     assert torch.equal(tensors["b"], tensors["a.weight"].T)
@@ -88,12 +88,12 @@ def test_a_file_holds_its_tensors_in_half_precision_and_its_header(tmp_path: Pat
 
 def test_numbers_that_half_precision_holds_come_back_exactly(tmp_path: Path) -> None:
     kept = {"x": torch.tensor([1.0, -0.5, 65504.0, 2.0**-24])}
-    tensors, _ = own.load(own.save(tmp_path / "x.safetensors", kept, HEADER), "clip")
+    tensors, _ = scorefield_file.load(scorefield_file.save(tmp_path / "x.safetensors", kept, HEADER), "clip")
     assert torch.equal(tensors["x"].float(), kept["x"])
 
 
 def test_a_missing_folder_is_made_and_the_file_is_readable_by_all(tmp_path: Path) -> None:
-    path = own.save(tmp_path / "new" / "x.safetensors", _tensors(), HEADER)
+    path = scorefield_file.save(tmp_path / "new" / "x.safetensors", _tensors(), HEADER)
     assert path.stat().st_mode & 0o777 == 0o644
     assert os.listdir(path.parent) == [path.name]
 
@@ -103,7 +103,7 @@ def test_values_that_half_precision_lacks_are_refused_and_nothing_is_written(tmp
     path = _saved(tmp_path)
     before = path.read_bytes()
     with pytest.raises(WeightsError, match="tensor sick holds values that float16 cannot"):
-        own.save(path, {"sick": torch.tensor([1.0, value])}, HEADER)
+        scorefield_file.save(path, {"sick": torch.tensor([1.0, value])}, HEADER)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
 
@@ -113,12 +113,12 @@ def test_a_full_disk_leaves_the_file_of_before_and_nothing_else(tmp_path: Path) 
     before = path.read_bytes()
     big = {"x": torch.zeros(200_000)}
     with _largest_file(100_000), pytest.raises(WeightsError, match="cannot write") as caught:
-        own.save(path, big, HEADER)
+        scorefield_file.save(path, big, HEADER)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
-    assert own.save(path, big, HEADER).stat().st_size > 400_000
+    assert scorefield_file.save(path, big, HEADER).stat().st_size > 400_000
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none.safetensors"
     assert _told(path) == f"{path}: no such file"
     with pytest.raises(WeightsError, match="no such file"):
-        own.read_header(path)
+        scorefield_file.read_header(path)
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_header_of_another_form_cannot_be_read(tmp_path: Path, entry: str) -> 
     path = _rewritten(_saved(tmp_path), entry)
     assert f"{path} has a scorefield header that cannot be read" in _told(path)
     with pytest.raises(WeightsError, match="cannot be read"):
-        own.read_header(path)
+        scorefield_file.read_header(path)
 
 
 def test_one_changed_bit_of_a_tensor_is_damage(tmp_path: Path) -> None:
@@ -203,9 +203,9 @@ def test_one_changed_bit_of_a_tensor_is_damage(tmp_path: Path) -> None:
 
 def test_a_file_without_a_checksum_is_read(tmp_path: Path) -> None:
     path = _rewritten(_saved(tmp_path), HEADER.text())
-    tensors, header = own.load(path, "clip")
+    tensors, header = scorefield_file.load(path, "clip")
     assert header == HEADER
-    assert _same(tensors, own.half(_tensors()))
+    assert _same(tensors, scorefield_file.half(_tensors()))
 
 
 def _mutated(data: bytes, length: int, rng: random.Random) -> bytes:
@@ -223,14 +223,14 @@ def _mutated(data: bytes, length: int, rng: random.Random) -> bytes:
 
 
 def test_200_mutated_copies_give_the_right_tensors_or_one_clear_line(tmp_path: Path) -> None:
-    wanted, good = own.half(_tensors()), _saved(tmp_path)
+    wanted, good = scorefield_file.half(_tensors()), _saved(tmp_path)
     data, (length, _, _) = good.read_bytes(), _parts(good)
     refused = []
     for seed in range(200):
         path = tmp_path / f"{seed}.safetensors"
         path.write_bytes(_mutated(data, length, random.Random(seed)))
         try:
-            tensors, header = own.load(path, "clip")
+            tensors, header = scorefield_file.load(path, "clip")
         except WeightsError as error:
             refused.append((path, str(error)))
         else:
@@ -245,10 +245,10 @@ def _linear() -> nn.Linear:
 
 
 def test_fill_assigns_every_tensor_in_the_dtype_asked_for() -> None:
-    held = own.half(_linear().state_dict())
+    held = scorefield_file.half(_linear().state_dict())
     for dtype in (torch.float32, torch.bfloat16):
         module = _linear()
-        own.fill(module, held, dtype, Path("x"))
+        scorefield_file.fill(module, held, dtype, Path("x"))
         assert module.weight.dtype == module.bias.dtype == dtype
         assert torch.equal(module.weight, held["weight"].to(dtype))
         assert torch.equal(module.bias, held["bias"].to(dtype))
@@ -257,7 +257,7 @@ def test_fill_assigns_every_tensor_in_the_dtype_asked_for() -> None:
 def test_fill_leaves_whole_numbers_alone() -> None:
     module = nn.Module()
     module.register_buffer("ids", torch.arange(3))
-    own.fill(module, {"ids": torch.tensor([5, 6, 7])}, torch.bfloat16, Path("x"))
+    scorefield_file.fill(module, {"ids": torch.tensor([5, 6, 7])}, torch.bfloat16, Path("x"))
     assert module.get_buffer("ids").tolist() == [5, 6, 7]
     assert module.get_buffer("ids").dtype == torch.int64
 
@@ -278,6 +278,6 @@ def test_fill_names_the_keys_that_do_not_fit_and_changes_nothing(change: dict[st
     before = {name: value.clone() for name, value in module.state_dict().items()}
     held = {name: value for name, value in {**module.state_dict(), **change}.items() if value is not None}
     with pytest.raises(WeightsError) as caught:
-        own.fill(module, held, torch.float32, Path("some/file"))
+        scorefield_file.fill(module, held, torch.float32, Path("some/file"))
     assert str(caught.value) == f"some/file does not fit its own configuration: {told}"
     assert _same(dict(module.state_dict()), before)

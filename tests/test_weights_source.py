@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scorefield.weights.folder import SourceError
-from scorefield.weights.listing import Stored
-from scorefield.weights.source import Source
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.reader import Source
+from scorefield.weights.tensor_index import Stored
 
 LINKED = ("../x.safetensors", "/etc/x.safetensors", "a/../../x.safetensors", "sub/x.safetensors", "..\\x.safetensors",
           "..", "", ".", "x.bin", 3, None)  # fmt: skip
@@ -471,7 +471,9 @@ def test_a_pickle_without_a_checksum_is_read(tmp_path: Path) -> None:
 def test_a_tensor_is_copied_in_blocks_into_what_is_there_and_each_byte_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr("scorefield.weights.span._BLOCK", 100)  # several rows of some, less than one of others
+    monkeypatch.setattr(
+        "scorefield.weights.safetensors_span._BLOCK", 100
+    )  # several rows of some, less than one of others
     held = {"a": torch.randn(7, 3), "b": torch.randn(3, 50), "c": torch.randn(4, 5, 3, 3), "d": torch.tensor(2.5)}
     held |= {"none": torch.empty(3, 0), "nothing": torch.empty(0, 3)}
     path = tmp_path / f"x.{kind}"

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from scorefield import zoo
-from scorefield.latent.codec import Codec
+from scorefield.families.scenes import build_scenes
+from scorefield.latent.scenes_codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
 from scorefield.nets.dit import Dit, DitConfig
 from scorefield.prompt.text import TextConditioner
 from scorefield.prompt.tokenizer import build
-from scorefield.weights import own
-from scorefield.zoo import Model, embedded
+from scorefield.weights import scorefield_file
+from scorefield.zoo import Model
 
 CPU = torch.device("cpu")
 WORDS = ["a", "tree", "in", "the", "desert", "car"]
@@ -30,7 +31,7 @@ CLIP = ClipConfig(
     embed_dim=8,
 )
 DIT = DitConfig(channels=4, width=32, depth=1, heads=2, text_width=16, refiner_depth=1, time_features=16)
-WEIGHTS = (embedded.AUTOENCODER, embedded.CLIP, embedded.GENERATOR)
+WEIGHTS = (build_scenes.AUTOENCODER, build_scenes.CLIP, build_scenes.GENERATOR)
 KINDS = dict(zip(WEIGHTS, ("autoencoder", "clip", "generator"), strict=True))
 
 
@@ -47,21 +48,27 @@ def _modules() -> dict[str, nn.Module]:
     codec = Codec(Autoencoder(AUTOENCODER))
     _drawn(codec)
     codec.scale.copy_(torch.tensor([0.5, 1.0, 2.0, 0.25]))
-    return {embedded.AUTOENCODER: codec, embedded.CLIP: _drawn(Clip(CLIP)), embedded.GENERATOR: _drawn(Dit(DIT))}
+    return {
+        build_scenes.AUTOENCODER: codec,
+        build_scenes.CLIP: _drawn(Clip(CLIP)),
+        build_scenes.GENERATOR: _drawn(Dit(DIT)),
+    }
 
 
 def _write(folder: Path) -> Path:
     configs = (asdict(AUTOENCODER), asdict(CLIP), asdict(DIT))
     for (name, module), config in zip(_modules().items(), configs, strict=True):
-        notes: dict[str, own.Json] = {"knows": {"things": ["tree", "car"]}} if name == embedded.GENERATOR else {}
-        header = own.Header(kind=KINDS[name], config=config, step=3, notes=notes)
-        own.save(folder / name, module.state_dict(), header)
-    build(WORDS).save(folder / embedded.TOKENIZER)
+        notes: dict[str, scorefield_file.Json] = (
+            {"knows": {"things": ["tree", "car"]}} if name == build_scenes.GENERATOR else {}
+        )
+        header = scorefield_file.Header(kind=KINDS[name], config=config, step=3, notes=notes)
+        scorefield_file.save(folder / name, module.state_dict(), header)
+    build(WORDS).save(folder / build_scenes.TOKENIZER)
     return folder
 
 
 def _load(folder: Path, dtype: torch.dtype = torch.float32) -> Model:
-    return embedded.scenes(CPU, dtype, folder)
+    return build_scenes.scenes(CPU, dtype, folder)
 
 
 def _parts(model: Model) -> dict[str, nn.Module]:
@@ -72,12 +79,12 @@ def _parts(model: Model) -> dict[str, nn.Module]:
     return dict(zip(WEIGHTS, parts, strict=True))
 
 
-def _saved_with(path: Path, change: Callable[[dict[str, own.Json]], object]) -> None:
+def _saved_with(path: Path, change: Callable[[dict[str, scorefield_file.Json]], object]) -> None:
     """The file again, its configuration changed."""
-    tensors, header = own.load(path, KINDS[path.name])
+    tensors, header = scorefield_file.load(path, KINDS[path.name])
     config = dict(header.config)
     change(config)
-    own.save(path, tensors, own.Header(kind=header.kind, config=config))
+    scorefield_file.save(path, tensors, scorefield_file.Header(kind=header.kind, config=config))
 
 
 def _x0(model: Model, prompt: str, seed: int = 0) -> Tensor:
@@ -111,7 +118,7 @@ def test_a_model_is_put_together_from_its_files(folder: Path) -> None:
 
 
 def test_its_denoiser_is_the_flow_of_its_network(folder: Path) -> None:
-    model, net = _load(folder), _modules()[embedded.GENERATOR]
+    model, net = _load(folder), _modules()[build_scenes.GENERATOR]
     x, cond = torch.randn(1, *model.codec.shape(32, 32)), model.conditioner(["a tree"])
     at = model.spec.gauge(torch.tensor(0.3))
     x0 = model.denoiser(x, at, cond)
@@ -122,20 +129,20 @@ def test_its_denoiser_is_the_flow_of_its_network(folder: Path) -> None:
 
 def test_the_spec_says_what_the_file_knows(folder: Path) -> None:
     model = _load(folder)
-    assert model.spec == embedded.spec(folder)
+    assert model.spec == build_scenes.spec(folder)
     assert model.spec.knows == {"things": ["tree", "car"]}
 
 
-@pytest.mark.parametrize("name", embedded.SCENES.files)
+@pytest.mark.parametrize("name", build_scenes.SCENES.files)
 def test_a_change_in_any_file_of_the_model_changes_its_hash(folder: Path, name: str) -> None:
     before = _load(folder).sha256
     assert _load(folder).sha256 == before
     path = folder / name
-    if name == embedded.TOKENIZER:
+    if name == build_scenes.TOKENIZER:
         path.write_text(path.read_text() + "\n")
     else:
-        tensors, header = own.load(path, own.read_header(path).kind)
-        own.save(path, tensors, replace(header, step=header.step + 1))
+        tensors, header = scorefield_file.load(path, scorefield_file.read_header(path).kind)
+        scorefield_file.save(path, tensors, replace(header, step=header.step + 1))
     assert _load(folder).sha256 != before
 
 
@@ -144,7 +151,7 @@ def test_in_bfloat16_the_text_tower_and_the_statistics_stay_in_float32(folder: P
     assert isinstance(model.codec, Codec)
     assert model.denoiser.dtype == model.codec.dtype == model.dtype == torch.bfloat16
     assert model.codec.scale.dtype == torch.float32
-    assert {value.dtype for value in _parts(model)[embedded.CLIP].state_dict().values()} == {torch.float32}
+    assert {value.dtype for value in _parts(model)[build_scenes.CLIP].state_dict().values()} == {torch.float32}
     pixels, wanted = _x0(model, "a tree"), _x0(plain, "a tree")
     assert pixels.isfinite().all()
     assert pixels.dtype == torch.float32
@@ -182,24 +189,24 @@ sys.exit("torch._dynamo" in sys.modules)
     assert done.returncode == 0, done.stderr or "a second of every start goes into modules that nobody uses"
 
 
-@pytest.mark.parametrize("name", embedded.SCENES.files)
+@pytest.mark.parametrize("name", build_scenes.SCENES.files)
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     _write(tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(own.WeightsError) as caught:
+    with pytest.raises(scorefield_file.WeightsError) as caught:
         _load(tmp_path)
     assert str(caught.value) == f"{tmp_path / name}: no such file"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "alien"])
-@pytest.mark.parametrize("name", embedded.SCENES.files)
+@pytest.mark.parametrize("name", build_scenes.SCENES.files)
 def test_a_damaged_file_is_one_line_that_names_it(tmp_path: Path, name: str, damage: str) -> None:
     path = _write(tmp_path) / name
     data = path.read_bytes()
     flipped = bytearray(data)
-    flipped[-60 if name == embedded.TOKENIZER else -20] ^= 0x40
+    flipped[-60 if name == build_scenes.TOKENIZER else -20] ^= 0x40
     path.write_bytes({"cut": data[:-30], "flipped": bytes(flipped), "empty": b"", "alien": b'{"a": 1}'}[damage])
-    with pytest.raises(own.WeightsError) as caught:
+    with pytest.raises(scorefield_file.WeightsError) as caught:
         _load(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -210,15 +217,17 @@ def test_a_file_of_another_part_says_so(tmp_path: Path, name: str) -> None:
     _write(tmp_path)
     other = WEIGHTS[WEIGHTS.index(name) - 1]
     (tmp_path / name).write_bytes((tmp_path / other).read_bytes())
-    with pytest.raises(own.WeightsError) as caught:
+    with pytest.raises(scorefield_file.WeightsError) as caught:
         _load(tmp_path)
     assert str(caught.value) == f"{tmp_path / name} holds a {KINDS[other]}, not a {KINDS[name]}"
 
 
 def test_a_tokenizer_of_other_words_does_not_fit_the_text_tower(tmp_path: Path) -> None:
-    path = _write(tmp_path) / embedded.TOKENIZER
+    path = _write(tmp_path) / build_scenes.TOKENIZER
     build([*WORDS, "cat"]).save(path)
-    with pytest.raises(own.WeightsError, match="the tokenizer knows 11 tokens, the text tower 10") as caught:
+    with pytest.raises(
+        scorefield_file.WeightsError, match="the tokenizer knows 11 tokens, the text tower 10"
+    ) as caught:
         _load(tmp_path)
     assert str(path) in str(caught.value)
 
@@ -234,37 +243,37 @@ def test_a_tokenizer_of_other_words_does_not_fit_the_text_tower(tmp_path: Path) 
     ids=["missing", "unknown", "of another type"],
 )
 def test_a_configuration_of_another_version_is_one_line(
-    tmp_path: Path, name: str, change: Callable[[dict[str, own.Json]], object], told: str
+    tmp_path: Path, name: str, change: Callable[[dict[str, scorefield_file.Json]], object], told: str
 ) -> None:
     path = _write(tmp_path) / name
     _saved_with(path, change)
-    with pytest.raises(own.WeightsError, match=told) as caught:
+    with pytest.raises(scorefield_file.WeightsError, match=told) as caught:
         _load(tmp_path)
     assert str(caught.value).startswith(f"{path} was made by another version of scorefield")
 
 
 def test_a_tower_of_another_version_is_one_line_too(tmp_path: Path) -> None:
-    path = _write(tmp_path) / embedded.CLIP
+    path = _write(tmp_path) / build_scenes.CLIP
 
-    def change(config: dict[str, own.Json]) -> None:
+    def change(config: dict[str, scorefield_file.Json]) -> None:
         config["text"] = {**asdict(CLIP.text), "wings": 2}
 
     _saved_with(path, change)
-    with pytest.raises(own.WeightsError, match="wings is unknown"):
+    with pytest.raises(scorefield_file.WeightsError, match="wings is unknown"):
         _load(tmp_path)
 
 
 def test_widths_that_cannot_be_are_one_line(tmp_path: Path) -> None:
-    path = _write(tmp_path) / embedded.GENERATOR
+    path = _write(tmp_path) / build_scenes.GENERATOR
     _saved_with(path, lambda config: config.update(width=33))
-    with pytest.raises(own.WeightsError, match="width 33 over 2 heads"):
+    with pytest.raises(scorefield_file.WeightsError, match="width 33 over 2 heads"):
         _load(tmp_path)
 
 
 def test_tensors_that_the_configuration_does_not_ask_for_are_named(tmp_path: Path) -> None:
-    path = _write(tmp_path) / embedded.GENERATOR
+    path = _write(tmp_path) / build_scenes.GENERATOR
     _saved_with(path, lambda config: config.update(depth=2))
-    with pytest.raises(own.WeightsError, match=r"missing: blocks\.1\.") as caught:
+    with pytest.raises(scorefield_file.WeightsError, match=r"missing: blocks\.1\.") as caught:
         _load(tmp_path)
     assert str(caught.value).startswith(f"{path} does not fit its own configuration")
 

@@ -13,16 +13,16 @@ from tests.published import sparse
 from tests.tiny import TINY, TINY_2
 from torch import Tensor, nn
 
+from scorefield.convert.plan import conversion
+from scorefield.convert.writer import Conversion
+from scorefield.families.stable_diffusion.parts import Networks
+from scorefield.model.errors import NotLoadableError
 from scorefield.nets.clip import TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet
-from scorefield.weights.entries import Entry, under, write
-from scorefield.weights.folder import SourceError
-from scorefield.weights.maps import clip, kl, unet
-from scorefield.zoo.convert import conversion
-from scorefield.zoo.converting import Conversion
-from scorefield.zoo.errors import NotLoadableError
-from scorefield.zoo.stable_files import Networks
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.key_map import Entry, under, write
+from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 
 BOTH = pytest.mark.parametrize("networks", [TINY, TINY_2], ids=["1", "2"])
 MARK = {"v_pred": torch.zeros(0)}  # of one file: it predicts v
@@ -37,13 +37,13 @@ def random(net: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 def single(path: Path, networks: Networks, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     """A single file of random numbers, with what training leaves in it; the tensors that a model is made of."""
     if networks.openclip:
-        text = ("cond_stage_model.model.", clip.openai_text(networks.openclip.text), networks.openclip)
+        text = ("cond_stage_model.model.", clip_keys.openai_text(networks.openclip.text), networks.openclip)
     else:
-        names = clip.transformers_text(networks.text.text, projected=False)
+        names = clip_keys.transformers_text(networks.text.text, projected=False)
         text = ("cond_stage_model.transformer.", names, networks.text)
     parts: list[tuple[str, Iterator[Entry], nn.Module]] = [
-        ("model.diffusion_model.", unet.ldm(networks.unet), Unet(networks.unet)),
-        ("first_stage_model.", kl.ldm(networks.kl), Kl(networks.kl)),
+        ("model.diffusion_model.", unet_keys.ldm(networks.unet), Unet(networks.unet)),
+        ("first_stage_model.", kl_keys.ldm(networks.kl), Kl(networks.kl)),
         (text[0], text[1], TextEncoder(text[2])),
     ]
     held: dict[str, Tensor] = {}

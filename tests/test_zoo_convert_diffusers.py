@@ -11,8 +11,8 @@ from tests.pipelines import PROMPT, assert_same_weights, drawn, drawn_there, sch
 from tests.tiny import TINY, TINY_2
 
 from scorefield.core import gauge
-from scorefield.zoo.stable import stable
-from scorefield.zoo.stable_files import Networks
+from scorefield.families.stable_diffusion.build_stable import stable
+from scorefield.families.stable_diffusion.parts import Networks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),

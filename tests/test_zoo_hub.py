@@ -20,9 +20,9 @@ from tests.tiny import TINY
 from scorefield import zoo
 from scorefield.api import load
 from scorefield.cli.main import run
-from scorefield.weights.folder import SourceError
+from scorefield.convert.plan import conversion
+from scorefield.weights.diffusers_folder import SourceError
 from scorefield.zoo import hub
-from scorefield.zoo.convert import conversion
 from scorefield.zoo.hub import HubName, chosen, fetch, named
 
 pytestmark = [

@@ -12,17 +12,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scorefield import zoo
+from scorefield.adapters.textual_inversion_words import with_embeddings
 from scorefield.core.denoiser import Preconditioned
-from scorefield.latent.kl import KlCodec
+from scorefield.families.stable_diffusion.build_stable import STABLE_1
+from scorefield.latent.kl_codec import KlCodec
 from scorefield.nets.clip import EncoderConfig, TextConfig, TextEncoder
 from scorefield.nets.kl import Kl, KlConfig
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.published import PublishedConditioner
-from scorefield.weights import entries
-from scorefield.weights.folder import SourceError
-from scorefield.weights.maps import clip
-from scorefield.zoo.inversion import with_embeddings
-from scorefield.zoo.stable import STABLE_1
+from scorefield.weights import key_map
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.key_maps import clip_keys
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz<>-_0123456789'.,:()"
 WORDS = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "ca", "cat</w>", "<|startoftext|>", "<|endoftext|>"]
@@ -68,8 +68,8 @@ def model() -> zoo.Model:
     encoder = TextEncoder(EncoderConfig(text=text)).eval().requires_grad_(False)
     held = Peer().text_encoder.state_dict()
     inner = "text_model." if any(key.startswith("text_model.") for key in held) else ""
-    listed = list(clip.transformers_text(text, projected=False, prefix=inner))
-    encoder.load_state_dict(dict(entries.read(listed, held.__getitem__)))
+    listed = list(clip_keys.transformers_text(text, projected=False, prefix=inner))
+    encoder.load_state_dict(dict(key_map.read(listed, held.__getitem__)))
     vocabulary = {word: row for row, word in enumerate(WORDS)}
     tokenizer = ClipTokenizer(vocabulary, MERGES, pad_id=len(WORDS) - 1)
     return zoo.Model(

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from scorefield import zoo
 from scorefield.api import Pipeline
+from scorefield.families.stable_diffusion.build_stable import stable
 from scorefield.files.picture import read
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.request import Embedding
-from scorefield.weights.folder import SourceError
-from scorefield.zoo.stable import stable
+from scorefield.weights.diffusers_folder import SourceError
 
 pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
 

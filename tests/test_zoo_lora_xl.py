@@ -17,14 +17,14 @@ from torch import Tensor
 
 from scorefield import zoo
 from scorefield.api import Pipeline
+from scorefield.convert.plan import conversion
+from scorefield.families.stable_diffusion.build_stable import stable
 from scorefield.nets.unet import SDXL
 from scorefield.prompt.conditioner import PromptBatch
-from scorefield.weights import lora_keys
-from scorefield.weights.lora_names import UNET, names
-from scorefield.weights.maps import unet
+from scorefield.weights.key_maps import unet_keys
+from scorefield.weights.lora import keys
+from scorefield.weights.lora.targets import UNET, names
 from scorefield.zoo import Scales
-from scorefield.zoo.convert import conversion
-from scorefield.zoo.stable import stable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*_pattern keys did not match:RuntimeWarning"),  # of those of the other networks
@@ -86,7 +86,7 @@ def close(made: Made, changed: zoo.Model) -> None:
 
 def ldm(name: str) -> str:
     """What ldm calls the layer that diffusers gives this name."""
-    theirs, others = unet.diffusers(TINY.unet, "add_embedding"), unet.ldm(TINY.unet)
+    theirs, others = unet_keys.diffusers(TINY.unet, "add_embedding"), unet_keys.ldm(TINY.unet)
     by_ours = {(one.ours, k): key for one in others for k, key in enumerate(one.theirs)}
     named = {key: by_ours[one.ours, k] for one in theirs for k, key in enumerate(one.theirs)}
     return named[f"{name}.weight"].removesuffix(".weight")
@@ -110,15 +110,15 @@ def test_a_file_of_kohyas_trainer_is_what_diffusers_makes_of_it(
 
 
 def test_at_the_published_size_every_layer_of_ldm_is_the_one_that_diffusers_makes_of_it() -> None:
-    found = {name: target for name, target in names(UNET, unet.ldm(SDXL)) if name.startswith("lora_unet_")}
-    known = dict(names(UNET, unet.diffusers(SDXL, "add_embedding")))
+    found = {name: target for name, target in names(UNET, unet_keys.ldm(SDXL)) if name.startswith("lora_unet_")}
+    known = dict(names(UNET, unet_keys.diffusers(SDXL, "add_embedding")))
     listed = [name for name, target in found.items() if "norm" not in target.ours]
     theirs = {f"{name}.lora_{half}.weight": name for name in listed for half in ("down", "up")}
     renamed = renaming._maybe_map_sgm_blocks_to_diffusers(theirs, SimpleNamespace(layers_per_block=SDXL.resblocks))
     converted, _ = renaming._convert_non_diffusers_lora_to_diffusers(renamed)
     assert len(converted) == 2 * len(listed) > 1500
     for key, name in converted.items():
-        read = lora_keys.key(key)
+        read = keys.key(key)
         assert read is not None
         assert known[read.layer] == found[name]
 

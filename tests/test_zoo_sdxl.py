@@ -28,18 +28,18 @@ from torch import Tensor, nn
 
 from scorefield import zoo
 from scorefield.cli.main import run
+from scorefield.convert.plan import conversion
+from scorefield.families.stable_diffusion.build_stable import NETWORKS, stable
+from scorefield.families.stable_diffusion.parts import FIRST, SECOND
+from scorefield.model.errors import NotLoadableError
 from scorefield.nets.clip import SDXL_TEXT_2, TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import SDXL, Unet
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.sdxl import XlConditioner
-from scorefield.weights import entries
-from scorefield.weights.found import Family
-from scorefield.weights.maps import clip, kl, unet
-from scorefield.zoo.convert import conversion
-from scorefield.zoo.errors import NotLoadableError
-from scorefield.zoo.stable import NETWORKS, stable
-from scorefield.zoo.stable_files import FIRST, SECOND
+from scorefield.weights import key_map
+from scorefield.weights.detect.identity import Family
+from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
@@ -103,24 +103,24 @@ def as_one_file(path: Path, model: zoo.Model) -> None:
     conditioner = model.conditioner
     assert isinstance(conditioner, XlConditioner)
     assert TINY.text_2 is not None
-    parts: list[tuple[str, list[entries.Entry], dict[str, Tensor]]] = [
-        ("model.diffusion_model.", list(unet.ldm(TINY.unet)), model.denoiser.net.state_dict()),
-        ("first_stage_model.", list(kl.ldm(TINY.kl)), model.codec.autoencoder.state_dict()),  # type: ignore[attr-defined]
+    parts: list[tuple[str, list[key_map.Entry], dict[str, Tensor]]] = [
+        ("model.diffusion_model.", list(unet_keys.ldm(TINY.unet)), model.denoiser.net.state_dict()),
+        ("first_stage_model.", list(kl_keys.ldm(TINY.kl)), model.codec.autoencoder.state_dict()),  # type: ignore[attr-defined]
         (
             "conditioner.embedders.0.transformer.",
-            list(clip.transformers_text(TINY.text.text, projected=False)),
+            list(clip_keys.transformers_text(TINY.text.text, projected=False)),
             conditioner.first.encoder.state_dict(),
         ),
         (
             "conditioner.embedders.1.model.",
-            list(clip.openai_text(TINY.text_2.text)),
+            list(clip_keys.openai_text(TINY.text_2.text)),
             conditioner.second.encoder.state_dict(),
         ),
     ]
     held = {
         name: tensor.contiguous().clone()
         for prefix, listed, ours in parts
-        for name, tensor in entries.write(list(entries.under("", prefix, listed)), ours).items()
+        for name, tensor in key_map.write(list(key_map.under("", prefix, listed)), ours).items()
     }
     held |= {"conditioner.embedders.1.model.logit_scale": torch.ones(()), "denoiser.sigmas": torch.ones(1000)}
     save_file(held, path)
@@ -222,11 +222,11 @@ def test_every_published_key_goes_there_and_back_by_the_names_that_diffusers_rea
     known = replace(known, unet=replace(known.unet, in_channels=channels))
     assert known.text_2 is not None
     with torch.device("meta"):
-        listed: list[tuple[str, Iterator[entries.Entry], nn.Module]] = [
-            ("model.diffusion_model.", unet.ldm(known.unet), Unet(known.unet)),
-            ("first_stage_model.", kl.ldm(known.kl), Kl(known.kl)),
-            (FIRST, clip.transformers_text(known.text.text, projected=False), TextEncoder(known.text)),
-            (SECOND, clip.openai_text(known.text_2.text), TextEncoder(known.text_2)),
+        listed: list[tuple[str, Iterator[key_map.Entry], nn.Module]] = [
+            ("model.diffusion_model.", unet_keys.ldm(known.unet), Unet(known.unet)),
+            ("first_stage_model.", kl_keys.ldm(known.kl), Kl(known.kl)),
+            (FIRST, clip_keys.transformers_text(known.text.text, projected=False), TextEncoder(known.text)),
+            (SECOND, clip_keys.openai_text(known.text_2.text), TextEncoder(known.text_2)),
         ]
         peers = {
             "unet/diffusion_pytorch_model": shapes(peer_networks.unet(known.unet, sdxl=True)),
@@ -237,7 +237,7 @@ def test_every_published_key_goes_there_and_back_by_the_names_that_diffusers_rea
     held = {
         name: tuple(one.shape)
         for prefix, names, net in listed
-        for name, one in entries.write(list(entries.under("", prefix, names)), net.state_dict()).items()
+        for name, one in key_map.write(list(key_map.under("", prefix, names)), net.state_dict()).items()
     }
     made = conversion(published.sparse(tmp_path / "x.safetensors", held), to_folder=True)
     second = peers["text_encoder_2/model"]

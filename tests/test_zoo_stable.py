@@ -18,19 +18,19 @@ from scorefield import zoo
 from scorefield.api import Pipeline, RequestError, load
 from scorefield.cli.main import run
 from scorefield.core import grid, grid_names, predict
-from scorefield.latent.kl import KlCodec
+from scorefield.families.stable_diffusion.build_stable import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, stable
+from scorefield.families.stable_diffusion.parts import Networks, Place, parts
+from scorefield.families.stable_diffusion.recognise import identify_drawable
+from scorefield.latent.kl_codec import KlCodec
+from scorefield.model.errors import NotLoadableError
+from scorefield.model.spec import Choice
 from scorefield.nets.clip import EncoderConfig
 from scorefield.nets.packed import packs
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.rules import Rules
-from scorefield.weights import entries
-from scorefield.weights.folder import SourceError
-from scorefield.weights.found import Family
-from scorefield.zoo.errors import NotLoadableError
-from scorefield.zoo.identify import identify_drawable
-from scorefield.zoo.spec import Choice
-from scorefield.zoo.stable import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, stable
-from scorefield.zoo.stable_files import Networks, Place, parts
+from scorefield.weights import key_map
+from scorefield.weights.detect.identity import Family
+from scorefield.weights.diffusers_folder import SourceError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
@@ -343,7 +343,7 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
     found = identify_drawable(path, known=NETWORKS)
     assert len(found.parts) == 3
     for place in parts(path, NETWORKS[found.family])[:3]:
-        entries.check(*cast(Place, place)[::2])
+        key_map.check(*cast(Place, place)[::2])
 
 
 @pytest.mark.parametrize("name", ["./folder/model", "model.safetensors", "model.ckpt"])

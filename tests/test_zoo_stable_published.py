@@ -26,11 +26,11 @@ from torch import Tensor
 from scorefield import zoo
 from scorefield.core import predict
 from scorefield.core.denoiser import Preconditioned
-from scorefield.latent.kl import KlCodec
+from scorefield.families.stable_diffusion.build_stable import NETWORKS, stable
+from scorefield.families.stable_diffusion.parts import Networks
+from scorefield.latent.kl_codec import KlCodec
 from scorefield.nets.unet import SD1, SD2, UnetConfig
-from scorefield.weights.found import Family
-from scorefield.zoo.stable import NETWORKS, stable
-from scorefield.zoo.stable_files import Networks
+from scorefield.weights.detect.identity import Family
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,12 +13,12 @@ from PIL import ImageChops, ImageStat
 
 import scorefield as sf
 from scorefield.core import noise
+from scorefield.families.stable_diffusion.build_stable import SPECS, stable
+from scorefield.families.stable_diffusion.config import stated
 from scorefield.nets.clip import SD1_TEXT, SD2_TEXT_23, SDXL_TEXT, SDXL_TEXT_2
 from scorefield.nets.kl import KL
 from scorefield.nets.unet import SD1, SD2, SDXL
-from scorefield.weights.folder import SourceError
-from scorefield.zoo.stable import SPECS, stable
-from scorefield.zoo.stable_sizes import stated
+from scorefield.weights.diffusers_folder import SourceError
 
 UNET_1 = {
     "in_channels": 4, "out_channels": 4, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2,

@@ -17,9 +17,9 @@ from tests.tiny import TINY, TINY_XL
 
 from scorefield.api import Pipeline
 from scorefield.core import noise
+from scorefield.families.stable_diffusion.build_stable import stable
+from scorefield.families.stable_diffusion.parts import Networks
 from scorefield.zoo import Model
-from scorefield.zoo.stable import stable
-from scorefield.zoo.stable_files import Networks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),

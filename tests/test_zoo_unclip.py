@@ -36,23 +36,23 @@ from torch import Tensor
 from scorefield import zoo
 from scorefield.api import Pipeline, RequestError, load
 from scorefield.cli.main import run
+from scorefield.convert.plan import conversion
 from scorefield.core import noise, predict
+from scorefield.families.stable_diffusion.build_stable import NETWORKS, SPECS, stable
+from scorefield.families.stable_diffusion.config import stated
+from scorefield.families.stable_diffusion.image_encoder import files
+from scorefield.families.stable_diffusion.parts import Place, parts
+from scorefield.families.stable_diffusion.recognise import identify_drawable
 from scorefield.files.crop import middle
+from scorefield.model.errors import NotLoadableError
 from scorefield.nets.clip import ClipConfig, VisionConfig
 from scorefield.prompt import unclip
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.unclip import UnclipConditioner
-from scorefield.weights import entries
-from scorefield.weights.folder import SourceError
-from scorefield.weights.found import Family
-from scorefield.weights.maps import clip as clip_maps
-from scorefield.zoo.convert import conversion
-from scorefield.zoo.errors import NotLoadableError
-from scorefield.zoo.identify import identify_drawable
-from scorefield.zoo.stable import NETWORKS, SPECS, stable
-from scorefield.zoo.stable_files import Place, parts
-from scorefield.zoo.stable_sizes import stated
-from scorefield.zoo.unclip import files
+from scorefield.weights import key_map
+from scorefield.weights.detect.identity import Family
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.key_maps import clip_keys as clip_maps
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
@@ -83,8 +83,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     as_one_file(folder / "model.safetensors", model, TINY)
     held = load_file(folder / "model.safetensors")
     conditioner = cast(UnclipConditioner, model.conditioner)
-    listed = list(entries.under("", "embedder.model.visual.", clip_maps.openai_vision(EYE.vision)))
-    held |= entries.write(listed, conditioner.tower.state_dict())
+    listed = list(key_map.under("", "embedder.model.visual.", clip_maps.openai_vision(EYE.vision)))
+    held |= key_map.write(listed, conditioner.tower.state_dict())
     held |= {"embedder.model.token_embedding.weight": torch.ones(3), "noise_augmentor.betas": torch.ones(3)}
     statistics = conditioner.statistics
     held |= {"noise_augmentor.data_mean": statistics.mean, "noise_augmentor.data_std": statistics.deviation}
@@ -295,5 +295,5 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
     assert networks_.image_clip is not None
     tower_place, statistics = files(path, networks_.image_clip)
     for place in (*parts(path, networks_)[:3], tower_place, *([statistics] if statistics else [])):
-        entries.check(*cast(Place, place)[::2])
+        key_map.check(*cast(Place, place)[::2])
     assert (statistics is None) == (kind == "h")

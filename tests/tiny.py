@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from scorefield.families.stable_diffusion.parts import Networks
 from scorefield.nets.clip import EncoderConfig, TextConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
-from scorefield.zoo.stable_files import Networks
 
 TEXT = TextConfig(width=32, layers=2, heads=4, context_length=77, vocab_size=49408, end_id=49407)
 TINY = Networks(

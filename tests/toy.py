@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from scorefield.core import clock, gauge, predict, schedule
+from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned
 from scorefield.prompt.conditioner import Conditioner
@@ -24,7 +24,7 @@ TOY = ModelSpec(
     gauge=gauge.rf,
     clock=clock.flow,
     prediction=predict.flow,
-    ladder=schedule.flow(),
+    ladder=noise_schedule.flow(),
     defaults=Defaults(steps=4, cfg_scale=3.0, sampler="euler", schedule="trailing", width=16, height=16),
     size_multiple=8,
     knows={"things": ("tree", "cat", "dog"), "places": ("the desert",)},

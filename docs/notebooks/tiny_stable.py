@@ -16,8 +16,8 @@ from scorefield.nets.clip import TextConfig, TextTower
 from scorefield.nets.kl import Kl, KlConfig
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.prompt.bpe import ClipTokenizer
-from scorefield.weights.entries import Entry, write
-from scorefield.weights.maps import clip, kl, unet
+from scorefield.weights.key_map import Entry, write
+from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 
 UNET = UnetConfig(channels=32, multipliers=(1, 2), resblocks=1, depths=(1, 0), heads=4, context_width=32)
 KL = KlConfig(width=32, multipliers=(1, 1, 1, 1), resblocks=1)
@@ -78,10 +78,10 @@ def tiny_stable(folder: Path) -> Path:
     for name, held in CONFIGS.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(held, indent=2))
-    _save(folder / "unet", "diffusion_pytorch_model", Unet(UNET), unet.diffusers(UNET))
-    _save(folder / "vae", "diffusion_pytorch_model", Kl(KL), kl.diffusers(KL))
+    _save(folder / "unet", "diffusion_pytorch_model", Unet(UNET), unet_keys.diffusers(UNET))
+    _save(folder / "vae", "diffusion_pytorch_model", Kl(KL), kl_keys.diffusers(KL))
     text = TextTower(TEXT, embed_dim=None, activation="quick_gelu")
-    _save(folder / "text_encoder", "model", text, clip.transformers_text(TEXT, projected=False))
+    _save(folder / "text_encoder", "model", text, clip_keys.transformers_text(TEXT, projected=False))
     model = json.loads(ClipTokenizer.packaged().tokenizer.to_str())["model"]
     (folder / "tokenizer" / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
     merges = "\n".join(" ".join(pair) for pair in model["merges"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scorefield import lab
     from scorefield.api import Pipeline, load
-    from scorefield.api.convert import convert
+    from scorefield.convert.job import convert
     from scorefield.request import Request, RequestError
 
 __all__ = ["Pipeline", "Request", "RequestError", "__version__", "convert", "lab", "load"]
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Pipeline": "scorefield.api",
     "load": "scorefield.api",
-    "convert": "scorefield.api.convert",
+    "convert": "scorefield.convert.job",
     "Request": "scorefield.request",
     "RequestError": "scorefield.request",
 }

@@ -11,7 +11,7 @@ def with_embeddings(model: zoo.Model, embeddings: Sequence[Embedding]) -> zoo.Mo
     """`model` with the words of `embeddings` and no others.
 
     RequestError if the model cannot take one, or if a file is not the one whose hash the request has. SourceError (of
-    weights.folder) for a file that is missing, damaged or no textual inversion.
+    weights.diffusers_folder) for a file that is missing, damaged or no textual inversion.
     """
     if not embeddings and not model.embeddings:
         return model

@@ -41,10 +41,10 @@ def load(
     - `vae`: a path whose autoencoder takes the place of the model's own.
     - `loras`: files that change the weights, see `Pipeline.with_loras`.
     - `embeddings`: textual inversions, files that teach the model words.
-    - `compiled`: have torch compile the network, which takes minutes at the first step; see `nets.twin.compiled`.
+    - `compiled`: have torch compile the network, which takes minutes at the first step (`nets.shared_copy`).
 
     RequestError for what is unknown, missing or does not fit the model, and where nothing can be compiled;
-    weights.own.WeightsError or weights.folder.SourceError for damaged files.
+    weights.scorefield_file.WeightsError or weights.diffusers_folder.SourceError for damaged files.
     """
     files = {"variant": variant, "ema": ema, "vae": vae, "loras": loras, "embeddings": embeddings}
     machine = {"device": device, "dtype": dtype, "compiled": compiled}

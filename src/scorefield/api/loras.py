@@ -19,7 +19,7 @@ def with_loras(model: zoo.Model, loras: Sequence[Lora]) -> zoo.Model:
     """`model` with `loras`.
 
     RequestError if one is for another model, or is not the file whose hash the request has. SourceError (of
-    weights.folder) for files that are damaged or do not fit.
+    weights.diffusers_folder) for files that are damaged or do not fit.
     """
     if not loras:
         return model

@@ -21,13 +21,13 @@ from scorefield.core import noise
 from scorefield.core.denoiser import Denoise, Denoiser, bind, steady
 from scorefield.core.level import Level
 from scorefield.guide.cfg import cfg_batched
+from scorefield.guide.inpaint import known
 from scorefield.guide.interval import within
-from scorefield.guide.known import known
 from scorefield.latent import tiling
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.rules import Count, Rules, Weighting
 from scorefield.request import SEEDS, Embeddings, Loras, Options, Request, RequestError, Settled, parse
-from scorefield.sample.finite import NonFiniteError, finite
+from scorefield.sample.nan_guard import NonFiniteError, finite
 from scorefield.sample.walk import Step
 
 Prompt = str | Sequence[str] | Request

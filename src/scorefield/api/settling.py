@@ -15,9 +15,9 @@ from scorefield.api.loras import has_loras, loras_of
 from scorefield.api.start import steps_walked, strength
 from scorefield.core import grid, grid_names, noise, predict
 from scorefield.core.level import Level
-from scorefield.core.names import canonical
+from scorefield.core.name_lookup import canonical
 from scorefield.request import Request, RequestError, Settled
-from scorefield.sample import names
+from scorefield.sample import registry
 from scorefield.sample.walk import Sampler, Step
 
 _PREDICTIONS: Mapping[predict.Prediction, str] = {predict.eps: "eps", predict.v: "v"}  # the values of `prediction`
@@ -32,7 +32,7 @@ def settle(request: Request, model: zoo.Model) -> Settled:
     width, height = inputs.sides(request, model.spec)
     _check_sides(width, height, model.spec.size_multiple)
     try:
-        record, schedule = names.find(request.sampler or defaults.sampler)
+        record, schedule = registry.find(request.sampler or defaults.sampler)
         if request.sampler:
             schedule = schedule or record.schedule
         schedule = request.schedule or schedule or defaults.schedule
@@ -75,7 +75,7 @@ def levels(request: Settled, spec: zoo.ModelSpec) -> list[Level]:
 
 def stepper(request: Settled) -> Sampler:
     """The sampler of `request` with its eta bound; RequestError for an eta that the sampler does not take."""
-    record, _ = names.find(request.sampler)
+    record, _ = registry.find(request.sampler)
     if request.eta is None:
         return record.sampler
     sampler: Callable[..., Iterator[Step]] = record.sampler  # beside the common arguments, each has options of its own

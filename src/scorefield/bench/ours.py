@@ -6,12 +6,12 @@ import torch
 
 from scorefield.bench.child import Peak, Step, prepared, serve
 from scorefield.bench.task import UNETS, Setting
+from scorefield.families.fill import Filling
 from scorefield.nets.packed import numbered, pack, unpack
 from scorefield.nets.unet import Unet
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
-from scorefield.weights.maps import unet as maps
-from scorefield.weights.source import Source
-from scorefield.zoo.filling import Filling
+from scorefield.weights.key_maps import unet_keys as maps
+from scorefield.weights.reader import Source
 
 
 def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from scorefield.nets.unet import SD1, SD2, Unet, UnetConfig
-from scorefield.weights import entries
-from scorefield.weights.maps import unet as maps
+from scorefield.weights import key_map
+from scorefield.weights.key_maps import unet_keys as maps
 
 UNETS: Mapping[str, UnetConfig] = {
     "sd15": SD1,
@@ -72,7 +72,7 @@ def write_weights(model: str, folder: Path) -> None:
     with torch.device("meta"):
         empty = Unet(config)
     weights = {name: _drawn(name, weight.shape, generator) for name, weight in empty.named_parameters()}
-    save_file(entries.write(list(maps.diffusers(config)), weights), folder / WEIGHTS)
+    save_file(key_map.write(list(maps.diffusers(config)), weights), folder / WEIGHTS)
 
 
 def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -67,7 +67,7 @@ def failures() -> Iterator[None]:
     import torch
 
     from scorefield.request import RequestError
-    from scorefield.weights.own import WeightsError
+    from scorefield.weights.scorefield_file import WeightsError
 
     try:
         yield
@@ -91,7 +91,7 @@ def drawing() -> Iterator[None]:
         import torch
 
         from scorefield.api import UnseenWarning, UnusedKeysWarning
-        from scorefield.core.half import HalfPrecisionWarning
+        from scorefield.core.half_precision import HalfPrecisionWarning
 
         warnings.simplefilter("ignore")
         for kind in (UnseenWarning, UnusedKeysWarning, HalfPrecisionWarning):

@@ -11,7 +11,7 @@ from scorefield.cli import common
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from scorefield.api.convert import Options
+    from scorefield.convert.job import Options
 
 
 @click.command("convert")
@@ -35,7 +35,7 @@ def command(source: Path, out: Path, quiet: bool, form: str, **options: "Unpack[
     with common.failures():
         from tqdm import tqdm
 
-        from scorefield.api.convert import prepare
+        from scorefield.convert.job import prepare
 
         job = prepare(source, out, **options)
         size = job.size

@@ -13,7 +13,7 @@ from scorefield.request import MOST_PROMPTS, options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scorefield.cli.judging import Draws
+    from scorefield.cli.eval_report import Draws
     from scorefield.data.scenes import Task
     from scorefield.evals.adherence import Judged
     from scorefield.evals.judge import Look
@@ -80,18 +80,18 @@ def _with_drawing(one: click.Command) -> click.Command:
 
 def _start(given: Drawing) -> "tuple[Draws, Look]":
     """The model and the judge, loaded."""
-    from scorefield.cli import judging
+    from scorefield.cli import eval_report
     from scorefield.evals import judge
     from scorefield.request import Options
 
     look = judge.load()
     if given["model"] == RENDERS:
-        return judging.truth, look
-    return judging.draws(given["model"], Options(steps=given["steps"], sampler=given["sampler"])), look
+        return eval_report.truth, look
+    return eval_report.draws(given["model"], Options(steps=given["steps"], sampler=given["sampler"])), look
 
 
 def _results(given: Drawing, draws: "Draws", look: "Look", scale: float | None, name: str) -> "Iterator[Judged]":
-    from scorefield.cli.judging import watched
+    from scorefield.cli.eval_report import watched
     from scorefield.evals.adherence import judged
 
     settings = {"count": given["count"], "seed": given["seed"], "batch": given["batch_size"]}
@@ -114,15 +114,15 @@ def adherence(cfg_scale: float | None, details: Path | None, form: str, **given:
         with atomic.staged(details.parent):  # fails before any long work if the file could not be written
             pass
     with common.drawing():
-        from scorefield.cli import judging
+        from scorefield.cli import eval_report
         from scorefield.evals.adherence import shares
 
         results = list(_results(given, *_start(given), cfg_scale, given["model"]))
         found = shares(results)
     if details:
-        lines = "".join(json.dumps(judging.verdict(one), ensure_ascii=False) + "\n" for one in results)
+        lines = "".join(json.dumps(eval_report.verdict(one), ensure_ascii=False) + "\n" for one in results)
         atomic.write(lines.encode(), iter([details]), overwrite=True)
-    common.show(judging.numbers(found), form, judging.table(found))
+    common.show(eval_report.numbers(found), form, eval_report.table(found))
 
 
 @_with_drawing
@@ -134,17 +134,17 @@ def adherence(cfg_scale: float | None, details: Path | None, form: str, **given:
 @common.format_option
 def guidance(scales: tuple[float, ...], output: Path, form: str, **given: Unpack[Drawing]) -> None:
     """A figure of adherence against guidance scale."""
-    from scorefield.cli import figures
+    from scorefield.cli import eval_figure
 
-    figures.check(output)
+    eval_figure.check(output)
     with common.drawing():
-        from scorefield.cli import judging
+        from scorefield.cli import eval_report
         from scorefield.evals.adherence import shares
 
         draws, look = _start(given)
         found = {scale: shares(_results(given, draws, look, scale, f"scale {scale:g}")) for scale in scales}
-    figures.adherence(found, output)
-    records = {f"{scale:g}": judging.numbers(each) for scale, each in found.items()}
+    eval_figure.adherence(found, output)
+    records = {f"{scale:g}": eval_report.numbers(each) for scale, each in found.items()}
     lines = [f"{scale:>14g}  {100 * each['overall'].rate:5.1f} %" for scale, each in found.items()]
     common.show(
         {"figure": str(output), "scales": records}, form, "\n".join(["guidance scale  right", *lines, str(output)])

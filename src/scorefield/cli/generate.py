@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scorefield.api import Group, Pipeline
-    from scorefield.cli.draw import Outputs
+    from scorefield.cli.write_outputs import Outputs
 
 
 # Written out, since a help that asked the registers for the names would import torch; a test compares the two.
@@ -102,7 +102,7 @@ def command(
         from scorefield.api.embeddings import embedding_lines
         from scorefield.api.loading import load_for
         from scorefield.api.start import strength_line
-        from scorefield.cli.draw import Outputs
+        from scorefield.cli.write_outputs import Outputs
 
         start = time.perf_counter()
         pipe = load_for(request, _silent if quiet else common.say)
@@ -156,7 +156,7 @@ def _draw(
     pipe: "Pipeline", groups: "Sequence[Group]", outputs: "Outputs", *, quiet: bool, form: str, loaded: float
 ) -> None:
     from scorefield.api import words
-    from scorefield.cli.draw import draw
+    from scorefield.cli.write_outputs import draw
 
     request = groups[0].request
     if pipe.model.spec.defaults.long_prompt == "chunks" and form == "text" and not quiet:

@@ -26,7 +26,7 @@ class Face(NamedTuple):
 FACES = {
     "generate": Face("scorefield.cli.generate", "Draw pictures from prompts."),
     "replay": Face("scorefield.cli.replay", "Draw a picture again from what its file records."),
-    "inspect": Face("scorefield.cli.inspecting", "Show what a picture or a weights file says of itself."),
+    "inspect": Face("scorefield.cli.inspect", "Show what a picture or a weights file says of itself."),
     "convert": Face("scorefield.cli.convert", "Write a model's files in another layout."),
     "models": Face("scorefield.cli.models", "List the models and what each knows."),
     "eval": Face("scorefield.cli.eval", "Measure how well a model follows its prompts."),

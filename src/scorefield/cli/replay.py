@@ -7,12 +7,12 @@ import click
 from pydantic import BaseModel, Field, ValidationError
 
 from scorefield.cli import common
-from scorefield.cli.moved import Now, lost, moved
+from scorefield.cli.relocate import Now, lost, moved
 from scorefield.files import atomic
 from scorefield.files.names import Names, OutputError
 from scorefield.files.picture import PictureError, read
 from scorefield.request import Request
-from scorefield.weights.folder import SourceError
+from scorefield.weights.diffusers_folder import SourceError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -50,7 +50,7 @@ def command(
     from scorefield.train import recipe as recipes
     from scorefield.train import run
     from scorefield.train.errors import TrainError
-    from scorefield.weights.own import WeightsError
+    from scorefield.weights.scorefield_file import WeightsError
 
     if threads:
         torch.set_num_threads(threads)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scorefield.core.clock import Clock
 from scorefield.core.cond import Cond
-from scorefield.core.half import HALVES, HalfPrecisionWarning, Rows, dtype_of, repaired
+from scorefield.core.half_precision import HALVES, HalfPrecisionWarning, Rows, dtype_of, repaired
 from scorefield.core.level import Level, Number, per_sample
 from scorefield.core.predict import Prediction
 

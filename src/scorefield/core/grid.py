@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from scorefield.core.gauge import Gauge
 from scorefield.core.level import Level
-from scorefield.core.schedule import Ladder
+from scorefield.core.noise_schedule import Ladder
 
 Grid = Callable[[int], list[float]]  # steps -> steps + 1 lams, rising
 Builder = Callable[[Ladder], Grid]

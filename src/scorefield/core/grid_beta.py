@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from scorefield.core.grid import Grid, finite_ends, in_lam, on_rungs
-from scorefield.core.schedule import Ladder
+from scorefield.core.noise_schedule import Ladder
 
 HALVINGS = 80  # of the quantile's bracket: below the rounding of float64 near 0 too
 TERMS = 60  # of the series at x <= 1/2, where each is less than half the one before

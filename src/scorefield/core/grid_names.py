@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from scorefield.core import grid, grid_beta
-from scorefield.core.names import canonical
+from scorefield.core.name_lookup import canonical
 
 GRIDS: Mapping[str, grid.Builder] = MappingProxyType(
     {

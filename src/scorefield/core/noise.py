@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scorefield.core.level import Level
-from scorefield.core.names import canonical
+from scorefield.core.name_lookup import canonical
 
 Noise = Callable[[Level, Level], Tensor]  # (from, to) -> unit normal (B, ...)
 

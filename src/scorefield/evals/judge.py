@@ -11,7 +11,7 @@ from torch import Tensor
 from scorefield.data.scenes import COLOURED, HATTED, NAMES
 from scorefield.data.things import COLOURS, PLACES, WORN
 from scorefield.nets.detector import Detection, Detector, DetectorConfig
-from scorefield.weights import own
+from scorefield.weights import scorefield_file
 
 FILE = Path(__file__).parent.parent / "assets" / "scenes-judge.safetensors"
 COLOUR_NAMES = tuple(COLOURS)
@@ -95,12 +95,14 @@ def unlike(labels: Mapping[str, object]) -> list[str]:
 
 def load(path: Path = FILE) -> Look:
     """The judge that ships; WeightsError if its file is damaged, or of other things than there are now."""
-    tensors, header = own.load(path, "judge")
+    tensors, header = scorefield_file.load(path, "judge")
     labels, threshold = header.notes.get("labels"), header.notes.get("threshold")
     if not isinstance(labels, dict) or not isinstance(threshold, float) or unlike(labels):
-        raise own.WeightsError(f"{path} knows other things than this version of scorefield; train or install it again")
+        raise scorefield_file.WeightsError(
+            f"{path} knows other things than this version of scorefield; train or install it again"
+        )
     with torch.device("meta"):
         module = Detector(config())
-    own.fill(module, tensors, torch.float32, path)
+    scorefield_file.fill(module, tensors, torch.float32, path)
     module.eval().requires_grad_(False)
     return lambda pictures: look(module, pictures, threshold)

@@ -37,7 +37,7 @@ def loss_guided(denoise: Denoise, loss: Loss, scale: Scale, exact: bool = False)
 
     By default it takes the gradient at x0, times r^2 = sigma^2 / (alpha^2 + sigma^2) in place of the posterior's
     covariance, which is right for unit normal data (Song et al. 2023, Pi-GDM). `exact` takes the gradient at x, through
-    the network; `nets.twin.recomputing` bounds the memory of that. To guide only every k-th step, see `at_levels`.
+    the network; `nets.shared_copy.recomputing` bounds its memory. To guide only every k-th step, see `at_levels`.
     """
     return _exact(denoise, loss, scale) if exact else _cheap(denoise, loss, scale)
 

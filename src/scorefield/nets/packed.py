@@ -6,7 +6,7 @@ same numbers in rows again, and `unpack` puts those of a network in rows for who
 have no gradient: where one is asked for, they run from the dense weight. In float32 a step would take an eighth less,
 and loading longer; there weights stay what people look at.
 
-A compiled network reaches packed layers through operators of our own, see `nets.operators`: it must be `numbered`.
+A compiled network reaches packed layers through operators of our own, see `nets.packed_ops`: it must be `numbered`.
 """
 
 import platform
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scorefield.nets import operators
+from scorefield.nets import packed_ops
 
 _ROWS, _SIDE = 1024, 32  # of an input that oneDNN's order is chosen for: any other of these sizes chose the same order
 _KERNELS = torch.ops.mkldnn
@@ -46,7 +46,7 @@ class _Packable(nn.Module, ABC):
         if _differentiated(x, onto):
             return self._plain(x, self.rows(), onto)
         if self.number is not None and torch.compiler.is_compiling():
-            made: Tensor = operators.output(x, self.number, self._size(x))
+            made: Tensor = packed_ops.output(x, self.number, self._size(x))
             return made if onto is None else onto + made  # in float32 with what follows, if the compiler fuses them
         return self._fused(x, onto) if self.weight.is_mkldnn else self._plain(x, self.weight, onto)
 
@@ -57,7 +57,7 @@ class _Packable(nn.Module, ABC):
     def rows(self) -> Tensor:
         """The weight in rows, whether it is packed or not."""
         if self.number is not None and torch.compiler.is_compiling():
-            rows: Tensor = operators.rows(self.number, self._weight_size())
+            rows: Tensor = packed_ops.rows(self.number, self._weight_size())
             return rows
         return dense(self.weight)
 
@@ -175,4 +175,4 @@ def unpack(net: nn.Module) -> None:
 def numbered(net: nn.Module) -> None:
     """Let code that is compiled of `net` find its packed layers; those of before are found no more by their numbers."""
     for layer in layers(net).values():
-        layer.number = operators.number(layer) if layer.weight.is_mkldnn else None
+        layer.number = packed_ops.number(layer) if layer.weight.is_mkldnn else None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from scorefield.nets.dit import DitBlock
-from scorefield.nets.twin import twin
+from scorefield.nets.shared_copy import twin
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
 
 N = TypeVar("N", bound=nn.Module)

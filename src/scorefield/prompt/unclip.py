@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from scorefield.core import noise, schedule
+from scorefield.core import noise, noise_schedule
 from scorefield.core.cond import Cond
 from scorefield.nets.clip import TextEncoder, VisionTower
 from scorefield.nets.unet import time_features
@@ -18,7 +18,7 @@ from scorefield.prompt.published import PublishedConditioner
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
-_ABAR = schedule.cumulative(schedule.cosine())  # alpha^2 of the levels of noise on the vector
+_ABAR = noise_schedule.cumulative(noise_schedule.cosine())  # alpha^2 of the levels of noise on the vector
 
 
 class Statistics(nn.Module):

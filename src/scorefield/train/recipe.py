@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scorefield.train.batches import Batch
 from scorefield.train.errors import TrainError
-from scorefield.train.schedule import Wsd
+from scorefield.train.lr_schedule import Wsd
 
 M = TypeVar("M", bound=nn.Module)
 Figures = Mapping[str, float]

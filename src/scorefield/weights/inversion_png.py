@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scorefield.weights.folder import SourceError
-from scorefield.weights.listing import Plain
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.tensor_index import Plain
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NAME = b"sd-ti-embedding\0"

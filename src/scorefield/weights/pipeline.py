@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scorefield.weights.folder import PIPELINE, Json, SourceError, components, locate, no_variant, read_json
-from scorefield.weights.listing import Listing, Reader, read
+from scorefield.weights.diffusers_folder import PIPELINE, Json, SourceError, components, locate, no_variant, read_json
+from scorefield.weights.tensor_index import Listing, Reader, read
 
 _OPTIONAL = ("safety_checker", "feature_extractor")  # never needed to draw, and never read
 _WEIGHTLESS = re.compile(r"Tokenizer|Scheduler|FeatureExtractor|Processor")

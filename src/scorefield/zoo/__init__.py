@@ -8,15 +8,16 @@ from typing import cast
 
 import torch
 
-from scorefield.weights.lora_stack import Scales
-from scorefield.zoo import embedded, hub
-from scorefield.zoo.compiling import compiled
-from scorefield.zoo.errors import NotLoadableError, UnknownModelError
-from scorefield.zoo.inversion import with_embeddings
-from scorefield.zoo.lora import with_loras
-from scorefield.zoo.model import AppliedLora, LearnedWord, Model
-from scorefield.zoo.spec import PLAIN, Choice, Defaults, ModelSpec
-from scorefield.zoo.stable import kinds, stable
+from scorefield.adapters.compiled import compiled
+from scorefield.adapters.lora_weights import with_loras
+from scorefield.adapters.textual_inversion_words import with_embeddings
+from scorefield.families.scenes import build_scenes
+from scorefield.families.stable_diffusion.build_stable import kinds, stable
+from scorefield.model.errors import NotLoadableError, UnknownModelError
+from scorefield.model.spec import PLAIN, Choice, Defaults, ModelSpec
+from scorefield.model.system import AppliedLora, LearnedWord, Model
+from scorefield.weights.lora.merge import Scales
+from scorefield.zoo import hub
 
 __all__ = [
     "AppliedLora",
@@ -39,12 +40,12 @@ __all__ = [
 
 def available() -> tuple[ModelSpec, ...]:
     """Every model that can be loaded by name."""
-    return (embedded.spec(),)
+    return (build_scenes.spec(),)
 
 
 @torch.inference_mode(False)  # threads fill a model, where it is off, and a model outlives the block that it is on in
 def load(
-    name: str = embedded.SCENES.name,
+    name: str = build_scenes.SCENES.name,
     device: str = "auto",
     dtype: str = "auto",
     prediction: str | None = None,
@@ -67,13 +68,13 @@ def load(
     does not give; NotLoadableError for what is no model that can be drawn with.
     """
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    number_format = _number_format(dtype, where, published=name != embedded.SCENES.name)
-    if name == embedded.SCENES.name:
+    number_format = _number_format(dtype, where, published=name != build_scenes.SCENES.name)
+    if name == build_scenes.SCENES.name:
         if prediction is not None:
             raise NotLoadableError(f"{name} predicts what it was trained for; a prediction is said of files only")
         if choice != PLAIN:
             raise NotLoadableError(f"{name} is of one piece; a variant, a vae or ema is chosen of files only")
-        return embedded.scenes(where, number_format)
+        return build_scenes.scenes(where, number_format)
     place = torch.device("meta") if hollow else where
     if not os.path.exists(name) and (hub_name := hub.named(name)):
         path, pinned = hub.fetch(hub_name, choice.variant)
@@ -83,7 +84,7 @@ def load(
         model = stable(Path(name), place, number_format, prediction, choice=choice)
         # As it was written: Path("./x") would be "x".
         return replace(model, device=where, spec=replace(model.spec, name=name))
-    known = (embedded.SCENES.name,)
+    known = (build_scenes.SCENES.name,)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
     others = "or give a path, or owner/name of the Hugging Face hub"
     raise UnknownModelError(f"no model {name!r}; there is {', '.join(near)}, {others}")

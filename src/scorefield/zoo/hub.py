@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from scorefield.weights.folder import PIPELINE, SourceError, no_variant, shards_of, standard
+from scorefield.weights.diffusers_folder import PIPELINE, SourceError, no_variant, shards_of, standard
 
 _NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
 _UNREAD = ("safety_checker", "feature_extractor")  # parts of a pipeline that drawing does not need

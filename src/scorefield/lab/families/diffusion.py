@@ -12,15 +12,15 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from scorefield.core import clock, gauge, grid, predict, schedule
+from scorefield.core import clock, gauge, grid, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned, bind
 from scorefield.core.level import Level
 from scorefield.data.shapes import Shape
 from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
 from scorefield.lab.families.likelihood import of_walk
-from scorefield.nets.plane import PlaneConfig, PlaneNet
-from scorefield.sample import names
+from scorefield.nets.mlp import PlaneConfig, PlaneNet
+from scorefield.sample import registry
 from scorefield.train.objective import objective
 
 Betas = Literal["linear", "cosine"]
@@ -36,9 +36,11 @@ class Diffusion(Model):
 
     def __init__(self, *, betas: Betas, width: int = 64, steps: int = STEPS) -> None:
         super().__init__()
-        table = schedule.lams(schedule.cumulative(schedule.linear() if betas == "linear" else schedule.cosine()))
+        table = noise_schedule.lams(
+            noise_schedule.cumulative(noise_schedule.linear() if betas == "linear" else noise_schedule.cosine())
+        )
         table = table[table > NOISIEST]
-        self.steps, self.table, self.ladder = steps, table.float(), schedule.discrete(table)
+        self.steps, self.table, self.ladder = steps, table.float(), noise_schedule.discrete(table)
         self.denoiser = Preconditioned(PlaneNet(PlaneConfig(width=width, waves=3)), predict.eps, clock.flow)
 
     @property
@@ -52,7 +54,7 @@ class Diffusion(Model):
 
         levels = grid.levels(gauge.vp, grid.trailing(self.ladder)(self.steps))
         x = torch.randn(count, 2, generator=generator)
-        *_, last = names.find("ddpm")[0].sampler(bind(self.denoiser, Cond()), x, levels, noise)
+        *_, last = registry.find("ddpm")[0].sampler(bind(self.denoiser, Cond()), x, levels, noise)
         return last.x
 
     def lams_of_likelihood(self) -> list[float]:

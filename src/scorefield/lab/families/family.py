@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scorefield.data.shapes import Shape
 from scorefield.train import ema
-from scorefield.train.schedule import Wsd
+from scorefield.train.lr_schedule import Wsd
 
 Likelihood = Literal["exact", "bound", "none"]
 

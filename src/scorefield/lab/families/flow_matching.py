@@ -13,15 +13,15 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from scorefield.core import clock, gauge, grid, predict, schedule
+from scorefield.core import clock, gauge, grid, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned, bind
 from scorefield.core.level import Level
 from scorefield.data.shapes import Shape
 from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
 from scorefield.lab.families.likelihood import of_walk
-from scorefield.nets.plane import PlaneConfig, PlaneNet
-from scorefield.sample import names
+from scorefield.nets.mlp import PlaneConfig, PlaneNet
+from scorefield.sample import registry
 from scorefield.train.objective import levels, logit_normal, objective, uniform
 
 Density = Literal["uniform", "logit_normal"]
@@ -49,14 +49,14 @@ class FlowMatching(Model):
         def noise(at: Level, to: Level) -> Tensor:
             return torch.randn(count, 2, generator=generator)
 
-        walked = grid.levels(gauge.rf, grid.trailing(schedule.flow())(self.steps))
+        walked = grid.levels(gauge.rf, grid.trailing(noise_schedule.flow())(self.steps))
         x = torch.randn(count, 2, generator=generator)
-        *_, last = names.find("heun")[0].sampler(bind(self.denoiser, Cond()), x, walked, noise)
+        *_, last = registry.find("heun")[0].sampler(bind(self.denoiser, Cond()), x, walked, noise)
         return last.x
 
     def lams_of_likelihood(self) -> list[float]:
         """From the cleanest rung of a flow's ladder to one that is nearly noise."""
-        return grid.exponential(schedule.flow())(STEPS_OF_LIKELIHOOD)[-2::-1]
+        return grid.exponential(noise_schedule.flow())(STEPS_OF_LIKELIHOOD)[-2::-1]
 
     def log_likelihood(self, x: Tensor) -> Tensor:
         return of_walk(bind(self.denoiser, Cond()), x, [gauge.rf(lam) for lam in self.lams_of_likelihood()])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from scorefield.nets.plane import Waves
+from scorefield.nets.mlp import Waves
 
 
 class Residual(nn.Module):

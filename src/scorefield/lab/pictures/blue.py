@@ -156,7 +156,7 @@ def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -
     model = scenes.pipeline().model
     none = scenes.repeated(scenes.words([""]), len(next(iter(cond.tensors().values()))))
     plain = bind(model.denoiser, cond)
-    if checkpointed:  # the whole network at once; nets.twin.recomputing does it block by block
+    if checkpointed:  # the whole network at once; nets.shared_copy.recomputing does it block by block
         plain = functools.partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False)
     pulled = loss_guided(plain, loss, lambda at: scale * float(at.alpha), exact=True)
     return cfg(pulled, bind(model.denoiser, none), model.spec.defaults.cfg_scale)

@@ -25,8 +25,8 @@ from scorefield.guide.scale import Scale
 from scorefield.lab.experiment import LabError
 from scorefield.nets.clip import Clip
 from scorefield.prompt.text import TextConditioner
-from scorefield.sample import names
-from scorefield.sample.finite import finite
+from scorefield.sample import registry
+from scorefield.sample.nan_guard import finite
 from scorefield.sample.walk import Step
 
 
@@ -118,7 +118,7 @@ def walk(
 
     Made from `words` and `start`, the picture of a prompt is that of `pipeline()` to the bit.
     """
-    record, _ = names.find(sampler or pipeline().model.spec.defaults.sampler)
+    record, _ = registry.find(sampler or pipeline().model.spec.defaults.sampler)
     at = levels() if at is None else at
     yield from finite(record.sampler(denoise, run.initial * hypot(*at[0]), at, run.step))
 

@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor
 
 from scorefield.core import gauge, grid, grid_names
-from scorefield.core import schedule as core_schedule
+from scorefield.core import noise_schedule as core_schedule
 from scorefield.core.level import Level, noisy
 from scorefield.data.scenes import scene
 from scorefield.evals.adherence import renders

@@ -12,7 +12,7 @@ from scorefield.data.shapes import Shape
 from scorefield.lab import style
 from scorefield.lab.plane import levels, measure
 from scorefield.lab.plane.convergence import no_noise
-from scorefield.sample.single import euler
+from scorefield.sample.one_step import euler
 
 ALPHAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 GUIDED = 3.0  # the alpha of the figure and the film

@@ -46,7 +46,7 @@ from scorefield.data import shapes
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
 from scorefield.lab.plane import learn, levels, measure
-from scorefield.sample.single import euler
+from scorefield.sample.one_step import euler
 from scorefield.train.objective import objective
 
 if TYPE_CHECKING:

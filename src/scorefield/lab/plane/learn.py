@@ -18,10 +18,10 @@ from scorefield.core.predict import Prediction
 from scorefield.data import shapes
 from scorefield.data.shapes import Shape
 from scorefield.lab.experiment import Watch, silent
-from scorefield.nets.plane import PlaneConfig, PlaneNet
+from scorefield.nets.mlp import PlaneConfig, PlaneNet
 from scorefield.train import ema
+from scorefield.train.lr_schedule import Wsd
 from scorefield.train.objective import levels, objective, uniform
-from scorefield.train.schedule import Wsd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

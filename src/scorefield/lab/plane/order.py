@@ -48,7 +48,7 @@ from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Wat
 from scorefield.lab.plane import convergence, levels, measure
 from scorefield.lab.plane.convergence import Line
 from scorefield.lab.plane.exact import posterior_mean
-from scorefield.sample.names import SAMPLERS, find
+from scorefield.sample.registry import SAMPLERS, find
 from scorefield.sample.walk import Sampler
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ from scorefield.data import shapes
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
 from scorefield.lab.plane import learn, levels, measure
-from scorefield.sample import names
+from scorefield.sample import registry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ def run(settings: SpiralSettings, watch: Watch) -> Folded:
     generator = torch.Generator().manual_seed(settings.seed)
     start = torch.randn(settings.clouds * settings.points, 2, generator=generator)
     passed = levels.slowing_down(settings.steps)
-    walk = names.find(settings.sampler)[0].sampler(
+    walk = registry.find(settings.sampler)[0].sampler(
         denoise, start, passed, lambda at, to: torch.randn(start.shape, generator=generator)
     )
     x = torch.stack([step.x for step in watch(walk, "folding", settings.steps + 1)])

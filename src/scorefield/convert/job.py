@@ -1,0 +1,103 @@
+"""A model's files in another layout: checked first, then written whole or not at all."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import torch
+
+from scorefield.api.loras import with_scales
+from scorefield.convert.plan import conversion
+from scorefield.convert.writer import Conversion
+from scorefield.files import atomic
+from scorefield.request import Loras, RequestError, parse
+from scorefield.zoo import NotLoadableError
+
+_LAYOUTS = ("diffusers", "ldm")
+_NOT_WRITTEN = (".ckpt", ".pt", ".pth", ".bin")  # pickles: nobody wants a folder of such a name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A conversion that can be done, and nothing of it is yet."""
+
+    conversion: Conversion
+    out: Path
+    layout: str  # diffusers or ldm
+    dtype: torch.dtype | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of weights that will be written."""
+        return self.conversion.size(self.dtype)
+
+    @property
+    def left(self) -> Mapping[str, int]:
+        """What the new layout has no place for, in words, and how many tensors or parts that are."""
+        return self.conversion.left
+
+    def run(self) -> Generator[int, None, None]:
+        """Write it; yields bytes as they are written. To cancel, close the iterator: nothing stays."""
+        if self.layout == "diffusers":
+            with atomic.staged_folder(self.out) as folder:
+                yield from self.conversion.run(folder, self.dtype)
+        else:
+            with atomic.staged(self.out.parent) as file:
+                yield from self.conversion.run(file, self.dtype)
+                atomic.publish(file, iter([self.out]))
+
+
+class Options(TypedDict, total=False):
+    """What a conversion may be told beside where from and where to, as `prepare` says; None is as if left out."""
+
+    to: str | None
+    dtype: str | None
+    prediction: str | None
+    loras: Loras
+
+
+def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> Job:
+    """The conversion of the file or folder `source` into `out`; RequestError, or SourceError if damaged.
+
+    `to` is diffusers (a folder) or ldm (one .safetensors file), or as the name of `out` says. `dtype` (float16,
+    bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for
+    files of Stable Diffusion 2 that do not tell what they predict; `loras` go into the weights: see `load`.
+    """
+    loras = with_scales(parse({"prompt": "", "loras": options.get("loras", ())}).loras)
+    layout = _layout(Path(out), options.get("to"))
+    dtype, prediction = options.get("dtype"), options.get("prediction")
+    if dtype not in (None, "float16", "bfloat16", "float32"):
+        raise RequestError(f"dtype must be float16, bfloat16 or float32, not {dtype!r}")
+    if prediction not in (None, "eps", "v"):
+        raise RequestError(f"prediction must be eps or v, not {prediction!r}")
+    try:
+        found = conversion(Path(source), to_folder=layout == "diffusers", prediction=prediction, loras=loras)
+    except NotLoadableError as error:
+        raise RequestError(str(error)) from None
+    return Job(conversion=found, out=Path(out), layout=layout, dtype=getattr(torch, dtype) if dtype else None)
+
+
+def convert(source: str | Path, out: str | Path, **options: Unpack[Options]) -> Path:
+    """Write the model of `source` in another layout at `out`, and return that: see `prepare`."""
+    job = prepare(source, out, **options)
+    for _ in job.run():
+        pass
+    return job.out
+
+
+def _layout(out: Path, to: str | None) -> str:
+    """The layout that `out` is to have; RequestError for a name that is not of it, or that is taken."""
+    single = out.suffix == ".safetensors"
+    layout = to or ("ldm" if single else "diffusers")
+    if layout not in _LAYOUTS:
+        raise RequestError(f"to must be {' or '.join(_LAYOUTS)}, not {to!r}")
+    if single != (layout == "ldm"):
+        what = "one file, whose name ends in .safetensors" if layout == "ldm" else "a folder"
+        raise RequestError(f"{out}: the layout {layout} is {what}")
+    if out.suffix in _NOT_WRITTEN:
+        named = out.with_suffix(".safetensors").name
+        raise RequestError(f"{out}: no {out.suffix} is written; name it {named}, or give a folder another name")
+    if out.exists():
+        raise RequestError(f"{out} is there already; name another, or remove it")
+    return layout

@@ -1,0 +1,180 @@
+"""The conversion of a model, or of a part of one, between the published layouts: diffusers' folder and one ldm file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from scorefield.adapters.lora_weights import stacked
+from scorefield.convert import folder_texts
+from scorefield.convert.component import part_conversion
+from scorefield.convert.components import NORMALIZER, Network, common, image_tower, second_text_tower, statistics
+from scorefield.convert.diffusers_config import normalizer
+from scorefield.convert.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
+from scorefield.families.stable_diffusion import image_encoder, second_encoder
+from scorefield.families.stable_diffusion.build_stable import NETWORKS, SPECS, published
+from scorefield.families.stable_diffusion.config import stated
+from scorefield.families.stable_diffusion.parts import Networks, parts
+from scorefield.families.stable_diffusion.recognise import identify, refusal
+from scorefield.model.errors import NotLoadableError
+from scorefield.prompt.bpe import END_ID, ClipTokenizer
+from scorefield.weights.detect.identity import Found, Kind
+from scorefield.weights.diffusers_folder import PIPELINE, SourceError, components
+from scorefield.weights.lora.merge import Scales, Stack
+from scorefield.weights.lora.targets import TEXT, TEXT_2
+
+_PARTS = (Kind.UNET, Kind.VAE, Kind.CLIP)
+_VOCABULARY = 49408  # tokens of the published tokenizer: a single file has none of its own to say otherwise
+
+
+def conversion(
+    path: Path,
+    *,
+    to_folder: bool,
+    prediction: str | None = None,
+    loras: Sequence[tuple[str, Scales]] = (),
+    networks: Networks | None = None,
+) -> Conversion:
+    """The conversion of the model or part at `path` to a diffusers folder or one ldm file; nothing is written yet.
+
+    - `prediction`: eps or v, for files that do not say what their network predicts.
+    - `loras`: paths of LoRAs with their scales, which go into the weights.
+    - `networks`: None for those of its family, or for those that a folder states.
+
+    SourceError for damaged files, NotLoadableError for what has no other layout here.
+    """
+    found = identify(path)
+    if found.kind in _PARTS and loras:
+        raise NotLoadableError(f"{path} is {found.kind} alone; LoRAs go into a whole model")
+    if found.kind in _PARTS:
+        return part_conversion(path, found, to_folder=to_folder)
+    if reason := refusal(found, known=None if networks else NETWORKS):
+        raise NotLoadableError(f"{path} {reason}")
+    networks = networks or published(found) or stated(path)
+    output = prediction or (found.prediction.value if found.prediction else None)
+    if to_folder and output not in ("eps", "v"):
+        why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
+        raise NotLoadableError(f"{path}: {why} (prediction='v', or --prediction v)")
+    whole = _whole(path, found, networks, output, loras)
+    return _folder(whole, networks) if to_folder else _one_file(whole)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Whole:
+    """A whole model to be converted: its networks, and what a layout says of it beside their weights."""
+
+    path: Path
+    networks: Sequence[Network]
+    tokenizers: Mapping[str, ClipTokenizer]  # by their names in a folder
+    pad_ids: Sequence[int]  # the padding token that one file stands for, for each of the tokenizers
+    prediction: str | None
+    zero_snr: bool
+    blank: bool  # of XL: see `XlConditioner`
+    stack: Stack
+
+    def left(self, pieces: Sequence[Piece]) -> Mapping[str, int]:
+        """What of the model and its LoRAs `pieces` leave out, in words, with the number of tensors or parts."""
+        return dict(left(pieces)) | _aside(self.path) | _unused(self.stack)
+
+
+def _whole(
+    path: Path, found: Found, networks: Networks, prediction: str | None, loras: Sequence[tuple[str, Scales]]
+) -> _Whole:
+    places = parts(path, networks)
+    texts = {TEXT: places.encoder.text} | ({TEXT_2: networks.text_2.text} if networks.text_2 else {})
+    stack = stacked(networks.unet, texts, loras)
+    spec = SPECS.get(found.family, {}).get(prediction or "")
+    side = spec.defaults.width if spec else 512
+    upcast = side == 768  # as published, for its attention's large numbers
+    nets, tokenizers, blank = [*common(networks, places, stack, side=side, upcast=upcast)], [places.tokenizer], True
+    if networks.text_2:
+        second = second_encoder.second(path, networks.text_2)
+        nets.append(second_text_tower(networks.text_2, second.place, stack))
+        tokenizers, blank = [places.tokenizer, second.tokenizer], second.blank
+    if networks.image_clip:
+        tower_place, statistics_place = image_encoder.files(path, networks.image_clip)
+        nets.append(image_tower(networks.image_clip, tower_place))
+        nets += [statistics(networks.image_clip.embed_dim, statistics_place)] if statistics_place else []
+    if odd := [len(one) for one in tokenizers if len(one) != _VOCABULARY]:
+        raise NotLoadableError(
+            f"{path} has {odd[0]} tokens in its tokenizer, where the layouts have {_VOCABULARY}: take its added words "
+            "out, and give them as textual inversions"
+        )
+    return _Whole(
+        path=path,
+        networks=nets,
+        tokenizers=dict(zip(("tokenizer", "tokenizer_2"), tokenizers, strict=False)),
+        pad_ids=(0 if places.encoder.activation == "gelu" else END_ID, 0),
+        prediction=prediction,
+        zero_snr=found.facts.get("zero_snr") is True,
+        blank=blank,
+        stack=stack,
+    )
+
+
+def _one_file(whole: _Whole) -> Conversion:
+    if not whole.blank:
+        raise NotLoadableError(
+            f"{whole.path} leads away from the empty prompt where no negative one is given, which one file cannot say: "
+            "draw with the folder, or have force_zeros_for_empty_prompt true in its model_index.json"
+        )
+    for tokenizer, pad_id in zip(whole.tokenizers.values(), whole.pad_ids, strict=False):
+        if tokenizer.pad_id != pad_id:
+            raise NotLoadableError(
+                f"{whole.path} fills prompts up with {_pad(tokenizer)!r}, which one file of such a model cannot say: "
+                "draw with the folder"
+            )
+    pieces = [one.piece(to_folder=False) for one in whole.networks]
+    stated = {"modelspec.prediction_type": "epsilon" if whole.prediction == "eps" else "v"} if whole.prediction else {}
+    marks = {V: whole.prediction == "v", ZERO_SNR: whole.zero_snr}
+    markers = Constants({name: torch.zeros(0) for name, holds in marks.items() if holds})
+    file = WeightsFile(name="", pieces=[*pieces, markers], metadata=METADATA | stated)
+    return Conversion(files=(file,), texts={}, left=whole.left(pieces))
+
+
+def _folder(whole: _Whole, networks: Networks) -> Conversion:
+    pieces = {one.file: one.piece(to_folder=True) for one in whole.networks}
+    files: dict[str, Piece | Constants] = {**pieces}
+    configs = {one.part: one.config for one in whole.networks}
+    if networks.image_clip and NORMALIZER not in configs:  # a single file with ViT-H leaves its statistics out: 0 and 1
+        width = networks.image_clip.embed_dim
+        configs[NORMALIZER] = normalizer(width)
+        files[f"{NORMALIZER}/diffusion_pytorch_model.safetensors"] = Constants(
+            {"mean": torch.zeros(1, width), "std": torch.ones(1, width)}
+        )
+    return Conversion(
+        files=[WeightsFile(name=name, pieces=(one,), metadata=METADATA) for name, one in files.items()],
+        texts=folder_texts.pipeline(
+            inpaints=networks.unet.in_channels == 9,
+            steps=folder_texts.scheduler(
+                whole.prediction or "eps", zero_snr=whole.zero_snr, xl=networks.text_2 is not None
+            ),
+            networks=configs,
+            pads={name: _pad(one) for name, one in whole.tokenizers.items()},
+            blank=whole.blank,
+        ),
+        left=whole.left([*pieces.values()]),
+    )
+
+
+def _pad(tokenizer: ClipTokenizer) -> str:
+    word: str | None = tokenizer.tokenizer.id_to_token(tokenizer.pad_id)
+    if word is None:
+        raise SourceError(f"the tokenizer fills prompts up with {tokenizer.pad_id}, which is no token of its own")
+    return word
+
+
+def _unused(stack: Stack) -> dict[str, int]:
+    """The keys of LoRAs that fit no layer of the model, in words, with their number."""
+    return {f"keys of {lora.path} that are of no layer": len(keys) for lora, keys in stack.unused.items() if keys}
+
+
+def _aside(path: Path) -> dict[str, int]:
+    """The parts of a folder that are not converted, since nothing is drawn with them."""
+    if not (path / PIPELINE).is_file():
+        return {}
+    named = components(path)
+    if named.get("image_encoder"):  # a feature extractor for it is no loss: it is the same in every model
+        return {}
+    return {name: 1 for name in ("safety_checker", "feature_extractor") if named.get(name)}

@@ -1,0 +1,145 @@
+"""A conversion between published layouts, tensor by tensor: what will be written, and the writing of it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.key_map import Entry, read, views, write
+from scorefield.weights.reader import Source
+from scorefield.weights.safetensors_writer import Planned, saving
+
+Change = Callable[[str, Tensor], Tensor]
+
+METADATA = {"format": "pt"}  # without which transformers reads no file
+V, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors that mark one file: it predicts v; it was trained to pure noise
+
+_WHY = (  # what a key is that the other layout has no place for, by how its name begins
+    ("model_ema.", "averaged copy of the U-Net"),
+    ("first_stage_model.loss.", "loss of the autoencoder's training"),
+    ("cond_stage_model.model.", "part of Stable Diffusion 2's text tower that it does not read"),
+    ("cond_stage_model.", "part of the text tower that is not read"),
+    ("conditioner.", "part of a text tower that is not read"),
+    ("embedder.", "part of the image prompt's CLIP that is not read"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One network to be converted: the maps from its source to our names, and from these to the names to be written."""
+
+    source: Source
+    stored: Sequence[Entry]
+    written: Sequence[Entry]  # of the same tensors of ours as `stored`, or of some of them
+    change: Change | None = None  # applied to each tensor of ours, with its name, before it is written
+
+    def planned(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Planned]]:
+        """Name, dtype and shape of every tensor that will be written; tensors of whole numbers keep their dtype."""
+        for entry, ours in self._pairs("meta", dtype):
+            for name, tensor in write([entry], {entry.ours: ours}).items():
+                yield name, Planned(tensor.dtype, tuple(tensor.shape))
+
+    def tensors(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+        """The tensors by name, in the order of the source; SourceError for numbers that `dtype` cannot hold."""
+        by_ours = {entry.ours: entry for entry in self.stored}
+        for entry, ours in self._pairs("cpu", dtype):
+            theirs = by_ours[entry.ours]
+            for key, place in views([theirs], {entry.ours: ours}).items():
+                self.source.copy(key, place, lambda _: None)
+            if self.source.dtype(theirs.theirs[0]) != ours.dtype and not ours.isfinite().all():
+                name = str(ours.dtype).removeprefix("torch.")
+                raise SourceError(f"{self.source.listing.path}: {theirs.theirs[0]} holds numbers that {name} cannot")
+            ours = ours if self.change is None else self.change(entry.ours, ours)
+            yield from write([entry], {entry.ours: ours}).items()
+
+    @property
+    def used(self) -> set[str]:
+        """The keys of the source that will be written, under whichever name."""
+        wanted = {entry.ours for entry in self.written}
+        return {key for entry in self.stored if entry.ours in wanted for key in entry.theirs}
+
+    def _pairs(self, device: str, dtype: torch.dtype | None) -> Iterator[tuple[Entry, Tensor]]:
+        """What will be written, each entry with an empty tensor for ours, in the order of the source."""
+        stored = {entry.ours: entry for entry in self.stored}
+        for entry in sorted(self.written, key=lambda one: min(map(self.source.place, stored[one.ours].theirs))):
+            theirs = stored[entry.ours]
+            ((_, shaped),) = read([theirs], lambda key: torch.empty(self.source.tensors[key].shape, device="meta"))
+            own = self.source.dtype(theirs.theirs[0])
+            cast = dtype if dtype is not None and own.is_floating_point else own
+            yield entry, torch.empty(shaped.shape, dtype=cast, device=device)
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """Tensors that only one of the layouts has, and which are the same in every model."""
+
+    by_name: Mapping[str, Tensor]
+
+    def planned(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Planned]]:
+        """See `Piece`."""
+        for name, tensor in self.by_name.items():
+            yield name, Planned(dtype or tensor.dtype, tuple(tensor.shape))
+
+    def tensors(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+        """See `Piece`."""
+        for name, tensor in self.by_name.items():
+            yield name, tensor.to(dtype or tensor.dtype)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFile:
+    """A file of weights that will be written."""
+
+    name: str  # in its folder; "" for a single file
+    pieces: Sequence[Piece | Constants]
+    metadata: Mapping[str, str]  # of its safetensors header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """All that will be written of a model."""
+
+    files: Sequence[WeightsFile]
+    texts: Mapping[str, str]  # the other files of a folder, by name; none for a single file
+    left: Mapping[str, int]  # what the new layout has no place for, in words, and how many tensors or parts that are
+
+    def size(self, dtype: torch.dtype | None) -> int:
+        """Bytes of all tensors."""
+        pieces = (piece for file in self.files for piece in file.pieces)
+        return sum(one.size for piece in pieces for _, one in piece.planned(dtype))
+
+    def run(self, path: Path, dtype: torch.dtype | None) -> Iterator[int]:
+        """Write it at `path`, which is a file or an empty folder; yields the number of bytes after each tensor.
+
+        Floating tensors are cast to `dtype`, unless that is None. Only one tensor of ours is in memory at a time.
+        """
+        for name, text in self.texts.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(text, encoding="utf-8")
+        for file in self.files:
+            place = path / file.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            planned = {name: one for piece in file.pieces for name, one in piece.planned(dtype)}
+            tensors = (tensor for piece in file.pieces for tensor in piece.tensors(dtype))
+            yield from saving(place, planned, tensors, file.metadata)
+
+
+def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
+    """What the pieces leave out of their sources, in words, with the number of tensors."""
+    used: dict[Path, set[str]] = {}
+    keys: dict[Path, Iterable[str]] = {}
+    for piece in pieces:
+        path = piece.source.listing.path
+        keys[path] = piece.source.tensors
+        used.setdefault(path, {V, ZERO_SNR}).update(piece.used)  # these two are written anew
+    return Counter(_why(key) for path, own in keys.items() for key in own if key not in used[path])
+
+
+def _why(key: str) -> str:
+    if key.endswith("position_ids"):
+        return "positions counted out, which every program knows"
+    return next((why for start, why in _WHY if key.startswith(start)), "table of the training's schedule")

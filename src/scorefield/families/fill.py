@@ -1,0 +1,122 @@
+"""Published weights into our networks: every key is accounted for, each tensor is cast and hashed as it is read."""
+
+import hashlib
+import math
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from xxhash import xxh3_128
+
+from scorefield.nets.meta_init import hollow
+from scorefield.nets.packed import layers, packs
+from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.key_map import Entry, Form, KeysError, check, views
+from scorefield.weights.reader import Source
+
+_READERS = 4  # threads: while one waits for the disk, the others hash and cast
+_PACKERS = 2  # threads where they also pack: then they rarely wait, and each holds one more tensor
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class _Scratch(threading.local):
+    """Memory for one tensor at a time in each thread; freed and allocated for each, it would take twice as much."""
+
+    buffer = torch.empty(0)
+
+    def room(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """An uninitialised tensor; the next call may return the same memory."""
+        size = math.prod(shape)
+        if len(self.buffer) < size or self.buffer.dtype != dtype:
+            self.buffer = torch.empty(size, dtype=dtype)
+        return self.buffer[:size].view(shape)
+
+
+class Filling:
+    """Fills networks for one device in one dtype, straight from a file, so that no weight is in memory twice.
+
+    Meanwhile it hashes all that it reads, our names and the numbers as they are stored. So no file is read twice, and
+    a folder and a single file with the same tensors have the same hash. The hash is a tree, so that threads share the
+    work: the SHA-256 of a sorted list of lines, one for each tensor, which holds the XXH3 (128 bits) of its numbers.
+    (SHA-256 of the numbers themselves took a quarter of the processor's time.)
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        self._lines: list[str] = []
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all that has been read."""
+        return hashlib.sha256("\n".join(sorted(self._lines)).encode()).hexdigest()
+
+    def __call__(
+        self, build: Callable[[], M], part: str, entries: Sequence[Entry], source: Source, keys: Iterable[str]
+    ) -> M:
+        """The network that `build` makes, with the weights that `source` has under `keys`; errors call it `part`.
+
+        Convolutions are channels last in memory; layers that can be packed are, see `nets.packed`. SourceError for keys
+        or shapes that are not those of the network. On the device "meta" nothing is read, since nothing would be kept.
+        """
+        with hollow():
+            net = build()
+        fits(net.state_dict(), part, entries, source, keys)
+        if self.device.type != "meta":
+            net.load_state_dict(self._filled(net, part, entries, source), assign=True)
+        return net.eval().requires_grad_(False)
+
+    def _filled(self, net: nn.Module, part: str, entries: Sequence[Entry], source: Source) -> Mapping[str, Tensor]:
+        """All tensors of `net` by name."""
+        packed = layers(net) if packs(self.device, self.dtype) else {}
+        wanted, scratch = net.state_dict(), _Scratch()
+        tensors = {name: self._room(tensor.shape) for name, tensor in wanted.items() if name not in packed}
+
+        def filled(entry: Entry) -> str:
+            """Fill one tensor of ours; returns its line of the hash."""
+            numbers, name = xxh3_128(), entry.ours
+            if name in packed:
+                tensors[name] = scratch.room(wanted[name].shape, self.dtype)
+            places = views([entry], tensors)
+            for key in entry.theirs:
+                if entry.form is Form.TRANSPOSED:  # hashed in our order, which is not that of the file
+                    transposed = source.fetch(key).T.contiguous()
+                    numbers.update(transposed.view(torch.uint8).numpy().data)
+                    tensors[name].copy_(transposed)
+                else:
+                    source.copy(key, places[key], numbers.update)
+            if name in packed:
+                tensors[name] = packed[name].packed(tensors[name])
+            stored = ", ".join(sorted({str(source.dtype(key)) for key in entry.theirs}))
+            return f"{part}.{name} {stored} {tuple(tensors[name].shape)} {numbers.hexdigest()}"
+
+        pool = ThreadPoolExecutor(_PACKERS if packed else _READERS)
+        try:
+            in_order = sorted(entries, key=lambda entry: min(map(source.place, entry.theirs)))
+            self._lines += pool.map(filled, in_order)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return tensors
+
+    def _room(self, shape: torch.Size) -> Tensor:
+        order = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+        return torch.empty(shape, device=self.device, dtype=self.dtype, memory_format=order)
+
+
+def fits(
+    wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Source, keys: Iterable[str]
+) -> None:
+    """SourceError unless what `source` has under `keys` are the tensors `wanted`, in their shapes, and no others."""
+    try:
+        check(entries, keys)
+    except KeysError as error:
+        raise SourceError(f"{source.listing.path}: the {part}: {error}") from None
+    for key, place in views(entries, wanted).items():
+        if (shape := source.tensors[key].shape) != tuple(place.shape):
+            raise SourceError(
+                f"{source.listing.path}: the {part}: {key} is of shape {shape}, where this network has "
+                f"{tuple(place.shape)}: it is of another model"
+            )

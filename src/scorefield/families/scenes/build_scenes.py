@@ -1,0 +1,150 @@
+"""The model that ships inside the package: `scenes`, captioned pictures of 128 x 128."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_type_hints
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from scorefield.core import clock, gauge, noise_schedule, predict
+from scorefield.core.denoiser import Preconditioned
+from scorefield.latent.scenes_codec import Codec
+from scorefield.model.spec import Defaults, ModelSpec
+from scorefield.model.system import Model
+from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
+from scorefield.nets.clip import Clip, ClipConfig
+from scorefield.nets.dit import Dit, DitConfig
+from scorefield.prompt.text import TextConditioner
+from scorefield.prompt.tokenizer import WordTokenizer
+from scorefield.weights import scorefield_file
+
+ASSETS = Path(__file__).parent.parent / "assets"
+AUTOENCODER, CLIP, GENERATOR = (f"scenes-{part}.safetensors" for part in ("autoencoder", "clip", "generator"))
+TOKENIZER = "scenes-tokenizer.json"
+
+SCENES = ModelSpec(
+    name="scenes",
+    about="Small pictures of 67 things on 15 places; ships with the package.",
+    gauge=gauge.rf,
+    clock=clock.flow,
+    prediction=predict.flow,
+    ladder=noise_schedule.flow(),
+    defaults=Defaults(steps=25, cfg_scale=5.0, sampler="euler", schedule="trailing", width=128, height=128),
+    size_multiple=16,
+    files=(AUTOENCODER, CLIP, GENERATOR, TOKENIZER),
+)
+
+C = TypeVar("C")
+
+
+def _read(hint: type[Any], stored: scorefield_file.Json | Mapping[str, scorefield_file.Json]) -> Any:
+    """A stored value as the type `hint`, where a dataclass is stored by its fields; ValueError for anything else."""
+    if not is_dataclass(hint):
+        if hint in (int, float, str) and not isinstance(stored, hint):
+            raise ValueError(f"{stored!r} is no {hint.__name__}")
+        return stored
+    hints = get_type_hints(hint)
+    values = stored if isinstance(stored, Mapping) else {}
+    if odd := sorted(hints.keys() ^ values.keys()):
+        raise ValueError(f"{odd[0]} is {'missing' if odd[0] in hints else 'unknown'}")
+    build: Callable[..., Any] = hint
+    return build(**{name: _read(hints[name], value) for name, value in values.items()})
+
+
+def _config(kind: type[C], stored: Mapping[str, scorefield_file.Json], path: Path) -> C:
+    """The configuration that a header holds; WeightsError if another version of scorefield wrote it."""
+    try:
+        return cast(C, _read(kind, stored))
+    except ValueError as error:
+        message = f"{path} was made by another version of scorefield ({error}); train or install it again"
+        raise scorefield_file.WeightsError(message) from None
+
+
+class _Blank(TorchFunctionMode):
+    """Build modules without drawing their initial weights, which those of a file replace.
+
+    It saves time and leaves torch's generators alone. The meta device would do the same, but the first arithmetic on it
+    imports modules of torch for a second.
+    """
+
+    DRAWS = frozenset({nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_})
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in self.DRAWS:
+            return None
+        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
+
+
+def _built(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> nn.Module:
+    scorefield_file.fill(module, tensors, dtype, path)
+    return module.eval().requires_grad_(False)
+
+
+def codec(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Codec:
+    """The autoencoder in `dtype`, with its latents' statistics."""
+    tensors, header = scorefield_file.load(folder / AUTOENCODER, "autoencoder")
+    with _Blank():
+        module = Codec(Autoencoder(_config(AutoencoderConfig, header.config, folder / AUTOENCODER)))
+    _built(module, tensors, torch.float32, folder / AUTOENCODER)
+    # The statistics of the latents stay in float32.
+    module.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
+def clip(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Clip:
+    """The CLIP pair."""
+    tensors, header = scorefield_file.load(folder / CLIP, "clip")
+    with _Blank():
+        module = Clip(_config(ClipConfig, header.config, folder / CLIP))
+    _built(module, tensors, dtype, folder / CLIP)
+    return module
+
+
+def conditioner(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> TextConditioner:
+    """The tokenizer and the text tower."""
+    tower = clip(folder, dtype)
+    try:
+        return TextConditioner(WordTokenizer.from_file(folder / TOKENIZER), tower)
+    except FileNotFoundError:
+        raise scorefield_file.WeightsError(f"{folder / TOKENIZER}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise scorefield_file.WeightsError(f"{folder / TOKENIZER} cannot be used ({error}); get it again") from None
+
+
+def spec(folder: Path = ASSETS) -> ModelSpec:
+    """The spec with the words that the generator's file says it knows."""
+    header = scorefield_file.read_header(folder / GENERATOR)
+    return replace(SCENES, knows=cast(Mapping[str, Sequence[str]], header.notes.get("knows", {})))
+
+
+def _hash(folder: Path) -> str:
+    """One hash over every file of the model, so that a change in any of them is a change of the model."""
+    return hashlib.sha256(
+        b"".join(hashlib.sha256((folder / name).read_bytes()).digest() for name in SCENES.files)
+    ).hexdigest()
+
+
+def scenes(device: torch.device, dtype: torch.dtype, folder: Path = ASSETS) -> Model:
+    """The whole model from the files in `folder`; WeightsError names a file that is missing or damaged."""
+    path = folder / GENERATOR
+    tensors, header = scorefield_file.load(path, "generator")
+    with _Blank():
+        net = Dit(_config(DitConfig, header.config, path))
+    _built(net, tensors, dtype, path)
+    words = conditioner(folder, torch.float32)
+    words.clip.to(device)
+    return Model(
+        spec=spec(folder),
+        denoiser=Preconditioned(net.to(device), SCENES.prediction, SCENES.clock),
+        conditioner=words,
+        codec=codec(folder, dtype).to(device),
+        device=device,
+        dtype=dtype,
+        sha256=_hash(folder),
+    )

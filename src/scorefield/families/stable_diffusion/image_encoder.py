@@ -1,0 +1,65 @@
+"""What Stable Diffusion 2.1 unCLIP has beyond other models: an image tower, and the statistics of its vectors."""
+
+from pathlib import Path
+
+from scorefield.families.fill import Filling
+from scorefield.families.stable_diffusion.parts import EMBEDDER, NOISE_AUGMENTOR, Place, placed
+from scorefield.families.stable_diffusion.recognise import first_other
+from scorefield.model.errors import NotLoadableError
+from scorefield.nets.clip import VIT_H_14, ClipConfig, VisionTower
+from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.unclip import Statistics, UnclipConditioner
+from scorefield.weights.diffusers_folder import Json, SourceError, read_json
+from scorefield.weights.key_map import Entry, under
+from scorefield.weights.key_maps import clip_keys
+from scorefield.weights.pipeline import is_pipeline, variant_in
+from scorefield.weights.reader import Source
+
+VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and is not read
+STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:
+STATISTICS_LDM = tuple(under("", f"{NOISE_AUGMENTOR}data_", STATISTICS))
+_LEVELS: dict[str, Json] = {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 1000, "trained_betas": None}
+
+
+def reading(
+    path: Path, config: ClipConfig, words: PublishedConditioner, fill: Filling, variant: str | None
+) -> UnclipConditioner:
+    """The conditioner of an unCLIP at `path`: that of `words`, which also reads an image prompt.
+
+    SourceError for files that are missing or hold something else, NotLoadableError for other levels of noise on the
+    image prompt than the published ones.
+    """
+    tower_place, statistics = files(path, config, variant)
+    tower = fill(lambda: VisionTower(config.vision, config.embed_dim, config.activation), "image tower", *tower_place)
+    if statistics is None:
+        known = Statistics(config.embed_dim).to(fill.device)
+    else:
+        known = fill(lambda: Statistics(config.embed_dim), "image statistics", *statistics)
+    return UnclipConditioner(words.tokenizer, words.encoder, tower, known)
+
+
+def files(path: Path, config: ClipConfig, variant: str | None = None) -> tuple[Place, Place | None]:
+    """Where the image tower is, and the statistics of its vectors; None where there are none, and none are needed."""
+    return _folder(path, config, variant) if is_pipeline(path) else _file(path, config)
+
+
+def _folder(path: Path, config: ClipConfig, variant: str | None) -> tuple[Place, Place]:
+    scheduler = read_json(path / "image_noising_scheduler" / "scheduler_config.json")
+    if other := first_other(scheduler, _LEVELS):
+        raise NotLoadableError(f"{path} has other levels of noise for its image prompt: {other}")
+    tower_place, statistics = (
+        Source(path / part, variant_in(path / part, variant)) for part in ("image_encoder", "image_normalizer")
+    )
+    listed = list(clip_keys.transformers_vision(config.vision))
+    return placed(listed, tower_place, ""), placed(STATISTICS, statistics, "")
+
+
+def _file(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
+    source = Source(path)
+    tower_place = placed(list(under("", VISION, clip_keys.openai_vision(config.vision))), source, VISION)
+    names = [name for entry in STATISTICS_LDM for name in entry.theirs]
+    if all(name in source.tensors for name in names):
+        return tower_place, Place(STATISTICS_LDM, source, names)
+    if config != VIT_H_14:  # the statistics for ViT-H are 0 and 1, so its files leave them out
+        raise SourceError(f"{path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model")
+    return tower_place, None

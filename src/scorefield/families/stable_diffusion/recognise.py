@@ -1,0 +1,80 @@
+"""What a file or folder is, and whether a picture can be drawn with it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from scorefield.model.errors import NotLoadableError
+from scorefield.weights import torch_pickle
+from scorefield.weights.detect.detect import detect, detect_pipeline
+from scorefield.weights.detect.identity import Family, Found, Kind, Task
+from scorefield.weights.diffusers_folder import Json
+from scorefield.weights.pipeline import is_pipeline, read_pipeline
+from scorefield.weights.reader import Source
+
+_PARTS = {  # of the models that can be drawn with; a file with another part is none of them
+    "unet",
+    "unet_ema",
+    "vae",
+    "text_encoder",
+    "text_encoder_2",
+    "image_encoder",
+    "image_normalizer",
+    "noise_augmentor",
+}
+_LEVELS: Mapping[str, Json] = {  # of every model here: a folder's scheduler says the same, or nothing
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "num_train_timesteps": 1000,
+    "trained_betas": None,
+}
+
+
+def identify(path: Path, variant: str | None = None) -> Found:
+    """What the file or folder at `path` is.
+
+    NotLoadableError for a folder whose model was trained on other levels of noise, SourceError for damaged files.
+    """
+    if not is_pipeline(path):
+        return detect(Source(path, variant).listing)
+    pipeline = read_pipeline(path, variant, pickled=torch_pickle.listing)
+    if other := first_other(pipeline.scheduler or {}, _LEVELS):
+        raise NotLoadableError(f"{path} was trained on other levels of noise: its scheduler has {other}")
+    return detect_pipeline(pipeline)
+
+
+def identify_drawable(path: Path, *, known: Iterable[Family] | None, variant: str | None = None) -> Found:
+    """What the file or folder at `path` is, if a picture can be drawn with it: a whole model of a family in `known`.
+
+    `known` None stands for any family. NotLoadableError for anything else; errors otherwise as of `identify`.
+    """
+    found = identify(path, variant)
+    if reason := refusal(found, known):
+        raise NotLoadableError(f"{path} {reason}")
+    return found
+
+
+def refusal(found: Found, known: Iterable[Family] | None) -> str | None:
+    """Why no picture can be drawn with what was found, in words that follow its path; None if one can."""
+    named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
+    if found.kind not in (Kind.CHECKPOINT, Kind.PIPELINE):
+        what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"no model that is known; it is {named}"
+        return f"is not a whole Stable Diffusion but {what}: `scorefield inspect` tells more"
+    stated = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.facts  # folders state their sizes
+    if known is not None and found.family not in known and not stated:
+        return f"is {named}, with which nothing can be drawn; what can: {', '.join(known)}"
+    if found.task not in (Task.TEXT, Task.INPAINTING, Task.VARIATION):
+        task = found.task or "another task"
+        return f"is {named} for {task}; only those for text to image, inpainting and variation can be drawn with"
+    if found.missing:
+        return f"lacks its {' and its '.join(found.missing)}; get it whole"
+    if extra := found.parts.keys() - _PARTS:
+        return f"is {named} with a part that is not known here: {', '.join(sorted(extra))}"
+    return None
+
+
+def first_other(scheduler: Mapping[str, Json], expected: Mapping[str, Json]) -> str | None:
+    """The first setting that `scheduler` states otherwise than `expected`, with its value; None if there is none."""
+    return next(
+        (f"{name} {scheduler[name]}" for name, value in expected.items() if scheduler.get(name, value) != value), None
+    )

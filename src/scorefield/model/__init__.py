@@ -1,0 +1,1 @@
+"""Contracts: what a model is, before and after it is loaded."""

@@ -1,0 +1,215 @@
+"""What samplers are called: one record a sampler, and the names that users of other programs type."""
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+
+from scorefield.core import grid_names
+from scorefield.sample.ancestral import ddim, ddpm, euler_ancestral
+from scorefield.sample.dpmpp import dpmpp_2m, dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
+from scorefield.sample.lms import lms
+from scorefield.sample.one_step import dpm2, euler, heun
+from scorefield.sample.optimise import optimise
+from scorefield.sample.unipc import unipc
+from scorefield.sample.walk import Sampler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplerRecord:
+    """A sampler and what is known of it."""
+
+    name: str  # the one name that we print
+    sampler: Sampler
+    evaluations: int  # of the network, a step
+    order: int  # of its ODE (eta = 0) in the step length, as measured from a cold start; DDPM has none: that of DDIM
+    stochastic: bool  # draws noise on the way, as called here
+    schedule: str | None  # the grid that the name stands for where nobody says which; None: the model's own
+    aliases: tuple[str, ...]  # as written in A1111, ComfyUI, diffusers, k-diffusion or InvokeAI
+
+
+class UnknownSamplerError(ValueError):
+    """A name that no sampler has; the message gives the nearest ones."""
+
+
+SAMPLERS: tuple[SamplerRecord, ...] = (
+    SamplerRecord(
+        name="ddpm",
+        sampler=ddpm,
+        evaluations=1,
+        order=1,
+        stochastic=True,
+        schedule=None,
+        aliases=("DDPM", "DDPMScheduler", "DDPMParallelScheduler"),
+    ),
+    SamplerRecord(
+        name="ddim",
+        sampler=ddim,
+        evaluations=1,
+        order=1,
+        stochastic=False,
+        schedule=None,
+        aliases=("DDIM", "DDIMScheduler", "DDIMParallelScheduler"),
+    ),
+    SamplerRecord(
+        name="euler",
+        sampler=euler,
+        evaluations=1,
+        order=1,
+        stochastic=False,
+        schedule=None,
+        aliases=("Euler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler"),
+    ),
+    SamplerRecord(
+        name="euler_ancestral",
+        sampler=euler_ancestral,
+        evaluations=1,
+        order=1,
+        stochastic=True,
+        schedule=None,
+        aliases=("Euler a", "EulerAncestralDiscreteScheduler"),
+    ),
+    SamplerRecord(
+        name="heun",
+        sampler=heun,
+        evaluations=2,
+        order=2,
+        stochastic=False,
+        schedule=None,
+        aliases=("Heun", "HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"),
+    ),
+    SamplerRecord(
+        name="dpm2",
+        sampler=dpm2,
+        evaluations=2,
+        order=2,
+        stochastic=False,
+        schedule="karras",
+        aliases=("DPM2", "dpm_2", "kdpm_2", "KDPM2DiscreteScheduler"),
+    ),
+    SamplerRecord(
+        name="lms",
+        sampler=lms,
+        evaluations=1,
+        order=2,
+        stochastic=False,
+        schedule=None,
+        aliases=("LMS", "LMSDiscreteScheduler"),
+    ),
+    SamplerRecord(
+        name="dpmpp_2m",
+        sampler=dpmpp_2m,
+        evaluations=1,
+        order=2,
+        stochastic=False,
+        schedule="karras",
+        aliases=("DPM++ 2M", "DPMSolverMultistepScheduler", "DPM-Solver++(2M)"),
+    ),
+    SamplerRecord(
+        name="dpmpp_2m_sde",
+        sampler=dpmpp_2m_sde,
+        evaluations=1,
+        order=2,
+        stochastic=True,
+        schedule="exponential",
+        aliases=("DPM++ 2M SDE", "DPM-Solver++(2M) SDE"),
+    ),
+    SamplerRecord(
+        name="dpmpp_2m_sde_heun",
+        sampler=functools.partial(dpmpp_2m_sde, kind="heun"),
+        evaluations=1,
+        order=2,
+        stochastic=True,
+        schedule="exponential",
+        aliases=("DPM++ 2M SDE Heun",),
+    ),
+    SamplerRecord(
+        name="dpmpp_sde",
+        sampler=dpmpp_sde,
+        evaluations=2,
+        order=2,
+        stochastic=True,
+        schedule="karras",
+        aliases=("DPM++ SDE", "DPMSolverSDEScheduler", "DPM-Solver++ SDE"),
+    ),
+    SamplerRecord(
+        name="dpmpp_3m_sde",
+        sampler=dpmpp_3m_sde,
+        evaluations=1,
+        order=2,
+        stochastic=True,
+        schedule="exponential",
+        aliases=("DPM++ 3M SDE", "DPM-Solver++(3M) SDE"),
+    ),
+    SamplerRecord(
+        name="unipc",
+        sampler=unipc,
+        evaluations=1,
+        order=2,
+        stochastic=False,
+        schedule=None,
+        aliases=("UniPC", "uni_pc", "uni_pc_bh2", "UniPCMultistepScheduler"),
+    ),
+    SamplerRecord(
+        name="optimise",
+        sampler=optimise,
+        evaluations=1,
+        order=1,
+        stochastic=False,
+        schedule=None,
+        aliases=("optimize", "optimiser", "optimizer"),
+    ),
+)
+
+SCHEDULE_ENDINGS: Mapping[str, str] = MappingProxyType(
+    {
+        **{name: name for name in grid_names.GRIDS},
+        "sgmuniform": "sgm_uniform",
+        "uniform": "normal",
+        "automatic": "normal",
+        "ka": "karras",  # A1111's old aliases, k_dpmpp_2m_ka and k_dpmpp_2m_sde_exp
+        "exp": "exponential",
+        "k": "karras",  # InvokeAI
+    }
+)
+
+
+def find(name: str) -> tuple[SamplerRecord, str | None]:
+    """The sampler that `name` stands for, and the schedule that it names besides: "DPM++ 2M Karras" has both.
+
+    Case, spaces, hyphens and underscores do not matter. UnknownSamplerError with the nearest names otherwise.
+    """
+    words = _words(name)
+    for head, schedule in ((words, None), *_endings(words)):
+        if _key(head) in _BY_KEY:
+            return _BY_KEY[_key(head)], schedule
+    near = dict.fromkeys(_BY_KEY[close].name for close in get_close_matches(_key(words), _BY_KEY, n=6, cutoff=0.5))
+    known = list(near)[:3] or [record.name for record in SAMPLERS]
+    raise UnknownSamplerError(f"unknown sampler {name!r}; {'nearest' if near else 'known'}: {', '.join(known)}")
+
+
+def _words(name: str) -> list[str]:
+    words = re.findall(r"[a-z0-9]+", name.lower().replace("++", "pp"))
+    if len(words) > 1 and words[0] in ("k", "sample"):  # k_euler, sample_euler
+        del words[0]
+    if len(words) > 1 and words[-1] == "gpu":  # ComfyUI: where the noise is drawn
+        del words[-1]
+    return words
+
+
+def _key(words: list[str]) -> str:
+    return "".join(words).removesuffix("scheduler")
+
+
+def _endings(words: list[str]) -> Iterator[tuple[list[str], str]]:
+    for ending, schedule in SCHEDULE_ENDINGS.items():
+        length = ending.count("_") + 1
+        if "_".join(words[-length:]) == ending:
+            yield words[:-length], schedule
+
+
+_BY_KEY: Mapping[str, SamplerRecord] = MappingProxyType(
+    {_key(_words(alias)): record for record in SAMPLERS for alias in (record.name, *record.aliases)}
+)

@@ -1,0 +1,120 @@
+"""Latent diffusion's autoencoder in the layouts of ldm's single files and of diffusers' folders, old and new."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from scorefield.weights.key_map import Entry, Form, same
+
+
+class Kl(Protocol):
+    """What a map must know of an autoencoder's config."""
+
+    @property
+    def multipliers(self) -> tuple[int, ...]: ...
+    @property
+    def resblocks(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where a file has the parts; `level` counts from the finest, `turn` from the coarsest, `k` within a level."""
+
+    down: str
+    shrink: str
+    up: str
+    grow: str
+    middle: tuple[str, str, str]  # residual block, attention, residual block
+    skip: str
+    norm: str  # before the last convolution
+    attention: tuple[str, ...]  # norm, q, k, v, out
+    projections: Form  # of q, k, v, out
+
+
+LDM = Layout(
+    down="encoder.down.{level}.block.{k}",
+    shrink="encoder.down.{level}.downsample.conv",
+    up="decoder.up.{level}.block.{k}",
+    grow="decoder.up.{level}.upsample.conv",
+    middle=("mid.block_1", "mid.attn_1", "mid.block_2"),
+    skip="nin_shortcut",
+    norm="norm_out",
+    attention=("norm", "q", "k", "v", "proj_out"),
+    projections=Form.CONVOLUTION,
+)
+
+
+def _diffusers(*attention: str) -> Layout:
+    return Layout(
+        down="encoder.down_blocks.{level}.resnets.{k}",
+        shrink="encoder.down_blocks.{level}.downsamplers.0.conv",
+        up="decoder.up_blocks.{turn}.resnets.{k}",
+        grow="decoder.up_blocks.{turn}.upsamplers.0.conv",
+        middle=("mid_block.resnets.0", "mid_block.attentions.0", "mid_block.resnets.1"),
+        skip="conv_shortcut",
+        norm="conv_norm_out",
+        attention=attention,
+        projections=Form.SAME,
+    )
+
+
+DIFFUSERS = _diffusers("group_norm", "to_q", "to_k", "to_v", "to_out.0")
+OLD_DIFFUSERS = _diffusers("group_norm", "query", "key", "value", "proj_attn")  # before diffusers 0.15
+
+
+def ldm(config: Kl) -> Iterator[Entry]:
+    """The entries in ldm's layout, without the prefix `first_stage_model.` that its single files have."""
+    return _kl(config, LDM)
+
+
+def diffusers(config: Kl, old: bool = False) -> Iterator[Entry]:
+    """The entries in diffusers' layout; `old` is that of files which `has_old_names`."""
+    return _kl(config, OLD_DIFFUSERS if old else DIFFUSERS)
+
+
+def has_old_names(keys: Iterable[str]) -> bool:
+    """Whether a file's attention has the names that diffusers gave it before 0.15."""
+    return any(key.endswith(".proj_attn.weight") for key in keys)
+
+
+def _kl(config: Kl, layout: Layout) -> Iterator[Entry]:
+    yield from same("moments", "quant_conv")
+    yield from same("entry", "post_quant_conv")
+    for half in ("encoder", "decoder"):
+        yield from same(f"{half}.first", f"{half}.conv_in")
+        yield from _middle(half, layout)
+        yield from same(f"{half}.last.0", f"{half}.{layout.norm}")
+        yield from same(f"{half}.last.2", f"{half}.conv_out")
+    top, before = len(config.multipliers) - 1, 1
+    for level, after in enumerate(config.multipliers):
+        for k in range(config.resblocks):
+            place = layout.down.format(level=level, k=k)
+            yield from _residual(f"encoder.down.{level}.{k}", place, layout, skip=after != before)
+            before = after
+        if level < top:
+            yield from same(f"encoder.down.{level}.{config.resblocks}.conv", layout.shrink.format(level=level))
+    for turn, level in enumerate(reversed(range(top + 1))):
+        after = config.multipliers[level]
+        for k in range(config.resblocks + 1):
+            place = layout.up.format(level=level, turn=turn, k=k)
+            yield from _residual(f"decoder.up.{turn}.{k}", place, layout, skip=after != before)
+            before = after
+        if level:
+            place = layout.grow.format(level=level, turn=turn)
+            yield from same(f"decoder.up.{turn}.{config.resblocks + 1}.conv", place)
+
+
+def _middle(half: str, layout: Layout) -> Iterator[Entry]:
+    first, attention, second = (f"{half}.{place}" for place in layout.middle)
+    yield from _residual(f"{half}.middle.0", first, layout, skip=False)
+    yield from _residual(f"{half}.middle.2", second, layout, skip=False)
+    for ours, theirs in zip(("norm", "q", "k", "v", "out"), layout.attention, strict=True):
+        form = Form.SAME if ours == "norm" else layout.projections
+        yield from same(f"{half}.middle.1.{ours}", f"{attention}.{theirs}", form=form)
+
+
+def _residual(ours: str, theirs: str, layout: Layout, skip: bool) -> Iterator[Entry]:
+    for layer in ("norm1", "conv1", "norm2", "conv2"):
+        yield from same(f"{ours}.{layer}", f"{theirs}.{layer}")
+    if skip:
+        yield from same(f"{ours}.skip", f"{theirs}.{layout.skip}")
