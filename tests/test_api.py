@@ -13,8 +13,9 @@ from torch import nn
 
 import scorefield
 from scorefield.api import Pipeline, UnknownSizeWarning, UnknownWordsWarning, pipeline
+from scorefield.errors import RequestError
 from scorefield.files import picture
-from scorefield.request import Request, RequestError, parse
+from scorefield.request import Request, parse
 from scorefield.sample.nan_guard import NonFiniteError
 
 TREE = "a tree in the desert"

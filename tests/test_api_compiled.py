@@ -16,8 +16,9 @@ import scorefield as sf
 from scorefield import zoo
 from scorefield.api import Pipeline
 from scorefield.cli import common, main
+from scorefield.errors import RequestError
 from scorefield.files.picture import read
-from scorefield.request import Request, RequestError
+from scorefield.request import Request
 
 
 @pytest.fixture(autouse=True)

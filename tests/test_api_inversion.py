@@ -11,8 +11,9 @@ import torch
 import scorefield as sf
 from scorefield.api import Pipeline, UnknownWordsWarning
 from scorefield.cli.main import run
+from scorefield.errors import RequestError
 from scorefield.files.picture import read
-from scorefield.request import Embedding, RequestError, parse
+from scorefield.request import Embedding, parse
 
 pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
 

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 import scorefield as sf
 from scorefield.api.loading import load_for
+from scorefield.errors import RequestError
 from scorefield.families.fill import Filling
-from scorefield.request import RequestError, parse
+from scorefield.request import parse
 from scorefield.weights.diffusers_folder import SourceError
 
 

@@ -23,10 +23,11 @@ from scorefield.api import Pipeline, UnusedKeysWarning
 from scorefield.cli.main import run
 from scorefield.core.denoiser import Preconditioned
 from scorefield.core.half_precision import in_float32
+from scorefield.errors import RequestError
 from scorefield.files.picture import read
 from scorefield.nets.packed import dense
 from scorefield.nets.unet import SD1, SD2, SDXL, Unet
-from scorefield.request import Lora, RequestError, Settled, parse
+from scorefield.request import Lora, Settled, parse
 from scorefield.weights.diffusers_folder import SourceError
 from scorefield.zoo import Scales
 

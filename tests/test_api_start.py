@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from tests import toy
 
-from scorefield.api import Pipeline, RequestError
+from scorefield.api import Pipeline
 from scorefield.api.start import start, steps_walked
+from scorefield.errors import RequestError
 from scorefield.request import Given, Options, Settled
 
 pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")

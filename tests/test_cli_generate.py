@@ -288,7 +288,7 @@ def test_a_wrong_call_is_one_line_and_leaves_nothing(failed, args, says):
 
 def test_an_unknown_model_is_one_line(failed, monkeypatch):
     def load(name, device, dtype, prediction, choice, hollow):
-        raise zoo.UnknownModelError(f"no model {name!r}; there is: toy")
+        raise zoo.MissingError(f"no model {name!r}; there is: toy")
 
     monkeypatch.setattr(zoo, "load", load)
     assert failed("generate", "a tree", "--model", "tyo") == (2, "no model 'tyo'; there is: toy")

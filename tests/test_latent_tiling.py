@@ -9,7 +9,8 @@ from tests import toy
 from torch import Tensor
 
 from scorefield import zoo
-from scorefield.api import Pipeline, RequestError
+from scorefield.api import Pipeline
+from scorefield.errors import RequestError
 from scorefield.latent import tiling
 from scorefield.latent.kl_codec import KlCodec
 from scorefield.latent.tiling import windows

@@ -11,10 +11,11 @@ from tests import pipelines, tiny
 from torch import Tensor
 
 from scorefield import zoo
-from scorefield.api import Pipeline, RequestError, UnreadSignsWarning, words
+from scorefield.api import Pipeline, UnreadSignsWarning, words
 from scorefield.cli.main import run
 from scorefield.core.cond import Cond
 from scorefield.core.level import Level
+from scorefield.errors import RequestError
 from scorefield.families.stable_diffusion.build_stable import stable
 from scorefield.files import picture
 from scorefield.guide.cfg import cfg, cfg_batched

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from scorefield import request as requests
-from scorefield.request import Options, Request, RequestError, parse, sides
+from scorefield.errors import RequestError
+from scorefield.request import Options, Request, parse, sides
 
 
 def wrong(**values):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scorefield.request import Given, RequestError, parse
+from scorefield.errors import RequestError
+from scorefield.request import Given, parse
 
 
 def wrong(**values: object) -> str:

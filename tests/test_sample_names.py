@@ -3,8 +3,9 @@
 import pytest
 
 from scorefield.core import grid_names
+from scorefield.errors import RequestError
 from scorefield.sample import registry
-from scorefield.sample.registry import SAMPLERS, UnknownSamplerError, find
+from scorefield.sample.registry import SAMPLERS, find
 
 PUBLISHED = {
     "ddpm": ["ddpm", "DDPM", "DDPMScheduler"],
@@ -68,7 +69,7 @@ def test_a_name_may_end_in_a_schedule(typed: str, name: str, schedule: str) -> N
 
 @pytest.mark.parametrize("typed", ["eulr", "dpmpp_2n", "DPM2 a", "dpm_adaptive", "DPM++ 2S a Karras"])
 def test_an_unknown_name_is_an_error_of_one_line_with_the_nearest(typed: str) -> None:
-    with pytest.raises(UnknownSamplerError) as error:
+    with pytest.raises(RequestError) as error:
         find(typed)
     words = str(error.value)
     assert words.startswith(f"unknown sampler {typed!r}; nearest: ")
@@ -79,9 +80,9 @@ def test_an_unknown_name_is_an_error_of_one_line_with_the_nearest(typed: str) ->
 
 
 def test_the_nearest_name_is_first() -> None:
-    with pytest.raises(UnknownSamplerError, match="nearest: euler"):
+    with pytest.raises(RequestError, match="nearest: euler"):
         find("eulr")
-    with pytest.raises(UnknownSamplerError, match="nearest: dpmpp_2m"):
+    with pytest.raises(RequestError, match="nearest: dpmpp_2m"):
         find("dpmpp_2n")
 
 

@@ -13,24 +13,24 @@ from tests.published import PARAMS, H, Shapes, keys, pipeline, sd1, sd2
 from scorefield.families.scenes import build_scenes
 from scorefield.weights import scorefield_file
 from scorefield.weights.detect.detect import OWN, detect, detect_pipeline
-from scorefield.weights.detect.identity import Family, Found, Kind, Layout, Task
+from scorefield.weights.detect.identity import Family, Identity, Kind, Layout, Task
 from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.pipeline import is_pipeline, read_pipeline
-from scorefield.weights.reader import Source
-from scorefield.weights.tensor_index import Listing, Plain, Stored
+from scorefield.weights.reader import Reader
+from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
 from scorefield.weights.torch_pickle import listing as pickled
 
 
-def _listing(shapes: Shapes, values: Mapping[str, Plain], metadata: Mapping[str, str]) -> Listing:
+def _listing(shapes: Shapes, values: Mapping[str, Plain], metadata: Mapping[str, str]) -> TensorIndex:
     path = Path("x.safetensors")
     tensors = {key: Stored("I64" if key.endswith("position_ids") else "F16", shape) for key, shape in shapes.items()}
-    return Listing(path=path, form="safetensors", tensors=tensors, files=dict.fromkeys(tensors, path),
+    return TensorIndex(path=path, form="safetensors", tensors=tensors, files=dict.fromkeys(tensors, path),
                    metadata=metadata, values=values)  # fmt: skip
 
 
 def _found(
     shapes: Shapes, values: Mapping[str, Plain] | None = None, metadata: Mapping[str, str] | None = None
-) -> Found:
+) -> Identity:
     return detect(_listing(shapes, values or {}, metadata or {}))
 
 
@@ -332,7 +332,7 @@ def test_textual_inversions_are_seen_in_real_files(tmp_path: Path) -> None:
     star = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.zeros(2, 768))})
     old = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": star, "name": "birb"}
     torch.save(old, tmp_path / "embeddings.pt")
-    seen = {file.name: detect(Source(file).listing) for file in tmp_path.iterdir()}
+    seen = {file.name: detect(Reader(file).listing) for file in tmp_path.iterdir()}
     assert all(found.kind is Kind.EMBEDDING and found.family is Family.SD1 for found in seen.values())
     assert {name: found.facts["token"] for name, found in seen.items()} == {
         "learned_embeds.bin": "<birb-style>", "bare.pt": None, "embeddings.pt": "birb",
@@ -351,7 +351,7 @@ def test_our_own_files_are_known_by_their_header(tmp_path: Path) -> None:
     path = scorefield_file.save(
         tmp_path / "x.safetensors", {"a": torch.zeros(3)}, scorefield_file.Header(kind="generator", config={})
     )
-    found = detect(Source(path).listing)
+    found = detect(Reader(path).listing)
     assert (found.kind, found.family, list(found.parts)) == (Kind.OWN, Family.SCOREFIELD, ["generator"])
     with pytest.raises(SourceError, match="has a scorefield header that cannot be read"):
         _found({"a": (3,)}, metadata={"scorefield": "{}"})
@@ -382,7 +382,7 @@ def test_an_unknown_file_says_what_it_resembles(name: str, looks: str) -> None:
 
 
 def test_a_file_that_resembles_nothing_says_nothing() -> None:
-    assert _found({"layer1.weight": (3, 3), "layer2.weight": (3, 3)}) == Found(kind=Kind.UNKNOWN)
+    assert _found({"layer1.weight": (3, 3), "layer2.weight": (3, 3)}) == Identity(kind=Kind.UNKNOWN)
 
 
 def test_a_pipeline_is_known_by_its_unet_and_its_scheduler(tmp_path: Path) -> None:

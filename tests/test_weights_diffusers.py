@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 
 from scorefield.weights.detect.detect import detect
 from scorefield.weights.detect.identity import Kind, Layout
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 
 def _unet() -> UNet2DConditionModel:
@@ -28,7 +28,7 @@ def _unet() -> UNet2DConditionModel:
 def test_a_folder_of_diffusers_is_read_to_the_bit(tmp_path: Path, variant: str | None, safe: bool, size: str) -> None:
     unet = _unet()
     unet.save_pretrained(tmp_path, max_shard_size=size, variant=variant, safe_serialization=safe)
-    source, wanted = Source(tmp_path, variant), unet.state_dict()
+    source, wanted = Reader(tmp_path, variant), unet.state_dict()
     assert (len(set(source.listing.files.values())) > 5) == (size == "300KB")
     assert source.tensors.keys() == wanted.keys()
     for name, tensor in wanted.items():

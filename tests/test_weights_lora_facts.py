@@ -13,11 +13,11 @@ from torch import Tensor
 from scorefield.nets.clip import BIG_G_TEXT, SD1_TEXT, SD2_TEXT_23
 from scorefield.nets.unet import SD1, SD2, SDXL
 from scorefield.weights.detect.detect import detect
-from scorefield.weights.detect.identity import Family, Found, Kind, Layout
+from scorefield.weights.detect.identity import Family, Identity, Kind, Layout
 from scorefield.weights.key_map import Entry
 from scorefield.weights.key_maps import clip_keys, unet_keys
 from scorefield.weights.lora.targets import TEXT, TEXT_2, UNET, Target, names
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 
 def both(part: str, *listed: list[Entry]) -> dict[str, Target]:
@@ -95,10 +95,10 @@ def test_names_as_they_stand_in_published_files(name: str, target: Target) -> No
     assert (listed | both(TEXT, list(clip_keys.transformers_text(SD1_TEXT.text, projected=False))))[name] == target
 
 
-def found(tmp_path: Path, *tensors: Mapping[str, Tensor], **metadata: str) -> Found:
+def found(tmp_path: Path, *tensors: Mapping[str, Tensor], **metadata: str) -> Identity:
     path = tmp_path / "a.safetensors"
     save_file({key: one.clone() for each in tensors for key, one in each.items()}, path, metadata=metadata)
-    return detect(Source(path).listing)
+    return detect(Reader(path).listing)
 
 
 def test_inspection_tells_rank_alpha_and_targets(tmp_path: Path) -> None:

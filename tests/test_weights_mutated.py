@@ -20,7 +20,7 @@ from torch import Tensor
 
 from scorefield.weights.detect.detect import detect
 from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -110,7 +110,7 @@ def _damaged(data: bytes, header: int, rng: random.Random) -> bytes:
 def _read(path: Path) -> Shapes | str:
     """Every name, dtype and shape of a path, each fetched; or the line that says what is wrong."""
     try:
-        source = Source(path)
+        source = Reader(path)
         detect(source.listing)
         for name, stored in source.tensors.items():
             fetched = source.fetch(name)

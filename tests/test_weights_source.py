@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 from scorefield.weights.tensor_index import Stored
 
 LINKED = ("../x.safetensors", "/etc/x.safetensors", "a/../../x.safetensors", "sub/x.safetensors", "..\\x.safetensors",
@@ -31,7 +31,7 @@ def _tensors() -> dict[str, Tensor]:
     return {"a.weight": drawn, "b.half": drawn.half(), "ids": torch.arange(5)[None], "scale": drawn[0, 0].bfloat16()}
 
 
-def _same(source: Source, wanted: Mapping[str, Tensor]) -> bool:
+def _same(source: Reader, wanted: Mapping[str, Tensor]) -> bool:
     if source.tensors.keys() != wanted.keys():
         return False
     shapes = all(source.tensors[name].shape == tuple(tensor.shape) for name, tensor in wanted.items())
@@ -43,7 +43,7 @@ def _same(source: Source, wanted: Mapping[str, Tensor]) -> bool:
 
 
 def _open_and_fetch(path: Path, variant: str | None, fetch: str | None) -> None:
-    source = Source(path, variant)
+    source = Reader(path, variant)
     source.fetch(fetch or next(iter(source.tensors)))
 
 
@@ -89,7 +89,7 @@ def _resident() -> int:
 
 
 def test_a_safetensors_file_is_listed_and_fetched(tmp_path: Path) -> None:
-    source = Source(_saved(tmp_path / "x.safetensors"))
+    source = Reader(_saved(tmp_path / "x.safetensors"))
     assert source.tensors["b.half"] == Stored("F16", (4, 3))
     assert source.tensors["scale"] == Stored("BF16", ())
     assert source.tensors["a.weight"].numbers == 12
@@ -101,7 +101,7 @@ def test_a_safetensors_file_is_listed_and_fetched(tmp_path: Path) -> None:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_of_tensors_is_listed_and_fetched(tmp_path: Path, name: str, zipped: bool) -> None:
     torch.save(_tensors(), tmp_path / name, _use_new_zipfile_serialization=zipped)
-    source = Source(tmp_path / name)
+    source = Reader(tmp_path / name)
     assert source.tensors["b.half"] == Stored("float16", (4, 3))
     assert _same(source, _tensors())
 
@@ -109,7 +109,7 @@ def test_a_pickle_of_tensors_is_listed_and_fetched(tmp_path: Path, name: str, zi
 def test_a_state_dict_is_unwrapped_and_plain_values_beside_it_are_kept(tmp_path: Path) -> None:
     rest = {"global_step": 875000, "epoch": 0, "optimizer_states": [{"state": {0: torch.zeros(9)}}], "note": None}
     torch.save({"state_dict": OrderedDict(_tensors()), **rest}, tmp_path / "x.ckpt")
-    source = Source(tmp_path / "x.ckpt")
+    source = Reader(tmp_path / "x.ckpt")
     assert _same(source, _tensors())
     assert source.values == {"global_step": 875000, "epoch": 0, "note": None}
 
@@ -120,7 +120,7 @@ def test_tensors_of_two_levels_have_names_with_a_dot(tmp_path: Path) -> None:
     torch.save(plain, tmp_path / "plain.pt")
     torch.save(plain | {"string_to_param": nn.ParameterDict({"*": nn.Parameter(star)})}, tmp_path / "module.pt")
     for name in ("plain.pt", "module.pt"):
-        source = Source(tmp_path / name)
+        source = Reader(tmp_path / name)
         assert _same(source, {"string_to_token.*": torch.tensor(265), "string_to_param.*": star})
         assert not source.fetch("string_to_param.*").requires_grad
         assert source.values == {"name": "cat", "step": 5}
@@ -143,7 +143,7 @@ def test_lists_within_lists_end(tmp_path: Path) -> None:
     for _ in range(200):
         held = [held, held]  # 2^200 ways to the one tensor
     torch.save(held, tmp_path / "x.pt")
-    assert len(Source(tmp_path / "x.pt").tensors) == 1
+    assert len(Reader(tmp_path / "x.pt").tensors) == 1
 
 
 def test_an_unknown_name_is_named(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_a_fetched_tensor_is_mapped_and_not_copied(tmp_path: Path, kind: str) ->
         torch.save({"x": torch.zeros(50_000_000, dtype=torch.float16)}, path)
     else:
         _sparse(path, 2_000_000_000)
-    Source(path).fetch("x")  # what is imported and kept at the first time
-    before, source = _resident(), Source(path)
+    Reader(path).fetch("x")  # what is imported and kept at the first time
+    before, source = _resident(), Reader(path)
     x = source.fetch("x")
     assert x[-1] == 0
     assert source.fetch("x").data_ptr() == x.data_ptr()
@@ -168,7 +168,7 @@ def test_a_fetched_tensor_is_mapped_and_not_copied(tmp_path: Path, kind: str) ->
 def test_shards_are_read_through_their_index(tmp_path: Path) -> None:
     wanted = _sharded(tmp_path)
     for path in (tmp_path, tmp_path / "model.safetensors.index.json"):
-        assert _same(Source(path), wanted)
+        assert _same(Reader(path), wanted)
 
 
 def test_shards_that_are_links_into_a_store_are_read(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_shards_that_are_links_into_a_store_are_read(tmp_path: Path) -> None:
     for file in list((tmp_path / "model").glob("*.safetensors")):
         os.rename(file, tmp_path / "blobs" / file.name)
         file.symlink_to(f"../blobs/{file.name}")
-    assert _same(Source(tmp_path / "model"), wanted)
+    assert _same(Reader(tmp_path / "model"), wanted)
 
 
 def _indexed(folder: Path, change: Callable[[dict[str, object]], object]) -> Path:
@@ -224,33 +224,33 @@ def test_a_folder_gives_its_plain_safetensors_before_pickles_and_variants(tmp_pa
     for name in ("diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.non_ema.safetensors"):
         _saved(tmp_path / name)
     torch.save(plain, tmp_path / "diffusion_pytorch_model.bin")
-    assert list(Source(tmp_path).tensors) == ["plain"]
+    assert list(Reader(tmp_path).tensors) == ["plain"]
     _saved(tmp_path / "diffusion_pytorch_model.safetensors", {"safe": torch.zeros(1)})
-    assert list(Source(tmp_path).tensors) == ["safe"]
-    assert _same(Source(tmp_path, "fp16"), _tensors())
+    assert list(Reader(tmp_path).tensors) == ["safe"]
+    assert _same(Reader(tmp_path, "fp16"), _tensors())
     assert "of variants it has fp16, non_ema, the plain one" in _told(tmp_path, "bf16")
 
 
 def test_a_folder_of_fp16_alone_is_read_and_one_of_non_ema_alone_must_be_asked_for(tmp_path: Path) -> None:
     _saved(tmp_path / "a" / "model.fp16.safetensors")
-    assert _same(Source(tmp_path / "a"), _tensors())
+    assert _same(Reader(tmp_path / "a"), _tensors())
     _saved(tmp_path / "b" / "model.non_ema.safetensors")
     assert "of variants it has non_ema" in _told(tmp_path / "b")
-    assert _same(Source(tmp_path / "b", "non_ema"), _tensors())
+    assert _same(Reader(tmp_path / "b", "non_ema"), _tensors())
 
 
 @pytest.mark.parametrize("name", ["model", "diffusion_pytorch_model"])
 def test_shards_of_a_variant_are_read(tmp_path: Path, name: str) -> None:
     wanted = _sharded(tmp_path, name, ".fp16")
-    assert _same(Source(tmp_path, "fp16"), wanted)
-    assert _same(Source(tmp_path), wanted)
+    assert _same(Reader(tmp_path, "fp16"), wanted)
+    assert _same(Reader(tmp_path), wanted)
 
 
 def test_a_folder_with_a_name_of_its_own_gives_its_only_file(tmp_path: Path) -> None:
     torch.save(_tensors(), tmp_path / "learned_embeds.bin")
-    assert _same(Source(tmp_path), _tensors())
+    assert _same(Reader(tmp_path), _tensors())
     _saved(tmp_path / "some_style_1.0.safetensors", {"x": torch.zeros(1)})
-    assert list(Source(tmp_path).tensors) == ["x"]
+    assert list(Reader(tmp_path).tensors) == ["x"]
     _saved(tmp_path / "other.safetensors")
     assert "several files of weights; name one: other.safetensors, some_style_1.0.safetensors" in _told(tmp_path)
 
@@ -314,7 +314,7 @@ def _lying(change: dict[str, object]) -> bytes:
 def test_a_header_that_lies_is_told(tmp_path: Path, change: dict[str, object]) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(_lying({}))
-    assert list(Source(path).tensors) == ["a", "b"]
+    assert list(Reader(path).tensors) == ["a", "b"]
     path.write_bytes(_lying(change))
     assert "is damaged or no safetensors file" in _told(path)
 
@@ -346,7 +346,7 @@ def test_code_in_a_file_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         index = {"weight_map": dict.fromkeys("ab", "pytorch_model-00001-of-00001.bin")}
         (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     with pytest.raises(SourceError) as caught:
-        Source(tmp_path)
+        Reader(tmp_path)
     assert not trap.exists()
     if way in ("zip", "old", "shard"):
         assert "needs posix.system to be loaded, and code in a file is never run" in str(caught.value)
@@ -397,7 +397,7 @@ def test_a_file_of_lightning_gives_its_weights_and_what_saved_it_is_nothing(
 ) -> None:
     path = _of_lightning(tmp_path / "x.ckpt", monkeypatch, multiarray, zipped, None)
     assert (b"ModelCheckpoint" in path.read_bytes()) & (multiarray.encode() in path.read_bytes())
-    source = Source(path)
+    source = Reader(path)
     assert _same(source, _tensors())
     assert source.values == {"epoch": 0, "global_step": 470000, "pytorch-lightning_version": "1.4.2", "more": None}
     with pytest.raises(pickle.UnpicklingError, match="ModelCheckpoint was not an allowed global"):
@@ -415,7 +415,7 @@ def test_code_in_a_file_of_lightning_never_runs(tmp_path: Path, monkeypatch: pyt
 def test_threads_may_open_pickles_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _of_lightning(tmp_path / "x.ckpt", monkeypatch, "numpy.core.multiarray", True, None)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda _: _same(Source(path), _tensors()), range(60)))
+        assert all(pool.map(lambda _: _same(Reader(path), _tensors()), range(60)))
 
 
 class ModelCheckpoint:
@@ -463,7 +463,7 @@ def test_a_pickle_without_a_checksum_is_read(tmp_path: Path) -> None:
         torch.save(_tensors(), tmp_path / "x.ckpt")
     finally:
         torch.serialization.set_crc32_options(True)
-    assert _same(Source(tmp_path / "x.ckpt"), _tensors())
+    assert _same(Reader(tmp_path / "x.ckpt"), _tensors())
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "ckpt"])
@@ -478,7 +478,7 @@ def test_a_tensor_is_copied_in_blocks_into_what_is_there_and_each_byte_is_shown(
     held |= {"none": torch.empty(3, 0), "nothing": torch.empty(0, 3)}
     path = tmp_path / f"x.{kind}"
     _saved(path, held) if kind == "safetensors" else torch.save(held, path)
-    source, shown = Source(path), []
+    source, shown = Reader(path), []
     for name, tensor in held.items():
         target = torch.empty(tensor.shape, dtype=dtype)
         if tensor.ndim == 4:
@@ -492,7 +492,7 @@ def test_a_tensor_is_copied_in_blocks_into_what_is_there_and_each_byte_is_shown(
 
 def test_a_file_that_is_cut_off_while_it_is_read_is_told(tmp_path: Path) -> None:
     path = _saved(tmp_path / "x.safetensors", {"x": torch.zeros(5000)})
-    source = Source(path)
+    source = Reader(path)
     os.truncate(path, 9000)
     with pytest.raises(SourceError, match="was cut off while it was read; get it again"):
         source.copy("x", torch.empty(5000), lambda part: None)

@@ -280,7 +280,7 @@ def test_tensors_that_the_configuration_does_not_ask_for_are_named(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["scene", "Scenes", "sd15", ""])
 def test_an_unknown_model_names_the_nearest(name: str) -> None:
-    with pytest.raises(zoo.UnknownModelError) as caught:
+    with pytest.raises(zoo.MissingError) as caught:
         zoo.load(name)
     assert (
         str(caught.value)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from scorefield.convert.plan import conversion
 from scorefield.convert.writer import Conversion
+from scorefield.errors import UnsupportedError
 from scorefield.families.stable_diffusion.parts import Networks
-from scorefield.model.errors import NotLoadableError
 from scorefield.nets.clip import TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet
@@ -260,10 +260,10 @@ def test_what_the_file_says_of_its_prediction_is_believed(prediction: str, tmp_p
 
 def test_what_cannot_be_converted_is_one_line(tmp_path: Path) -> None:
     path = sparse(tmp_path / "x.safetensors", published.sd2())
-    with pytest.raises(NotLoadableError, match=r"v for one of 768 \(prediction"):
+    with pytest.raises(UnsupportedError, match=r"v for one of 768 \(prediction"):
         conversion(path, to_folder=True)
     save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
-    with pytest.raises(NotLoadableError, match="no model that is known"):
+    with pytest.raises(UnsupportedError, match="no model that is known"):
         conversion(tmp_path / "odd.safetensors", to_folder=True)
     shapes = published.sd1()
     shapes["model.diffusion_model.out.2.bias"] = (5,)

@@ -151,7 +151,7 @@ def test_a_model_says_what_it_was_taught_and_the_one_before_knows_nothing_of_it(
 
 def test_what_a_model_cannot_take_is_one_line(files: dict[str, str], tmp_path: Path) -> None:
     def refused(*embeddings: tuple[str, str | None]) -> str:
-        with pytest.raises((zoo.NotLoadableError, SourceError)) as caught:
+        with pytest.raises((zoo.UnsupportedError, SourceError)) as caught:
             with_embeddings(model(), embeddings)
         assert "\n" not in str(caught.value)
         return str(caught.value)

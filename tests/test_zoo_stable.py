@@ -15,14 +15,14 @@ from tests.pipelines import PROMPT, SAMPLERS, SIZE, as_one_file, drawn, drawn_th
 from tests.tiny import TEXT, TINY, TINY_2
 
 from scorefield import zoo
-from scorefield.api import Pipeline, RequestError, load
+from scorefield.api import Pipeline, load
 from scorefield.cli.main import run
 from scorefield.core import grid, grid_names, predict
+from scorefield.errors import RequestError, UnsupportedError
 from scorefield.families.stable_diffusion.build_stable import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, stable
 from scorefield.families.stable_diffusion.parts import Networks, Place, parts
 from scorefield.families.stable_diffusion.recognise import identify_drawable
 from scorefield.latent.kl_codec import KlCodec
-from scorefield.model.errors import NotLoadableError
 from scorefield.model.spec import Choice
 from scorefield.nets.clip import EncoderConfig
 from scorefield.nets.packed import packs
@@ -191,14 +191,14 @@ def test_an_odd_size_is_one_line(one: Made, size: int | str) -> None:
 def test_a_folder_that_lacks_a_part_says_which(one: Made, tmp_path: Path, part: str) -> None:
     folder = shutil.copytree(one.folder, tmp_path / "model")
     shutil.rmtree(folder / part)
-    assert_one_line(one, folder, NotLoadableError, rf"lacks its {part}; get it whole|a StableDiffusionPipeline")
+    assert_one_line(one, folder, UnsupportedError, rf"lacks its {part}; get it whole|a StableDiffusionPipeline")
 
 
 def test_a_file_that_lacks_a_part_or_a_key_or_has_one_more_says_which(one: Made, tmp_path: Path) -> None:
     held, path = load_file(one.file), tmp_path / "model.safetensors"
     vae = {name for name in held if name.startswith("first_stage_model")}
     save_file({name: tensor for name, tensor in held.items() if name not in vae}, path)
-    assert_one_line(one, path, NotLoadableError, "lacks its vae; get it whole")
+    assert_one_line(one, path, UnsupportedError, "lacks its vae; get it whole")
     save_file({name: tensor for name, tensor in held.items() if "conv_in.bias" not in name}, path)
     assert_one_line(one, path, SourceError, r"the autoencoder: .* 2 missing \(first_stage_model.decoder.conv_in.bias, ")
     save_file(held | {"model.diffusion_model.odd": torch.ones(1)}, path)
@@ -233,7 +233,7 @@ def test_other_levels_of_noise_are_refused(one: Made, tmp_path: Path) -> None:
     folder = shutil.copytree(one.folder, tmp_path / "model")
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
-    assert_one_line(one, folder, NotLoadableError, "other levels of noise: its scheduler has beta_end 0.02")
+    assert_one_line(one, folder, UnsupportedError, "other levels of noise: its scheduler has beta_end 0.02")
 
 
 def test_a_model_that_was_trained_to_pure_noise_draws_the_picture_of_diffusers(two: Made, tmp_path: Path) -> None:
@@ -248,12 +248,12 @@ def test_a_model_that_was_trained_to_pure_noise_draws_the_picture_of_diffusers(t
     assert theirs.std() > 20
     assert abs(ours - theirs).max() <= 1
     assert abs(ours - drawn(two.model, "ddim", "trailing")).max() > 5
-    assert_one_line(two, folder, NotLoadableError, "starts from pure noise .* where only v says what to draw", "eps")
+    assert_one_line(two, folder, UnsupportedError, "starts from pure noise .* where only v says what to draw", "eps")
 
 
 def test_a_file_that_does_not_tell_what_it_predicts_wants_it_said(two: Made) -> None:
-    assert_one_line(two, two.file, NotLoadableError, r"say eps or v \(prediction='v', or --prediction v\)", None)
-    with pytest.raises(NotLoadableError, match="a Stable Diffusion predicts eps or v, not flow"):
+    assert_one_line(two, two.file, UnsupportedError, r"say eps or v \(prediction='v', or --prediction v\)", None)
+    with pytest.raises(UnsupportedError, match="a Stable Diffusion predicts eps or v, not flow"):
         two.load(two.file, "flow")
 
 
@@ -279,7 +279,7 @@ def few(path: Path, channels: int = 4, words: int = 768, vector: int | None = No
 )
 def test_what_cannot_be_drawn_with_yet_is_named(options: dict[str, int], words: str, tmp_path: Path) -> None:
     path = few(tmp_path / "model.safetensors", **options)
-    with pytest.raises(zoo.NotLoadableError) as caught:
+    with pytest.raises(zoo.UnsupportedError) as caught:
         zoo.load(str(path))
     assert str(caught.value).startswith(f"{path} {words}")
 
@@ -298,9 +298,9 @@ def test_the_averaged_copy_of_a_file_is_drawn_with_where_it_is_asked_for(one: Ma
     with pytest.raises(SourceError, match=r"the U-Net: .* missing \(model_ema\.diffusion_modelinput_blocks00bias"):
         stable(one.file, CPU, torch.float32, "eps", TINY, choice=Choice(ema=True))
     save_file({name: tensor for name, tensor in held.items() if "model_ema" not in name}, path)
-    with pytest.raises(NotLoadableError, match="has no averaged copy of its U-Net"):
+    with pytest.raises(UnsupportedError, match="has no averaged copy of its U-Net"):
         stable(path, CPU, torch.float32, "eps", TINY, choice=Choice(ema=True))
-    with pytest.raises(NotLoadableError, match="is a folder, whose U-Net is averaged unless its variant is non_ema"):
+    with pytest.raises(UnsupportedError, match="is a folder, whose U-Net is averaged unless its variant is non_ema"):
         stable(one.folder, CPU, torch.float32, networks=TINY, choice=Choice(ema=True))
 
 
@@ -321,8 +321,8 @@ def test_what_is_given_as_an_autoencoder_and_is_something_else_is_named(one: Mad
     save_file({f"lora_unet_mid_block.lora_{end}.weight": torch.ones(2, 2) for end in ("up", "down")}, lora)
     save_file({"odd": torch.ones(1)}, odd)
     for path, error, why in [
-        (one.folder / "unet", NotLoadableError, r"unet holds no autoencoder: it is a U-Net"),
-        (lora, NotLoadableError, r"lora.safetensors holds no autoencoder: it is a LoRA"),
+        (one.folder / "unet", UnsupportedError, r"unet holds no autoencoder: it is a U-Net"),
+        (lora, UnsupportedError, r"lora.safetensors holds no autoencoder: it is a LoRA"),
         (odd, SourceError, r"odd.safetensors: the autoencoder: the file's keys are not those of this network"),
     ]:
         with pytest.raises(error, match=why):
@@ -330,10 +330,10 @@ def test_what_is_given_as_an_autoencoder_and_is_something_else_is_named(one: Mad
 
 
 def test_a_part_alone_is_named(one: Made, tmp_path: Path) -> None:
-    with pytest.raises(zoo.NotLoadableError, match=r"is not a whole Stable Diffusion but U-Net"):
+    with pytest.raises(zoo.UnsupportedError, match=r"is not a whole Stable Diffusion but U-Net"):
         zoo.load(str(one.folder / "unet"))
     save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
-    with pytest.raises(zoo.NotLoadableError, match=r"is not a whole Stable Diffusion but no model that is known"):
+    with pytest.raises(zoo.UnsupportedError, match=r"is not a whole Stable Diffusion but no model that is known"):
         zoo.load(str(tmp_path / "odd.safetensors"))
 
 
@@ -367,7 +367,7 @@ def test_the_defaults_are_those_that_were_published() -> None:
 
 @pytest.mark.parametrize("name", ["scenes", "./model.safetensors"])
 def test_float16_on_a_cpu_is_refused(name: str) -> None:
-    with pytest.raises(NotLoadableError, match="float16 is for a GPU: on a CPU take float32, or bfloat16"):
+    with pytest.raises(UnsupportedError, match="float16 is for a GPU: on a CPU take float32, or bfloat16"):
         zoo.load(name, device="cpu", dtype="float16")
 
 
@@ -376,11 +376,11 @@ def test_the_format_of_a_file_is_that_of_its_device(monkeypatch: pytest.MonkeyPa
 
     def loaded(path: Path, device: torch.device, dtype: torch.dtype, *_: object, **__: object) -> zoo.Model:
         asked.append((device.type, dtype))
-        raise NotLoadableError("stop")
+        raise UnsupportedError("stop")
 
     monkeypatch.setattr(zoo, "stable", loaded)
     for device in ("cpu", "cuda", "mps"):
-        with pytest.raises(NotLoadableError, match="stop"):
+        with pytest.raises(UnsupportedError, match="stop"):
             zoo.load("./model.safetensors", device=device)
     assert asked == [("cpu", torch.float32), ("cuda", torch.float16), ("mps", torch.float32)]
 

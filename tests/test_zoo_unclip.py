@@ -34,17 +34,17 @@ from tests.tiny import TINY_2
 from torch import Tensor
 
 from scorefield import zoo
-from scorefield.api import Pipeline, RequestError, load
+from scorefield.api import Pipeline, load
 from scorefield.cli.main import run
 from scorefield.convert.plan import conversion
 from scorefield.core import noise, predict
+from scorefield.errors import RequestError, UnsupportedError
 from scorefield.families.stable_diffusion.build_stable import NETWORKS, SPECS, stable
 from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.image_encoder import files
 from scorefield.families.stable_diffusion.parts import Place, parts
 from scorefield.families.stable_diffusion.recognise import identify_drawable
 from scorefield.files.crop import middle
-from scorefield.model.errors import NotLoadableError
 from scorefield.nets.clip import ClipConfig, VisionConfig
 from scorefield.prompt import unclip
 from scorefield.prompt.conditioner import PromptBatch
@@ -237,7 +237,7 @@ def test_a_folder_of_other_sizes_tells_them(made: Made) -> None:
 def test_a_folder_that_lacks_a_part_says_which(part: str, made: Made, tmp_path: Path) -> None:
     folder = shutil.copytree(made.folder, tmp_path / "model")
     shutil.rmtree(folder / part)
-    with pytest.raises(NotLoadableError, match=rf"^[^\n]*lacks its {part}; get it whole$"):
+    with pytest.raises(UnsupportedError, match=rf"^[^\n]*lacks its {part}; get it whole$"):
         stable(folder, CPU, torch.float32, networks=TINY)
 
 
@@ -245,7 +245,7 @@ def test_other_levels_of_noise_are_refused(made: Made, tmp_path: Path) -> None:
     folder = shutil.copytree(made.folder, tmp_path / "model")
     config = folder / "image_noising_scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_schedule": "linear"}))
-    with pytest.raises(NotLoadableError, match="other levels of noise for its image prompt: beta_schedule linear"):
+    with pytest.raises(UnsupportedError, match="other levels of noise for its image prompt: beta_schedule linear"):
         stable(folder, CPU, torch.float32, networks=TINY)
 
 

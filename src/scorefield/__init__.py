@@ -1,5 +1,6 @@
 """A trained network is a field that points from noise to data, and a picture is a walk along it.
 
+from scorefield.errors import RequestError
 import scorefield as sf; pipe = sf.load(); image = pipe("a tree in the desert", seed=0).image
 """
 
@@ -10,9 +11,10 @@ if TYPE_CHECKING:
     from scorefield import lab
     from scorefield.api import Pipeline, load
     from scorefield.convert.job import convert
-    from scorefield.request import Request, RequestError
+    from scorefield.errors import RequestError, ScorefieldError
+    from scorefield.request import Request
 
-__all__ = ["Pipeline", "Request", "RequestError", "__version__", "convert", "lab", "load"]
+__all__ = ["Pipeline", "Request", "RequestError", "ScorefieldError", "__version__", "convert", "lab", "load"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -20,7 +22,8 @@ _HOMES = {
     "load": "scorefield.api",
     "convert": "scorefield.convert.job",
     "Request": "scorefield.request",
-    "RequestError": "scorefield.request",
+    "RequestError": "scorefield.errors",
+    "ScorefieldError": "scorefield.errors",
 }
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from scorefield.core.denoiser import Preconditioned
-from scorefield.model.errors import NotLoadableError
+from scorefield.errors import UnsupportedError
 from scorefield.model.system import Model
 from scorefield.nets import shared_copy
 
@@ -14,12 +14,12 @@ from scorefield.nets import shared_copy
 def compiled(model: Model) -> Model:
     """`model` with a twin of its network that is compiled at its first step; `model` itself is not changed.
 
-    NotLoadableError where nothing can be compiled, as without a C++ compiler; it is tried on one line of arithmetic.
+    UnsupportedError where nothing can be compiled, as without a C++ compiler; it is tried on one line of arithmetic.
     """
     try:
         torch.compile(_line)(torch.zeros(8, device=model.device))
     except RuntimeError as error:
-        raise NotLoadableError(
+        raise UnsupportedError(
             f"torch can compile nothing here ({_cause(error)}); install a C++ compiler, or draw without compiling"
         ) from None
     was = model.denoiser

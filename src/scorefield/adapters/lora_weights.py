@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from scorefield.adapters.compiled import compiled
-from scorefield.model.errors import NotLoadableError
+from scorefield.errors import UnsupportedError
 from scorefield.model.system import AppliedLora, Model
 from scorefield.nets.clip import TextConfig
 from scorefield.nets.packed import dense, pack
@@ -31,15 +31,15 @@ M = TypeVar("M", bound=nn.Module)
 def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
     """`model` with the LoRAs of (path, scales) pairs; `model` itself does not change.
 
-    A weight becomes W + the sum of scale * delta, computed in float32 and cast once. NotLoadableError for a model that
+    A weight becomes W + the sum of scale * delta, computed in float32 and cast once. UnsupportedError for a model that
     takes no LoRA or already has some, and for a LoRA of another family; SourceError for files that are damaged or do
     not fit.
     """
     net, towers = model.denoiser.net, _towers(model.conditioner)
     if not isinstance(net, Unet) or not towers:
-        raise NotLoadableError(f"the model {model.spec.name} takes no LoRA: they are for Stable Diffusion")
+        raise UnsupportedError(f"the model {model.spec.name} takes no LoRA: they are for Stable Diffusion")
     if model.loras:
-        raise NotLoadableError("this model has LoRAs already: give all of them at once to the one without")
+        raise UnsupportedError("this model has LoRAs already: give all of them at once to the one without")
     stack = stacked(net.config, {part: one.encoder.config.text for part, one in towers.items()}, loras)
     read = [one.with_tower(_merged(one.encoder, part, "", stack)) for part, one in towers.items()]
     worded = model.conditioner.with_towers(*read) if isinstance(model.conditioner, XlConditioner) else read[0]
@@ -54,13 +54,13 @@ def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
 def stacked(net: UnetConfig, texts: Mapping[str, TextConfig], loras: Sequence[tuple[str, Scales]]) -> Stack:
     """The LoRAs at those paths, each with its scales, fitted to the model of this U-Net and these text towers by part.
 
-    NotLoadableError for one of another family, SourceError for one that is damaged or fits no layer.
+    UnsupportedError for one of another family, SourceError for one that is damaged or fits no layer.
     """
     opened = [(Lora(Path(path)), scales) for path, scales in loras]
     mine = BY_WORDS.get(net.context_width, Family.UNKNOWN)
     for lora, _ in opened:
         if Family.UNKNOWN not in (mine, lora.family) and lora.family is not mine:
-            raise NotLoadableError(f"{lora.path} is a LoRA for {lora.family}; this model is a {mine}")
+            raise UnsupportedError(f"{lora.path} is a LoRA for {lora.family}; this model is a {mine}")
     return Stack(dict(_names(net, texts)), opened)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scorefield.model.errors import NotLoadableError
+from scorefield.errors import UnsupportedError
 from scorefield.model.system import LearnedWord, Model
 from scorefield.prompt.inversion import InversionError, Learned
 from scorefield.prompt.published import PublishedConditioner
@@ -16,12 +16,12 @@ from scorefield.weights.textual_inversion import Inversion, read
 def with_embeddings(model: Model, embeddings: Sequence[tuple[str, str | None]]) -> Model:
     """`model` with the textual inversions of (path, token) pairs; a token that is None is the one that the file names.
 
-    `model` itself does not change. NotLoadableError for an inversion that the model cannot take, SourceError for files
+    `model` itself does not change. UnsupportedError for an inversion that the model cannot take, SourceError for files
     that are damaged.
     """
     conditioner = model.conditioner
     if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
-        raise NotLoadableError(f"the model {model.spec.name} takes no textual inversion")
+        raise UnsupportedError(f"the model {model.spec.name} takes no textual inversion")
     towers = 2 if isinstance(conditioner, XlConditioner) else 1
     inversions = [_read(path, towers) for path, _ in embeddings]
     tokens = [_token(token, file) for (_, token), file in zip(embeddings, inversions, strict=True)]
@@ -30,7 +30,7 @@ def with_embeddings(model: Model, embeddings: Sequence[tuple[str, str | None]]) 
     try:
         extended = conditioner.with_learned(*learned)
     except InversionError as error:
-        raise NotLoadableError(str(error)) from None
+        raise UnsupportedError(str(error)) from None
     known = tuple(
         LearnedWord(token=token, vectors=len(file.vectors[0]), path=path, sha256=file.sha256)
         for (path, _), (token, file) in zip(embeddings, words, strict=True)
@@ -39,17 +39,17 @@ def with_embeddings(model: Model, embeddings: Sequence[tuple[str, str | None]]) 
 
 
 def _read(path: str, towers: int) -> Inversion:
-    """The textual inversion at `path`; NotLoadableError if it is not for as many text towers as the model has."""
+    """The textual inversion at `path`; UnsupportedError if it is not for as many text towers as the model has."""
     file, counts = read(Path(path)), {1: "one text tower", 2: "two text towers, as Stable Diffusion XL has them"}
     if len(file.vectors) != towers:
-        raise NotLoadableError(f"{file.path} is for {counts[len(file.vectors)]}; this model has {counts[towers]}")
+        raise UnsupportedError(f"{file.path} is for {counts[len(file.vectors)]}; this model has {counts[towers]}")
     return file
 
 
 def _token(requested: str | None, file: Inversion) -> str:
     token = requested or file.token
     if token is None:
-        raise NotLoadableError(
+        raise UnsupportedError(
             f"{file.path} does not name its token: say which word stands for it, as {file.path.stem}={file.path}"
         )
     return token

@@ -1,7 +1,7 @@
 """The front door: load a model, and draw."""
 
 # First of all, before torch: the garbage collector makes pydantic's import twice as slow on torch's full heap.
-from scorefield.request import Request, RequestError
+from scorefield.request import Request
 
 # isort: split
 from scorefield.api.loading import load

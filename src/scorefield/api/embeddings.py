@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from scorefield import zoo
 from scorefield.api.recorded import check_hash
-from scorefield.request import Embedding, RequestError
+from scorefield.errors import RequestError
+from scorefield.request import Embedding
 
 
 def with_embeddings(model: zoo.Model, embeddings: Sequence[Embedding]) -> zoo.Model:
@@ -17,7 +18,7 @@ def with_embeddings(model: zoo.Model, embeddings: Sequence[Embedding]) -> zoo.Mo
         return model
     try:
         extended = zoo.with_embeddings(model, [(one.path, one.token) for one in embeddings])
-    except zoo.NotLoadableError as error:
+    except zoo.UnsupportedError as error:
         raise RequestError(str(error)) from None
     for requested, word in zip(embeddings, extended.embeddings, strict=True):
         check_hash(requested.path, word.sha256, requested.sha256, "textual inversion")

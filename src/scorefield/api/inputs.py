@@ -5,10 +5,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from scorefield.errors import RequestError
 from scorefield.files import inputs
 from scorefield.files.crop import middle
 from scorefield.files.picture import PictureError
-from scorefield.request import LONGEST_SIDE, Given, Request, RequestError, Settled
+from scorefield.request import LONGEST_SIDE, Given, Request, Settled
 from scorefield.zoo import ModelSpec
 
 _WHITE = 128  # a mask's grey values from this on count as white: painted anew

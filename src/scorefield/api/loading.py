@@ -10,8 +10,9 @@ from scorefield import zoo
 from scorefield.api.embeddings import with_embeddings
 from scorefield.api.loras import warn_unused, with_loras
 from scorefield.api.pipeline import Pipeline
-from scorefield.api.settling import settle
-from scorefield.request import Embeddings, Loras, Request, RequestError, parse
+from scorefield.api.resolve import settle
+from scorefield.errors import RequestError
+from scorefield.request import Embeddings, Loras, Request, parse
 
 
 def load(
@@ -83,7 +84,7 @@ def _model(request: Request, *, hollow: bool = False) -> zoo.Model:
         model = with_embeddings(with_loras(loaded, request.loras), request.embeddings)
         if request.compiled:
             return replace(model, compiled=True) if hollow else zoo.compiled(model)
-    except (zoo.UnknownModelError, zoo.NotLoadableError) as error:
+    except (zoo.MissingError, zoo.UnsupportedError) as error:
         raise RequestError(str(error)) from None
     return model
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from scorefield import zoo
 from scorefield.api.recorded import check_hash
-from scorefield.request import Lora, RequestError
+from scorefield.errors import RequestError
+from scorefield.request import Lora
 
 _MOST_KEYS = 3  # that a warning names
 
@@ -25,7 +26,7 @@ def with_loras(model: zoo.Model, loras: Sequence[Lora]) -> zoo.Model:
         return model
     try:
         changed = zoo.with_loras(model, with_scales(loras))
-    except zoo.NotLoadableError as error:
+    except zoo.UnsupportedError as error:
         raise RequestError(str(error)) from None
     for requested, applied in zip(loras, changed.loras, strict=True):
         check_hash(requested.path, applied.sha256, requested.sha256, "LoRA")

@@ -14,19 +14,20 @@ from scorefield import __version__, zoo
 from scorefield.api import inputs, unseen, words
 from scorefield.api.embeddings import with_embeddings
 from scorefield.api.loras import warn_unused, with_loras
+from scorefield.api.resolve import levels, settle, stepper
 from scorefield.api.result import Origin, Picture, Result
-from scorefield.api.settling import levels, settle, stepper
 from scorefield.api.start import Start, start, tensor
 from scorefield.core import noise
 from scorefield.core.denoiser import Denoise, Denoiser, bind, steady
 from scorefield.core.level import Level
+from scorefield.errors import RequestError
 from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.inpaint import known
 from scorefield.guide.interval import within
 from scorefield.latent import tiling
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.rules import Count, Rules, Weighting
-from scorefield.request import SEEDS, Embeddings, Loras, Options, Request, RequestError, Settled, parse
+from scorefield.request import SEEDS, Embeddings, Loras, Options, Request, Settled, parse
 from scorefield.sample.nan_guard import NonFiniteError, finite
 from scorefield.sample.walk import Step
 

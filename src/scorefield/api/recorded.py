@@ -1,6 +1,6 @@
 """Files that a picture was drawn with are known again by their hashes."""
 
-from scorefield.request import RequestError
+from scorefield.errors import RequestError
 
 
 def check_hash(path: str, sha256: str, recorded: str | None, what: str) -> None:

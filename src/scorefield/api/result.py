@@ -8,6 +8,7 @@ from typing import overload
 
 from PIL import Image
 
+from scorefield.errors import RequestError
 from scorefield.files import atomic, parameters, picture
 from scorefield.files.looks import tiled
 from scorefield.files.names import Names
@@ -112,7 +113,7 @@ class Result:
     def image(self) -> Image.Image:
         """The only picture; ValueError if there are more."""
         if len(self.pictures) != 1:
-            raise ValueError(f"there are {len(self.pictures)} pictures; take one of `images`")
+            raise RequestError(f"there are {len(self.pictures)} pictures; take one of `images`")
         return self.pictures[0].image
 
     @property

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from scorefield.api import inputs
 from scorefield.core.level import Level, noisy
+from scorefield.errors import RequestError
 from scorefield.latent import tiling
-from scorefield.request import Request, RequestError, Settled
+from scorefield.request import Request, Settled
 from scorefield.zoo import Model
 
 

@@ -16,6 +16,7 @@ import torch
 
 from scorefield.bench.task import HALF, UNETS, Setting, flop, write_weights
 from scorefield.bench.theirs import write_config
+from scorefield.errors import MachineError
 
 OURS, THEIRS = "scorefield", "diffusers"
 _WARM_UP = {"cpu": 1, "cuda": 3}  # steps: on a GPU compiled code is first run, then recorded, then played
@@ -24,7 +25,7 @@ _MODULES = {OURS: "scorefield.bench.ours", THEIRS: "scorefield.bench.theirs"}
 Say = Callable[[str], object]
 
 
-class BenchError(RuntimeError):
+class BenchError(MachineError):
     """A process that ended before its answer; the message is its last error, or else its last line."""
 
 

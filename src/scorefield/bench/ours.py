@@ -11,12 +11,12 @@ from scorefield.nets.packed import numbered, pack, unpack
 from scorefield.nets.unet import Unet
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
 from scorefield.weights.key_maps import unet_keys as maps
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 
 def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
     """Our network out of the file."""
-    config, source = UNETS[setting.model], Source(folder)
+    config, source = UNETS[setting.model], Reader(folder)
     fill = Filling(torch.device(setting.device), setting.torch_dtype)
     net = fill(lambda: Unet(config), "U-Net", list(maps.diffusers(config)), source, source.tensors)
     numbered(net)

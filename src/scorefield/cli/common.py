@@ -11,6 +11,8 @@ from typing import TextIO, TypeVar
 
 import click
 
+from scorefield.errors import ScorefieldError
+
 _NO_MEMORY = "out of memory; draw fewer pictures at once with --batch-size, or smaller ones"
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -60,25 +62,23 @@ def reason(error: OSError) -> str:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turn every failure of a model into one line and an exit code: 2 for a wrong request, 1 for all else.
+    """Turn every answer into one line and an exit code: 2 for what cannot be done as it was asked, else 1.
 
-    Imports torch.
+    Anything else is a bug, and keeps its traceback. Imports torch.
     """
     import torch
 
-    from scorefield.request import RequestError
-    from scorefield.weights.scorefield_file import WeightsError
-
     try:
         yield
-    except RequestError as error:
-        raise click.UsageError(str(error)) from None
+    except ScorefieldError as error:
+        wrong_call = error.kind in ("request", "unsupported")
+        raise (click.UsageError if wrong_call else click.ClickException)(str(error).partition("\n")[0]) from None
     except (MemoryError, torch.OutOfMemoryError):
         raise click.ClickException(_NO_MEMORY) from None
-    except (WeightsError, ArithmeticError, ImportError, RuntimeError, ValueError) as error:
-        # On a CPU, PyTorch raises a plain RuntimeError when memory runs out.
-        line = _NO_MEMORY if "can't allocate memory" in str(error) else str(error).partition("\n")[0]
-        raise click.ClickException(line) from None
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # what PyTorch raises on a CPU when memory runs out
+            raise
+        raise click.ClickException(_NO_MEMORY) from None
 
 
 @contextmanager

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from scorefield.cli import common
+from scorefield.errors import RequestError
 from scorefield.files import atomic, film
 from scorefield.files.names import Names, OutputError
-from scorefield.request import Option, Request, RequestError, options, parse
+from scorefield.request import Option, Request, options, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

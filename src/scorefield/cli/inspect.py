@@ -14,7 +14,7 @@ from scorefield.files.picture import History, NoPictureError, PictureError, read
 from scorefield.weights.detect.detect import detect, detect_pipeline
 from scorefield.weights.diffusers_folder import SourceError, is_index
 from scorefield.weights.pipeline import is_pipeline, read_pipeline
-from scorefield.weights.tensor_index import Listing
+from scorefield.weights.tensor_index import TensorIndex
 from scorefield.weights.tensor_index import read as read_listing
 
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
@@ -54,7 +54,7 @@ def _is_weights(file: Path) -> bool:
     return start[8:] == b"{" or start.startswith((_ZIP, _PICKLE)) or file.suffix == ".safetensors"
 
 
-def _pickled(file: Path) -> Listing:
+def _pickled(file: Path) -> TensorIndex:
     from scorefield.weights.torch_pickle import listing  # PyTorch takes seconds to load; safetensors do without
 
     return listing(file)
@@ -81,7 +81,7 @@ def _picture(history: History) -> Report:
     return {"kind": "picture"} | size | present, lines()
 
 
-def _weights(listing: Listing) -> Report:
+def _weights(listing: TensorIndex) -> Report:
     found, size = detect(listing), listing.size
     files = len(set(listing.files.values()))
     numbers = sum(one.numbers for one in listing.tensors.values())
@@ -135,7 +135,7 @@ def _pipeline(folder: Path) -> Report:
     }, lines()
 
 
-def _dtypes(listing: Listing) -> str:
+def _dtypes(listing: TensorIndex) -> str:
     counted = Counter(one.dtype for one in listing.tensors.values())
     return ", ".join(f"{number} {dtype}" for dtype, number in counted.most_common())
 

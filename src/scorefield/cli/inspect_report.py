@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from scorefield.weights.detect.identity import Found, Kind, Part
+from scorefield.weights.detect.identity import Identity, Kind, Part
 
 
-def model_lines(found: Found) -> Iterator[str]:
+def model_lines(found: Identity) -> Iterator[str]:
     """What was found, in lines to read."""
     if found.kind is Kind.UNKNOWN:
         yield f"of no kind that is known here{f'; it most resembles {found.resembles}' if found.resembles else ''}"
@@ -36,7 +36,7 @@ def _parts(parts: Mapping[str, Part]) -> Iterator[str]:
         yield f"  {name.replace('_', ' ')}: {part.numbers:,} parameters in {tensors}"
 
 
-def model_record(found: Found) -> dict[str, object]:
+def model_record(found: Identity) -> dict[str, object]:
     """What was found, as plain JSON."""
     prediction = found.prediction
     return {

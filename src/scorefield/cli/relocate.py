@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
-from scorefield.request import Embedding, Given, Lora, Request, RequestError
+from scorefield.errors import RequestError
+from scorefield.request import Embedding, Given, Lora, Request
 from scorefield.weights.diffusers_folder import SourceError
 
 File = TypeVar("File", Lora, Embedding)

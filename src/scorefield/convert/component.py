@@ -9,18 +9,18 @@ from torch import nn
 from scorefield.convert import diffusers_config as configs
 from scorefield.convert.folder_texts import text
 from scorefield.convert.writer import METADATA, Conversion, Piece, WeightsFile, left
+from scorefield.errors import UnsupportedError
 from scorefield.families.fill import fits
-from scorefield.model.errors import NotLoadableError
 from scorefield.nets import unet as nets
 from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig, EncoderConfig, TextEncoder, VisionTower
 from scorefield.nets.kl import KL, Kl
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.unet import Unet, UnetConfig
-from scorefield.weights.detect.identity import Family, Found, Kind, Layout, Task
+from scorefield.weights.detect.identity import Family, Identity, Kind, Layout, Task
 from scorefield.weights.diffusers_folder import Json
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 _UNETS: Mapping[Family, UnetConfig] = {
     Family.SD1: nets.SD1,
@@ -49,12 +49,12 @@ class _Part:
     stem: str = "diffusion_pytorch_model"  # the name of its weights in a folder, without the suffix
 
 
-def part_conversion(path: Path, found: Found, *, to_folder: bool) -> Conversion:
+def part_conversion(path: Path, found: Identity, *, to_folder: bool) -> Conversion:
     """The conversion of the part at `path` to a folder of diffusers or transformers, or to its original layout.
 
-    NotLoadableError for a part that has no other layout here, SourceError for one that is damaged.
+    UnsupportedError for a part that has no other layout here, SourceError for one that is damaged.
     """
-    source = Source(path)
+    source = Reader(path)
     with hollow():
         part = _part(path, found, source)
     stored = list(part.stored)
@@ -68,8 +68,8 @@ def part_conversion(path: Path, found: Found, *, to_folder: bool) -> Conversion:
     )
 
 
-def _part(path: Path, found: Found, source: Source) -> _Part:
-    refused = NotLoadableError(
+def _part(path: Path, found: Identity, source: Reader) -> _Part:
+    refused = UnsupportedError(
         f"{path} is {found.kind} ({found.family}); of parts alone, those of Stable Diffusion 1 and 2 and the CLIPs up "
         "to ViT-H/14 have another layout here"
     )
@@ -86,7 +86,7 @@ def _part(path: Path, found: Found, source: Source) -> _Part:
     return _clip(found, source)
 
 
-def _unet(found: Found) -> _Part:
+def _unet(found: Identity) -> _Part:
     channels = found.facts["channels"]
     config = replace(_UNETS[found.family], in_channels=channels if isinstance(channels, int) else 4)
     v = found.prediction is not None and found.prediction.value == "v"
@@ -99,7 +99,7 @@ def _unet(found: Found) -> _Part:
     )
 
 
-def _vae(found: Found, source: Source) -> _Part:
+def _vae(found: Identity, source: Reader) -> _Part:
     stored = (
         kl_keys.ldm(KL)
         if found.layout is Layout.LDM
@@ -114,7 +114,7 @@ def _vae(found: Found, source: Source) -> _Part:
     )
 
 
-def _clip(found: Found, source: Source) -> _Part:
+def _clip(found: Identity, source: Reader) -> _Part:
     config, towers = _CLIPS[found.family], found.parts.keys()
     if towers == {"text_encoder", "image_encoder"}:
         stored = clip_keys.openai(config) if found.layout is Layout.OPENAI else clip_keys.transformers(config)
@@ -129,7 +129,7 @@ def _clip(found: Found, source: Source) -> _Part:
     return _text(found, source, config) if "text_encoder" in towers else _image(found, config)
 
 
-def _text(found: Found, source: Source, config: ClipConfig) -> _Part:
+def _text(found: Identity, source: Reader, config: ClipConfig) -> _Part:
     layers, prefix = found.facts["text_layers"], found.parts["text_encoder"].prefix
     projected = any(key.startswith("text_projection") or key == f"{prefix}text_projection" for key in source.tensors)
     encoder = EncoderConfig(
@@ -151,7 +151,7 @@ def _text(found: Found, source: Source, config: ClipConfig) -> _Part:
     )
 
 
-def _image(found: Found, config: ClipConfig) -> _Part:
+def _image(found: Identity, config: ClipConfig) -> _Part:
     prefix = found.parts["image_encoder"].prefix
     stored = clip_keys.transformers_vision(config.vision)
     return _Part(

@@ -10,9 +10,9 @@ import torch
 from scorefield.api.loras import with_scales
 from scorefield.convert.plan import conversion
 from scorefield.convert.writer import Conversion
+from scorefield.errors import RequestError, UnsupportedError
 from scorefield.files import atomic
-from scorefield.request import Loras, RequestError, parse
-from scorefield.zoo import NotLoadableError
+from scorefield.request import Loras, parse
 
 _LAYOUTS = ("diffusers", "ldm")
 _NOT_WRITTEN = (".ckpt", ".pt", ".pth", ".bin")  # pickles: nobody wants a folder of such a name
@@ -73,7 +73,7 @@ def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> 
         raise RequestError(f"prediction must be eps or v, not {prediction!r}")
     try:
         found = conversion(Path(source), to_folder=layout == "diffusers", prediction=prediction, loras=loras)
-    except NotLoadableError as error:
+    except UnsupportedError as error:
         raise RequestError(str(error)) from None
     return Job(conversion=found, out=Path(out), layout=layout, dtype=getattr(torch, dtype) if dtype else None)
 

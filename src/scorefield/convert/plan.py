@@ -12,14 +12,14 @@ from scorefield.convert.component import part_conversion
 from scorefield.convert.components import NORMALIZER, Network, common, image_tower, second_text_tower, statistics
 from scorefield.convert.diffusers_config import normalizer
 from scorefield.convert.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
+from scorefield.errors import UnsupportedError
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
 from scorefield.families.stable_diffusion.build_stable import NETWORKS, SPECS, published
 from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.parts import Networks, parts
 from scorefield.families.stable_diffusion.recognise import identify, refusal
-from scorefield.model.errors import NotLoadableError
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
-from scorefield.weights.detect.identity import Found, Kind
+from scorefield.weights.detect.identity import Identity, Kind
 from scorefield.weights.diffusers_folder import PIPELINE, SourceError, components
 from scorefield.weights.lora.merge import Scales, Stack
 from scorefield.weights.lora.targets import TEXT, TEXT_2
@@ -42,20 +42,20 @@ def conversion(
     - `loras`: paths of LoRAs with their scales, which go into the weights.
     - `networks`: None for those of its family, or for those that a folder states.
 
-    SourceError for damaged files, NotLoadableError for what has no other layout here.
+    SourceError for damaged files, UnsupportedError for what has no other layout here.
     """
     found = identify(path)
     if found.kind in _PARTS and loras:
-        raise NotLoadableError(f"{path} is {found.kind} alone; LoRAs go into a whole model")
+        raise UnsupportedError(f"{path} is {found.kind} alone; LoRAs go into a whole model")
     if found.kind in _PARTS:
         return part_conversion(path, found, to_folder=to_folder)
     if reason := refusal(found, known=None if networks else NETWORKS):
-        raise NotLoadableError(f"{path} {reason}")
+        raise UnsupportedError(f"{path} {reason}")
     networks = networks or published(found) or stated(path)
     output = prediction or (found.prediction.value if found.prediction else None)
     if to_folder and output not in ("eps", "v"):
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
-        raise NotLoadableError(f"{path}: {why} (prediction='v', or --prediction v)")
+        raise UnsupportedError(f"{path}: {why} (prediction='v', or --prediction v)")
     whole = _whole(path, found, networks, output, loras)
     return _folder(whole, networks) if to_folder else _one_file(whole)
 
@@ -79,7 +79,7 @@ class _Whole:
 
 
 def _whole(
-    path: Path, found: Found, networks: Networks, prediction: str | None, loras: Sequence[tuple[str, Scales]]
+    path: Path, found: Identity, networks: Networks, prediction: str | None, loras: Sequence[tuple[str, Scales]]
 ) -> _Whole:
     places = parts(path, networks)
     texts = {TEXT: places.encoder.text} | ({TEXT_2: networks.text_2.text} if networks.text_2 else {})
@@ -97,7 +97,7 @@ def _whole(
         nets.append(image_tower(networks.image_clip, tower_place))
         nets += [statistics(networks.image_clip.embed_dim, statistics_place)] if statistics_place else []
     if odd := [len(one) for one in tokenizers if len(one) != _VOCABULARY]:
-        raise NotLoadableError(
+        raise UnsupportedError(
             f"{path} has {odd[0]} tokens in its tokenizer, where the layouts have {_VOCABULARY}: take its added words "
             "out, and give them as textual inversions"
         )
@@ -115,13 +115,13 @@ def _whole(
 
 def _one_file(whole: _Whole) -> Conversion:
     if not whole.blank:
-        raise NotLoadableError(
+        raise UnsupportedError(
             f"{whole.path} leads away from the empty prompt where no negative one is given, which one file cannot say: "
             "draw with the folder, or have force_zeros_for_empty_prompt true in its model_index.json"
         )
     for tokenizer, pad_id in zip(whole.tokenizers.values(), whole.pad_ids, strict=False):
         if tokenizer.pad_id != pad_id:
-            raise NotLoadableError(
+            raise UnsupportedError(
                 f"{whole.path} fills prompts up with {_pad(tokenizer)!r}, which one file of such a model cannot say: "
                 "draw with the folder"
             )

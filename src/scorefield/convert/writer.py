@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.key_map import Entry, read, views, write
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 from scorefield.weights.safetensors_writer import Planned, saving
 
 Change = Callable[[str, Tensor], Tensor]
@@ -32,7 +32,7 @@ _WHY = (  # what a key is that the other layout has no place for, by how its nam
 class Piece:
     """One network to be converted: the maps from its source to our names, and from these to the names to be written."""
 
-    source: Source
+    source: Reader
     stored: Sequence[Entry]
     written: Sequence[Entry]  # of the same tensors of ours as `stored`, or of some of them
     change: Change | None = None  # applied to each tensor of ours, with its name, before it is written

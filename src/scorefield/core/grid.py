@@ -14,6 +14,7 @@ from itertools import pairwise
 from scorefield.core.gauge import Gauge
 from scorefield.core.level import Level
 from scorefield.core.noise_schedule import Ladder
+from scorefield.errors import RequestError
 
 Grid = Callable[[int], list[float]]  # steps -> steps + 1 lams, rising
 Builder = Callable[[Ladder], Grid]
@@ -27,17 +28,17 @@ def levels(gauge: Gauge, lams: Sequence[float]) -> list[Level]:
     ValueError if lams do not rise strictly, or if the gauge has no finite level of pure noise.
     """
     if len(lams) < 2 or any(not low < high for low, high in pairwise(lams)):
-        raise ValueError("a grid needs two levels or more, each cleaner than the one before: ask for fewer steps")
+        raise RequestError("a grid needs two levels or more, each cleaner than the one before: ask for fewer steps")
     path = [gauge(lam) for lam in lams]
     if math.isinf(path[0].sigma):
-        raise ValueError("this gauge has no level of pure noise (lam = -inf): use the VP or RF gauge")
+        raise RequestError("this gauge has no level of pure noise (lam = -inf): use the VP or RF gauge")
     return path
 
 
 def shifted(grid: Grid, shift: float) -> Grid:
     """`grid` moved towards noise: the flow shift t' = s t / (1 + (s - 1) t), which is lam - log(s) in any gauge."""
     if not shift > 0:
-        raise ValueError(f"the shift of a grid must be above 0, got {shift}")
+        raise RequestError(f"the shift of a grid must be above 0, got {shift}")
     return lambda steps: [lam - math.log(shift) for lam in grid(steps)]
 
 
@@ -61,7 +62,7 @@ def ending_at(grid: Grid, lam: float) -> Grid:
 
 
 def on_rungs(ladder: Ladder, rungs: Callable[[int], list[float]], most: float = math.inf) -> Grid:
-    """The grid of `rungs(steps)`, then clean; ValueError for no steps or for more than `most`."""
+    """The grid of `rungs(steps)`, then clean; RequestError for no steps or for more than `most`."""
 
     def grid(steps: int) -> list[float]:
         _check(steps, most)
@@ -89,9 +90,9 @@ def finite_ends(ladder: Ladder) -> tuple[float, float]:
 
 def _check(steps: int, most: float = math.inf) -> None:
     if steps < 1:
-        raise ValueError(f"a grid needs at least 1 step, got {steps}")
+        raise RequestError(f"a grid needs at least 1 step, got {steps}")
     if steps > most:
-        raise ValueError(f"this schedule has levels for at most {most:.0f} steps, got {steps}")
+        raise RequestError(f"this schedule has levels for at most {most:.0f} steps, got {steps}")
 
 
 def _most(ladder: Ladder, offset: int = 0) -> float:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
+from scorefield.errors import RequestError
+
 
 def normal_form(name: str) -> str:
     """Lower case, words joined by underscores: "SGM Uniform" and "sgm-uniform" are both sgm_uniform."""
@@ -13,11 +15,11 @@ def normal_form(name: str) -> str:
 def canonical(kind: str, name: str, known: Collection[str], aliases: Mapping[str, str]) -> str:
     """The name in `known` that `name` stands for, itself or as an alias, however it is spelt.
 
-    ValueError for an unknown name, in one line that calls it a `kind` and lists the nearest names.
+    RequestError for an unknown name, in one line that calls it a `kind` and lists the nearest names.
     """
     form = normal_form(name)
     form = aliases.get(form, form)
     if form in known:
         return form
     near = get_close_matches(form, [*known, *aliases], n=3, cutoff=0.5)
-    raise ValueError(f"unknown {kind} {name!r}; {'nearest' if near else 'known'}: {', '.join(near or sorted(known))}")
+    raise RequestError(f"unknown {kind} {name!r}; {'nearest' if near else 'known'}: {', '.join(near or sorted(known))}")

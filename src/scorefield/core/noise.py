@@ -16,6 +16,7 @@ from torch import Tensor
 
 from scorefield.core.level import Level
 from scorefield.core.name_lookup import canonical
+from scorefield.errors import RequestError
 
 Noise = Callable[[Level, Level], Tensor]  # (from, to) -> unit normal (B, ...)
 
@@ -77,7 +78,7 @@ def brownian(seeds: Sequence[int], shape: Sequence[int], device: torch.device | 
     def step(at: Level, to: Level) -> Tensor:
         low, high = (min(max(float(level.lam), -SPAN), SPAN) for level in (at, to))
         if not low < high:
-            raise ValueError(f"Brownian noise needs a step towards clean within |lam| < {SPAN:.0f}: {at} to {to}")
+            raise RequestError(f"Brownian noise needs a step towards clean within |lam| < {SPAN:.0f}: {at} to {to}")
         return ((path(high) - path(low)) / math.sqrt(_time(high) - _time(low))).float().to(device)
 
     return Run(initial(seeds, shape, device), step)

@@ -10,11 +10,13 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from scorefield.errors import RequestError
+
 MOST_POINTS = 20_000  # of a file: the exact posterior mean weighs all of them for every state
 CLASSES = ("person", "dog", "cat")  # along the spiral, from its inner end to its outer
 
 
-class ShapeError(ValueError):
+class ShapeError(RequestError):
     """A shape that is not known or a file that holds no points; the message says what to do."""
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from scorefield.data.arrays import Bytes, Mask
 from scorefield.data.things import BY_NAME, COLOURS, THINGS, WORN
+from scorefield.errors import RequestError
 
 CELL = 96  # px of the sheet's cells
 COLUMNS = 10
@@ -78,7 +79,7 @@ def _dressed(name: str, colour: str | None, worn: str | None) -> Bytes:
         return sprite
     place = BY_NAME[name].hat_at
     if place is None:
-        raise ValueError(f"a {name} wears no hat; things that do: {', '.join(t.name for t in THINGS if t.hat_at)}")
+        raise RequestError(f"a {name} wears no hat; things that do: {', '.join(t.name for t in THINGS if t.hat_at)}")
     height, width = sprite.shape[:2]
     hat = Image.fromarray(_cell(f"worn {worn}"))
     side = (round(place[2] * width), round(place[2] * width * hat.height / hat.width))
@@ -96,7 +97,7 @@ def _dressed(name: str, colour: str | None, worn: str | None) -> Bytes:
 def sprite(name: str, size: int, colour: str | None = None, worn: str | None = None) -> Bytes:
     """A thing's sprite (h, w, 4) uint8 whose longer side is `size` px.
 
-    ValueError for a hat on a thing that wears none.
+    RequestError for a hat on a thing that wears none.
     """
     whole = Image.fromarray(_dressed(name, colour, worn))
     scale = size / max(whole.size)

@@ -23,7 +23,7 @@ SURE = 0.6  # probability of its kind that a thing needs; on true renders 99 of 
 UNCLEAR = "something unclear"  # the kind of a thing that could be several
 
 
-class Found(NamedTuple):
+class Identity(NamedTuple):
     """A thing in a picture: its centre in px, and how sure the judge is that there is something."""
 
     thing: str  # one of NAMES, or UNCLEAR
@@ -37,7 +37,7 @@ class Found(NamedTuple):
 class Seen(NamedTuple):
     """What the judge finds in one picture, the surest first."""
 
-    found: tuple[Found, ...]
+    found: tuple[Identity, ...]
     place: str
 
 
@@ -61,13 +61,13 @@ def read(detection: Detection, stride: int, threshold: float) -> list[Seen]:
     offset = detection.offset.float().tanh()
     kinds, kind = detection.thing.float().softmax(1).max(1)
     colour, worn = detection.colour.argmax(1), detection.worn.argmax(1)
-    found: list[list[Found]] = [[] for _ in scores]
+    found: list[list[Identity]] = [[] for _ in scores]
     for b, i, j in peaks(scores, threshold).nonzero().tolist():
         name = NAMES[kind[b, i, j]] if kinds[b, i, j] >= SURE else UNCLEAR
         x, y = (j + 0.5 + float(offset[b, 0, i, j])) * stride, (i + 0.5 + float(offset[b, 1, i, j])) * stride
         tint = COLOUR_NAMES[colour[b, i, j]] if name in COLOURED else None
         hat = WORN_NAMES[worn[b, i, j]] if name in HATTED else None
-        found[b].append(Found(name, x, y, float(scores[b, i, j]), tint, hat))
+        found[b].append(Identity(name, x, y, float(scores[b, i, j]), tint, hat))
     places = detection.place.argmax(1).tolist()
     return [
         Seen(tuple(sorted(some, key=lambda one: -one.score)), PLACE_NAMES[place])

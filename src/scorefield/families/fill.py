@@ -15,7 +15,7 @@ from scorefield.nets.meta_init import hollow
 from scorefield.nets.packed import layers, packs
 from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.key_map import Entry, Form, KeysError, check, views
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
 _PACKERS = 2  # threads where they also pack: then they rarely wait, and each holds one more tensor
@@ -55,7 +55,7 @@ class Filling:
         return hashlib.sha256("\n".join(sorted(self._lines)).encode()).hexdigest()
 
     def __call__(
-        self, build: Callable[[], M], part: str, entries: Sequence[Entry], source: Source, keys: Iterable[str]
+        self, build: Callable[[], M], part: str, entries: Sequence[Entry], source: Reader, keys: Iterable[str]
     ) -> M:
         """The network that `build` makes, with the weights that `source` has under `keys`; errors call it `part`.
 
@@ -69,7 +69,7 @@ class Filling:
             net.load_state_dict(self._filled(net, part, entries, source), assign=True)
         return net.eval().requires_grad_(False)
 
-    def _filled(self, net: nn.Module, part: str, entries: Sequence[Entry], source: Source) -> Mapping[str, Tensor]:
+    def _filled(self, net: nn.Module, part: str, entries: Sequence[Entry], source: Reader) -> Mapping[str, Tensor]:
         """All tensors of `net` by name."""
         packed = layers(net) if packs(self.device, self.dtype) else {}
         wanted, scratch = net.state_dict(), _Scratch()
@@ -107,7 +107,7 @@ class Filling:
 
 
 def fits(
-    wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Source, keys: Iterable[str]
+    wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Reader, keys: Iterable[str]
 ) -> None:
     """SourceError unless what `source` has under `keys` are the tensors `wanted`, in their shapes, and no others."""
     try:

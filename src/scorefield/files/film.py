@@ -9,6 +9,7 @@ from types import ModuleType
 
 from PIL import Image
 
+from scorefield.errors import MissingError
 from scorefield.files.looks import Look, pair
 
 _SIDE = 512  # pixels each of the two pictures is wide, as near as whole pixels get
@@ -17,7 +18,7 @@ _HOLD = 1.5  # seconds that the last frame stays
 _BT709, _LIMITED = 1, 1  # ITU-T H.273: its matrix, primaries and transfer; 16 to 235. Untagged, players guess.
 
 
-class MissingExtraError(ImportError):
+class MissingExtraError(MissingError, ImportError):
     """A part that is not installed; the message says how to get it."""
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from scorefield.errors import RequestError
 from scorefield.files import atomic
 
 _OTHER_KINDS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mp4"}
 
 
-class OutputError(ValueError):
+class OutputError(RequestError):
     """An output of a kind that is not written."""
 
 

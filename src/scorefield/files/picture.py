@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from scorefield.errors import DamagedError
 from scorefield.files import parameters
 
 OURS = "scorefield"  # the chunk of our own record, JSON
@@ -16,7 +17,7 @@ _INVOKE = ("invokeai_metadata", "invokeai_workflow", "invokeai_graph")
 _EXIF, _USER_COMMENT = 0x8769, 0x9286
 
 
-class PictureError(ValueError):
+class PictureError(DamagedError, ValueError):
     """A file that is not a readable picture, or that lacks the record which was asked for."""
 
 

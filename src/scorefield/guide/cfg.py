@@ -8,6 +8,7 @@ from scorefield.core.cond import Cond, cat
 from scorefield.core.denoiser import Denoise, Denoiser, bind
 from scorefield.core.level import Level, Number, per_sample
 from scorefield.core.predict import Prediction
+from scorefield.errors import RequestError
 from scorefield.guide.scale import Scale, strength
 
 
@@ -55,7 +56,7 @@ def cfg_batched(
 
 def _check(rescale: float) -> None:
     if not 0 <= rescale <= 1:
-        raise ValueError(f"the rescale of guidance must lie in [0, 1], got {rescale}")
+        raise RequestError(f"the rescale of guidance must lie in [0, 1], got {rescale}")
 
 
 def _twice(value: Number) -> Number:

@@ -4,12 +4,13 @@ from collections.abc import Collection
 
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
+from scorefield.errors import RequestError
 
 
 def within(guided: Denoise, plain: Denoise, lo: float, hi: float) -> Denoise:
     """`guided` where lo <= lam <= hi, else `plain` (Kynkaanniemi et al. 2024); lo below hi, either may be infinite."""
     if not lo <= hi:
-        raise ValueError(f"a guidance interval needs lo <= hi in lam, got {lo} and {hi}")
+        raise RequestError(f"a guidance interval needs lo <= hi in lam, got {lo} and {hi}")
     return lambda x, at: guided(x, at) if lo <= at.lam <= hi else plain(x, at)
 
 

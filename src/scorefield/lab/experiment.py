@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Generic, Literal, NamedTuple, Proto
 from PIL import Image
 from pydantic import Field, TypeAdapter, ValidationError
 
+from scorefield.errors import RequestError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 T = TypeVar("T")
 
 
-class LabError(ValueError):
+class LabError(RequestError):
     """What was asked of the lab cannot be; the message says what can."""
 
 

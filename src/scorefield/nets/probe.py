@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from scorefield.errors import RequestError
 from scorefield.nets.dit import DitBlock
 from scorefield.nets.shared_copy import twin
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
@@ -58,7 +59,7 @@ def token_maps(attended: Sequence[Attended], height: int, width: int) -> Tensor:
     """
     maps = [_enlarged(one.weights.float().mean(1).mT, height, width) for one in attended if one.kind == "cross"]
     if not maps:
-        raise ValueError("no attention to tokens was told: there is no map of them")
+        raise RequestError("no attention to tokens was told: there is no map of them")
     return torch.stack(maps).mean(0)
 
 

@@ -17,6 +17,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
+from scorefield.errors import RequestError
 from scorefield.prompt.inversion import LearnedTokens
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -141,7 +142,7 @@ class ClipTokenizer:
         ids, starts = [token.id for token in tokens], [token.start for token in tokens[1:]]
         ends = [token.end for token, ends in zip(tokens, self.ends(torch.tensor(ids)), strict=True) if ends]
         if not ids or any(start >= ends[0] for start in starts):
-            raise ValueError(f"{name!r} is not one word")
+            raise RequestError(f"{name!r} is not one word")
         return ids
 
     def ends(self, ids: Tensor) -> Tensor:
@@ -159,7 +160,7 @@ class ClipTokenizer:
         for row, prompt in enumerate(prompts):
             tokens = self.split(prompt)
             if len(tokens) > (room := self.context_length - 2):
-                raise ValueError(_too_long(self._clean(prompt), len(tokens), room, tokens[room - 1].end))
+                raise RequestError(_too_long(self._clean(prompt), len(tokens), room, tokens[room - 1].end))
             ids[row, : len(tokens) + 2] = torch.tensor([self.start_id, *(token.id for token in tokens), self.end_id])
             mask[row, : len(tokens) + 2] = True
         return ids, mask

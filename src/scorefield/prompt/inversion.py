@@ -11,8 +11,10 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from scorefield.errors import RequestError
 
-class InversionError(ValueError):
+
+class InversionError(RequestError):
     """Learned words that this model cannot take; the message says why, and what to do."""
 
 

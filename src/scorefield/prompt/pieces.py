@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from scorefield.errors import RequestError
+
 HEAVIEST = 100.0
 DEEPEST = 40  # brackets within brackets
 
@@ -18,11 +20,11 @@ Part = list[Piece]  # of a prompt: each part begins a new chunk
 
 
 def merged(pieces: Iterable[Piece], between: str = "") -> Part:
-    """The pieces, neighbours of one weight joined with `between`; ValueError for a weight beyond 100."""
+    """The pieces, neighbours of one weight joined with `between`; RequestError for a weight beyond 100."""
     part: Part = []
     for piece in pieces:
         if abs(piece.weight) > HEAVIEST:
-            raise ValueError(f"a weight of {piece.weight:g} is too much: weights lie between -100 and 100")
+            raise RequestError(f"a weight of {piece.weight:g} is too much: weights lie between -100 and 100")
         if part and part[-1].weight == piece.weight:
             piece = Piece(part.pop().text + between + piece.text, piece.weight)
         part.append(piece)
@@ -30,6 +32,6 @@ def merged(pieces: Iterable[Piece], between: str = "") -> Part:
 
 
 def check_depth(depth: int) -> None:
-    """ValueError for brackets that are nested deeper than anybody means."""
+    """RequestError for brackets that are nested deeper than anybody means."""
     if depth > DEEPEST:
-        raise ValueError(f"brackets in the prompt are nested more than {DEEPEST} deep; write a weight instead")
+        raise RequestError(f"brackets in the prompt are nested more than {DEEPEST} deep; write a weight instead")

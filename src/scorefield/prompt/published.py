@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scorefield.core.cond import Cond
+from scorefield.errors import RequestError
 from scorefield.nets.clip import TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.chunks import Chunks, chunks
@@ -56,7 +57,7 @@ class PublishedConditioner(Conditioner):
         """
         states = {one: self._states(one, rules) for one in dict.fromkeys(prompts)}
         if len({len(one) for one in states.values()}) > 1:
-            raise ValueError("prompts that take different numbers of chunks cannot be one condition; read them apart")
+            raise RequestError("prompts that take different numbers of chunks cannot be one condition; read them apart")
         return Cond(tokens=torch.stack([states[one] for one in prompts]))
 
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
@@ -93,13 +94,13 @@ class PublishedConditioner(Conditioner):
         if len(divided.ids) > 1 and rules.long_prompt == "refuse":
             text = " ".join(piece.text for part in parts for piece in part)
             self.tokenizer.encode([text])  # ValueError that says by how much it is too long, and where it would be cut
-            raise ValueError("the prompt asks by BREAK for several chunks, and chunks are refused: leave BREAK out")
+            raise RequestError("the prompt asks by BREAK for several chunks, and chunks are refused: leave BREAK out")
         return divided
 
     def _check(self, rules: Rules) -> None:
         most = self.encoder.config.text.layers - self.encoder.config.skip
         if not 1 <= rules.clip_skip <= most:
-            raise ValueError(f"clip_skip {rules.clip_skip} is too much for this text tower: {most} is the most")
+            raise RequestError(f"clip_skip {rules.clip_skip} is too much for this text tower: {most} is the most")
 
     def _states(self, prompt: str, rules: Rules) -> Tensor:
         """The weighted states (77 * chunks, D) of a prompt."""

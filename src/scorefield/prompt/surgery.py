@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scorefield.core.cond import Cond
+from scorefield.errors import RequestError
 from scorefield.nets.clip import TextTower
 from scorefield.prompt.inversion import Table
 
@@ -49,7 +50,7 @@ class Opened:
 
 @torch.no_grad()
 def opened(conditioner: Conditioner, prompts: Sequence[str]) -> Opened:
-    """The prompts with the vectors that the table has for their tokens; ValueError for a prompt that is too long."""
+    """The prompts with the vectors that the table has for their tokens; RequestError for a prompt that is too long."""
     device = conditioner.encoder.positions.device
     ids, mask = (tensor.to(device) for tensor in conditioner.tokenizer.encode(prompts))
     return Opened(ids=ids, mask=mask, vectors=conditioner.table(ids))
@@ -63,7 +64,7 @@ def closed(conditioner: Conditioner, prompts: Opened) -> Cond:
 
 @torch.no_grad()
 def rows(conditioner: Conditioner, name: str) -> Tensor:
-    """The vectors (n, D) of the n tokens that spell a word; ValueError for an unknown word, or for several."""
+    """The vectors (n, D) of the n tokens that spell a word; RequestError for an unknown word, or for several."""
     ids = torch.tensor(conditioner.tokenizer.word(name), device=conditioner.encoder.positions.device)
     return conditioner.table(ids)
 
@@ -71,14 +72,14 @@ def rows(conditioner: Conditioner, name: str) -> Tensor:
 def mean(conditioner: Conditioner, weights: Mapping[str, float]) -> Tensor:
     """The weighted mean (n, D) of the vectors of several words, token by token.
 
-    ValueError for weights that sum to 0, and for words of different numbers of tokens, which have no mean.
+    RequestError for weights that sum to 0, and for words of different numbers of tokens, which have no mean.
     """
     if (total := sum(weights.values())) == 0:
-        raise ValueError(f"the weights of {', '.join(weights)} sum to 0")
+        raise RequestError(f"the weights of {', '.join(weights)} sum to 0")
     vectors = {name: rows(conditioner, name) for name in weights}
     if len({len(one) for one in vectors.values()}) > 1:
         lengths = ", ".join(f"{name} {len(one)}" for name, one in vectors.items())
-        raise ValueError(f"only words of equally many tokens have a mean; these have: {lengths}")
+        raise RequestError(f"only words of equally many tokens have a mean; these have: {lengths}")
     return torch.stack([weights[name] / total * one for name, one in vectors.items()]).sum(0)
 
 
@@ -92,18 +93,18 @@ def where(conditioner: Conditioner, prompts: Opened, name: str) -> Tensor:
     begins = (prompts.ids.unfold(1, len(wanted), 1) == wanted).all(-1)
     begins = F.pad(begins, (0, len(wanted) - 1)) & before
     if not begins.any(1).all():
-        raise ValueError(f"{name!r} does not stand in every prompt")
+        raise RequestError(f"{name!r} does not stand in every prompt")
     return torch.stack([begins.roll(k, 1) for k in range(len(wanted))]).any(0)
 
 
 def replaced(conditioner: Conditioner, prompts: Opened, name: str, vectors: Tensor) -> Opened:
     """The prompts with other vectors for the word `name`, wherever it stands; their ids stay as they are.
 
-    `vectors` (n, D) are for the n tokens of the word, or (D,) for each of them. ValueError for another number.
+    `vectors` (n, D) are for the n tokens of the word, or (D,) for each of them. RequestError for another number.
     """
     at, count = where(conditioner, prompts, name), len(conditioner.tokenizer.word(name))
     if vectors.ndim == 2 and len(vectors) != count:
-        raise ValueError(f"{name!r} is of {count} tokens and cannot be replaced by {len(vectors)}")
+        raise RequestError(f"{name!r} is of {count} tokens and cannot be replaced by {len(vectors)}")
     turn = (at.cumsum(1) - 1) % count  # which of the word's tokens stands here
     new = vectors.to(prompts.vectors).expand(count, -1)[turn]
     return replace(prompts, vectors=torch.where(at[..., None], new, prompts.vectors))
@@ -112,14 +113,14 @@ def replaced(conditioner: Conditioner, prompts: Opened, name: str, vectors: Tens
 def between(first: Cond, second: Cond, shares: Tensor) -> Cond:
     """The conditions (F, L, D) at `shares` (F,) of the line from `first` (share 0) to `second` (1), of one row each.
 
-    ValueError for conditions of different lengths, or whose masks differ.
+    RequestError for conditions of different lengths, or whose masks differ.
     """
     if first.tokens is None or second.tokens is None or first.tokens.shape != second.tokens.shape:
-        raise ValueError("only conditions of equally many tokens can be mixed")
+        raise RequestError("only conditions of equally many tokens can be mixed")
     share = shares.to(first.tokens)[:, None, None]
     tokens = first.tokens + share * (second.tokens - first.tokens)
     if first.mask is None or second.mask is None:
         return Cond(tokens=tokens)
     if not torch.equal(first.mask, second.mask):
-        raise ValueError("prompts can be mixed that have equally many words")
+        raise RequestError("prompts can be mixed that have equally many words")
     return Cond(tokens=tokens, mask=first.mask.expand(len(shares), -1))

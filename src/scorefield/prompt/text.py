@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from scorefield.core.cond import Cond
+from scorefield.errors import RequestError
 from scorefield.nets.clip import Clip, TextTower
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.inversion import Learned, Table, extended
@@ -64,11 +65,11 @@ class TextConditioner(Conditioner):
 
     def _check(self, rules: Rules) -> None:
         if rules.weighting != "none":
-            raise ValueError("this model weighs no words: weighting is for Stable Diffusion")
+            raise RequestError("this model weighs no words: weighting is for Stable Diffusion")
         if rules.long_prompt != "refuse":
-            raise ValueError("this model reads a prompt whole or not at all: chunks are for Stable Diffusion")
+            raise RequestError("this model reads a prompt whole or not at all: chunks are for Stable Diffusion")
         if rules.clip_skip != 1:
-            raise ValueError("this model reads the last block of its text tower: clip_skip is for Stable Diffusion")
+            raise RequestError("this model reads the last block of its text tower: clip_skip is for Stable Diffusion")
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """The words of the prompts that the model never saw, each with the known words nearest in spelling."""

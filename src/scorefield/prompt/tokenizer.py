@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
+from scorefield.errors import RequestError
 from scorefield.prompt.inversion import LearnedTokens
 
 START, END, PAD, UNKNOWN = SPECIAL = ("<start>", "<end>", "<pad>", "<unknown>")
@@ -87,7 +88,7 @@ class WordTokenizer:
         names = self.words(name)
         ids = [self.vocabulary[word] for word in names if self._knows(word)]
         if len(ids) != len(names) or int(self.ends(torch.tensor(ids)).sum()) != 1:
-            raise ValueError(f"{name!r} is not one word of the vocabulary")
+            raise RequestError(f"{name!r} is not one word of the vocabulary")
         return ids
 
     def ends(self, ids: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class WordTokenizer:
         for row, prompt in enumerate(prompts):
             words = [START, *filter(self._knows, self.words(prompt)), END]
             if len(words) > self.context_length:
-                raise ValueError(
+                raise RequestError(
                     f"the prompt has {len(words) - 2} words and marks, this model reads at most "
                     f"{self.context_length - 2}; shorten {textwrap.shorten(prompt, 60, placeholder=' ...')!r}"
                 )
@@ -142,5 +143,5 @@ def build(words: Iterable[str], context_length: int = CONTEXT_LENGTH) -> WordTok
     built = WordTokenizer(_tokenizer(vocabulary), context_length)
     for word in vocabulary:
         if word not in SPECIAL and built.words(word) != [word]:
-            raise ValueError(f"{word!r} is not one word: it splits into {built.words(word)}")
+            raise RequestError(f"{word!r} is not one word: it splits into {built.words(word)}")
     return built

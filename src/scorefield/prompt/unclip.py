@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from scorefield.core import noise, noise_schedule
 from scorefield.core.cond import Cond
+from scorefield.errors import RequestError
 from scorefield.nets.clip import TextEncoder, VisionTower
 from scorefield.nets.unet import time_features
 from scorefield.prompt.bpe import ClipTokenizer
@@ -49,7 +50,7 @@ class UnclipConditioner(PublishedConditioner):
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
         """The conditions of a batch; ValueError if it has no picture."""
         if batch.picture is None:
-            raise ValueError("this model draws after a picture: give an image prompt")
+            raise RequestError("this model draws after a picture: give an image prompt")
         pos, neg = super().pair(batch)
         pooled = self.pooled(self.vector(batch.picture), batch.seeds, batch.noise_level)
         return replace(pos, pooled=pooled), replace(neg, pooled=torch.zeros_like(pooled))

@@ -4,7 +4,7 @@ from scorefield.request.canvas import LONGEST_SIDE, MOST_PICTURES, sides
 from scorefield.request.embedding import Embedding, Embeddings
 from scorefield.request.fields import Options, Request, Settled
 from scorefield.request.lora import Lora, Loras
-from scorefield.request.option import Option, RequestError
+from scorefield.request.option import Option
 from scorefield.request.parsing import options, parse
 from scorefield.request.start import Given
 from scorefield.request.walk import SEEDS

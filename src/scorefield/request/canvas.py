@@ -6,7 +6,8 @@ from typing import Annotated, Literal, cast
 
 from pydantic import AliasChoices, Field
 
-from scorefield.request.option import Option, RequestError
+from scorefield.errors import RequestError
+from scorefield.request.option import Option
 
 MOST_PICTURES = 1024
 LONGEST_SIDE = 4096  # px

@@ -3,10 +3,6 @@
 from dataclasses import dataclass
 
 
-class RequestError(ValueError):
-    """A request that cannot be met; the message says in one line what is wrong and what to do."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """How a field is shown: its flags on the command line, and in words the values that it takes."""

@@ -5,8 +5,9 @@ from difflib import get_close_matches
 
 from pydantic import AliasChoices, ValidationError
 
+from scorefield.errors import RequestError
 from scorefield.request.fields import Request
-from scorefield.request.option import Option, RequestError, short
+from scorefield.request.option import Option, short
 
 
 def options() -> dict[str, tuple[Option, str]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
+from scorefield.errors import RequestError
 
 Kind = Literal["midpoint", "heun"]
 Basis = Literal["bh1", "bh2"]
@@ -58,7 +59,7 @@ def reverse_sde(at: Level, to: Level, eta: float) -> tuple[float, float]:
 def _lost(at: Level, to: Level, rate: float) -> float:
     h = gap(at, to)
     if h < 0:
-        raise ValueError(f"a step with fresh noise goes towards the picture, but {to} is noisier than {at}")
+        raise RequestError(f"a step with fresh noise goes towards the picture, but {to} is noisier than {at}")
     return -math.expm1(-rate * h)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, eps_of
 from scorefield.core.noise import Noise
+from scorefield.errors import RequestError
 from scorefield.sample import formulas
 from scorefield.sample.walk import Step, Trail, denoise_once, recent, walk
 
@@ -18,10 +19,10 @@ def lms(
     """Adams-Bashforth on d(x/alpha) = eps d(sigma/alpha), the same in every gauge (k-diffusion's LMS).
 
     `order` 1 to 4. It starts with Euler and lower orders, which leaves order 2 in all; handed exact steps as `past`
-    (those before levels[0]) it has the full order. ValueError for another order.
+    (those before levels[0]) it has the full order. RequestError for another order.
     """
     if not 1 <= order <= 4:
-        raise ValueError(f"lms has orders 1 to 4, got {order}")
+        raise RequestError(f"lms has orders 1 to 4, got {order}")
 
     def advance(trail: Trail, to: Level) -> Tensor:
         now, *earlier = steps = recent(trail, order)

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from scorefield.errors import MachineError
 from scorefield.sample.walk import Step
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(MachineError, ArithmeticError):
     """A walk met NaN or infinity; the message names the step, the level, the tensor and the samples of the batch."""
 
 

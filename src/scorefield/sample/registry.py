@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from scorefield.core import grid_names
+from scorefield.errors import RequestError
 from scorefield.sample.ancestral import ddim, ddpm, euler_ancestral
 from scorefield.sample.dpmpp import dpmpp_2m, dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
 from scorefield.sample.lms import lms
@@ -28,10 +29,6 @@ class SamplerRecord:
     stochastic: bool  # draws noise on the way, as called here
     schedule: str | None  # the grid that the name stands for where nobody says which; None: the model's own
     aliases: tuple[str, ...]  # as written in A1111, ComfyUI, diffusers, k-diffusion or InvokeAI
-
-
-class UnknownSamplerError(ValueError):
-    """A name that no sampler has; the message gives the nearest ones."""
 
 
 SAMPLERS: tuple[SamplerRecord, ...] = (
@@ -179,7 +176,7 @@ SCHEDULE_ENDINGS: Mapping[str, str] = MappingProxyType(
 def find(name: str) -> tuple[SamplerRecord, str | None]:
     """The sampler that `name` stands for, and the schedule that it names besides: "DPM++ 2M Karras" has both.
 
-    Case, spaces, hyphens and underscores do not matter. UnknownSamplerError with the nearest names otherwise.
+    Case, spaces, hyphens and underscores do not matter. RequestError with the nearest names otherwise.
     """
     words = _words(name)
     for head, schedule in ((words, None), *_endings(words)):
@@ -187,7 +184,7 @@ def find(name: str) -> tuple[SamplerRecord, str | None]:
             return _BY_KEY[_key(head)], schedule
     near = dict.fromkeys(_BY_KEY[close].name for close in get_close_matches(_key(words), _BY_KEY, n=6, cutoff=0.5))
     known = list(near)[:3] or [record.name for record in SAMPLERS]
-    raise UnknownSamplerError(f"unknown sampler {name!r}; {'nearest' if near else 'known'}: {', '.join(known)}")
+    raise RequestError(f"unknown sampler {name!r}; {'nearest' if near else 'known'}: {', '.join(known)}")
 
 
 def _words(name: str) -> list[str]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
+from scorefield.errors import RequestError
 from scorefield.sample import formulas
 from scorefield.sample.walk import Arrive, Step, Trail, recent, walk
 
@@ -28,7 +29,7 @@ def unipc(
     `lower_order_final` lets it fall to 1 over the last p steps, as published.
     """
     if not 1 <= order <= 3:
-        raise ValueError(f"unipc has orders 1 to 3, got {order}")
+        raise RequestError(f"unipc has orders 1 to 3, got {order}")
 
     def bases(trail: Trail, to: Level) -> list[Step]:
         now = trail[-1]

@@ -1,7 +1,9 @@
 """What can go wrong in a training run; each message is one line."""
 
+from scorefield.errors import MachineError
 
-class TrainError(Exception):
+
+class TrainError(MachineError):
     """A run cannot start or go on; the message says why and what to do."""
 
 

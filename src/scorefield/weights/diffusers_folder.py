@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scorefield.errors import DamagedError
+
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
@@ -21,7 +23,7 @@ _STANDARD = re.compile(
 _LARGEST_JSON = 64_000_000  # bytes; the index of the largest published model has less than one million
 
 
-class SourceError(ValueError):
+class SourceError(DamagedError, ValueError):
     """A published file that cannot be read; the message names the file, says what is wrong and what to do."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scorefield.weights.diffusers_folder import PIPELINE, Json, SourceError, components, locate, no_variant, read_json
-from scorefield.weights.tensor_index import Listing, Reader, read
+from scorefield.weights.tensor_index import ReadIndex, TensorIndex, read
 
 _OPTIONAL = ("safety_checker", "feature_extractor")  # never needed to draw, and never read
 _WEIGHTLESS = re.compile(r"Tokenizer|Scheduler|FeatureExtractor|Processor")
@@ -18,7 +18,7 @@ class Pipeline:
 
     path: Path
     name: str  # of the class, as StableDiffusionPipeline
-    parts: Mapping[str, Listing]  # those with weights
+    parts: Mapping[str, TensorIndex]  # those with weights
     missing: tuple[str, ...]  # named, needed, and not there
     scheduler: Mapping[str, Json] | None
 
@@ -28,12 +28,12 @@ def is_pipeline(path: Path) -> bool:
     return (path / PIPELINE).is_file()
 
 
-def read_pipeline(folder: Path, variant: str | None = None, *, pickled: Reader) -> Pipeline:
+def read_pipeline(folder: Path, variant: str | None = None, *, pickled: ReadIndex) -> Pipeline:
     """The listings of a folder's parts, of `variant` where a part has it, else of the plain file.
 
     A part that is not there is `missing`; SourceError for one that is damaged.
     """
-    parts: dict[str, Listing] = {}
+    parts: dict[str, TensorIndex] = {}
     missing = []
     for name, of in components(folder).items():
         if of is None or name in _OPTIONAL:

@@ -12,20 +12,20 @@ from scorefield.weights import torch_pickle
 from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.dtypes import DTYPES
 from scorefield.weights.safetensors_span import Span, spans
-from scorefield.weights.tensor_index import SAFETENSORS, Listing, Plain, Stored, form_of, read, source_errors
+from scorefield.weights.tensor_index import SAFETENSORS, Plain, Stored, TensorIndex, form_of, read, source_errors
 
 Fetch = Callable[[str], Tensor]
 Seen = Callable[[memoryview], None]
 
 
-class Source:
+class Reader:
     """A file, a folder or the shards of an index; no tensor is loaded before it is asked for.
 
     `variant` ("fp16") chooses among a folder's files. SourceError for what is missing or damaged. Threads may share it.
     """
 
     def __init__(self, path: Path, variant: str | None = None) -> None:
-        self.listing: Listing = read(path, variant, pickled=torch_pickle.listing)
+        self.listing: TensorIndex = read(path, variant, pickled=torch_pickle.listing)
         self._fetch: dict[Path, Fetch] = {}
         self._spans: dict[Path, Mapping[str, Span]] = {}
 

@@ -14,11 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scorefield.errors import DamagedError
+
 KEY, CHECKSUM = "scorefield", "crc32"  # entries of the file's metadata: our JSON, and the checksum of all it holds
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-class WeightsError(Exception):
+class WeightsError(DamagedError):
     """A weights file that cannot be used; the message names the file, what is wrong and what to do."""
 
 

@@ -29,7 +29,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class TensorIndex:
     """What a file of weights, or the shards that make one, holds: its tensors, and values beside them."""
 
     path: Path  # as it was given
@@ -45,10 +45,10 @@ class Listing:
         return sum(file.stat().st_size for file in set(self.files.values()))
 
 
-Reader = Callable[[Path], Listing]
+ReadIndex = Callable[[Path], TensorIndex]
 
 
-def read(path: Path, variant: str | None = None, *, pickled: Reader) -> Listing:
+def read(path: Path, variant: str | None = None, *, pickled: ReadIndex) -> TensorIndex:
     """The listing of a file, of the weights in a folder, or of an index of shards.
 
     `pickled` lists files of PyTorch, so that this module needs no PyTorch. SourceError for what is missing or damaged.
@@ -87,11 +87,11 @@ def source_errors(file: Path) -> Iterator[None]:
         raise SourceError(f"cannot read {file}: {error.strerror or error}") from None
 
 
-def _file(file: Path, pickled: Reader) -> Listing:
+def _file(file: Path, pickled: ReadIndex) -> TensorIndex:
     return _safetensors(file) if form_of(file) == SAFETENSORS else pickled(file)
 
 
-def _safetensors(file: Path) -> Listing:
+def _safetensors(file: Path) -> TensorIndex:
     with source_errors(file), safe_open(file, framework="np") as opened:  # only the header is read, so numpy will do
         metadata: Mapping[str, str] = opened.metadata() or {}
         slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118
@@ -99,10 +99,10 @@ def _safetensors(file: Path) -> Listing:
     if not tensors:
         raise SourceError(f"{file} holds no tensors")
     files = dict.fromkeys(tensors, file)
-    return Listing(path=file, form=SAFETENSORS, tensors=tensors, files=files, metadata=metadata)
+    return TensorIndex(path=file, form=SAFETENSORS, tensors=tensors, files=files, metadata=metadata)
 
 
-def _sharded(path: Path, index: Path, pickled: Reader) -> Listing:
+def _sharded(path: Path, index: Path, pickled: ReadIndex) -> TensorIndex:
     files = shards(index)
     parts = {file: _file(file, pickled) for file in sorted(set(files.values()))}
     for file, part in parts.items():
@@ -110,7 +110,7 @@ def _sharded(path: Path, index: Path, pickled: Reader) -> Listing:
         if odd := sorted(wanted ^ part.tensors.keys()):
             what = "lacks" if odd[0] in wanted else "has, against the index,"
             raise SourceError(f"{index} is not of these shards: {file.name} {what} {odd[0]!r} ({len(odd)} such)")
-    return Listing(
+    return TensorIndex(
         path=path,
         form=next(iter(parts.values())).form,
         tensors={key: parts[file].tensors[key] for key, file in files.items()},

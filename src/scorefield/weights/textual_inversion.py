@@ -10,7 +10,7 @@ from torch import Tensor
 from scorefield.weights import inversion_png
 from scorefield.weights.detect import inversion_shapes
 from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 from scorefield.weights.tensor_index import Plain
 
 NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")  # of the file in a folder that diffusers wrote
@@ -59,7 +59,7 @@ def _picture(file: Path) -> tuple[Plain, Sequence[Tensor]]:
 
 
 def _weights(file: Path) -> tuple[Plain, Sequence[Tensor]]:
-    source = Source(file)
+    source = Reader(file)
     named = inversion_shapes.vector_keys(source.listing)
     if named is None:
         raise SourceError(f"{file} is no textual inversion: `scorefield inspect` tells what it is")

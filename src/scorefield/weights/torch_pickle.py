@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.tensor_index import TORCH, Listing, Plain, Stored
+from scorefield.weights.tensor_index import TORCH, Plain, Stored, TensorIndex
 
 CONVERTER = "https://huggingface.co/spaces/safetensors/convert"
 # What torch.load and zipfile say of damaged files, in a trial of 12000: PyTorch has no error of its own for them.
@@ -55,11 +55,11 @@ class Held(NamedTuple):
     values: dict[str, Plain]
 
 
-def listing(file: Path) -> Listing:
+def listing(file: Path) -> TensorIndex:
     """The listing of a file of PyTorch; SourceError if it is damaged or needs more than tensors and plain values."""
     held = load(file, data=False)
     tensors = {name: _stored(tensor) for name, tensor in held.tensors.items()}
-    return Listing(path=file, form=TORCH, tensors=tensors, files=dict.fromkeys(tensors, file), values=held.values)
+    return TensorIndex(path=file, form=TORCH, tensors=tensors, files=dict.fromkeys(tensors, file), values=held.values)
 
 
 def _stored(tensor: Tensor) -> Stored:

@@ -11,9 +11,9 @@ import torch
 from scorefield.adapters.compiled import compiled
 from scorefield.adapters.lora_weights import with_loras
 from scorefield.adapters.textual_inversion_words import with_embeddings
+from scorefield.errors import MissingError, UnsupportedError
 from scorefield.families.scenes import build_scenes
 from scorefield.families.stable_diffusion.build_stable import kinds, stable
-from scorefield.model.errors import NotLoadableError, UnknownModelError
 from scorefield.model.spec import PLAIN, Choice, Defaults, ModelSpec
 from scorefield.model.system import AppliedLora, LearnedWord, Model
 from scorefield.weights.lora.merge import Scales
@@ -24,11 +24,11 @@ __all__ = [
     "Choice",
     "Defaults",
     "LearnedWord",
+    "MissingError",
     "Model",
     "ModelSpec",
-    "NotLoadableError",
     "Scales",
-    "UnknownModelError",
+    "UnsupportedError",
     "available",
     "compiled",
     "kinds",
@@ -64,16 +64,16 @@ def load(
     - `hollow`: read names and shapes alone of files, to try a request: the model has no numbers, its tensors are on the
       device "meta", and it refuses what the whole one would.
 
-    UnknownModelError for a name that is no path; WeightsError or SourceError for files that are damaged or that the hub
-    does not give; NotLoadableError for what is no model that can be drawn with.
+    MissingError for a name that is no path; WeightsError or SourceError for files that are damaged or that the hub
+    does not give; UnsupportedError for what is no model that can be drawn with.
     """
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     number_format = _number_format(dtype, where, published=name != build_scenes.SCENES.name)
     if name == build_scenes.SCENES.name:
         if prediction is not None:
-            raise NotLoadableError(f"{name} predicts what it was trained for; a prediction is said of files only")
+            raise UnsupportedError(f"{name} predicts what it was trained for; a prediction is said of files only")
         if choice != PLAIN:
-            raise NotLoadableError(f"{name} is of one piece; a variant, a vae or ema is chosen of files only")
+            raise UnsupportedError(f"{name} is of one piece; a variant, a vae or ema is chosen of files only")
         return build_scenes.scenes(where, number_format)
     place = torch.device("meta") if hollow else where
     if not os.path.exists(name) and (hub_name := hub.named(name)):
@@ -87,18 +87,18 @@ def load(
     known = (build_scenes.SCENES.name,)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known
     others = "or give a path, or owner/name of the Hugging Face hub"
-    raise UnknownModelError(f"no model {name!r}; there is {', '.join(near)}, {others}")
+    raise MissingError(f"no model {name!r}; there is {', '.join(near)}, {others}")
 
 
 def _number_format(dtype: str, device: torch.device, *, published: bool) -> torch.dtype:
-    """The torch.dtype that `dtype` names; NotLoadableError for float16 on a CPU, which has no arithmetic for it.
+    """The torch.dtype that `dtype` names; UnsupportedError for float16 on a CPU, which has no arithmetic for it.
 
     "auto" is float16 for a published model on CUDA, where it takes half of the memory and less time, else float32.
     """
     if dtype == "auto":
         return torch.float16 if published and device.type == "cuda" else torch.float32
     if device.type == "cpu" and dtype == "float16":
-        raise NotLoadableError("float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory")
+        raise UnsupportedError("float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory")
     return cast(torch.dtype, getattr(torch, dtype))
 
 

@@ -8,13 +8,13 @@ import torch
 
 from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.denoiser import Preconditioned
+from scorefield.errors import UnsupportedError
 from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
 from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.parts import Networks, Parts, parts
 from scorefield.families.stable_diffusion.recognise import identify_drawable
 from scorefield.latent.kl_codec import XL_COLOURS, XL_SCALE, KlCodec
-from scorefield.model.errors import NotLoadableError
 from scorefield.model.spec import PLAIN, Choice, Defaults, ModelSpec
 from scorefield.model.system import Model
 from scorefield.nets.clip import (
@@ -31,7 +31,7 @@ from scorefield.nets.kl import KL, Kl
 from scorefield.nets.unet import SD1, SD2, SD2_UNCLIP_H, SD2_UNCLIP_L, SDXL, Unet
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.published import PublishedConditioner
-from scorefield.weights.detect.identity import Family, Found, Task
+from scorefield.weights.detect.identity import Family, Identity, Task
 from scorefield.weights.diffusers_folder import SourceError
 
 _LAMS = noise_schedule.lams(noise_schedule.cumulative(noise_schedule.scaled_linear()))
@@ -116,7 +116,7 @@ def stable(
     - `choice`: which of its files and weights to take, where there are several.
 
     The model's name is its path; its sha256 is taken of the weights while they are read, see `Filling`. SourceError for
-    files that are missing or damaged, NotLoadableError for what is no model that can be drawn with.
+    files that are missing or damaged, UnsupportedError for what is no model that can be drawn with.
     """
     found = identify_drawable(path, known=None if networks else NETWORKS, variant=choice.variant)
     networks = networks or published(found) or stated(path)
@@ -162,7 +162,7 @@ def kinds() -> tuple[ModelSpec, ...]:
     return *whole.values(), *(replace(spec, name=f"{spec.name}-inpainting", inpaints=True) for spec in masked)
 
 
-def published(found: Found) -> Networks | None:
+def published(found: Identity) -> Networks | None:
     """The published networks of the family that was found; None if its sizes are those of no family.
 
     For inpainting the U-Net has nine channels: the latents, a mask, and the latents of the masked picture.
@@ -173,19 +173,19 @@ def published(found: Found) -> Networks | None:
     return replace(networks, unet=replace(networks.unet, in_channels=channels))
 
 
-def _spec(path: Path, found: Found, prediction: str | None, networks: Networks) -> ModelSpec:
+def _spec(path: Path, found: Identity, prediction: str | None, networks: Networks) -> ModelSpec:
     """The spec of the model that was found, which predicts `prediction`, or where that is None, what its files say."""
     specs = SPECS.get(found.family, SPECS[Family.SDXL if networks.text_2 else Family.SD1])
     output = prediction or (found.prediction and found.prediction.value)
     if not output:
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
-        raise NotLoadableError(f"{path}: {why} (prediction='v', or --prediction v)")
+        raise UnsupportedError(f"{path}: {why} (prediction='v', or --prediction v)")
     if output not in specs:
-        raise NotLoadableError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {output}")
+        raise UnsupportedError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {output}")
     if not found.facts.get("zero_snr"):
         return specs[output]
     if output != "v":
-        raise NotLoadableError(f"{path} starts from pure noise (zero terminal SNR), where only v says what to draw")
+        raise UnsupportedError(f"{path} starts from pure noise (zero terminal SNR), where only v says what to draw")
     return _from_pure_noise(specs[output])
 
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from scorefield.errors import UnsupportedError
 from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion.parts import EMBEDDER, NOISE_AUGMENTOR, Place, placed
 from scorefield.families.stable_diffusion.recognise import first_other
-from scorefield.model.errors import NotLoadableError
 from scorefield.nets.clip import VIT_H_14, ClipConfig, VisionTower
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.unclip import Statistics, UnclipConditioner
@@ -13,7 +13,7 @@ from scorefield.weights.diffusers_folder import Json, SourceError, read_json
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys
 from scorefield.weights.pipeline import is_pipeline, variant_in
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and is not read
 STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:
@@ -26,7 +26,7 @@ def reading(
 ) -> UnclipConditioner:
     """The conditioner of an unCLIP at `path`: that of `words`, which also reads an image prompt.
 
-    SourceError for files that are missing or hold something else, NotLoadableError for other levels of noise on the
+    SourceError for files that are missing or hold something else, UnsupportedError for other levels of noise on the
     image prompt than the published ones.
     """
     tower_place, statistics = files(path, config, variant)
@@ -46,16 +46,16 @@ def files(path: Path, config: ClipConfig, variant: str | None = None) -> tuple[P
 def _folder(path: Path, config: ClipConfig, variant: str | None) -> tuple[Place, Place]:
     scheduler = read_json(path / "image_noising_scheduler" / "scheduler_config.json")
     if other := first_other(scheduler, _LEVELS):
-        raise NotLoadableError(f"{path} has other levels of noise for its image prompt: {other}")
+        raise UnsupportedError(f"{path} has other levels of noise for its image prompt: {other}")
     tower_place, statistics = (
-        Source(path / part, variant_in(path / part, variant)) for part in ("image_encoder", "image_normalizer")
+        Reader(path / part, variant_in(path / part, variant)) for part in ("image_encoder", "image_normalizer")
     )
     listed = list(clip_keys.transformers_vision(config.vision))
     return placed(listed, tower_place, ""), placed(STATISTICS, statistics, "")
 
 
 def _file(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
-    source = Source(path)
+    source = Reader(path)
     tower_place = placed(list(under("", VISION, clip_keys.openai_vision(config.vision))), source, VISION)
     names = [name for entry in STATISTICS_LDM for name in entry.theirs]
     if all(name in source.tensors for name in names):

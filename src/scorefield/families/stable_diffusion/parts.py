@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from scorefield.model.errors import NotLoadableError
+from scorefield.errors import UnsupportedError
 from scorefield.model.spec import PLAIN, Choice
 from scorefield.nets.clip import ClipConfig, EncoderConfig
 from scorefield.nets.kl import KlConfig
@@ -17,7 +17,7 @@ from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 from scorefield.weights.pipeline import is_pipeline, variant_in
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 EMBEDDER, NOISE_AUGMENTOR = (
     "embedder.",
@@ -60,7 +60,7 @@ class Place(NamedTuple):
     """Where the weights of one network are."""
 
     entries: Sequence[Entry]  # the map between our names and those in the source
-    source: Source
+    source: Reader
     keys: Iterable[str]  # of the source, those that belong to this network
 
 
@@ -77,12 +77,12 @@ class Parts(NamedTuple):
 def parts(path: Path, networks: Networks, choice: Choice = PLAIN) -> Parts:
     """The parts of the folder or file at `path`.
 
-    SourceError for files that are missing or hold something else, NotLoadableError for a `choice` that they lack.
+    SourceError for files that are missing or hold something else, UnsupportedError for a `choice` that they lack.
     """
     if not is_pipeline(path):
         own = _file(path, networks, ema=choice.ema)
     elif choice.ema:
-        raise NotLoadableError(f"{path} is a folder, whose U-Net is averaged unless its variant is non_ema")
+        raise UnsupportedError(f"{path} is a folder, whose U-Net is averaged unless its variant is non_ema")
     else:
         own = _folder(path, networks, choice.variant)
     return own if choice.vae is None else own._replace(kl=_other_vae(Path(choice.vae), networks.kl))
@@ -90,7 +90,7 @@ def parts(path: Path, networks: Networks, choice: Choice = PLAIN) -> Parts:
 
 def _folder(path: Path, networks: Networks, variant: str | None) -> Parts:
     unet_source, vae, text = (
-        Source(path / part, variant_in(path / part, variant)) for part in ("unet", "vae", "text_encoder")
+        Reader(path / part, variant_in(path / part, variant)) for part in ("unet", "vae", "text_encoder")
     )
     unet_entries = unet_keys.diffusers(networks.unet, "add_embedding" if networks.text_2 else "class_embedding")
     return Parts(
@@ -111,7 +111,7 @@ def tokenizer_of(folder: Path) -> ClipTokenizer:
 
 
 def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
-    source = Source(path)
+    source = Reader(path)
     further = (EMBEDDER, NOISE_AUGMENTOR) if networks.image_clip else (FIRST, SECOND) if networks.text_2 else ()
     for key in source.tensors:
         if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *further, *_LEFT, *_TABLES)):
@@ -134,7 +134,7 @@ def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
     )
 
 
-def _openclip(source: Source, networks: Networks) -> EncoderConfig | None:
+def _openclip(source: Reader, networks: Networks) -> EncoderConfig | None:
     """Stable Diffusion 2's text tower in a single file: as published, or without its last layer, as folders have it."""
     whole = networks.openclip
     if whole is None or f"{_OPENCLIP}text_projection" in source.tensors:
@@ -142,11 +142,11 @@ def _openclip(source: Source, networks: Networks) -> EncoderConfig | None:
     return networks.text
 
 
-def _averaged(prefix: str, entries: Iterator[Entry], source: Source) -> Place:
+def _averaged(prefix: str, entries: Iterator[Entry], source: Reader) -> Place:
     """The averaged copy of the network behind `prefix`; its names are the network's without the dots."""
     keys = [key for key in source.tensors if key.startswith(_EMA)]
     if not keys:
-        raise NotLoadableError(f"{source.listing.path} has no averaged copy of its U-Net (EMA)")
+        raise UnsupportedError(f"{source.listing.path} has no averaged copy of its U-Net (EMA)")
     inner = prefix.removeprefix("model.").replace(".", "")
     copies = [replace(one, theirs=tuple(f"model_ema.{inner}{name.replace('.', '')}" for name in one.theirs))
               for one in entries]  # fmt: skip
@@ -155,10 +155,10 @@ def _averaged(prefix: str, entries: Iterator[Entry], source: Source) -> Place:
 
 def _other_vae(path: Path, config: KlConfig) -> Place:
     """The autoencoder at `path`: a file or folder that holds it alone, or a whole model."""
-    source = Source(path / "vae" if is_pipeline(path) else path)
+    source = Reader(path / "vae" if is_pipeline(path) else path)
     kind = detect(source.listing).kind
     if kind in (Kind.UNET, Kind.CLIP, Kind.LORA, Kind.EMBEDDING):
-        raise NotLoadableError(f"{path} holds no autoencoder: it is a {kind}")
+        raise UnsupportedError(f"{path} holds no autoencoder: it is a {kind}")
     prefix = _VAE if any(key.startswith(_VAE) for key in source.tensors) else ""
     ldm = f"{prefix}encoder.down.0.block.0.norm1.weight" in source.tensors
     entries = kl_keys.ldm(config) if ldm else kl_keys.diffusers(config, old=kl_keys.has_old_names(source.tensors))
@@ -167,18 +167,18 @@ def _other_vae(path: Path, config: KlConfig) -> Place:
     return Place(list(under("", prefix, entries)), source, keys)
 
 
-def _whole(entries: Iterator[Entry], source: Source) -> Place:
+def _whole(entries: Iterator[Entry], source: Reader) -> Place:
     """A network that has a source of its own."""
     return Place(list(entries), source, source.tensors)
 
 
-def _behind(prefix: str, entries: Iterator[Entry], source: Source) -> Place:
+def _behind(prefix: str, entries: Iterator[Entry], source: Reader) -> Place:
     """A network whose keys all begin with `prefix`."""
     keys = [key for key in source.tensors if key.startswith(prefix) and not key.startswith(_LEFT)]
     return Place(list(under("", prefix, entries)), source, keys)
 
 
-def _text(encoder: EncoderConfig, source: Source, prefix: str) -> Place:
+def _text(encoder: EncoderConfig, source: Reader, prefix: str) -> Place:
     """A text tower with transformers' names, which in most files stand behind a further `text_model.`."""
     level = "text_model."
     inner = level if any(key.startswith(prefix + level) for key in source.tensors) else ""
@@ -186,7 +186,7 @@ def _text(encoder: EncoderConfig, source: Source, prefix: str) -> Place:
     return placed(list(under("", prefix, entries)), source, prefix)
 
 
-def placed(entries: Sequence[Entry], source: Source, prefix: str) -> Place:
+def placed(entries: Sequence[Entry], source: Reader, prefix: str) -> Place:
     """The place of a CLIP tower behind `prefix`, without the keys that some files have and no network needs."""
     keys = [key for key in source.tensors if key.startswith(prefix) and not key.startswith(_LEFT)]
     return Place(entries, source, list(clip_keys.used(entries, keys)))

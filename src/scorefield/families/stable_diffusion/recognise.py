@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from scorefield.model.errors import NotLoadableError
+from scorefield.errors import UnsupportedError
 from scorefield.weights import torch_pickle
 from scorefield.weights.detect.detect import detect, detect_pipeline
-from scorefield.weights.detect.identity import Family, Found, Kind, Task
+from scorefield.weights.detect.identity import Family, Identity, Kind, Task
 from scorefield.weights.diffusers_folder import Json
 from scorefield.weights.pipeline import is_pipeline, read_pipeline
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 _PARTS = {  # of the models that can be drawn with; a file with another part is none of them
     "unet",
@@ -30,31 +30,31 @@ _LEVELS: Mapping[str, Json] = {  # of every model here: a folder's scheduler say
 }
 
 
-def identify(path: Path, variant: str | None = None) -> Found:
+def identify(path: Path, variant: str | None = None) -> Identity:
     """What the file or folder at `path` is.
 
-    NotLoadableError for a folder whose model was trained on other levels of noise, SourceError for damaged files.
+    UnsupportedError for a folder whose model was trained on other levels of noise, SourceError for damaged files.
     """
     if not is_pipeline(path):
-        return detect(Source(path, variant).listing)
+        return detect(Reader(path, variant).listing)
     pipeline = read_pipeline(path, variant, pickled=torch_pickle.listing)
     if other := first_other(pipeline.scheduler or {}, _LEVELS):
-        raise NotLoadableError(f"{path} was trained on other levels of noise: its scheduler has {other}")
+        raise UnsupportedError(f"{path} was trained on other levels of noise: its scheduler has {other}")
     return detect_pipeline(pipeline)
 
 
-def identify_drawable(path: Path, *, known: Iterable[Family] | None, variant: str | None = None) -> Found:
+def identify_drawable(path: Path, *, known: Iterable[Family] | None, variant: str | None = None) -> Identity:
     """What the file or folder at `path` is, if a picture can be drawn with it: a whole model of a family in `known`.
 
-    `known` None stands for any family. NotLoadableError for anything else; errors otherwise as of `identify`.
+    `known` None stands for any family. UnsupportedError for anything else; errors otherwise as of `identify`.
     """
     found = identify(path, variant)
     if reason := refusal(found, known):
-        raise NotLoadableError(f"{path} {reason}")
+        raise UnsupportedError(f"{path} {reason}")
     return found
 
 
-def refusal(found: Found, known: Iterable[Family] | None) -> str | None:
+def refusal(found: Identity, known: Iterable[Family] | None) -> str | None:
     """Why no picture can be drawn with what was found, in words that follow its path; None if one can."""
     named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
     if found.kind not in (Kind.CHECKPOINT, Kind.PIPELINE):

@@ -13,7 +13,7 @@ from scorefield.weights.diffusers_folder import PIPELINE, SourceError, read_json
 from scorefield.weights.key_map import under
 from scorefield.weights.key_maps import clip_keys
 from scorefield.weights.pipeline import is_pipeline, variant_in
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 NUMBERS = 6  # a size, a place and a size, two numbers each
 
@@ -29,9 +29,9 @@ class Second(NamedTuple):
 def second(path: Path, config: EncoderConfig, variant: str | None = None) -> Second:
     """The second tower of the file or folder; SourceError for what is missing."""
     if not is_pipeline(path):
-        place = placed(list(under("", SECOND, clip_keys.openai_text(config.text))), Source(path), SECOND)
+        place = placed(list(under("", SECOND, clip_keys.openai_text(config.text))), Reader(path), SECOND)
         return Second(place, ClipTokenizer.packaged(pad_id=0), blank=True)
-    source = Source(path / "text_encoder_2", variant_in(path / "text_encoder_2", variant))
+    source = Reader(path / "text_encoder_2", variant_in(path / "text_encoder_2", variant))
     return Second(
         placed(list(clip_keys.transformers_text(config.text, projected=True)), source, ""),
         tokenizer_of(path / "tokenizer_2"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scorefield.weights.detect.identity import Family, Found, Kind, Layout, Part, part
+from scorefield.weights.detect.identity import Family, Identity, Kind, Layout, Part, part
 from scorefield.weights.tensor_index import Plain, Stored
 
 _BY_PICTURE = {  # width and patch of the image tower
@@ -51,7 +51,7 @@ class _Tower(NamedTuple):
     layers: int
 
 
-def clip(tensors: Mapping[str, Stored]) -> Found | None:
+def clip(tensors: Mapping[str, Stored]) -> Identity | None:
     """The CLIP that a whole file is, or None."""
     for layout in (Layout.TRANSFORMERS, Layout.OPENAI):
         text, picture = _tower(tensors, _TEXT[layout], 2), _tower(tensors, _PICTURE[layout], 4)
@@ -60,7 +60,7 @@ def clip(tensors: Mapping[str, Stored]) -> Found | None:
     return None
 
 
-def _found(tensors: Mapping[str, Stored], layout: Layout, text: _Tower | None, picture: _Tower | None) -> Found:
+def _found(tensors: Mapping[str, Stored], layout: Layout, text: _Tower | None, picture: _Tower | None) -> Identity:
     family, parts, facts = Family.UNKNOWN, dict[str, Part](), dict[str, Plain]()
     if text:
         family = _BY_TEXT.get(text.shape[1], family)
@@ -73,7 +73,7 @@ def _found(tensors: Mapping[str, Stored], layout: Layout, text: _Tower | None, p
     notes = [_CUT] if text and not picture and (text.layers, text.shape[1]) == (23, 1024) else []
     if family not in _GELU and not tensors.keys() >= _OPENAI_SCALARS:
         notes.append(_EITHER)
-    return Found(kind=Kind.CLIP, family=family, layout=layout, parts=parts, facts=facts, notes=tuple(notes))
+    return Identity(kind=Kind.CLIP, family=family, layout=layout, parts=parts, facts=facts, notes=tuple(notes))
 
 
 def _tower(tensors: Mapping[str, Stored], look: _Look, sides: int) -> _Tower | None:

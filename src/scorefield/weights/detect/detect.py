@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from scorefield.weights.detect.clip_shapes import clip
-from scorefield.weights.detect.identity import Family, Found, Kind, Layout, Part, Prediction, part
+from scorefield.weights.detect.identity import Family, Identity, Kind, Layout, Part, Prediction, part
 from scorefield.weights.detect.inversion_shapes import inversion
 from scorefield.weights.detect.lora_shapes import lora
 from scorefield.weights.detect.resemblance import resemblance
 from scorefield.weights.detect.unet_shapes import STATED, UnetFacts, prediction, unet_facts
 from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.pipeline import Pipeline
-from scorefield.weights.tensor_index import Listing, Stored
+from scorefield.weights.tensor_index import Stored, TensorIndex
 
 OWN = "scorefield"  # own.KEY, the metadata entry of our own files; importing it would import PyTorch, which is slow
 _UNET = "model.diffusion_model."
@@ -37,7 +37,7 @@ _SAME_VAE = "the autoencoder of Stable Diffusion XL has the same shapes and anot
 _OLD_NAMES = "its attention has the names of older diffusers (query, key, value, proj_attn)"
 
 
-def detect(listing: Listing) -> Found:
+def detect(listing: TensorIndex) -> Identity:
     """What a file is; if it is nothing known here, a find of kind UNKNOWN that says what it most resembles."""
     tensors = listing.tensors
     return (
@@ -48,14 +48,14 @@ def detect(listing: Listing) -> Found:
         or _vae(tensors)
         or clip(tensors)
         or inversion(listing)
-        or Found(kind=Kind.UNKNOWN, resembles=resemblance(tensors))
+        or Identity(kind=Kind.UNKNOWN, resembles=resemblance(tensors))
     )
 
 
-def detect_pipeline(pipeline: Pipeline) -> Found:
+def detect_pipeline(pipeline: Pipeline) -> Identity:
     """What the folder of a diffusers pipeline is, by its U-Net; its prediction is what its scheduler says."""
     parts = {name: part(listing.tensors, "") for name, listing in pipeline.parts.items()}
-    whole = Found(kind=Kind.PIPELINE, layout=Layout.DIFFUSERS, parts=parts, missing=pipeline.missing)
+    whole = Identity(kind=Kind.PIPELINE, layout=Layout.DIFFUSERS, parts=parts, missing=pipeline.missing)
     facts = unet_facts(pipeline.parts["unet"].tensors) if "unet" in parts else None
     if facts is None:
         return replace(whole, resembles=f"a {pipeline.name}")
@@ -65,7 +65,7 @@ def detect_pipeline(pipeline: Pipeline) -> Found:
     return _zero_snr(found) if (pipeline.scheduler or {}).get("rescale_betas_zero_snr") is True else found
 
 
-def _own(listing: Listing) -> Found | None:
+def _own(listing: TensorIndex) -> Identity | None:
     if OWN not in listing.metadata:
         return None
     try:
@@ -73,11 +73,11 @@ def _own(listing: Listing) -> Found | None:
         kind = header["kind"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise SourceError(f"{listing.path} has a scorefield header that cannot be read; get it again") from None
-    return Found(kind=Kind.OWN, family=Family.SCOREFIELD, layout=Layout.SCOREFIELD,
+    return Identity(kind=Kind.OWN, family=Family.SCOREFIELD, layout=Layout.SCOREFIELD,
                  parts={str(kind): part(listing.tensors, "")})  # fmt: skip
 
 
-def _checkpoint(listing: Listing) -> Found | None:
+def _checkpoint(listing: TensorIndex) -> Identity | None:
     tensors = listing.tensors
     if not any(key.startswith(_UNET) for key in tensors):
         return None
@@ -88,27 +88,27 @@ def _checkpoint(listing: Listing) -> Found | None:
     facts = unet_facts(tensors, _UNET)
     family = facts.family if facts else Family.UNKNOWN
     missing = tuple(name for name in _NEEDED.get(family, ("unet", "vae", "text_encoder")) if name not in parts)
-    whole = Found(kind=Kind.CHECKPOINT, layout=Layout.LDM, parts=parts, missing=missing, ema="unet_ema" in parts)
+    whole = Identity(kind=Kind.CHECKPOINT, layout=Layout.LDM, parts=parts, missing=missing, ema="unet_ema" in parts)
     if facts is None:
         return replace(whole, resembles=resemblance(tensors))
     found = _with_unet(whole, facts, prediction(facts, listing))
     return _zero_snr(found) if "ztsnr" in tensors else found
 
 
-def _zero_snr(found: Found) -> Found:
+def _zero_snr(found: Identity) -> Identity:
     """A find with the fact that its training reached pure noise (zero terminal SNR)."""
     return replace(found, facts={**found.facts, "zero_snr": True})
 
 
-def _unet(listing: Listing) -> Found | None:
+def _unet(listing: TensorIndex) -> Identity | None:
     facts = unet_facts(listing.tensors)
     if facts is None:
         return None
-    whole = Found(kind=Kind.UNET, layout=facts.layout, parts={"unet": part(listing.tensors, "")})
+    whole = Identity(kind=Kind.UNET, layout=facts.layout, parts={"unet": part(listing.tensors, "")})
     return _with_unet(whole, facts, prediction(facts, listing))
 
 
-def _with_unet(whole: Found, facts: UnetFacts, output: Prediction) -> Found:
+def _with_unet(whole: Identity, facts: UnetFacts, output: Prediction) -> Identity:
     """A find with what its U-Net tells of the whole model, and what that predicts."""
     return replace(
         whole,
@@ -121,7 +121,7 @@ def _with_unet(whole: Found, facts: UnetFacts, output: Prediction) -> Found:
     )
 
 
-def _vae(tensors: Mapping[str, Stored]) -> Found | None:
+def _vae(tensors: Mapping[str, Stored]) -> Identity | None:
     for prefix in ("", "first_stage_model."):
         first, last = tensors.get(f"{prefix}encoder.conv_in.weight"), tensors.get(f"{prefix}post_quant_conv.weight")
         for layout, level in ((Layout.LDM, "encoder.down.{}.block.0.norm1.weight"),
@@ -131,7 +131,7 @@ def _vae(tensors: Mapping[str, Stored]) -> Found | None:
                 continue
             family = Family.KL_F8 if (first.shape[0], last.shape[0], levels) == _KL_LEVELS else Family.UNKNOWN
             old = any(key.endswith(".proj_attn.weight") for key in tensors)
-            return Found(
+            return Identity(
                 kind=Kind.VAE,
                 family=family,
                 layout=layout,

@@ -90,7 +90,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Identity:
     """All that names and shapes tell about a file or folder."""
 
     kind: Kind

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from scorefield.weights.detect.identity import BY_WORDS, Family, Found, Kind, Layout
-from scorefield.weights.tensor_index import Listing, Plain, Stored
+from scorefield.weights.detect.identity import BY_WORDS, Family, Identity, Kind, Layout
+from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
 
 TOKEN = "token"  # where the header of a file for two towers names its word, as ours do; others leave it out
 _MOST_VECTORS = 128  # more than a prompt has room for
@@ -19,7 +19,7 @@ class VectorKeys(NamedTuple):
     token: Plain
 
 
-def vector_keys(listing: Listing) -> VectorKeys | None:
+def vector_keys(listing: TensorIndex) -> VectorKeys | None:
     """Where a file has the vectors of a textual inversion, by its names alone; None if it is something else."""
     tensors = listing.tensors
     stars = tuple(key for key in tensors if key.startswith("string_to_param."))
@@ -35,7 +35,7 @@ def vector_keys(listing: Listing) -> VectorKeys | None:
     return None
 
 
-def inversion(listing: Listing) -> Found | None:
+def inversion(listing: TensorIndex) -> Identity | None:
     """The textual inversion that a whole file is, or None."""
     named = vector_keys(listing)
     if named is None:
@@ -48,7 +48,7 @@ def inversion(listing: Listing) -> Found | None:
     widths = ", ".join(str(width) for _, width in vectors) if second else width
     facts: dict[str, Plain] = {"token": named.token, "vectors": count, "width": widths}
     notes = () if isinstance(named.token, str) else (_UNNAMED,)
-    return Found(kind=Kind.EMBEDDING, family=family, layout=named.layout, facts=facts, notes=notes)
+    return Identity(kind=Kind.EMBEDDING, family=family, layout=named.layout, facts=facts, notes=notes)
 
 
 def _vectors(stored: Stored) -> tuple[int, int] | None:

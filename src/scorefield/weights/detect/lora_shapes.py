@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from scorefield.weights.detect.identity import BY_WORDS, Family, Found, Kind, Layout, part
+from scorefield.weights.detect.identity import BY_WORDS, Family, Identity, Kind, Layout, part
 from scorefield.weights.lora.keys import parse_key
 from scorefield.weights.lora.settings import settings
-from scorefield.weights.tensor_index import Listing, Plain, Stored
+from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
 
 _PARTS = {
     "lora_unet_": "unet", "unet.": "unet", "diffusion_model.": "unet",
@@ -43,7 +43,7 @@ class Half(NamedTuple):
     shape: tuple[int, ...]
 
 
-def lora(listing: Listing) -> Found | None:
+def lora(listing: TensorIndex) -> Identity | None:
     """The LoRA that a whole file is, or None."""
     tensors = listing.tensors
     halves = [half for name, one in tensors.items() if (half := _half(name, one))]
@@ -56,7 +56,7 @@ def lora(listing: Listing) -> Found | None:
     stated = next((listing.metadata[name] for name in _STATED if listing.metadata.get(name)), None)
     family = _by_width(halves, parts) or _by_name(stated)
     dora = any(name.endswith(".dora_scale") or ".lora_magnitude_vector" in name for name in tensors)
-    return Found(
+    return Identity(
         kind=Kind.LORA,
         family=family or Family.UNKNOWN,
         layout=layout,
@@ -90,7 +90,7 @@ def _by_name(stated: str | None) -> Family | None:
     return next((family for family, names in _NAMED.items() if stated and stated.startswith(names)), None)
 
 
-def _scale(halves: Sequence[Half], listing: Listing) -> dict[str, Plain]:
+def _scale(halves: Sequence[Half], listing: TensorIndex) -> dict[str, Plain]:
     """The ranks, and alpha where it can be told without loading a tensor."""
     alphas = {str(value) for name, value in settings(listing).items() if name.endswith("lora_alpha")}
     alpha = listing.metadata.get("ss_network_alpha") or ", ".join(sorted(alphas))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from scorefield.weights.detect.identity import Family, Layout, Prediction, Task
-from scorefield.weights.tensor_index import Listing, Stored
+from scorefield.weights.tensor_index import Stored, TensorIndex
 
 # By the widths of the tokens that it attends to and of the vector that is added to the time.
 _FAMILIES = {
@@ -70,7 +70,7 @@ def _added(tensors: Mapping[str, Stored], prefix: str, ldm: bool) -> tuple[int |
     return (found[0][-1] if found and found[0] else None), levels
 
 
-def prediction(facts: UnetFacts, listing: Listing) -> Prediction:
+def prediction(facts: UnetFacts, listing: TensorIndex) -> Prediction:
     """What the network's output means, as far as the file or its family tells."""
     stated = listing.metadata.get("modelspec.prediction_type", "")
     if stated in STATED:

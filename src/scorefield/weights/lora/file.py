@@ -15,7 +15,7 @@ from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.lora.delta import MisfitError, added, linear_shape, weight_shape
 from scorefield.weights.lora.keys import Role, other_product, parse_key
 from scorefield.weights.lora.settings import Settings, SettingsError, beside, scale, settings
-from scorefield.weights.reader import Source
+from scorefield.weights.reader import Reader
 
 
 class Lora:
@@ -25,7 +25,7 @@ class Lora:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.source = path, Source(path)
+        self.path, self.source = path, Reader(path)
         self.found = lora_shapes.lora(self.source.listing)
         self.settings: Settings = settings(self.source.listing)
         self.layers: dict[str, dict[Role, str]] = {}  # the keys of each layer's tensors

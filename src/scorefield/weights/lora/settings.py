@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scorefield.weights.diffusers_folder import Json, SourceError, read_json
-from scorefield.weights.tensor_index import Listing
+from scorefield.weights.tensor_index import TensorIndex
 
 _HEADER = "lora_adapter_metadata"  # JSON in the header of safetensors, every name behind that of its part
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model"
@@ -21,7 +21,7 @@ class SettingsError(ValueError):
     """Settings from which no scale follows; the message says which."""
 
 
-def settings(listing: Listing) -> Settings:
+def settings(listing: TensorIndex) -> Settings:
     """The settings of a LoRA, empty where it has none; SourceError if they cannot be read."""
     if text := listing.metadata.get(_HEADER):
         try:
@@ -35,7 +35,7 @@ def settings(listing: Listing) -> Settings:
     return read_json(file) if file else {}
 
 
-def beside(listing: Listing) -> Path | None:
+def beside(listing: TensorIndex) -> Path | None:
     """PEFT's file of settings beside the weights, if they are PEFT's and it is there."""
     weights = next(iter(listing.files.values()))
     file = weights.parent / _CONFIG

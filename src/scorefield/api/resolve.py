@@ -16,7 +16,8 @@ from scorefield.api.start import steps_walked, strength
 from scorefield.core import grid, grid_names, noise, predict
 from scorefield.core.level import Level
 from scorefield.core.name_lookup import canonical
-from scorefield.request import Request, RequestError, Settled
+from scorefield.errors import RequestError
+from scorefield.request import Request, Settled
 from scorefield.sample import registry
 from scorefield.sample.walk import Sampler, Step
 

@@ -1,0 +1,48 @@
+"""What can go wrong that is no bug: one base, whose kind says what would help."""
+
+from typing import ClassVar, Literal
+
+Kind = Literal["request", "missing", "damaged", "unsupported", "machine"]
+
+
+class ScorefieldError(Exception):
+    """An answer in one line: what is wrong, and what to do. Any other exception is a bug, and keeps its traceback.
+
+    - `request`: ask otherwise
+    - `missing`: a file, a model or a package is not there
+    - `damaged`: get the file again
+    - `unsupported`: the file is whole, and this program cannot use it
+    - `machine`: this machine cannot do it: memory, disk, device, number format
+    """
+
+    kind: ClassVar[Kind]
+
+
+class RequestError(ScorefieldError, ValueError):
+    """A request that cannot be met."""
+
+    kind = "request"
+
+
+class UnsupportedError(ScorefieldError):
+    """A file, folder or model that is whole, and that nothing here can be done with."""
+
+    kind = "unsupported"
+
+
+class MissingError(ScorefieldError):
+    """A file, a model or a package that is not there."""
+
+    kind = "missing"
+
+
+class DamagedError(ScorefieldError):
+    """A file that is cut off, changed, or not what its name says."""
+
+    kind = "damaged"
+
+
+class MachineError(ScorefieldError):
+    """This machine cannot do it: its memory, disk, device or number formats."""
+
+    kind = "machine"

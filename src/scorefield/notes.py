@@ -1,0 +1,65 @@
+"""What a user should know though nothing failed: notes, which a job collects and hands on as events."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+
+class ScorefieldWarning(UserWarning):
+    """A note of scorefield; what was asked is done all the same."""
+
+
+class UnseenWarning(ScorefieldWarning):
+    """A request holds something that the model never saw in training, or does not read."""
+
+
+class UnknownWordsWarning(UnseenWarning):
+    """A prompt holds words that the model never saw."""
+
+
+class UnreadSignsWarning(UnseenWarning):
+    """A prompt holds signs that mean something to other programs, and are plain text here."""
+
+
+class UnknownSizeWarning(UnseenWarning):
+    """A picture is much larger or smaller than those that the model saw."""
+
+
+class UnusedKeysWarning(ScorefieldWarning):
+    """A file holds tensors that nothing here uses."""
+
+
+class HalfPrecisionWarning(ScorefieldWarning):
+    """Numbers were not finite in half precision, and were computed again in float32."""
+
+
+class Note(NamedTuple):
+    """One notice: its kind, as the warning that it becomes in Python, and its text, one line."""
+
+    kind: type[ScorefieldWarning]
+    text: str
+
+
+_COLLECTED: ContextVar[list[Note] | None] = ContextVar("_COLLECTED", default=None)
+
+
+def note(kind: type[ScorefieldWarning], text: str) -> None:
+    """Add a note to the collection of this thread; where nobody collects, it is a warning."""
+    collected = _COLLECTED.get()
+    if collected is None:
+        warnings.warn(text, kind, stacklevel=3)
+    else:
+        collected.append(Note(kind, text))
+
+
+@contextmanager
+def collecting() -> Iterator[list[Note]]:
+    """Collect the notes of the block, and only those of this thread. Not to be held across a yield."""
+    notes: list[Note] = []
+    token = _COLLECTED.set(notes)
+    try:
+        yield notes
+    finally:
+        _COLLECTED.reset(token)
