@@ -70,7 +70,7 @@ def test_a_picture_that_is_gone_or_another_is_one_line(scorefield: Call) -> None
     scorefield("generate", "a tree", "-i", "a.png", "-o", "x.png", "-q")
     Path("a.png").rename("b.png")
     code, out, err = scorefield("replay", "x.png")
-    assert (code, out, err) == (2, "", "error: the picture a.png is not there\n")
+    assert (code, out, err) == (2, "", "error: the picture a.png does not exist\n")
     Image.new("RGB", (16, 16)).save("a.png")
     code, _, err = scorefield("replay", "x.png")
     assert code == 2
@@ -91,8 +91,8 @@ def test_a_picture_that_was_given_in_memory_is_drawn_again_from_a_file_of_the_sa
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["-i", "no.png"], "the picture no.png is not there"),
-        (["-i", "."], "the picture . is a folder, not a picture"),
+        (["-i", "no.png"], "the picture no.png does not exist"),
+        (["-i", "."], "the picture . is a folder, not a picture file"),
         (["-i", "a.png", "--strength", "1.5"], "strength must be a number from 0 to 1, not '1.5'"),
         (["-i", "a.png", "--strength", "0.01"], "strength 0.01 leaves none of 4 steps; 0.25 leaves one"),
         (["--strength", "0.5"], "strength is of a picture to start from; give an image, too"),

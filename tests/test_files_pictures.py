@@ -7,6 +7,7 @@ from PIL import Image
 
 from scorefield.core import grid_names
 from scorefield.files import parameters, picture, video, walk_sheet
+from scorefield.files.open_picture import PictureError
 from scorefield.files.walk_sheet import Look
 from scorefield.files.walk_video import write_walk_video
 from scorefield.sample import registry
@@ -114,7 +115,7 @@ def test_a_damaged_picture_is_one_line(tmp_path):
     ):
         path = tmp_path / f"{k}.png"
         path.write_bytes(data)
-        with pytest.raises(picture.PictureError) as caught:
+        with pytest.raises(PictureError) as caught:
             picture.read(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)

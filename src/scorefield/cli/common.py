@@ -1,6 +1,5 @@
 """What the commands share: failures in one line, results as text or JSON, warnings in one line."""
 
-import json
 import os
 import sys
 import warnings
@@ -12,6 +11,8 @@ from typing import TextIO, TypeVar
 import click
 
 from scorefield.errors import ScorefieldError
+from scorefield.notes import PictureWarning
+from scorefield.printable import json_text, printable
 
 _NO_MEMORY = "out of memory; draw fewer pictures at once with --batch-size, or smaller ones"
 
@@ -42,13 +43,13 @@ def show(result: object, form: str, text: str) -> None:
     if form == "json":
         # A terminal without Unicode gets JSON's own escapes, since those that Python would write are no JSON.
         unicode = getattr(sys.stdout, "encoding", None) in ("utf-8", "UTF-8")
-        text = json.dumps(result, indent=2, ensure_ascii=not unicode)
-    click.echo(text)
+        text = json_text(result, indent=2, ascii_only=not unicode)
+    click.echo(printable(text))
 
 
 def say(line: str) -> None:
     """One line on stderr."""
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
 
 
 def reason(error: OSError) -> str:
@@ -94,7 +95,7 @@ def drawing() -> Iterator[None]:
         from scorefield.core.half_precision import HalfPrecisionWarning
 
         warnings.simplefilter("ignore")
-        for kind in (UnseenWarning, UnusedKeysWarning, HalfPrecisionWarning):
+        for kind in (UnseenWarning, UnusedKeysWarning, HalfPrecisionWarning, PictureWarning):
             warnings.simplefilter("always", kind)
         warnings.showwarning = _show_warning
         if "OMP_NUM_THREADS" not in os.environ:

@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field, ValidationError
 from scorefield import atomic
 from scorefield.cli import common
 from scorefield.cli.relocate import Now, lost, moved
+from scorefield.files.open_picture import PictureError
 from scorefield.files.output_names import OutputError, OutputNames
-from scorefield.files.picture import PictureError, read
+from scorefield.files.picture import read, read_history
 from scorefield.request import Request
 from scorefield.weights.diffusers_folder import SourceError
 
@@ -81,15 +82,16 @@ def _loaded(request: Request, recorded: Request) -> "Pipeline":
 
 
 def _recorded(file: Path) -> "tuple[Image.Image, Record]":
-    image, history = read(file)
+    history = read_history(file)
     if history.ours is None:
         raise PictureError(f"{file} carries no scorefield record; only pictures that scorefield drew can be replayed")
     try:
-        return image, Record.model_validate(history.ours)
+        record = Record.model_validate(history.ours)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise PictureError(f"{file} carries a scorefield record that cannot be used: {where}: {first['msg']}") from None
+    return read(file)[0], record
 
 
 def _drawn(pipe: "Pipeline", record: Record) -> "Picture":

@@ -1,0 +1,67 @@
+"""The one reader of pictures that users give: to start from, as masks and prompts, and to train on."""
+
+from pathlib import Path
+
+from PIL import Image, ImageFile
+
+from scorefield.files import open_picture
+from scorefield.files.open_picture import reading
+from scorefield.files.to_srgb import Pixels, to_srgb
+
+_MOST_PAGES = 1000
+_WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of the picture file at `path`; PictureError if there is no such file, or if it is too large."""
+    return open_picture.read_bytes(path)
+
+
+def decode_rgb(data: bytes, name: str) -> Image.Image:
+    """The picture in sRGB, upright, transparent parts over white; PictureError calls it `name`."""
+    return _over(_decode(data, name), _WHITE).convert("RGB")
+
+
+def decode_grey(data: bytes, name: str) -> Image.Image:
+    """The picture in one channel of 8 bits, upright, transparent parts over black; PictureError calls it `name`."""
+    return _over(_decode(data, name), _BLACK).convert("L")
+
+
+def crop_middle(image: Image.Image, side: int) -> Image.Image:
+    """The middle square of a picture, resized to `side` px (bicubic), as published CLIPs were trained on."""
+    short = min(image.size)
+    width, height = (side * edge // short for edge in image.size)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
+
+
+def _decode(data: bytes, name: str) -> Pixels:
+    with reading(name), open_picture.open_picture(data, name) as image:
+        # An animation has no single picture to start from. A camera's MPO has: the others are further views of it.
+        open_picture.check_size(image, name)
+        if image.format != "MPO" and (frames := _count_frames(image)) > 1:
+            many = f"at least {frames}" if frames == _MOST_PAGES else frames
+            raise open_picture.PictureError(f"{name} has {many} pictures; save the one you want as its own file")
+        return to_srgb(image, data, name)
+
+
+def _count_frames(image: ImageFile.ImageFile) -> int:
+    """How many frames or pages there are; of a TIFF, at most _MOST_PAGES are counted."""
+    if image.format != "TIFF":
+        return int(getattr(image, "n_frames", 1))
+    for page in range(1, _MOST_PAGES):  # Pillow's own count takes time quadratic in it
+        try:
+            image.seek(page)
+        except EOFError:
+            image.seek(0)
+            return page
+    return _MOST_PAGES
+
+
+def _over(pixels: Pixels, ground: tuple[int, int, int, int]) -> Image.Image:
+    """The colours over a uniform ground."""
+    if pixels.alpha is None:
+        return pixels.colours
+    whole = pixels.colours.convert("RGB")
+    whole.putalpha(pixels.alpha)
+    return Image.alpha_composite(Image.new("RGBA", whole.size, ground), whole)
