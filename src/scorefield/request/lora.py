@@ -1,6 +1,5 @@
 """The LoRAs of a request: which files change the model's weights, and by how much."""
 
-import re
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import Annotated
@@ -12,7 +11,6 @@ from scorefield.request.option import Option
 MOST_LORAS = 64
 FARTHEST = 100.0  # of a scale, either way
 
-_NAMED = re.compile(r"(?P<path>.+?)(?P<scales>(:(unet|te)=[^:]*)+)")
 _TWO = "two scales of a LoRA are named, as PATH:unet=0.8:te=0.5 (in Python also (PATH, {'unet': 0.8, 'te': 0.5}))"
 
 Scale = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
@@ -52,9 +50,13 @@ class Lora(BaseModel):
 
 
 def _written(text: str) -> dict[str, object]:
-    if named := _NAMED.fullmatch(text):
-        scales = [one.partition("=") for one in named["scales"][1:].split(":")]
-        return {"path": named["path"]} | _both({name: scale for name, _, scale in scales})
+    parts = text.split(":")  # no pattern: a record may hold a text of megabytes
+    end = len(parts)
+    while end > (1 if parts[0] else 2) and parts[end - 1].startswith(("unet=", "te=")):
+        end -= 1
+    if end < len(parts):
+        scales = [part.partition("=") for part in parts[end:]]
+        return {"path": ":".join(parts[:end])} | _both({name: scale for name, _, scale in scales})
     path, _, scale = text.rpartition(":")
     if not path or not _is_number(scale):
         return {"path": text}
