@@ -52,7 +52,9 @@ def staged_folder(folder: Path) -> Iterator[Path]:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a hidden file that replaces `path` at the end, flushed to the disk; on any error `path` stays as it was."""
     with staged(path.parent) as part:
+        mode = part.stat().st_mode
         yield part
+        os.chmod(part, mode)  # safetensors makes files that only their owner may read
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
