@@ -47,9 +47,9 @@ _FORMATS: dict[str, tuple[tuple[bytes, ...], Callable[..., ImageFile.ImageFile]]
 FORMATS = tuple(_FORMATS)
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 
-# What Pillow raises for damaged files: each of these was seen, or is caught by Pillow itself in its other paths.
+# What Pillow raises for damaged files: each was seen, or is what Pillow itself catches elsewhere.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError,
-           NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError)  # fmt: skip
+           NotImplementedError, struct.error, zlib.error)  # fmt: skip
 
 
 class PictureError(DamagedError, ValueError):
@@ -65,7 +65,7 @@ class _TooManyPartsError(PictureError):
 
 
 class _Counted:
-    """Refuses a file that would be read in millions of pieces, which Pillow takes minutes for."""
+    """Refuse a file that is read in millions of pieces, which takes Pillow minutes."""
 
     reads = 0
 
@@ -124,7 +124,7 @@ def check_size(image: ImageFile.ImageFile, name: str) -> None:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn whatever Pillow raises for a damaged picture into a PictureError, and keep libraries off stderr."""
+    """Turn what Pillow raises for a damaged picture into a PictureError that calls it `name`; keep libraries silent."""
     try:
         with _SILENCE:
             yield
@@ -132,6 +132,8 @@ def reading(name: str) -> Iterator[None]:
         raise PictureError(f"{name} has more than {_MOST_READS} parts, too many to read") from None
     except PictureError:
         raise
+    except Image.DecompressionBombError:
+        raise PictureError(f"{name} has too many pixels to be read; {MOST_PIXELS} are the most") from None
     except _DAMAGE as error:
         raise PictureError(f"{name} is damaged: {_reason(error)}") from None
 
@@ -144,7 +146,7 @@ def _open_regular(path: Path) -> int:
 
     def check(mode: int) -> None:
         if not stat.S_ISREG(mode):
-            kind = next((kind for test, kind in kinds.items() if test(mode)), "no regular file")
+            kind = next((kind for test, kind in kinds.items() if test(mode)), "a special file")
             raise PictureError(f"the picture {path} is {kind}, not a picture file")
 
     try:

@@ -49,7 +49,8 @@ def read_history(path: Path) -> History:
     NoPictureError if it is not a picture, PictureError if its header is damaged, OSError if it cannot be read.
     """
     with open_file(path) as file, reading(str(path)), open_picture(file, str(path)) as image:
-        return _history(image, _texts(image, file))
+        texts, form, size = _texts(image, file), image.format or "", image.size
+    return _history(form, size, texts)
 
 
 def read(path: Path) -> tuple[Image.Image, History]:
@@ -102,12 +103,12 @@ def _chunks(chunks: PngImagePlugin.PngStream) -> Iterator[tuple[bytes, int, int]
         yield kind, start, length
 
 
-def _history(image: ImageFile.ImageFile, text: Mapping[str, str]) -> History:
+def _history(form: str, size: tuple[int, int], text: Mapping[str, str]) -> History:
     ours = json_or_text(text[OURS]) if OURS in text else None
     return History(
-        format=image.format or "",
-        width=image.width,
-        height=image.height,
+        format=form,
+        width=size[0],
+        height=size[1],
         ours=ours if isinstance(ours, dict) else None,
         a1111=parameters.read(text["parameters"]) if "parameters" in text else None,
         comfyui={name: json_or_text(text[name]) for name in _COMFY if name in text},
