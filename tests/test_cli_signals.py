@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
+from tests.test_zoo_convert import done, single
+from tests.tiny import TINY
+
+from scorefield.convert.plan import conversion
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src"), "OMP_NUM_THREADS": "1"}
 
@@ -126,3 +131,18 @@ def test_eval_with_a_closed_stderr_still_says_its_result(tmp_path: Path) -> None
     line = f"{sys.executable} -m scorefield eval adherence --model renders --count 1 --tasks two --format json 2>&-"
     done = subprocess.run(["/bin/sh", "-c", line], env=ENVIRONMENT, cwd=tmp_path, capture_output=True, check=True)
     assert json.loads(done.stdout)
+
+
+def test_train_with_closed_streams_still_saves_its_run(tmp_path: Path) -> None:
+    recipe = Path(__file__).parents[1] / "recipes" / "tiny.py"
+    line = f"{sys.executable} -m scorefield train {recipe} --output run --device cpu --steps 2 >&- 2>&-"
+    subprocess.run(["/bin/sh", "-c", line], env=ENVIRONMENT, cwd=tmp_path, check=True)
+    assert {"log.jsonl", "state.safetensors", "tiny.safetensors"} <= set(os.listdir(tmp_path / "run"))
+
+
+def test_convert_with_closed_streams_still_writes_its_model(tmp_path: Path) -> None:
+    single(tmp_path / "x.safetensors", TINY)
+    done(conversion(tmp_path / "x.safetensors", to_folder=True, networks=TINY, prediction="eps"), tmp_path / "folder")
+    line = f"{sys.executable} -m scorefield convert folder made.safetensors >&- 2>&-"
+    subprocess.run(["/bin/sh", "-c", line], env=ENVIRONMENT, cwd=tmp_path, check=True)
+    assert load_file(tmp_path / "made.safetensors")

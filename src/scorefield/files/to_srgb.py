@@ -1,7 +1,7 @@
-"""Pixels as a screen shows them: eight bits of sRGB, with what a file stores beside its pixels applied.
+"""Convert decoded pictures to eight bits of sRGB, applying the metadata that changes how they look.
 
-Colour profiles, PNG's gamma and primaries, EXIF's rotation and Adobe RGB, transparent values and palettes, and pixels
-of more than eight bits.
+That is colour profiles, PNG's gamma and primaries, EXIF's rotation and Adobe RGB, transparent values and palettes, and
+the depth of pixels with more than eight bits.
 """
 
 import io
@@ -35,7 +35,7 @@ _EXIF_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, Arithm
 _SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 _ADOBE = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 _SRGB_GAMMA, _ADOBE_GAMMA = 1 / 2.2, 256 / 563
-_LIKE_SRGB = 0.01  # PNG's gamma and primaries that differ by less mean sRGB
+_LIKE_SRGB = 0.01  # a PNG whose gamma and primaries differ by less is sRGB
 _D50 = np.array([0.9642, 1.0, 0.8249])  # the white of ICC profiles
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
@@ -48,7 +48,7 @@ class Pixels(NamedTuple):
 
 
 def to_srgb(image: ImageFile.ImageFile, data: bytes, name: str) -> Pixels:
-    """Decode the opened picture `image`, whose file holds `data`, to eight bits of sRGB, the right way up.
+    """Decode the opened picture `image`, whose file holds `data`, to eight bits of sRGB, upright.
 
     A profile or EXIF block that cannot be used is ignored with a note. PictureError for pixels that have no agreed
     range, such as floating point above 1; it calls the picture `name`.
@@ -66,15 +66,15 @@ def to_srgb(image: ImageFile.ImageFile, data: bytes, name: str) -> Pixels:
 
 
 def _low_bytes(data: bytes, name: str) -> Array:
-    # Pillow keeps the upper byte of each channel of 16 bits, and a transparent colour is one of 48 bits. So such a
-    # picture is decoded twice: as if it were of the other byte order, each channel keeps its lower byte.
+    # Pillow keeps the upper byte of each 16-bit channel, and the transparent colour has 48 bits. So the picture is
+    # decoded twice: read in the other byte order, each channel keeps its lower byte.
     with open_picture(data, name) as image:
         image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
         return np.array(image)
 
 
 def _eight_bits(image: ImageFile.ImageFile, rawmode: str, low: Array | None, name: str) -> Pixels:
-    """The picture with eight bits a channel, in L, RGB, CMYK or LAB, its opacity apart."""
+    """The colours with eight bits a channel, in L, RGB, CMYK or LAB, and the opacity."""
     mode, transparent = image.mode, image.info.get("transparency")
     if mode == "F" or mode.startswith("I"):
         return _deep(image, transparent, name)
@@ -90,7 +90,7 @@ def _eight_bits(image: ImageFile.ImageFile, rawmode: str, low: Array | None, nam
         grey = image.convert("L")
         if not isinstance(transparent, int):
             return Pixels(grey, None)
-        steps = {"L;2": 85, "L;4": 17}.get(rawmode, 1)  # Pillow scales the pixels to 255, and not this value
+        steps = {"L;2": 85, "L;4": 17}.get(rawmode, 1)  # Pillow scales the pixels to 255, but not this value
         return Pixels(grey, _opaque(np.asarray(grey) != transparent * steps))
     if mode == "RGB" and isinstance(transparent, tuple):
         return Pixels(_plain(image), _opaque(_differs(np.asarray(image), low, transparent)))
@@ -110,7 +110,7 @@ def _opaque(mask: Array) -> Image.Image:
 
 
 def _differs(high: Array, low: Array | None, colour: Sequence[int]) -> Array:
-    """Where pixels (H, W, 3) are not `colour`: of 16 bits a channel if there are `low` bytes, else of 8."""
+    """Where pixels (H, W, 3) are not `colour`, of 16 bits a channel if `low` bytes are given, else of 8."""
     if low is None:
         return np.asarray((high != np.array(colour)).any(-1))
     shifted = [value >> 8 for value in colour], [value & 255 for value in colour]
@@ -136,13 +136,13 @@ def _deep(image: ImageFile.ImageFile, transparent: object, name: str) -> Pixels:
         most = 4095.0
     alpha = _opaque(values != transparent) if isinstance(transparent, int) else None
     scaled = np.clip(values.astype(np.float32) * np.float32(255 / most) + np.float32(0.5), 0, 255).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == 0:  # 0 is white, which Pillow applies to pixels of eight bits only
+    if tags.get(_PHOTOMETRIC) == 0:  # 0 is white; Pillow inverts only pixels of eight bits
         scaled = 255 - scaled
     return Pixels(Image.fromarray(scaled), alpha)
 
 
 def _managed(colours: Image.Image, image: ImageFile.ImageFile, exif: Image.Exif, name: str) -> Image.Image:
-    """The colours, L, RGB, CMYK or LAB, in sRGB by the picture's own profile, if it has one that fits."""
+    """The colours, in L, RGB, CMYK or LAB, converted to sRGB by the picture's profile if that fits."""
     if colours.mode == "LAB":
         return _converted(colours, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     try:
@@ -174,7 +174,7 @@ def _converted(colours: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image
     if colours.mode in ("L", "RGB"):
         probe = _probe(colours.mode)
         shown, kept = (np.asarray(one, np.int16) for one in (_applied(transform, probe), probe.convert("RGB")))
-        if abs(shown - kept).max() <= 1:  # it is sRGB, and converting would only round
+        if abs(shown - kept).max() <= 1:  # it is sRGB; converting would only add rounding
             return colours
     return _applied(transform, colours)
 
@@ -186,7 +186,7 @@ def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image
 
 
 def _probe(mode: str) -> Image.Image:
-    """A small picture with colours of the whole cube, or every grey."""
+    """A small picture that samples all colours, or all greys."""
     if mode == "L":
         return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     steps = np.linspace(0, 255, 9).astype(np.uint8)
@@ -194,7 +194,7 @@ def _probe(mode: str) -> Image.Image:
 
 
 def _profile(image: ImageFile.ImageFile, exif: Image.Exif) -> bytes | None:
-    """The ICC profile of a picture: its own, or one made of PNG's chunks or EXIF's Adobe RGB; None means sRGB."""
+    """The ICC profile of a picture: embedded, or made from PNG's chunks or EXIF's Adobe RGB; None means sRGB."""
     info = image.info
     if data := info.get("icc_profile"):
         return bytes(data)
@@ -209,9 +209,9 @@ def _profile(image: ImageFile.ImageFile, exif: Image.Exif) -> bytes | None:
 
 
 def matrix_profile(gamma: float, corners: Sequence[float]) -> bytes:
-    """An ICC profile (version 2.4) of light encoded with the exponent `gamma`, by x and y of white, red, green, blue.
+    """An ICC profile (version 2.4) from an encoding exponent and the x and y of white, red, green and blue.
 
-    ValueError if there are no such colours.
+    ValueError if no display has such colours.
     """
     xyz = [np.array([x, y, 1 - x - y]) / y if y > 0 else None for x, y in zip(corners[::2], corners[1::2], strict=True)]
     if not 0.01 < gamma < 100 or any(one is None or not np.isfinite(one).all() for one in xyz):

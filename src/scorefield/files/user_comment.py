@@ -1,4 +1,4 @@
-"""EXIF's UserComment, decoded by what it holds: its label of eight bytes is often wrong."""
+"""Decode EXIF's UserComment by its bytes: the label in front of them is often wrong."""
 
 import codecs
 import unicodedata
@@ -7,20 +7,20 @@ _UNICODE, _JIS = b"UNICODE\0", b"JIS\0\0\0\0\0"
 _LABELS = (_UNICODE, _JIS, b"ASCII\0\0\0", bytes(8))
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _JAPANESE = ("iso2022_jp", "cp932", "euc_jp")
-_SAMPLE = 10_000  # characters or bytes that are looked at to guess a coding
-_ODD = {"Cc", "Cn", "Co", "Cs"}  # control characters, and code points that no text holds
+_SAMPLE = 10_000  # characters that are looked at to guess an encoding
+_ODD = {"Cc", "Cn", "Co", "Cs"}  # control characters, and code points without a character
 
 
 def decode(raw: bytes) -> str:
-    """The text of a UserComment: UTF-16 of either byte order, UTF-8, or a coding of one byte or of Japanese.
+    """The text of a UserComment: UTF-16 of either byte order, UTF-8, Windows-1252 or a Japanese encoding.
 
-    The label, which may be missing, decides only what the bytes leave open. Bytes of no coding become U+FFFD.
+    The label, which may be missing, decides only where the bytes are ambiguous. Invalid bytes become U+FFFD.
     """
     label, body = (raw[:8], raw[8:]) if raw[:8] in _LABELS else (b"", raw)
-    for mark, coding in _BOMS.items():
+    for mark, encoding in _BOMS.items():
         if body.startswith(mark):
             rest = body[len(mark) :]
-            return _clean((rest if coding == "utf-8" else _even(rest)).decode(coding, "replace"))
+            return _clean((rest if encoding == "utf-8" else _even(rest)).decode(encoding, "replace"))
     eight = body.rstrip(b"\0")
     wide = _utf16(body)
     if b"\0" in eight:
@@ -35,8 +35,8 @@ def decode(raw: bytes) -> str:
 
 
 def _utf16(body: bytes) -> str:
-    """UTF-16 of the byte order that makes more sense; big-endian, as other programs write it, if both do."""
-    return min((_even(body).decode(coding, "replace") for coding in ("utf-16-be", "utf-16-le")), key=_cost)
+    """The more plausible of the two byte orders of UTF-16; big-endian, as most programs write it, in a tie."""
+    return min((_even(body).decode(encoding, "replace") for encoding in ("utf-16-be", "utf-16-le")), key=_cost)
 
 
 def _even(body: bytes) -> bytes:
@@ -44,7 +44,7 @@ def _even(body: bytes) -> bytes:
 
 
 def _cost(text: str) -> tuple[int, ...]:
-    # Text keeps to one or two scripts and a few blocks of 256 characters; with its bytes exchanged it is strewn widely.
+    # Real text uses one or two scripts and a few blocks of 256 characters; with its bytes swapped it is spread widely.
     shown = set(text[:_SAMPLE].rstrip("\0"))
     scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in shown if letter.isalpha()}
     plain = sum(letter < "\x80" for letter in shown)
@@ -60,17 +60,17 @@ def _oddness(text: str) -> int:
 
 
 def _japanese(body: bytes) -> str | None:
-    """The Japanese coding that makes the most sense; None if none does."""
-    texts = [text for coding in _JAPANESE if (text := _try(body, coding)) is not None]
+    """The Japanese encoding that makes the most sense; None if none does."""
+    texts = [text for encoding in _JAPANESE if (text := _try(body, encoding)) is not None]
     # Two bytes of EUC-JP are two narrow letters of Shift-JIS.
     return min(
         texts, key=lambda text: _oddness(text) + sum("\uff61" <= letter <= "\uff9f" for letter in text), default=None
     )
 
 
-def _try(body: bytes, coding: str) -> str | None:
+def _try(body: bytes, encoding: str) -> str | None:
     try:
-        return body.decode(coding)
+        return body.decode(encoding)
     except UnicodeDecodeError:
         return None
 
