@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from scorefield.files import read_picture
+from scorefield.files import inputs
 from scorefield.files.open_picture import PictureError
 from scorefield.files.to_srgb import matrix_profile
 from scorefield.notes import PictureWarning, collecting
@@ -29,11 +29,11 @@ def data(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
 
 
 def rgb(held: bytes) -> np.ndarray:
-    return np.asarray(read_picture.decode_rgb(held, "x.png"))
+    return np.asarray(inputs.colours(held, "x.png"))
 
 
 def grey(held: bytes) -> np.ndarray:
-    return np.asarray(read_picture.decode_grey(held, "x.png"))
+    return np.asarray(inputs.greys(held, "x.png"))
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -311,6 +311,6 @@ def test_every_mode_is_read_without_a_word_of_a_library(recwarn: pytest.Warnings
                 held = data(Image.new(mode, (4, 4)), form)
             except (OSError, ValueError):
                 continue
-            assert read_picture.decode_rgb(held, "x").mode == "RGB", (mode, form)
-            assert read_picture.decode_grey(held, "x").mode == "L", (mode, form)
+            assert inputs.colours(held, "x").mode == "RGB", (mode, form)
+            assert inputs.greys(held, "x").mode == "L", (mode, form)
     assert not [one for one in recwarn if "PIL" in one.filename]

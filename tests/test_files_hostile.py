@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from scorefield.cli import main
-from scorefield.files import picture, read_picture
+from scorefield.files import inputs, picture
 from scorefield.files.open_picture import PictureError
 from scorefield.files.to_srgb import matrix_profile
 from scorefield.notes import collecting
@@ -146,8 +146,8 @@ def test_every_picture_is_read_or_refused_in_one_line(tmp_path: Path, capfd: pyt
         for name, held in cases():
             path.write_bytes(held)
             start = time.process_time()
-            read += one_line(lambda held=held: read_picture.decode_rgb(held, "x"), name)
-            one_line(lambda held=held: read_picture.decode_grey(held, "x"), name)
+            read += one_line(lambda held=held: inputs.colours(held, "x"), name)
+            one_line(lambda held=held: inputs.greys(held, "x"), name)
             one_line(lambda: picture.read_history(path), name)
             one_line(lambda: picture.read(path), name)
             longest, total = max(longest, time.process_time() - start), total + 1
@@ -167,7 +167,7 @@ def test_no_header_makes_its_reader_take_memory_that_the_file_could_not_need(tmp
                 wide[place : place + size] = b"\x7f\xff\xff\xff"[:size]
                 hostile = mended(bytes(wide))
                 with collecting():
-                    one_line(lambda held=hostile: read_picture.decode_rgb(held, "x"), name)
+                    one_line(lambda held=hostile: inputs.colours(held, "x"), name)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < 1.2e9, "64 million pixels, the most that are decoded, take 0.8 GB"
 

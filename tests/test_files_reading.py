@@ -17,7 +17,7 @@ from PIL import Image
 
 from scorefield.data.folder import pictures
 from scorefield.errors import RequestError
-from scorefield.files import open_picture, picture, read_picture
+from scorefield.files import inputs, open_picture, picture
 from scorefield.files.open_picture import NoPictureError, PictureError
 from scorefield.files.to_srgb import matrix_profile
 
@@ -30,7 +30,7 @@ def data(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
 
 def wrong(held: bytes) -> str:
     with pytest.raises(PictureError) as caught:
-        read_picture.decode_rgb(held, "x.png")
+        inputs.colours(held, "x.png")
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith("x.png ")
@@ -39,12 +39,12 @@ def wrong(held: bytes) -> str:
 
 def test_a_picture_comes_pixel_by_pixel() -> None:
     pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
-    assert np.array_equal(np.asarray(read_picture.decode_rgb(data(Image.fromarray(pixels)), "x")), pixels)
+    assert np.array_equal(np.asarray(inputs.colours(data(Image.fromarray(pixels)), "x")), pixels)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
 def test_the_usual_formats_are_read(form: str) -> None:
-    image = read_picture.decode_rgb(data(Image.new("RGB", (16, 8), (200, 40, 90)), form), "x")
+    image = inputs.colours(data(Image.new("RGB", (16, 8), (200, 40, 90)), form), "x")
     assert (image.mode, image.size) == ("RGB", (16, 8))
     assert np.abs(np.asarray(image).astype(int) - (200, 40, 90)).max() <= 3
 
@@ -52,7 +52,7 @@ def test_the_usual_formats_are_read(form: str) -> None:
 def test_a_photograph_on_its_side_is_set_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
-    image = read_picture.decode_rgb(data(Image.new("RGB", (16, 8)), "JPEG", exif=exif), "x")
+    image = inputs.colours(data(Image.new("RGB", (16, 8)), "JPEG", exif=exif), "x")
     assert image.size == (8, 16)
 
 
@@ -62,21 +62,21 @@ def test_what_is_transparent_is_white_in_a_picture_and_black_in_a_mask(mode: str
         held = data(Image.new("P", (2, 2), 0), transparency=0)
     else:
         held = data(Image.new(mode, (2, 2), (90, 90, 90, 0) if mode == "RGBA" else (90, 0)))
-    assert read_picture.decode_rgb(held, "x").getpixel((0, 0)) == (255, 255, 255)
-    assert read_picture.decode_grey(held, "x").getpixel((0, 0)) == 0
+    assert inputs.colours(held, "x").getpixel((0, 0)) == (255, 255, 255)
+    assert inputs.greys(held, "x").getpixel((0, 0)) == 0
 
 
 def test_sixteen_bits_of_grey_are_brought_to_eight() -> None:
     ramp = np.array([[0, 257, 25700, 65535]], np.uint16)
     for form in ("PNG", "TIFF"):
         held = data(Image.fromarray(ramp), form)
-        assert np.asarray(read_picture.decode_rgb(held, "x"))[0, :, 1].tolist() == [0, 1, 100, 255]
-        assert np.asarray(read_picture.decode_grey(held, "x")).tolist() == [[0, 1, 100, 255]]
+        assert np.asarray(inputs.colours(held, "x"))[0, :, 1].tolist() == [0, 1, 100, 255]
+        assert np.asarray(inputs.greys(held, "x")).tolist() == [[0, 1, 100, 255]]
 
 
 def test_the_colours_of_print_are_brought_to_those_of_a_screen() -> None:
     held = data(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")
-    red, green, blue = read_picture.decode_rgb(held, "x").getpixel((4, 4))
+    red, green, blue = inputs.colours(held, "x").getpixel((4, 4))
     assert red > 200 > 60 > max(green, blue)
 
 
@@ -86,10 +86,7 @@ def test_what_moves_is_refused_and_a_cameras_second_view_is_not() -> None:
         held = data(frames[0], form, save_all=True, append_images=frames[1:])
         assert wrong(held) == "x.png has 3 pictures; save the one you want as its own file"
     assert (
-        read_picture.decode_rgb(data(frames[2], "MPO", save_all=True, append_images=frames[:1]), "x").getpixel((0, 0))[
-            0
-        ]
-        > 190
+        inputs.colours(data(frames[2], "MPO", save_all=True, append_images=frames[:1]), "x").getpixel((0, 0))[0] > 190
     )
 
 
@@ -117,7 +114,7 @@ def test_a_small_file_that_swells_is_refused_before_it_does(side: int) -> None:
 def test_a_path_must_lead_to_a_file(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "no.png", "does not exist"), (tmp_path, "is a folder, not a picture file")):
         with pytest.raises(PictureError) as caught:
-            read_picture.read_bytes(path)
+            inputs.read(path)
         assert str(caught.value) == f"the picture {path} {words}"
 
 
@@ -126,7 +123,7 @@ def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(open_picture.MOST_BYTES + 1)
     with pytest.raises(PictureError, match="268435457 bytes; 268435456 are the most"):
-        read_picture.read_bytes(path)
+        inputs.read(path)
 
 
 def test_no_format_but_those_named_is_opened_whatever_the_file_is_called(
@@ -185,7 +182,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path: Path, kind: str, word
             path.symlink_to("/dev/zero")
         else:
             path.mkdir()
-        for read in (read_picture.read_bytes, picture.read, picture.read_history):
+        for read in (inputs.read, picture.read, picture.read_history):
             with pytest.raises(PictureError) as caught:
                 read(path)
             assert str(caught.value) == f"the picture {path} is {words}, not a picture file"
@@ -206,14 +203,14 @@ def test_a_fifo_that_takes_the_place_of_a_file_meanwhile_does_not_hang(
 
     monkeypatch.setattr(open_picture.os, "open", swapped)
     with pytest.raises(PictureError, match="is a pipe"):
-        read_picture.read_bytes(path)
+        inputs.read(path)
 
 
 def test_a_path_that_no_file_can_have_is_one_line() -> None:
     with pytest.raises(PictureError, match="does not exist"):
-        read_picture.read_bytes(Path("a\0b.png"))
+        inputs.read(Path("a\0b.png"))
     with pytest.raises(OSError, match="too long"):
-        read_picture.read_bytes(Path("a" * 5000))
+        inputs.read(Path("a" * 5000))
 
 
 def test_a_file_of_millions_of_parts_is_refused_and_not_read_for_minutes() -> None:
@@ -241,7 +238,7 @@ _DAMAGED = """
 import io, random, sys, threading
 import numpy as np
 from PIL import Image
-from scorefield.files import picture, read_picture
+from scorefield.files import picture, inputs
 from scorefield.files.open_picture import PictureError
 
 pixels = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
@@ -260,7 +257,7 @@ for compression in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "group4", "packbit
 def read():
     for held in cases:
         try:
-            read_picture.decode_rgb(held, "x")
+            inputs.colours(held, "x")
         except PictureError:
             refused.append(1)
 
@@ -315,7 +312,7 @@ def test_training_pictures_are_read_as_the_image_of_a_request_is(tmp_path: Path)
     for name, held in pixels.items():
         (tmp_path / name).write_bytes(held)
     found = pictures(tmp_path, 8, 8)
-    wanted = [np.asarray(read_picture.decode_rgb(held, "x")) for name, held in pixels.items() if name != "notes.txt"]
+    wanted = [np.asarray(inputs.colours(held, "x")) for name, held in pixels.items() if name != "notes.txt"]
     assert np.array_equal(found, np.stack(wanted))
     assert found[0, 0, 4, 0] == 100
     assert not np.array_equal(found[4], np.asarray(marked))
@@ -333,5 +330,5 @@ def test_training_refuses_what_the_image_of_a_request_refuses(tmp_path: Path, he
     with pytest.raises(RequestError) as caught:
         pictures(tmp_path, 8, 8)
     with pytest.raises(PictureError) as same:
-        read_picture.decode_rgb(files[held], str(tmp_path / "x.png"))
+        inputs.colours(files[held], str(tmp_path / "x.png"))
     assert str(caught.value) == str(same.value)

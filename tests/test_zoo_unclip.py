@@ -44,7 +44,7 @@ from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.image_encoder import files
 from scorefield.families.stable_diffusion.parts import Place, parts
 from scorefield.families.stable_diffusion.recognise import identify_drawable
-from scorefield.files.read_picture import crop_middle
+from scorefield.files.inputs import crop_middle
 from scorefield.nets.clip import ClipConfig, VisionConfig
 from scorefield.prompt import unclip
 from scorefield.prompt.conditioner import PromptBatch

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from scorefield.errors import RequestError
-from scorefield.files import read_picture
+from scorefield.files import inputs
 from scorefield.files.open_picture import PictureError
 from scorefield.request import LONGEST_SIDE, Given, Request, Settled
 from scorefield.zoo import ModelSpec
@@ -41,7 +41,7 @@ def _data(picture: Given, what: str) -> bytes:
     if picture.path is None:
         raise RequestError(f"the {what} was not a file; it is not in the record and must be given again with --{what}")
     try:
-        return read_picture.read_bytes(Path(picture.path))
+        return inputs.read(Path(picture.path))
     except PictureError as error:
         raise RequestError(str(error)) from None
 
@@ -80,7 +80,7 @@ def prompt(request: Settled, spec: ModelSpec) -> Image.Image | None:
         raise RequestError(f"the model {spec.name} reads no image prompt; give the picture as --image to start from it")
     if request.image_prompt is None:
         raise RequestError(f"the model {spec.name} draws after a picture; give it one with --image-prompt")
-    return read_picture.crop_middle(_picture(request.image_prompt), spec.image_prompt)
+    return inputs.crop_middle(_picture(request.image_prompt), spec.image_prompt)
 
 
 def mask(request: Settled) -> Image.Image | None:
@@ -92,7 +92,7 @@ def mask(request: Settled) -> Image.Image | None:
         return None
     size = _picture(request.image).size
     try:
-        grey = read_picture.decode_grey(request.mask.data or b"", _name(request.mask, "mask"))
+        grey = inputs.greys(request.mask.data or b"", _name(request.mask, "mask"))
     except PictureError as error:
         raise RequestError(str(error)) from None
     nearest = Image.Resampling.NEAREST
@@ -113,7 +113,7 @@ def pasted(images: list[Image.Image], request: Settled) -> list[Image.Image]:
 
 def _picture(picture: Given) -> Image.Image:
     try:
-        return read_picture.decode_rgb(picture.data or b"", _name(picture, "image"))
+        return inputs.colours(picture.data or b"", _name(picture, "image"))
     except PictureError as error:
         raise RequestError(str(error)) from None
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 
 from scorefield.data.arrays import Bytes
 from scorefield.errors import RequestError
-from scorefield.files import read_picture
+from scorefield.files import inputs
 from scorefield.files.open_picture import ENDINGS, PictureError
 
 
@@ -25,7 +25,7 @@ def pictures(folder: Path, width: int, height: int) -> Bytes:
 
 def _fitted(path: Path, width: int, height: int) -> Bytes:
     try:
-        whole = read_picture.decode_rgb(read_picture.read_bytes(path), str(path))
+        whole = inputs.colours(inputs.read(path), str(path))
     except PictureError as error:
         raise RequestError(str(error)) from None
     return np.asarray(ImageOps.fit(whole, (width, height), Image.Resampling.LANCZOS))

@@ -12,17 +12,17 @@ _MOST_PAGES = 1000
 _WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
 
 
-def read_bytes(path: Path) -> bytes:
+def read(path: Path) -> bytes:
     """The bytes of the picture file at `path`; PictureError if there is no such file, or if it is too large."""
     return open_picture.read_bytes(path)
 
 
-def decode_rgb(data: bytes, name: str) -> Image.Image:
+def colours(data: bytes, name: str) -> Image.Image:
     """The picture in sRGB, upright, transparent parts over white; PictureError calls it `name`."""
     return _over(_decode(data, name), _WHITE).convert("RGB")
 
 
-def decode_grey(data: bytes, name: str) -> Image.Image:
+def greys(data: bytes, name: str) -> Image.Image:
     """The picture in one channel of 8 bits, upright, transparent parts over black; PictureError calls it `name`."""
     return _over(_decode(data, name), _BLACK).convert("L")
 
