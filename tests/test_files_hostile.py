@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from safetensors.numpy import save_file
 
 from scorefield.cli import main
 from scorefield.files import inputs, picture
@@ -266,3 +267,17 @@ def test_a_picture_cut_off_behind_its_header_is_said_to_be_damaged(tmp_path: Pat
     (tmp_path / "x.png").write_bytes(whole[:-20])
     with pytest.raises(PictureError, match="is damaged: it is cut off"):
         picture.read_history(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_names_and_metadata_of_weights_are_shown_safely(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"a{ESCAPE}\nfiles\n  forged"
+    save_file({name: np.zeros(2, np.float32)}, tmp_path / "x.safetensors", metadata={ESCAPE: f'{{"{name[0]}": NaN}}'})
+    assert main.run(["inspect", str(tmp_path / "x.safetensors"), "--format", form]) == 0
+    out = capsys.readouterr().out
+    assert printable(out) == out
+    assert not any(line.startswith(("files", "  forged")) for line in out.splitlines())
+    if form == "json":
+        assert list(json.loads(out)["tensors"]) == [name]

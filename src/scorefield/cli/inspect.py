@@ -97,7 +97,8 @@ def _weights(listing: TensorIndex) -> Report:
                 yield from _rows(rows)
         yield "\ntensors"
         for name, one in list(listing.tensors.items())[:_MOST_ROWS]:
-            yield f"  {name or '(the whole file)'}  {one.dtype}  {' x '.join(map(str, one.shape)) or 'scalar'}"
+            shown = name.replace("\n", "\\n") or "(the whole file)"
+            yield f"  {shown}  {one.dtype}  {' x '.join(map(str, one.shape)) or 'scalar'}"
         if len(tensors) > _MOST_ROWS:
             yield f"  ... and {len(tensors) - _MOST_ROWS} more; --format json lists all"
 

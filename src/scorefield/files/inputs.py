@@ -14,7 +14,8 @@ _WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
 
 def read(path: Path) -> bytes:
     """The bytes of the picture file at `path`; PictureError if there is no such file, or if it is too large."""
-    return open_picture.read_bytes(path)
+    with open_picture.open_file(path) as file:
+        return file.read()
 
 
 def colours(data: bytes, name: str) -> Image.Image:

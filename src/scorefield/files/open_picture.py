@@ -93,12 +93,6 @@ def open_file(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of the picture file at `path`; errors as of open_file."""
-    with open_file(path) as file:
-        return file.read()
-
-
 def open_picture(file: IO[bytes] | bytes, name: str) -> ImageFile.ImageFile:
     """Read the header of a picture, without decoding pixels; PictureError calls the picture `name`.
 
