@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from scorefield.families.stable_diffusion.build_stable import NETWORKS
 from torch import Tensor
 
-from scorefield.families.stable_diffusion.build_stable import NETWORKS
 from scorefield.nets.clip import TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet

@@ -39,7 +39,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"width": 60}, "width 60 is not a multiple of 8; use 56 or 64"),
         ({"sampler": "plumber"}, "unknown sampler 'plumber'"),
         ({"prompt": "a tree " * 60, "long_prompt": "refuse"}, "45 more than the 75"),
-        ({"image": "nowhere.png"}, "the picture nowhere.png is not there"),
+        ({"image": "nowhere.png"}, "the picture nowhere.png does not exist"),
         ({"eta": 0.5, "sampler": "euler"}, "the sampler euler takes no eta"),
     ],
 )

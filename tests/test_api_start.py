@@ -199,9 +199,9 @@ def test_a_strength_that_leaves_no_step_says_what_leaves_one(pipe: Pipeline) -> 
 
 
 def test_bad_pictures_are_one_line(pipe: Pipeline, tmp_path: Path) -> None:
-    assert wrong(pipe, image=tmp_path / "no.png") == f"the picture {tmp_path / 'no.png'} is not there"
-    assert wrong(pipe, image=b"odd").startswith("the image that was given is no picture")
-    assert wrong(pipe, mask=b"odd").startswith("the mask that was given is no picture")
+    assert wrong(pipe, image=tmp_path / "no.png") == f"the picture {tmp_path / 'no.png'} does not exist"
+    assert wrong(pipe, image=b"odd").startswith("the image that was given is not a picture")
+    assert wrong(pipe, mask=b"odd").startswith("the mask that was given is not a picture")
     assert (
         wrong(pipe, mask=mask(0, 0, 0, 0))
         == "the mask that was given is white nowhere, so there is nothing to paint anew"

@@ -153,7 +153,7 @@ def test_every_end_has_its_code_and_its_line(capsys, monkeypatch, error, code, l
 
 def test_a_reader_that_goes_away_is_no_error():
     code = (
-        "import sys, time; from scorefield.cli import common, main, inspecting; "
+        "import sys, time; from scorefield.cli import common, main, inspect as inspecting; "
         "inspecting.command.callback = lambda **_: [common.show([], 'text', 'x' * 100000) for _ in range(50)]; "
         "main.main()"
     )

@@ -21,7 +21,7 @@ from scorefield.cli import write_outputs as drawing
 from scorefield.core import grid_names, noise
 from scorefield.families.scenes import build_scenes
 from scorefield.families.stable_diffusion.build import StableDiffusion
-from scorefield.files import film, picture
+from scorefield.files import picture, video
 from scorefield.request import GROUPS, fields
 from scorefield.sample import registry as sampler_registry
 from scorefield.sample.registry import SAMPLERS
@@ -247,7 +247,7 @@ def test_a_film_without_its_library_fails_before_drawing(failed, monkeypatch):
     def absent(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(film, "import_module", absent)
+    monkeypatch.setattr(video, "import_module", absent)
     code, line = failed("generate", "a tree", "--film")
     assert code == 1
     assert "scorefield[video]" in line
@@ -273,8 +273,8 @@ def test_a_film_without_its_library_fails_before_drawing(failed, monkeypatch):
         (["a tree", "--seed", "-5"], "seed must be a whole number"),
         (["a tree", "--device", "cuda:99"], "there is no device cuda:99 here"),
         (["a tree", "--format", "yaml"], "yaml"),
-        (["a tree", "-o", "x.jpg"], "name it x.png"),
-        (["a tree", "-o", "-"], "not to standard output"),
+        (["a tree", "-o", "x.jpg"], "use x.png or a folder"),
+        (["a tree", "-o", "-"], "cannot write a picture to standard output"),
         (["a tree", "--cfg-interval", "3"], "LO,HI such as -4,2, not '3'"),
         (["a tree", "--cfg-interval", "a,b"], "LO,HI such as -4,2, not 'a,b'"),
         (["a tree", "--stesp", "3"], "--steps"),

@@ -69,7 +69,7 @@ def test_a_picture_that_is_gone_or_another_is_one_line(scorefield: Call) -> None
     scorefield("generate", "a tree", "-i", "a.png", "-o", "x.png", "-q")
     Path("a.png").rename("b.png")
     code, out, err = scorefield("replay", "x.png")
-    assert (code, out, err) == (1, "", "error: the picture a.png is not there\n")
+    assert (code, out, err) == (1, "", "error: the picture a.png does not exist\n")
     Image.new("RGB", (16, 16)).save("a.png")
     code, _, err = scorefield("replay", "x.png")
     assert code == 2
@@ -106,7 +106,7 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(scorefield: Call, args: l
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("no.png", "the picture no.png is not there"), (".", "the picture . is a folder, not a picture")],
+    [("no.png", "the picture no.png does not exist"), (".", "the picture . is a folder, not a picture file")],
 )
 def test_a_picture_that_is_none_is_one_line(scorefield: Call, given: str, words: str) -> None:
     assert scorefield("generate", "a tree", "-i", given) == (1, "", f"error: {words}\n")

@@ -148,4 +148,4 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     done = _train(tmp_path / "run", "--steps", "2", settings={"images": str(tmp_path)})
     assert done.exit_code == 1
-    assert done.output.startswith(f"Error: {tmp_path / 'a.png'} is no picture that can be read")
+    assert done.output.startswith(f"Error: {tmp_path / 'a.png'} is not a picture in a known format")

@@ -44,7 +44,7 @@ from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.image_encoder import files
 from scorefield.families.stable_diffusion.parts import Place, parts
 from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS
-from scorefield.files.crop import middle
+from scorefield.files.inputs import crop_middle
 from scorefield.model.system import System
 from scorefield.nets.clip import ClipConfig, VisionConfig
 from scorefield.prompt import unclip
@@ -128,7 +128,7 @@ def picture(width: int = 61, height: int = 44) -> Image.Image:
 
 
 def seen(image: Image.Image) -> Tensor:
-    values = np.array(middle(image, EYE.vision.image_size))
+    values = np.array(crop_middle(image, EYE.vision.image_size))
     return torch.from_numpy(values).movedim(-1, 0)[None] / 255
 
 
@@ -261,7 +261,7 @@ def test_a_image_prompt_is_for_models_that_read_one_and_they_need_it(made: Made,
         Pipeline(made.model).plan("a fox", noise_level=3)
     with pytest.raises(RequestError, match="noise_level must be a whole number from 0 to 999, not 1000"):
         Pipeline(made.model).plan("a fox", image_prompt=picture(), noise_level=1000)
-    with pytest.raises(RequestError, match=r"the picture \S*none.png is not there"):
+    with pytest.raises(RequestError, match=r"the picture \S*none.png does not exist"):
         Pipeline(made.model).plan("a fox", image_prompt=tmp_path / "none.png")
 
 

@@ -39,6 +39,10 @@ class HalfPrecisionWarning(ScorefieldWarning):
     """Numbers were not finite in half precision, and were computed again in float32."""
 
 
+class PictureWarning(ScorefieldWarning):
+    """A picture holds something that cannot be used, and was read without it."""
+
+
 class Note(NamedTuple):
     """One notice: its kind, as the warning that it becomes in Python, and its text, one line."""
 

@@ -1,6 +1,5 @@
 """What the commands share: failures in one line, results as text or JSON, warnings in one line."""
 
-import json
 import os
 import sys
 import warnings
@@ -14,6 +13,7 @@ import click
 
 from scorefield.errors import ScorefieldError
 from scorefield.notes import ScorefieldWarning
+from scorefield.printable import json_text, printable
 
 _NO_MEMORY = "out of memory; draw fewer pictures at once with --batch-size, or smaller ones"
 
@@ -44,13 +44,13 @@ def show(result: object, form: str, text: str) -> None:
     if form == "json":
         # A terminal without Unicode gets JSON's own escapes, since those that Python would write are no JSON.
         unicode = getattr(sys.stdout, "encoding", None) in ("utf-8", "UTF-8")
-        text = json.dumps(result, indent=2, ensure_ascii=not unicode)
-    click.echo(text)
+        text = json_text(result, indent=2, ascii_only=not unicode)
+    click.echo(printable(text))
 
 
 def say(line: str) -> None:
     """One line on stderr."""
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
 
 
 def reason(error: OSError) -> str:

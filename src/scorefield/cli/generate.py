@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scorefield import atomic
 from scorefield.cli import common
 from scorefield.cli.options import add_request_options, typed_flags
 from scorefield.errors import RequestError
-from scorefield.files import atomic, film
-from scorefield.files.names import Names
+from scorefield.files import video
+from scorefield.files.output_names import OutputNames
 from scorefield.request import Request, parse
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, 
     return parse(words | {name: value for name, value in given.items() if value not in (None, ())})
 
 
-def _checked_names(output: Path, *, walk_video: bool, dry_run: bool) -> Names:
+def _checked_names(output: Path, *, walk_video: bool, dry_run: bool) -> OutputNames:
     """Where to write, tried before any long work; the error if a picture or a video could not be kept."""
-    names = Names(output)
+    names = OutputNames(output)
     if walk_video:
-        film.require_film()
+        video.require_video()
     if not dry_run:
         with atomic.staged(names.folder):
             pass

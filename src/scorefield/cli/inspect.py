@@ -1,7 +1,6 @@
 """scorefield inspect: what a picture or a file of weights is, as far as it says. Nothing in the file is run."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,7 +9,8 @@ import click
 
 from scorefield.cli.common import format_option, show
 from scorefield.cli.inspect_report import model_lines, model_record
-from scorefield.files.picture import History, NoPictureError, PictureError, read
+from scorefield.files.open_picture import NoPictureError, PictureError
+from scorefield.files.picture import History, json_or_text, read_history
 from scorefield.weights.detect.detect import detect, detect_pipeline
 from scorefield.weights.diffusers_folder import SourceError, is_index
 from scorefield.weights.pipeline import is_pipeline, read_pipeline
@@ -20,7 +20,6 @@ from scorefield.weights.tensor_index import read as read_listing
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 _MOST_ROWS, _MOST_LETTERS = 40, 2000
 _RECORDS = ("scorefield", "a1111")  # shown one value a line; ComfyUI's graphs would be too long for that
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # characters that a terminal would obey
 
 Report = tuple[dict[str, object], Iterator[str]]  # as plain JSON, and in lines to read
 
@@ -36,8 +35,7 @@ def command(file: Path, form: str) -> None:
         raise click.ClickException(f"{file} is neither a picture nor a weights file that can be read") from None
     except (PictureError, SourceError) as error:
         raise click.ClickException(str(error)) from None
-    plain = (_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line) for line in lines)
-    show({"file": str(file)} | record, form, "\n".join([str(file), *plain]))
+    show({"file": str(file)} | record, form, "\n".join([str(file), *lines]))
 
 
 def _report(file: Path) -> Report:
@@ -45,7 +43,7 @@ def _report(file: Path) -> Report:
         return _pipeline(file)
     if not file.is_file() or is_index(file) or _is_weights(file):
         return _weights(read_listing(file, pickled=_pickled))
-    return _picture(read(file)[1])
+    return _picture(read_history(file))
 
 
 def _is_weights(file: Path) -> bool:
@@ -99,7 +97,8 @@ def _weights(listing: TensorIndex) -> Report:
                 yield from _rows(rows)
         yield "\ntensors"
         for name, one in list(listing.tensors.items())[:_MOST_ROWS]:
-            yield f"  {name or '(the whole file)'}  {one.dtype}  {' x '.join(map(str, one.shape)) or 'scalar'}"
+            shown = name.replace("\n", "\\n") or "(the whole file)"
+            yield f"  {shown}  {one.dtype}  {' x '.join(map(str, one.shape)) or 'scalar'}"
         if len(tensors) > _MOST_ROWS:
             yield f"  ... and {len(tensors) - _MOST_ROWS} more; --format json lists all"
 
@@ -151,9 +150,9 @@ def _bytes(size: int) -> str:
 def _decoded(text: str) -> object:
     """The object or list that a metadata text holds as JSON, else the text: 38704e20 is a checksum and no number."""
     try:
-        value: object = json.loads(text)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # a file may say what cannot be written again
-    except (ValueError, RecursionError):
+        value = json_or_text(text)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # a file may hold what JSON cannot
+    except ValueError:
         return text
     return value if isinstance(value, dict | list) else text
 

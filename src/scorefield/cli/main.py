@@ -2,17 +2,21 @@
 
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import NamedTuple
 
 import click
 
 from scorefield import __version__
 from scorefield.cli import common
+from scorefield.printable import printable
 
 _FAILURE, _INTERRUPTED = 1, 130
 
@@ -38,7 +42,22 @@ COMMANDS = {
 
 
 class Interrupted(Exception):
-    """Ctrl-C while a command ran."""
+    """Ctrl-C, or another signal to end, while a command ran."""
+
+    def __init__(self, number: int) -> None:
+        self.code = 128 + number
+
+    @classmethod
+    def of(cls, error: KeyboardInterrupt) -> "Interrupted":
+        """What to end with for a KeyboardInterrupt."""
+        return cls(error.number if isinstance(error, SignalledError) else signal.SIGINT)
+
+
+class SignalledError(KeyboardInterrupt):
+    """A signal to end other than Ctrl-C. It is a KeyboardInterrupt, so that what Ctrl-C cleans up, this does too."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
 
 class LazyGroup(click.Group):
@@ -65,8 +84,8 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # caught here, since click would print an empty line of its own
-            raise Interrupted from None
+        except KeyboardInterrupt as error:  # caught here, since click would print an empty line of its own
+            raise Interrupted.of(error) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -83,16 +102,21 @@ def group(context: click.Context) -> None:
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code: 0, 1 for a failure, 2 for a wrong call, 130 for Ctrl-C."""
+    """Run one command line; returns the exit code: 0, 1 for a failure, 2 for a wrong call, 128 + N for signal N."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # so that a terminal without some letter still prints
     try:
-        code = group.main(args, prog_name="scorefield", standalone_mode=False)
+        with _ended_by_signals():
+            code = group.main(args, prog_name="scorefield", standalone_mode=False)
         if sys.stdout is not None:  # it is None where stdout is closed, as by >&-
             sys.stdout.flush()
     except click.ClickException as error:
         return _end(error.format_message(), error.exit_code)
-    except (Interrupted, click.Abort, KeyboardInterrupt):
+    except Interrupted as error:
+        return _end("interrupted", error.code)
+    except KeyboardInterrupt as error:
+        return _end("interrupted", Interrupted.of(error).code)
+    except click.Abort:
         return _end("interrupted", _INTERRUPTED)
     except BrokenPipeError:
         # The reader of a pipe has gone; what is left in the buffer must not fail again at exit.
@@ -107,6 +131,7 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The entry point."""
+    _fill_streams()
     sys.excepthook = _report
     sys.exit(run())
 
@@ -117,6 +142,39 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     click.echo(f"this is a bug in scorefield {__version__}; please report it with all of these lines", err=True)
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within the block, SIGTERM and SIGHUP end the command as Ctrl-C does: with everything temporary deleted."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+        raise SignalledError(number)
+
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        ends = []  # only the main thread may set handlers
+    before = {one: signal.getsignal(one) for one in ends if signal.getsignal(one) == signal.SIG_DFL}
+    for one in before:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _fill_streams() -> None:
+    # A stream may be closed, as by 2>&-. Its number would go to the next file that is opened, and messages into that.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", errors="replace"))
+
+
 def _end(line: str, code: int) -> int:
-    click.echo(f"error: {' '.join(line.split())}", err=True)
+    click.echo(f"error: {printable(' '.join(line.split()))}", err=True)
     return code

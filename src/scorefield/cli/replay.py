@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from scorefield import atomic
 from scorefield.cli import common
 from scorefield.cli.relocate import Now, lost, relocated
 from scorefield.errors import DamagedError, UnsupportedError
-from scorefield.files import atomic
-from scorefield.files.names import Names
-from scorefield.files.picture import read
+from scorefield.files.output_names import OutputNames
+from scorefield.files.picture import read, read_history
 from scorefield.weights.diffusers_folder import SourceError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def command(
         from scorefield.cli.write_outputs import watched
 
         drawn, record = _recorded(file)
-        names = Names(output) if output else None
+        names = OutputNames(output) if output else None
         moved = record.model_copy(update={"request": relocated(record.request, now)})
         try:
             job = replay_job(moved)
@@ -89,13 +89,14 @@ def _cost(job: "Job") -> str:
 def _recorded(file: Path) -> "tuple[Image.Image, Record]":
     from scorefield.api.replay import read_record
 
-    image, history = read(file)
+    history = read_history(file)
     if history.ours is None:
         raise DamagedError(f"{file} carries no scorefield record; only pictures that scorefield drew can be replayed")
     try:
-        return image, read_record(history.ours)
+        record = read_record(history.ours)
     except DamagedError as error:
         raise DamagedError(f"{file} carries {error}") from None
+    return read(file)[0], record
 
 
 def _different_pixels(one: "Image.Image", other: "Image.Image") -> int:

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from scorefield import atomic
 from scorefield.api import Job, Picture
 from scorefield.errors import UnsupportedError
-from scorefield.files import atomic, picture
-from scorefield.files.film import write_film
-from scorefield.files.looks import Look, sheet
-from scorefield.files.names import Names
+from scorefield.files import output_names, picture
+from scorefield.files.output_names import OutputNames
+from scorefield.files.walk_sheet import Look, sheet
+from scorefield.files.walk_video import write_walk_video
 from scorefield.model.events import Finished, Loading, Output, Step
 from scorefield.notes import Note
 
@@ -23,7 +24,7 @@ from scorefield.notes import Note
 class Outputs:
     """What to write, and where."""
 
-    names: Names
+    names: OutputNames
     overwrite: bool
     sheet: bool
     walk_video: bool
@@ -107,7 +108,7 @@ def _write(one: Picture, looks: Sequence[Look], outputs: Outputs) -> Files:
 
 
 def _beside(path: Path, ending: str) -> Iterator[Path]:
-    return atomic.beside(path.with_name(path.stem + ending))
+    return output_names.beside(path.with_name(path.stem + ending))
 
 
 def _write_sheet(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:
@@ -116,5 +117,5 @@ def _write_sheet(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs)
 
 def _write_video(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:
     with atomic.staged(outputs.names.folder) as path:
-        write_film(looks, path)
+        write_walk_video(looks, path)
         return atomic.publish(path, names, overwrite=outputs.overwrite)

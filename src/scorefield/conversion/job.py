@@ -7,11 +7,11 @@ from typing import TypedDict, Unpack
 
 import torch
 
+from scorefield import atomic
 from scorefield.adapters.lora_weights import open_loras
 from scorefield.conversion.plan import conversion
 from scorefield.conversion.writer import Conversion
 from scorefield.errors import RequestError
-from scorefield.files import atomic
 from scorefield.request import Loras, parse_choice
 
 _LAYOUTS = ("diffusers", "ldm")

@@ -1,1 +1,1 @@
-"""Picture files: names that never clash, writes that are whole or absent, metadata, contact sheets and films."""
+"""Picture and video files: one guarded reader, PNG with metadata, contact sheets, videos, and names for outputs."""

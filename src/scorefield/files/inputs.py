@@ -1,61 +1,68 @@
-"""Pictures that a user gives: read whole, turned upright, without transparency, or refused in one line."""
+"""The one reader of pictures that users give: to start from, as masks and prompts, and to train on."""
 
-import io
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile
 
-from scorefield.files.picture import PictureError
+from scorefield.files import open_picture
+from scorefield.files.open_picture import reading
+from scorefield.files.to_srgb import Pixels, to_srgb
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")  # others, such as EPS, may run a program
-MOST_BYTES = 2**28
-MOST_PIXELS = 2**26
-
+_MOST_PAGES = 1000
 _WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
 
 
 def read(path: Path) -> bytes:
-    """The bytes of the file at `path`; PictureError if it is no file or too large for a picture."""
-    if not path.is_file():
-        what = "is a folder, not a picture" if path.is_dir() else "is not there"
-        raise PictureError(f"the picture {path} {what}")
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise PictureError(f"{path} has {size} bytes; {MOST_BYTES} are the most that a picture may have")
-    return path.read_bytes()
+    """The bytes of the picture file at `path`; PictureError if there is no such file, or if it is too large."""
+    with open_picture.open_file(path) as file:
+        return file.read()
 
 
 def colours(data: bytes, name: str) -> Image.Image:
-    """The picture in RGB, transparent parts over white; PictureError calls it `name`."""
-    return _over(_upright(data, name), _WHITE).convert("RGB")
+    """The picture in sRGB, upright, transparent parts over white; PictureError calls it `name`."""
+    return _over(_decode(data, name), _WHITE).convert("RGB")
 
 
 def greys(data: bytes, name: str) -> Image.Image:
-    """The picture in one channel of 8 bits, transparent parts over black; PictureError calls it `name`."""
-    return _over(_upright(data, name), _BLACK).convert("L")
+    """The picture in one channel of 8 bits, upright, transparent parts over black; PictureError calls it `name`."""
+    return _over(_decode(data, name), _BLACK).convert("L")
 
 
-def _upright(data: bytes, name: str) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise PictureError(f"{name} has {image.width} x {image.height} pixels; {MOST_PIXELS} are the most")
-            # An animation has no single picture to start from; but a camera's MPO is one, with further views of it.
-            if (frames := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-                raise PictureError(f"{name} has {frames} pictures; save the one that is meant alone")
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except UnidentifiedImageError:
-        raise PictureError(f"{name} is no picture that can be read ({', '.join(FORMATS)})") from None
-    except PictureError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{name} is damaged: {error}") from None
+def crop_middle(image: Image.Image, side: int) -> Image.Image:
+    """The middle square of a picture, resized to `side` px (bicubic), as published CLIPs were trained on."""
+    short = min(image.size)
+    width, height = (side * edge // short for edge in image.size)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
 
 
-def _over(image: Image.Image, ground: tuple[int, int, int, int]) -> Image.Image:
-    """`image` without transparency and with 8 bits a channel."""
-    if image.mode == "I" or image.mode.startswith("I;16"):  # 16 bits of grey, which Pillow's own conversion clips
-        return image.convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L")
-    if not image.has_transparency_data:
-        return image
-    return Image.alpha_composite(Image.new("RGBA", image.size, ground), image.convert("RGBA"))
+def _decode(data: bytes, name: str) -> Pixels:
+    with reading(name), open_picture.open_picture(data, name) as image:
+        # An animation has no single picture to start from. A camera's MPO has: the others are further views of it.
+        open_picture.check_size(image, name)
+        if image.format != "MPO" and (frames := _count_frames(image)) > 1:
+            many = f"at least {frames}" if frames == _MOST_PAGES else frames
+            raise open_picture.PictureError(f"{name} has {many} pictures; save the one you want as its own file")
+        return to_srgb(image, data, name)
+
+
+def _count_frames(image: ImageFile.ImageFile) -> int:
+    """How many frames or pages there are; of a TIFF, at most _MOST_PAGES are counted."""
+    if image.format != "TIFF":
+        return int(getattr(image, "n_frames", 1))
+    for page in range(1, _MOST_PAGES):  # Pillow's own count takes time quadratic in it
+        try:
+            image.seek(page)
+        except EOFError:
+            image.seek(0)
+            return page
+    return _MOST_PAGES
+
+
+def _over(pixels: Pixels, ground: tuple[int, int, int, int]) -> Image.Image:
+    """The colours over a uniform ground."""
+    if pixels.alpha is None:
+        return pixels.colours
+    whole = pixels.colours.convert("RGB")
+    whole.putalpha(pixels.alpha)
+    return Image.alpha_composite(Image.new("RGBA", whole.size, ground), whole)

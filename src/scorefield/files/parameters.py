@@ -1,4 +1,8 @@
-"""The `parameters` text of AUTOMATIC1111 and its kin: the prompt, the negative prompt, one line of pairs."""
+"""The `parameters` text of AUTOMATIC1111 and compatible programs: prompt, negative prompt, and a line of pairs.
+
+Reading takes time linear in the length of the text, and drops nothing of it: what is not understood stays part of the
+prompt or of a value.
+"""
 
 import json
 import re
@@ -6,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-# What AUTOMATIC1111 calls our samplers and schedules: it finds them by these names alone. The others it does not have.
+# AUTOMATIC1111's names of our samplers and schedules, by which it finds them. It does not have the others.
 SAMPLERS: Mapping[str, str] = MappingProxyType(
     {
         "ddim": "DDIM",
@@ -36,13 +40,25 @@ SCHEDULES: Mapping[str, str] = MappingProxyType(
         "beta": "Beta",
     }
 )
-_FEWEST_PAIRS = 3  # a last line with fewer is part of the prompt
-_NEGATIVE = "Negative prompt: "
-_PAIR = re.compile(r'\s*([\w][\w \-/]*):\s*("(?:[^"\\]|\\.)*"|[^,]*)(?:,|$)')
+_NEGATIVE = "Negative prompt:"
+_MOST_LETTERS = 2**20  # of a text that is taken apart
+_FEWEST_PAIRS = 3  # fewer are part of the prompt, as in AUTOMATIC1111
+# Every program writes the steps. Some write others of these in front of them, after a prompt on the same line.
+_STEPS = re.compile(r"(?:^|(?<=[\s,.]))Steps:[ \t]*\d")
+_MOST_STARTS = 16  # of "Steps: 20" in one line that are tried as the start of the pairs
+_IN_FRONT = frozenset(
+    {"Sampler", "Schedule type", "Scheduler", "CFG scale", "Seed", "Size", "Model", "Model hash", "VAE", "VAE hash",
+     "Clip skip", "Denoising strength", "Version", "RNG", "ENSD", "Eta", "Parser", "Operations", "Batch", "App"}
+)  # fmt: skip
+_KEY = re.compile(r"[ \t]*(\w[^,:\n\"{}\[\]<>]{0,99}):")
+_STRING = re.compile(r'"(?:[^"\\\n]++|\\.)*+"')
+_SEPARATOR = re.compile(r"[,\n]")
+_SCAN = json.JSONDecoder()
+_MOST_FAILURES = 16  # of JSON in one text: each may read to its end
 
 
 class Parameters(NamedTuple):
-    """What such a text says; `pairs` keeps the file's order."""
+    """The parts of such a text; `pairs` keeps its order, and the values as they are written, JSON included."""
 
     prompt: str
     negative_prompt: str
@@ -50,27 +66,141 @@ class Parameters(NamedTuple):
 
 
 def write(prompt: str, negative_prompt: str, pairs: Mapping[str, object]) -> str:
-    """The text for one picture; a value that holds a comma, a colon or a newline is written as a JSON string."""
+    """The text for one picture; a value with a comma, a colon or a newline is written as a JSON string."""
     lines = [prompt]
     if negative_prompt:
-        lines.append(_NEGATIVE + negative_prompt)
+        lines.append(f"{_NEGATIVE} {negative_prompt}")
     lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in pairs.items()))
     return "\n".join(lines)
 
 
 def read(text: str) -> Parameters:
-    """The parts of a `parameters` text; a text without a line of pairs is all prompt."""
-    *body, last = text.strip().split("\n")
-    pairs = {name: _plain(value) for name, value in _PAIR.findall(last)}
-    if len(pairs) < _FEWEST_PAIRS:
-        body, pairs = [*body, last], {}
-    start = next((k for k, line in enumerate(body) if line.strip().startswith(_NEGATIVE.strip())), len(body))
-    negative = "\n".join(body[start:]).strip().removeprefix(_NEGATIVE.strip()).strip()
-    return Parameters("\n".join(body[:start]).strip(), negative, pairs)
+    """The parts of a `parameters` text; all of it is prompt if there are no pairs, or more than 2^20 letters.
+
+    The pairs are on the last line, after the prompt if that is there too, or from a line that begins with "Steps: 20,"
+    to the end. A key that comes again is numbered: "Seed", "Seed (2)". SwarmUI's JSON is understood, too.
+    """
+    text = text.replace("\r\n", "\n").strip()
+    if len(text) > _MOST_LETTERS:
+        return Parameters(text, "", {})
+    if (swarm := _swarm(text)) is not None:
+        return swarm
+    before, pairs = _split(text)
+    lines = before.split("\n")
+    start = next((k for k, line in enumerate(lines) if line.lstrip().startswith(_NEGATIVE)), None)
+    if start is not None:
+        prompt, negative = "\n".join(lines[:start]), "\n".join(lines[start:])
+    elif pairs and len(lines) == 1:  # all of it on one line
+        prompt, mark, negative = before.partition(f" {_NEGATIVE}")
+        prompt, negative = prompt.rstrip().removesuffix(",") if mark else prompt, mark + negative
+    else:
+        prompt, negative = before, ""
+    return Parameters(prompt.strip(), negative.strip().removeprefix(_NEGATIVE).strip(), pairs)
+
+
+def _split(text: str) -> tuple[str, dict[str, str]]:
+    """What is in front of the pairs, and the pairs."""
+    last = text.rfind("\n") + 1
+    for found, _ in zip(_STEPS.finditer(text, last), range(_MOST_STARTS), strict=False):
+        start = _first_known(text, last, found.start())
+        pairs = _pairs(text[start:])
+        if len(pairs) >= _FEWEST_PAIRS:
+            before = text[:start]
+            return (before.rstrip().removesuffix(",") if start > last else before), pairs
+    end = last
+    while end > 0:  # upwards: a last value may go on over several lines
+        start = text.rfind("\n", 0, end - 1) + 1
+        if _STEPS.match(text, start) and len(_pairs(text[start : end - 1])) >= _FEWEST_PAIRS:
+            return text[:start], _pairs(text[start:])
+        end = start
+    return text, {}
+
+
+def _first_known(text: str, start: int, steps: int) -> int:
+    """Where the pairs of a line from `start` begin: at the steps, or at known keys directly in front of them."""
+    while True:
+        end = steps
+        while end > start and text[end - 1] in " \t":
+            end -= 1
+        if end == start or text[end - 1] != ",":
+            return steps
+        key = _KEY.match(text, max(start, text.rfind(",", start, end - 1) + 1), end - 1)
+        if key is None or key[1].strip() not in _IN_FRONT:
+            return steps
+        steps = key.start(1)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """The pairs of a text that begins with a key; what is not a pair belongs to the value in front of it."""
+    pairs: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    failures = 0
+    name, value_start, place = "", 0, 0
+    while place < len(text):
+        if (key := _KEY.match(text, place)) is not None:
+            if name:
+                pairs[_numbered(name, counts)] = _plain(text[value_start : place - 1])
+            name, value_start = key[1].strip(), key.end()
+            place = _value_end(text, value_start) if failures < _MOST_FAILURES else -1
+            failures += place < 0
+            place = _cut(text, value_start) if place < 0 else place
+        else:
+            place = _cut(text, place)
+        place += 1
+    return pairs | {_numbered(name, counts): _plain(text[value_start:])} if name else pairs
+
+
+def _value_end(text: str, start: int) -> int:
+    """Where the value ends; -1 for broken JSON."""
+    while text.startswith((" ", "\t"), start):
+        start += 1
+    if text.startswith('"', start):
+        end = found.end() if (found := _STRING.match(text, start)) else -1
+    elif text.startswith(("{", "["), start):
+        try:
+            end = _SCAN.raw_decode(text, start)[1]
+        except (ValueError, RecursionError):
+            end = -1
+    else:
+        end = start
+    return end if end < 0 else _cut(text, end)
+
+
+def _cut(text: str, start: int) -> int:
+    """The next comma or end of a line."""
+    return found.start() if (found := _SEPARATOR.search(text, start)) else len(text)
+
+
+def _numbered(name: str, counts: dict[str, int]) -> str:
+    counts[name] = counts.get(name, 0) + 1
+    if counts[name] == 1:
+        return name
+    return _numbered(f"{name} ({counts[name]})", counts)
+
+
+def _swarm(text: str) -> Parameters | None:
+    """The parts of SwarmUI's JSON; None for any other text."""
+    if not (text.startswith("{") and '"sui_image_params"' in text):
+        return None
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    values = held.get("sui_image_params") if isinstance(held, dict) else None
+    if not isinstance(values, dict):
+        return None
+    rest = dict(values) | {name: value for name, value in held.items() if name != "sui_image_params"}
+    prompt, negative = (rest.pop(name, "") for name in ("prompt", "negativeprompt"))
+    return Parameters(str(prompt), str(negative), {name: _text(value) for name, value in rest.items()})
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False) if re.search(r"[,:\n]", value) else value
+    odd = value.startswith('"') or any(sign in value for sign in ",:\n")
+    return json.dumps(value, ensure_ascii=False) if odd else value
 
 
 def _plain(value: str) -> str:
@@ -79,5 +209,5 @@ def _plain(value: str) -> str:
         return value
     try:
         return str(json.loads(value))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return value

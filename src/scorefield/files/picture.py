@@ -1,32 +1,28 @@
-"""Pictures with their history inside: writing PNG text chunks, and reading what any picture says about its making."""
+"""Pictures with their metadata: writing PNG, and reading what any picture says about how it was made."""
 
 import io
 import json
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin
 
-from scorefield.errors import DamagedError
-from scorefield.files import parameters
+from scorefield.files import parameters, user_comment
+from scorefield.files.open_picture import check_size, open_file, open_picture, reading
 
 OURS = "scorefield"  # the chunk of our own record, JSON
 _COMFY = ("prompt", "workflow")
 _INVOKE = ("invokeai_metadata", "invokeai_workflow", "invokeai_graph")
 _EXIF, _USER_COMMENT = 0x8769, 0x9286
-
-
-class PictureError(DamagedError, ValueError):
-    """A file that is not a readable picture, or that lacks the record which was asked for."""
-
-
-class NoPictureError(PictureError):
-    """A file that is no picture at all."""
+_TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt", b"eXIf"}
+_MOST_JSON = 2**23  # letters; more stay text
+_DEEPEST = 64  # levels of JSON; more stay text
 
 
 class History(NamedTuple):
-    """What a picture says about its making; each None or empty where it says nothing."""
+    """What a picture says about how it was made; None or empty where it says nothing."""
 
     format: str
     width: int
@@ -38,7 +34,7 @@ class History(NamedTuple):
 
 
 def encode(image: Image.Image, text: Mapping[str, str]) -> bytes:
-    """PNG bytes of `image` with one text chunk an entry."""
+    """PNG bytes of `image`, with one text chunk for each entry."""
     info = PngImagePlugin.PngInfo()
     for name, value in text.items():
         info.add_text(name, value)
@@ -47,51 +43,105 @@ def encode(image: Image.Image, text: Mapping[str, str]) -> bytes:
     return stream.getvalue()
 
 
+def read_history(path: Path) -> History:
+    """What a picture says about how it was made, read without decoding a pixel; any size is accepted.
+
+    NoPictureError if it is not a picture, PictureError if its header is damaged, OSError if it cannot be read.
+    """
+    with open_file(path) as file, reading(str(path)), open_picture(file, str(path)) as image:
+        texts, form, size = _texts(image, file), image.format or "", image.size
+    return _history(form, size, texts)
+
+
 def read(path: Path) -> tuple[Image.Image, History]:
-    """The whole picture in RGB and its history; PictureError if it is damaged or no picture, OSError if unreadable."""
-    data = path.read_bytes()
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            text = {
-                name: value for name, value in image.info.items() if isinstance(name, str) and isinstance(value, str)
-            }
-            comment = _comment(image)
-            if comment and "parameters" not in text:
-                text["parameters"] = comment
-            return image.convert("RGB"), _history(image, text)
-    except UnidentifiedImageError:
-        raise NoPictureError(f"{path} is no picture that can be read") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{path} is damaged: {error}") from None
+    """The pixels in RGB exactly as stored, without colour management, and the history; errors as of read_history.
+
+    PictureError, too, for more than MOST_PIXELS, and if the pixels are damaged.
+    """
+    history = read_history(path)
+    with open_file(path) as file, reading(str(path)), open_picture(file, str(path)) as image:
+        check_size(image, str(path))
+        return image.convert("RGB"), history
 
 
-def _history(image: Image.Image, text: Mapping[str, str]) -> History:
-    ours = _json(text[OURS]) if OURS in text else None
+def _texts(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, str]:
+    """The texts of a picture by name, those of EXIF and comments as `parameters`."""
+    texts = {name: value for name, value in image.info.items() if isinstance(name, str) and isinstance(value, str)}
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        texts |= _texts_behind(image, file)
+    if "parameters" not in texts and (comment := _comment(image)):
+        texts["parameters"] = comment
+    return texts
+
+
+def _texts_behind(image: PngImagePlugin.PngImageFile, file: IO[bytes]) -> dict[str, str]:
+    """The texts behind the pixels of a PNG, which are passed over; its EXIF goes into `image.info`."""
+    place = file.tell()
+    file.seek(8)
+    chunks = PngImagePlugin.PngStream(file)
+    for kind, start, length in _chunks(chunks):
+        if kind in _TEXT_CHUNKS:
+            chunks.call(kind, start, length)
+        else:
+            file.seek(length, io.SEEK_CUR)
+        file.seek(4, io.SEEK_CUR)  # its checksum
+    for name, value in chunks.im_info.items():
+        image.info.setdefault(name, value)
+    file.seek(place)
+    return {name: str(value) for name, value in chunks.im_text.items()}
+
+
+def _chunks(chunks: PngImagePlugin.PngStream) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a PNG up to its end; SyntaxError if that is missing."""
+    while True:
+        try:
+            kind, start, length = chunks.read()
+        except struct.error:
+            raise SyntaxError("it is cut off") from None
+        if kind == b"IEND":
+            return
+        yield kind, start, length
+
+
+def _history(form: str, size: tuple[int, int], text: Mapping[str, str]) -> History:
+    ours = json_or_text(text[OURS]) if OURS in text else None
     return History(
-        format=image.format or "",
-        width=image.width,
-        height=image.height,
+        format=form,
+        width=size[0],
+        height=size[1],
         ours=ours if isinstance(ours, dict) else None,
         a1111=parameters.read(text["parameters"]) if "parameters" in text else None,
-        comfyui={name: _json(text[name]) for name in _COMFY if name in text},
-        invokeai={name: _json(text[name]) for name in _INVOKE if name in text},
+        comfyui={name: json_or_text(text[name]) for name in _COMFY if name in text},
+        invokeai={name: json_or_text(text[name]) for name in _INVOKE if name in text},
     )
 
 
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+def json_or_text(text: str) -> object:
+    """The value of a JSON text, or the text itself if it is not JSON, or too long or too deep to handle."""
+    if len(text) > _MOST_JSON:
         return text
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if _depth(value) <= _DEEPEST else text
 
 
-def _comment(image: Image.Image) -> str:
-    # JPEG and WebP have no text chunks: the same text stands in EXIF's UserComment, after 8 bytes naming its coding.
-    raw = image.getexif().get_ifd(_EXIF).get(_USER_COMMENT)
-    if not isinstance(raw, bytes):
-        return ""
-    coding, body = raw[:8].rstrip(b"\0"), raw[8:]
-    if coding == b"UNICODE":
-        return body.decode("utf-16-be", "replace")
-    return body.decode("utf-8", "replace").strip("\0") if coding in (b"ASCII", b"") else ""
+def _depth(value: object) -> int:
+    """How many lists and objects lie in each other."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
+
+
+def _comment(image: ImageFile.ImageFile) -> str:
+    """The text that formats without text chunks keep in EXIF's UserComment, or a GIF in its comment."""
+    raw = Image.Image.getexif(image).get_ifd(_EXIF).get(_USER_COMMENT)  # PngImageFile's own would decode the pixels
+    if isinstance(raw, bytes):
+        return user_comment.decode(raw)
+    if isinstance(raw, str):
+        return raw
+    comment = image.info.get("comment")
+    return user_comment.decode(comment) if isinstance(comment, bytes) and image.format == "GIF" else ""

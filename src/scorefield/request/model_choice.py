@@ -1,7 +1,6 @@
 """What to load: the model, its files, what changes its weights and words, and the machine that it runs on."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import Annotated, ClassVar, Literal
@@ -13,7 +12,6 @@ from scorefield.request.option import Group, Option
 MOST_LORAS, MOST_EMBEDDINGS = 64, 64
 FARTHEST = 100.0  # of a LoRA's strength, either way
 
-_NAMED = re.compile(r"(?P<path>.+?)(?P<scales>(?::(?:unet|te)=[^:]*)+)")
 _TWO = "two scales of a LoRA are named, as PATH:unet=0.8:te=0.5 (in Python also (PATH, {'unet': 0.8, 'te': 0.5}))"
 
 Scale = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
@@ -53,9 +51,13 @@ class Lora(BaseModel):
 
 
 def _written(text: str) -> dict[str, object]:
-    if named := _NAMED.fullmatch(text):
-        scales = [one.partition("=") for one in named["scales"][1:].split(":")]
-        return {"path": named["path"]} | _both({name: scale for name, _, scale in scales})
+    parts = text.split(":")  # no pattern: a record may hold a text of megabytes
+    end = len(parts)
+    while end > (1 if parts[0] else 2) and parts[end - 1].startswith(("unet=", "te=")):
+        end -= 1
+    if end < len(parts):
+        scales = [part.partition("=") for part in parts[end:]]
+        return {"path": ":".join(parts[:end])} | _both({name: scale for name, _, scale in scales})
     path, _, scale = text.rpartition(":")
     if not path or not _is_number(scale):
         return {"path": text}

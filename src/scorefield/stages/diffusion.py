@@ -13,7 +13,7 @@ from scorefield.core import grid, grid_names, noise
 from scorefield.core.denoiser import Denoise, Preconditioned, bind, steady
 from scorefield.core.name_lookup import canonical
 from scorefield.errors import RequestError, UnsupportedError
-from scorefield.files.crop import middle
+from scorefield.files.inputs import crop_middle
 from scorefield.guide.cfg import cfg_batched
 from scorefield.guide.inpaint import known
 from scorefield.guide.interval import within
@@ -125,7 +125,7 @@ class Diffusion:
             cfg_interval=asked.cfg_interval,
             noise=policy,
             start=_start_images(asked, image, mask, canvas, strength),
-            image_prompt=image_prompt and as_tensor(middle(image_prompt.pixels, spec.image_prompt or 0)) / 255,
+            image_prompt=image_prompt and as_tensor(crop_middle(image_prompt.pixels, spec.image_prompt or 0)) / 255,
             noise_level=asked.noise_level,
         )
 

@@ -1,8 +1,6 @@
 """Our own files of weights: safetensors in half precision, with a header that says what they are and how good."""
 
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scorefield import atomic
 from scorefield.errors import DamagedError
 
 KEY, CHECKSUM = "scorefield", "crc32"  # entries of the file's metadata: our JSON, and the checksum of all it holds
@@ -68,17 +67,11 @@ def save(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Path:
     """
     kept = half(tensors)
     metadata = {KEY: header.text(), CHECKSUM: _checksum(header.text(), kept)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        save_file(kept, name, metadata=metadata)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        with atomic.replacing(path) as part:
+            save_file(kept, part, metadata=metadata)
     except SafetensorError as error:
         raise WeightsError(f"cannot write {path} ({error}); nothing of it was kept") from None
-    finally:
-        Path(name).unlink(missing_ok=True)
     return path
 
 

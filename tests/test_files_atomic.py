@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from scorefield.files import atomic
-from scorefield.files.atomic import beside, numbered, publish, slug, staged, write
+from scorefield import atomic
+from scorefield.atomic import publish, replacing, staged, write
+from scorefield.files.output_names import beside, numbered, slug
 
 
 @pytest.mark.parametrize(
@@ -153,3 +154,27 @@ def test_published_files_have_ordinary_permissions(tmp_path):
             assert publish(path, beside(tmp_path / "tree.png")).stat().st_mode & 0o777 == 0o644
     finally:
         os.umask(mask)
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
+def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path, interruption):
+    path = tmp_path / "state"
+    path.write_bytes(b"old")
+
+    def half():
+        with replacing(path) as part:
+            part.write_bytes(b"half")
+            raise interruption
+
+    with pytest.raises(interruption):
+        half()
+    assert path.read_bytes() == b"old"
+    with replacing(path) as part:
+        part.unlink()  # as a library does that writes a file of its own and renames it
+        part.write_bytes(b"new")
+        part.chmod(0o600)
+    assert path.read_bytes() == b"new"
+    (tmp_path / "ordinary").touch()
+    assert path.stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    (tmp_path / "ordinary").unlink()
+    assert os.listdir(tmp_path) == ["state"]

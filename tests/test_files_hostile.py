@@ -1,0 +1,283 @@
+"""Hundreds of damaged and hostile pictures and records: each is read or refused in one line, quickly and in little."""
+
+import io
+import json
+import random
+import resource
+import struct
+import time
+import tracemalloc
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+from safetensors.numpy import save_file
+
+from scorefield.cli import main
+from scorefield.files import inputs, picture
+from scorefield.files.open_picture import PictureError
+from scorefield.files.to_srgb import matrix_profile
+from scorefield.notes import collecting
+from scorefield.printable import printable
+
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e\x9b31m"
+SEED = 20240611
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    second = [image.transpose(Image.Transpose.ROTATE_180)] if "save_all" in options else []
+    image.copy().save(stream, form, append_images=second, **options)  # Pillow leaves settings of a format in a picture
+    return stream.getvalue()
+
+
+def seeds() -> dict[str, bytes]:
+    """Whole pictures of every format, with all that may lie beside their pixels."""
+    pixels = np.random.default_rng(SEED).integers(0, 256, (24, 24, 4), dtype=np.uint8)
+    rgb, rgba = Image.fromarray(pixels[..., :3].copy()), Image.fromarray(pixels)
+    grey, palette = rgb.convert("L"), rgb.quantize(16)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0131] = 6, ESCAPE
+    exif[0x8769] = exif.get_ifd(0x8769)
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + f"{ESCAPE}\nSteps: 2, Sampler: x, Seed: 1".encode("utf-16-le")
+    icc = matrix_profile(1 / 1.8, (0.3127, 0.329, 0.7, 0.3, 0.2, 0.7, 0.1, 0.1))
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", f"a {ESCAPE}\nSteps: 20, Sampler: {ESCAPE}, Seed: 5, {ESCAPE}: 1")
+    info.add_text("prompt", json.dumps({ESCAPE: [1, {"a": ESCAPE}]}), zip=True)
+    info.add_itxt(picture.OURS, json.dumps({"request": {"prompts": [ESCAPE], "steps": 3}, "index": 0}))
+    return {
+        "png": encoded(rgba, "PNG", pnginfo=info, exif=exif, icc_profile=icc),
+        "png palette": encoded(palette, "PNG", transparency=b"\0\x80\xff"),
+        "png 16": encoded(Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), "PNG"),
+        "apng": encoded(rgb, "PNG", save_all=True),
+        "jpeg": encoded(rgb, "JPEG", exif=exif, icc_profile=icc, comment=ESCAPE.encode()),
+        "jpeg progressive": encoded(grey, "JPEG", progressive=True),
+        "jpeg cmyk": encoded(rgb.convert("CMYK"), "JPEG"),
+        "mpo": encoded(rgb, "MPO", save_all=True),
+        "webp": encoded(rgb, "WEBP", exif=exif, icc_profile=icc),
+        "webp lossless": encoded(rgba, "WEBP", lossless=True),
+        "gif": encoded(palette, "GIF", comment=ESCAPE.encode()),
+        "gif of two": encoded(rgb, "GIF", save_all=True),
+        "bmp": encoded(rgb, "BMP"),
+        "bmp palette": encoded(palette, "BMP"),
+        "tiff": encoded(rgb, "TIFF", exif=exif, icc_profile=icc),
+        "tiff lzw": encoded(rgba, "TIFF", compression="tiff_lzw"),
+        "tiff jpeg": encoded(rgb, "TIFF", compression="jpeg"),
+        "tiff group 4": encoded(grey.convert("1"), "TIFF", compression="group4"),
+        "tiff float": encoded(grey.convert("F"), "TIFF"),
+        "tiff lab": encoded(Image.new("LAB", (24, 24)), "TIFF"),
+        "tiff of two": encoded(rgb, "TIFF", save_all=True),
+        "ppm": encoded(rgb, "PPM"),
+        "pgm of 16 bits": b"P5\n24 24\n4095\n" + pixels[..., :2].tobytes(),
+        "pfm": encoded(grey.convert("F"), "PPM"),
+        "plain ppm": b"P3\n4 4\n255\n" + b"17 " * 48,
+    }
+
+
+def changed(held: bytes, draw: random.Random) -> bytes:
+    """`held` with one kind of damage."""
+    out = bytearray(held)
+    kind = draw.randrange(6)
+    if kind == 0:
+        return bytes(out[: draw.randrange(len(out))])
+    if kind == 1:  # near the start, where formats keep what matters
+        for _ in range(draw.randrange(1, 6)):
+            out[draw.randrange(min(200, len(out)))] = draw.choice([0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)])
+    elif kind == 2:
+        for _ in range(draw.randrange(1, 40)):
+            out[draw.randrange(len(out))] = draw.randrange(256)
+    elif kind == 3:
+        place = draw.randrange(len(out))
+        out[place : place + 4] = draw.choice([b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", bytes(4), b"\0\1\0\0"])
+    elif kind == 4:
+        start, size = draw.randrange(len(out)), draw.randrange(1, 200)
+        out[start:start] = out[start : start + size] * draw.randrange(1, 4)
+    else:
+        start = draw.randrange(len(out))
+        del out[start : start + draw.randrange(1, 200)]
+    return mended(bytes(out)) if draw.random() < 0.7 else bytes(out)
+
+
+def mended(held: bytes) -> bytes:
+    """A damaged PNG with checksums that are right again, so that what lies behind them is reached."""
+    if held[:8] != b"\x89PNG\r\n\x1a\n":
+        return held
+    out, place = bytearray(held[:8]), 8
+    while place + 12 <= len(held):
+        size = min(struct.unpack_from(">I", held, place)[0], len(held) - place - 12)
+        body = held[place + 4 : place + 8 + size]
+        out += struct.pack(">I", size) + body + struct.pack(">I", zlib.crc32(body))
+        place += 12 + size
+    return bytes(out)
+
+
+def cases() -> Iterator[tuple[str, bytes]]:
+    draw, whole = random.Random(SEED), seeds()
+    yield from whole.items()
+    for name, held in whole.items():
+        for k in range(24):
+            yield f"{name} {k}", changed(held, draw)
+    for k in range(40):
+        yield f"noise {k}", draw.choice(list(whole.values()))[: draw.randrange(4, 30)] + draw.randbytes(300)
+
+
+def one_line(read: Callable[[], object], name: str) -> bool:
+    """Whether `read` answers; otherwise it refuses in one line."""
+    try:
+        read()
+    except PictureError as error:
+        line = str(error)
+    else:
+        return True
+    assert "\n" not in line, name
+    assert printable(line) == line, name
+    assert len(line) < 300, name
+    return False
+
+
+def test_every_picture_is_read_or_refused_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path, read, longest = tmp_path / "x", 0, 0.0
+    total = 0
+    with collecting(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, held in cases():
+            path.write_bytes(held)
+            start = time.process_time()
+            read += one_line(lambda held=held: inputs.colours(held, "x"), name)
+            one_line(lambda held=held: inputs.greys(held, "x"), name)
+            one_line(lambda: picture.read_history(path), name)
+            one_line(lambda: picture.read(path), name)
+            longest, total = max(longest, time.process_time() - start), total + 1
+    assert total > 600
+    assert 0.15 * total < read < 0.9 * total, "the cases are neither all damaged nor all whole"
+    assert longest < 3
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_header_makes_its_reader_take_memory_that_the_file_could_not_need(tmp_path: Path) -> None:
+    whole = seeds()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, held in whole.items():
+        for size in (4, 2):  # widths, heights, counts and offsets as large as they can be written
+            for place in range(4, min(len(held), 120), size):
+                wide = bytearray(held)
+                wide[place : place + size] = b"\x7f\xff\xff\xff"[:size]
+                hostile = mended(bytes(wide))
+                with collecting():
+                    one_line(lambda held=hostile: inputs.colours(held, "x"), name)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert grown < 1.2e9, "64 million pixels, the most that are decoded, take 0.8 GB"
+
+
+def hostile_record(draw: random.Random, depth: int = 0) -> object:
+    plain = [None, True, -1, 0, 2**70, 1e308, -0.0, "", "a", ESCAPE, "x" * 300, "1e999", float("nan"), float("-inf")]
+    if depth > 3 or draw.random() < 0.4:
+        return draw.choice(plain)
+    if draw.random() < 0.5:
+        return [hostile_record(draw, depth + 1) for _ in range(draw.randrange(4))]
+    names = ["request", "prompts", "steps", "model", "loras", "index", "sha256", "threads", ESCAPE, "nodes", ""]
+    return {draw.choice(names): hostile_record(draw, depth + 1) for _ in range(draw.randrange(5))}
+
+
+def records() -> Iterator[str]:
+    draw = random.Random(SEED)
+    for _ in range(60):
+        yield json.dumps(hostile_record(draw))
+    yield from ("[" * 700 + "]" * 700, '{"a":' * 700 + "1" + "}" * 700, "[" * 100_000, '{"a": NaN, "b": [Infinity]}')
+    yield from ('{"a": ' + "9" * 6000 + "}", '"' + ESCAPE, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"))
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_inspect_shows_any_record_safely(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    path = tmp_path / "x.png"
+    for record in records():
+        for name in (picture.OURS, "workflow", "parameters", "invokeai_metadata"):
+            path.write_bytes(picture.encode(Image.new("L", (2, 2)), {name: record}))
+            assert main.run(["inspect", str(path), "--format", form]) == 0, record[:80]
+            out, err = capsys.readouterr()
+            assert err == ""
+            assert printable(out) == out
+            if form == "json":
+                json.loads(out, parse_constant=refuse)
+
+
+def test_replay_refuses_any_such_record_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.png"
+    for record in records():
+        path.write_bytes(picture.encode(Image.new("L", (2, 2)), {picture.OURS: record}))
+        assert main.run(["replay", str(path)]) != 0
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1), record[:80]
+        assert err.startswith("error: ")
+        assert printable(err) == err
+
+
+def big_bilevel(side: int, *beside: bytes) -> bytes:
+    """A PNG of side x side pixels, all black, of some 100 kB."""
+    squeeze = zlib.compressobj(9)
+    rows = b"".join(squeeze.compress(bytes(1 + side // 8)) for _ in range(side)) + squeeze.flush()
+
+    def chunk(kind: bytes, held: bytes) -> bytes:
+        return struct.pack(">I", len(held)) + kind + held + struct.pack(">I", zlib.crc32(kind + held))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    text = b"".join(chunk(b"tEXt", one) for one in beside)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + text + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_inspect_decodes_no_pixel(told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = [b"parameters\0a tree\nSteps: 20, Sampler: Euler, Seed: 5"] if told else []
+    path = tmp_path / "x.png"
+    path.write_bytes(big_bilevel(30_000, *text))
+    start = time.process_time()
+    tracemalloc.start()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert main.run(["inspect", str(path)]) == 0
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    out = capsys.readouterr().out
+    assert "PNG picture, 30000 x 30000" in out
+    assert ("Sampler: Euler" in out) is told, "a text behind the pixels is found, too"
+    assert time.process_time() - start < 2
+    assert used < 5e6
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 30e6
+
+
+def test_replay_decodes_only_what_is_no_bomb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.png"
+    request = {"prompts": ["a tree"], "steps": 1}
+    record = {"request": request, "index": 0, "sha256": "0" * 64, "threads": 1}
+    path.write_bytes(big_bilevel(30_000, b"scorefield\0" + json.dumps(record).encode()))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert main.run(["replay", str(path)]) == 1
+    assert capsys.readouterr().err == f"error: {path} has 30000 x 30000 pixels; 67108864 are the most\n"
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 100e6
+
+
+def test_a_picture_cut_off_behind_its_header_is_said_to_be_damaged(tmp_path: Path) -> None:
+    whole = seeds()["png"]
+    (tmp_path / "x.png").write_bytes(whole[:-20])
+    with pytest.raises(PictureError, match="is damaged: it is cut off"):
+        picture.read_history(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_names_and_metadata_of_weights_are_shown_safely(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"a{ESCAPE}\nfiles\n  forged"
+    save_file({name: np.zeros(2, np.float32)}, tmp_path / "x.safetensors", metadata={ESCAPE: f'{{"{name[0]}": NaN}}'})
+    assert main.run(["inspect", str(tmp_path / "x.safetensors"), "--format", form]) == 0
+    out = capsys.readouterr().out
+    assert printable(out) == out
+    assert not any(line.startswith(("files", "  forged")) for line in out.splitlines())
+    if form == "json":
+        assert list(json.loads(out)["tensors"]) == [name]
