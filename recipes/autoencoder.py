@@ -14,9 +14,8 @@ from scorefield.data.scenes import Split, scene
 from scorefield.latent.scenes_codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.train.batches import Batch, in_order
-from scorefield.train.lr_schedule import Wsd
-from scorefield.train.optim import Muon, hidden_matrices
-from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.optim import Muon, Wsd, hidden_matrices
+from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples
 from scorefield.weights import scorefield_file
 
 
@@ -61,9 +60,9 @@ def codec(module: Autoencoder, count: int = 1024) -> Codec:
 
 
 def recipe(
-    steps: int = 6000,
-    batch: int = 16,
-    lr: float = 1.5e-3,
+    steps: Count = 6000,
+    batch: Samples = 16,
+    lr: Rate = 1.5e-3,
     decoder_only: Path | None = None,
 ) -> Recipe[Autoencoder]:
     """Mean squared error and a little mean absolute error.

@@ -17,10 +17,9 @@ from scorefield.data.things import PLACES, THINGS
 from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
 from scorefield.prompt.tokenizer import END, WordTokenizer
 from scorefield.train.batches import Batch, in_order
-from scorefield.train.lr_schedule import Wsd
 from scorefield.train.objective import contrastive
-from scorefield.train.optim import Muon, hidden_matrices
-from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.optim import Muon, Wsd, hidden_matrices
+from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples
 from scorefield.weights import scorefield_file
 
 NAMES = [thing.name for thing in THINGS]
@@ -59,7 +58,7 @@ def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
     return right / count
 
 
-def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Path | None = None) -> Recipe[Clip]:
+def recipe(steps: Count = 1000, batch: Samples = 128, lr: Rate = 2e-3, image_only: Path | None = None) -> Recipe[Clip]:
     """Symmetric cross-entropy over the batch, and over the names of all things for pictures of one kind of thing.
 
     Within a batch the place alone tells most captions apart, so that pictures teach little of the things in them; the

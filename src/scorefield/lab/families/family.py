@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.data.shapes import Shape
-from scorefield.train import ema
-from scorefield.train.lr_schedule import Wsd
+from scorefield.train import average
+from scorefield.train.optim import Wsd
 
 Likelihood = Literal["exact", "bound", "none"]
 
@@ -106,7 +106,7 @@ class Averaged(Generic[M]):
 
     def follow(self, model: M, step: int) -> M:
         """The average after step 1, 2, ... of `model`."""
-        ema.update(self.model, model, ema.ramp(0.995, step))
+        average.update(self.model, model, average.ramp(0.995, step))
         return self.model
 
 

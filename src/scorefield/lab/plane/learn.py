@@ -19,9 +19,9 @@ from scorefield.data import shapes
 from scorefield.data.shapes import Shape
 from scorefield.lab.experiment import Watch, silent
 from scorefield.nets.mlp import PlaneConfig, PlaneNet
-from scorefield.train import ema
-from scorefield.train.lr_schedule import Wsd
+from scorefield.train import average
 from scorefield.train.objective import levels, objective, uniform
+from scorefield.train.optim import Wsd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def training(shape: Shape, how: Training, seed: int, task: Task = FLOW) -> Itera
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        ema.update(averaged, net, ema.ramp(0.998, step))
+        average.update(averaged, net, average.ramp(0.998, step))
         yield Update(step, float(loss.detach()), shown)
 
 
