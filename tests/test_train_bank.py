@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from scorefield.errors import RequestError
 from scorefield.train.bank import Bank
 
 ROOT = Path(__file__).parents[1]
@@ -82,12 +83,37 @@ def test_a_missing_folder_is_made_and_the_disk_fills_as_rows_are_made(tmp_path: 
 
 
 @pytest.mark.parametrize("count", [COUNT + 1, COUNT - 1])
-def test_a_bank_of_another_size_starts_again(tmp_path: Path, count: int) -> None:
+def test_a_bank_of_another_count_is_refused_and_keeps_its_rows(tmp_path: Path, count: int) -> None:
     _assert_rows(_bank(tmp_path / "bank")[0], [2, 3])
-    bank, maker = _bank(tmp_path / "bank", count)
+    with pytest.raises(
+        RequestError, match=f"a bank of {COUNT} rows, 2 of them computed; use it with --set count={COUNT}"
+    ):
+        _bank(tmp_path / "bank", count)
+    bank, maker = _bank(tmp_path / "bank")
     _assert_rows(bank, [2, 3])
-    assert maker.asked == [[2, 3]]
-    assert (tmp_path / "bank").stat().st_size == count * 13
+    assert maker.asked == []
+
+
+@pytest.mark.parametrize("size", [1, 259, 260, 261, 273, 5000])
+def test_a_file_that_is_not_a_bank_is_refused_and_left_as_it_is(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "novel.txt"
+    text = (b"It was a dark and stormy night; " * 200)[:size]
+    path.write_bytes(text)
+    with pytest.raises(RequestError, match="is not a bank of this recipe"):
+        _bank(path)
+    assert path.read_bytes() == text
+
+
+def test_a_bank_that_was_killed_before_it_had_its_size_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "bank").write_bytes(b"")
+    _assert_rows(_bank(tmp_path / "bank")[0], [2, 3])
+
+
+def test_what_is_no_regular_file_is_never_opened_as_a_bank(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "fifo"):
+        with pytest.raises(RequestError, match="is not a regular file"):
+            _bank(path)
 
 
 def test_rows_that_cannot_be_made_are_asked_for_again(tmp_path: Path) -> None:

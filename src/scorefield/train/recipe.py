@@ -155,7 +155,9 @@ def _parsed(name: str, text: str, hint: Any) -> Setting:
     try:
         value: Setting = TypeAdapter(hint).validate_python(text)
     except ValidationError as error:
-        raise RequestError(f"{wrong}: {error.errors()[0]['msg'].replace('Input should', 'it should')}") from None
+        raise RequestError(
+            f"{wrong}: {error.errors()[0]['msg'].replace('Input ', 'it ').replace('String ', 'it ')}"
+        ) from None
     if isinstance(value, float) and not math.isfinite(value):
         raise RequestError(f"{wrong}: it should be a finite number")
     if "\0" in text:
