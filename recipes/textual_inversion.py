@@ -26,8 +26,8 @@ from scorefield.train.optim import Wsd
 from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples, Seed
 from scorefield.weights.detect.inversion_shapes import TOKEN
 
-Encoder = TextConditioner | PublishedConditioner
-Conditioner = Encoder | XlConditioner
+Part = TextConditioner | PublishedConditioner  # with one text encoder
+Conditioner = Part | XlConditioner
 
 Word = Annotated[str, Field(min_length=1)]
 VectorCount = Annotated[int, Field(ge=1, le=1024)]
@@ -54,7 +54,7 @@ class Vectors(nn.Module):
         self.vectors = nn.ParameterList(one.clone() for one in start)
 
 
-def encoders(conditioner: Conditioner) -> Sequence[Encoder]:
+def parts(conditioner: Conditioner) -> Sequence[Part]:
     """The conditioner of each text encoder: Stable Diffusion XL has two, each with a table of its own."""
     return (conditioner.first, conditioner.second) if isinstance(conditioner, XlConditioner) else (conditioner,)
 
@@ -70,9 +70,9 @@ def load(model: str, token: str, count: int, init: str | None) -> tuple[zoo.Mode
     if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
         raise UnsupportedError(f"the model {model} takes no prompts, so it cannot learn a word")
     generator, start = torch.Generator().manual_seed(0), []
-    for encoder in encoders(conditioner):
-        rows = encoder.encoder.tokens.weight.detach().float()
-        words = rows[encoder.tokenizer.word(init)] if init else rows.mean(0, keepdim=True)
+    for part in parts(conditioner):
+        rows = part.encoder.tokens.weight.detach().float()
+        words = rows[part.tokenizer.word(init)] if init else rows.mean(0, keepdim=True)
         noise = torch.randn(count, rows.shape[1], generator=generator)
         start.append(words[torch.arange(count) % len(words)] + 0.1 * rows.std() * noise)
     return loaded, conditioner.with_learned(*([Learned(token=token, vectors=one)] for one in start)), start
@@ -80,13 +80,13 @@ def load(model: str, token: str, count: int, init: str | None) -> tuple[zoo.Mode
 
 def encoded(conditioner: Conditioner, captions: Sequence[str]) -> Batch:
     """The token ids of captions for each text encoder, and masks of the tokens that count."""
-    pairs = enumerate(encoder.tokenizer.encode(captions) for encoder in encoders(conditioner))
+    pairs = enumerate(part.tokenizer.encode(captions) for part in parts(conditioner))
     return {f"{name}_{k}": each for k, pair in pairs for name, each in zip(("ids", "mask"), pair, strict=True)}
 
 
 def condition(conditioner: Conditioner, learned: Sequence[Tensor], batch: Batch, side: int) -> Cond:
     """The condition for a batch's captions with these vectors of the new word, for pictures `side` px wide."""
-    tables = [Table(encoder.encoder.tokens, one) for encoder, one in zip(encoders(conditioner), learned, strict=True)]
+    tables = [Table(part.encoder.tokens, one) for part, one in zip(parts(conditioner), learned, strict=True)]
     vectors = [table(batch[f"ids_{k}"]) for k, table in enumerate(tables)]
     if isinstance(conditioner, XlConditioner):
         return conditioner.read(vectors, [batch["ids_0"], batch["ids_1"]], width=side, height=side)
@@ -158,8 +158,8 @@ def recipe(
     def errors(module: Vectors, batch: Batch, generator: torch.Generator) -> Tensor:
         device = batch["x0"].device
         base.denoiser.to(device)
-        for encoder in encoders(conditioner):
-            encoder.encoder.to(device)
+        for part in parts(conditioner):
+            part.encoder.to(device)
         cond = condition(conditioner, [*module.vectors], batch, side)
         at = levels(base.spec.gauge, DENSITY, len(batch["x0"]), generator, device)
         eps = torch.randn(batch["x0"].shape, generator=generator).to(device)

@@ -1,6 +1,7 @@
 """The bank of arrays: every row made once, and kept whatever happens to the process."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scorefield.errors import RequestError
+from scorefield.errors import MachineError, RequestError
 from scorefield.train.bank import Bank
 
 ROOT = Path(__file__).parents[1]
@@ -127,6 +128,21 @@ def test_rows_that_cannot_be_made_are_asked_for_again(tmp_path: Path) -> None:
     assert maker.asked == [[2, 1]]
 
 
+def test_a_full_disk_is_one_answer_and_costs_no_row(tmp_path: Path) -> None:
+    """A limit on the size of files answers as a full disk does."""
+    bank, maker = _bank(tmp_path / "bank")
+    _assert_rows(bank, [1])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (COUNT + 2 * 12, limit[1]))  # the marks and two rows
+    try:
+        with pytest.raises(MachineError, match=r"cannot write .*bank \(File too large\); its other rows are kept"):
+            bank[np.array([0, 5])]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    _assert_rows(bank, [1, 0, 5])
+    assert maker.asked == [[1], [0, 5], [0, 5]]
+
+
 @pytest.mark.parametrize("moment", ["while it makes rows", "between the rows and their marks"])
 def test_a_killed_writer_costs_no_row_but_its_last(tmp_path: Path, moment: str) -> None:
     code = f"""
@@ -145,14 +161,13 @@ def make(indices):
         kill()
     return _rows(indices)
 
-class Marks(np.memmap):
-    def __setitem__(self, key, value):
-        if 11 in np.atleast_1d(key):
+class Killed(Bank):
+    def _mark(self, file, indices):
+        if 11 in indices:
             kill()
-        super().__setitem__(key, value)
+        super()._mark(file, indices)
 
-bank = Bank(Path({str(tmp_path / "bank")!r}), COUNT, SHAPE, make)
-bank._there = bank._there.view(Marks)
+bank = Killed(Path({str(tmp_path / "bank")!r}), COUNT, SHAPE, make)
 bank[np.array([5, 6])]
 bank[np.array([6, 10, 11])]
 """

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -395,7 +396,7 @@ def test_sigterm_while_the_weights_are_written_leaves_no_temporary_file(tmp_path
     process = begin(tmp_path / "run", "--steps", "3", recipe=str(slow))
     wait_until((tmp_path / "run" / "now").exists, process)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 143
     assert err.splitlines()[-1] == "stopped; the same command goes on from the last saved state"
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
@@ -403,14 +404,33 @@ def test_sigterm_while_the_weights_are_written_leaves_no_temporary_file(tmp_path
     }  # fmt: skip
 
 
-def test_sigterm_saves_the_step_it_names(tmp_path: Path, begin: Begin) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_saves_the_step_it_names(tmp_path: Path, begin: Begin, number: signal.Signals) -> None:
     process = begin(tmp_path, "--steps", "100000")
     wait_for_state(process, tmp_path)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 143
+    process.send_signal(number)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 128 + number
     step = state.read(tmp_path / "state.safetensors")[0].step
     assert err.strip() == f"stopped after step {step}; the same command goes on from there"
+
+
+def test_an_ignored_signal_stays_ignored_as_under_nohup(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with run._signals(tmp_path):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_in_a_thread_leaves_signals_alone(tmp_path: Path) -> None:
+    options = run.Options(folder=tmp_path, device=CPU, dtype=torch.float32, steps=2, say=lambda line: None)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run.execute, tiny(), options).result() == tmp_path / "tiny.safetensors"
 
 
 def test_a_run_with_stderr_closed_writes_its_files(tmp_path: Path) -> None:

@@ -85,9 +85,6 @@ def _ends() -> Iterator[None]:
     except InterruptedRunError as error:
         common.say(str(error))
         raise click.exceptions.Exit(128 + error.number) from None
-    except KeyboardInterrupt:
-        common.say("stopped before training began")
-        raise click.exceptions.Exit(130) from None
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise MachineError("out of memory; use a smaller batch") from error
     except RuntimeError as error:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scorefield.errors import RequestError
+from scorefield.errors import MachineError, RequestError
 
 Rows = NDArray[np.float16]
 Indices = NDArray[np.int64]
@@ -27,17 +28,34 @@ class Bank:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.truncate(count * (row + 1))  # a sparse file: it takes disk space only as rows are computed
-        self._there = np.memmap(path, np.uint8, "r+", shape=(count,))
-        self._rows = np.memmap(path, np.float16, "r+", offset=count, shape=(count, *shape))
+        self._path, self._count, self._row = path, count, row
+        self._there = np.memmap(path, np.uint8, "r", shape=(count,))
+        self._rows = np.memmap(path, np.float16, "r", offset=count, shape=(count, *shape))
         self._make = make
 
     def __getitem__(self, indices: Indices) -> Rows:
         """Rows (n, *shape) float16; missing ones are computed in one call of `make` and kept."""
         missing = indices[self._there[indices] == 0]
         if len(missing):
-            self._rows[missing] = self._make(missing)
-            self._there[missing] = 1  # after the row, so that a kill in between costs no more than the row
+            self._write(missing, self._make(missing))
         return np.array(self._rows[indices])
+
+    def _write(self, indices: Indices, rows: Rows) -> None:
+        # Through the file and not its map, in which a full disk is a SIGBUS. Marks come last: a kill costs only rows.
+        try:
+            with self._path.open("r+b") as file:
+                for index, row in zip(indices.tolist(), rows, strict=True):
+                    file.seek(self._count + index * self._row)
+                    file.write(row.tobytes())
+                file.flush()
+                self._mark(file, indices)
+        except OSError as error:
+            raise MachineError(f"cannot write {self._path} ({error.strerror}); its other rows are kept") from None
+
+    def _mark(self, file: BinaryIO, indices: Indices) -> None:
+        for index in indices.tolist():
+            file.seek(index)
+            file.write(b"\1")
 
 
 def _check(path: Path, count: int, row: int) -> None:

@@ -23,7 +23,7 @@ from scorefield.train.state import STABLE, STATE, Checkpoints, FileCheckpoints, 
 
 
 class InterruptedRunError(KeyboardInterrupt):
-    """SIGINT or SIGTERM ended the run; the message says from where it resumes."""
+    """SIGINT, SIGTERM or SIGHUP ended the run; the message says from where it resumes."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -40,9 +40,10 @@ class Stop:
 
 @contextmanager
 def _signals(folder: Path) -> Iterator[Stop]:
-    """Turn SIGINT and SIGTERM into an InterruptedRunError, so that no temporary file is left; only in the main thread.
+    """Turn SIGINT, SIGTERM and SIGHUP into an InterruptedRunError, so that no temporary file is left.
 
-    A second signal is never held back. An ignored signal stays ignored, as under nohup.
+    A second signal is never held back. An ignored signal stays ignored, as under nohup. Outside the main thread it does
+    nothing.
     """
     stop = Stop()
 
@@ -53,7 +54,9 @@ def _signals(folder: Path) -> Iterator[Stop]:
         place = "from the last saved state" if (folder / STATE).exists() else "from the start"
         raise InterruptedRunError(number, f"stopped; the same command goes on {place}")
 
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    numbers = (
+        (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    )
     before = {number: signal.getsignal(number) for number in numbers}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     try:
