@@ -460,3 +460,13 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(tmp_path: 
     result = train(str(path), "--output", str(tmp_path / "run"), "--device", "cpu")
     assert result.code == 1
     assert result.error.startswith("step 4: loss inf")
+
+
+@pytest.mark.parametrize("place", ["return error, {", "        return nn.Sequential", "        path = progress.folder"])
+def test_a_bug_in_a_recipe_keeps_its_traceback(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "buggy.py"
+    indent = place[: len(place) - len(place.lstrip())]
+    text = Path(TINY).read_text().replace(place, f"{indent}raise ValueError('a bug')\n        {place.lstrip()}")
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"^a bug$"):
+        train(str(path), "--output", str(tmp_path / "run"), "--device", "cpu", "--steps", "2")

@@ -30,7 +30,7 @@ PEAK = 4.0  # factor on the queries, and so on the scores, that makes attention 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How a program runs its network."""
+    """The network, its input and how a program runs it."""
 
     dtype: str = "float32"
     channels_last: bool = False

@@ -30,7 +30,7 @@ class Wsd:
             raise RequestError(f"decay is a share of the run, from 0 to 1, not {self.decay:g}")
 
     def stable_until(self, steps: int) -> int:
-        """How many of `steps` steps are done when the decay begins."""
+        """The number of steps before the decay begins, of `steps`."""
         return steps - round(self.decay * steps)
 
     def __call__(self, step: int, steps: int) -> float:

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from scorefield.errors import MissingError, RequestError, UnsupportedError
+from scorefield.errors import DamagedError, MissingError, RequestError
 from scorefield.train.batches import Batch, Batches
 from scorefield.train.optim import Wsd
 
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=nn.Module)
 Figures = Mapping[str, float]
 Setting = int | float | str | bool | None | Path
 
-# What a setting may be, as the annotation of a recipe's argument.
+# Types of settings, for the annotations of a recipe's arguments.
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Samples = Annotated[int, Field(ge=1, le=2**16)]  # of one batch
 Rate = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]
@@ -112,23 +112,23 @@ def _short(text: str) -> str:
 
 
 def read(path: Path) -> Callable[..., Recipe[nn.Module]]:
-    """The function `recipe` of a recipe file; UnsupportedError if there is none, or the file cannot be imported."""
+    """The function `recipe` of a recipe file; DamagedError if there is none, MissingError if an import fails."""
     spec = importlib.util.spec_from_file_location(f"scorefield_recipe_{path.stem}", path)
     if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
-        raise UnsupportedError(f"{path} is not a Python file")
+        raise DamagedError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and data loader workers look a module up by its name
     try:
         spec.loader.get_code(spec.name)
     except (SyntaxError, ValueError) as error:  # ValueError: a NUL in the source, before Python 3.12
-        raise UnsupportedError(f"{path} is not valid Python: {error}") from None
+        raise DamagedError(f"{path} cannot be read: {error}") from None
     try:
         spec.loader.exec_module(module)
     except ImportError as error:
-        raise UnsupportedError(f"{path} cannot be imported: {error}") from None
+        raise MissingError(f"{path} cannot be read: {error}") from None
     function = getattr(module, "recipe", None)
     if not callable(function):
-        raise UnsupportedError(f"{path} has no function recipe()")
+        raise DamagedError(f"{path} has no function recipe()")
     return function  # type: ignore[no-any-return]
 
 

@@ -32,7 +32,7 @@ class InterruptedRunError(KeyboardInterrupt):
 
 @dataclass(kw_only=True)
 class Stop:
-    """What a signal does: it ends the run at once, or while it is `held` back, it is noted."""
+    """Whether a signal has to wait: it ends the run at once, unless it is `held` back and noted."""
 
     held: bool = False
     number: int = 0  # of the noted signal
@@ -83,7 +83,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a recipe is run: where, on what, and how often it saves."""
+    """Where a recipe runs, on which device, and how often it saves."""
 
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)  # the recipe's, as text, for the header of the state

@@ -25,7 +25,7 @@ _Natural = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a state file says about its run."""
+    """The header of a state file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""What is measured in pictures: how sharp, how near to another, how much of one thing; and whether it rises.
+"""Measurements on pictures: sharpness, difference, share of a thing, and rank correlation.
 
 Pictures are (B, 3, H, W) uint8.
 """

@@ -1,4 +1,4 @@
-"""How much memory a computation holds at its worst: the bytes of all tensors that it made and that live at once."""
+"""The peak memory of a computation: the bytes of all tensors that it creates and that are alive at once."""
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence

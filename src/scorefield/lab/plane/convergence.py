@@ -1,4 +1,4 @@
-"""How fast samplers converge to the exact solution of their equation."""
+"""The convergence of samplers to the exact solution of their equation."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""How well a cloud fits a shape: the same measures in every experiment, in the unit of the data's deviation."""
+"""The fit of a cloud to a shape, measured in the same way in every experiment, in units of the data's deviation."""
 
 import torch
 from torch import Tensor
