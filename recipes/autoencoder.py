@@ -14,25 +14,24 @@ from scorefield.data.scenes import Split, scene
 from scorefield.latent.scenes_codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.train.batches import Batch, in_order
-from scorefield.train.lr_schedule import Wsd
-from scorefield.train.optim import Muon, hidden_matrices
-from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.optim import Muon, Wsd, hidden_matrices
+from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples
 from scorefield.weights import scorefield_file
 
 
 def pictures(indices: range, split: Split = "train", seed: int = 0) -> Tensor:
-    """The scenes' pictures, (B, 3, 128, 128) uint8."""
+    """Rendered scenes, (B, 3, 128, 128) uint8."""
     stacked = np.stack([render(scene(index, seed, split)) for index in indices])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2)
 
 
 def pixels(pictures: Tensor) -> Tensor:
-    """uint8 pictures in [-1, 1]."""
+    """uint8 pictures, scaled to [-1, 1]."""
     return pictures.float() / 127.5 - 1
 
 
 def psnr(module: Autoencoder, count: int = 256) -> float:
-    """Mean PSNR in dB over held-out scenes, of pictures rounded to 8 bits."""
+    """Mean PSNR in dB over held-out scenes; decoded pictures are rounded to 8 bits."""
     values = []
     for start in range(0, count, 32):
         wanted = pictures(range(start, start + 32), "heldout")
@@ -43,7 +42,7 @@ def psnr(module: Autoencoder, count: int = 256) -> float:
 
 
 def codec(module: Autoencoder, count: int = 1024) -> Codec:
-    """The module with its latents' mean and deviation over training scenes, and the linear map to mean colours."""
+    """The module with the mean and deviation of its latents over training scenes, and a linear map to mean colours."""
     raw, colours = [], []
     for start in range(0, count, 32):
         batch = pixels(pictures(range(start, start + 32), seed=1))
@@ -61,14 +60,14 @@ def codec(module: Autoencoder, count: int = 1024) -> Codec:
 
 
 def recipe(
-    steps: int = 6000,
-    batch: int = 16,
-    lr: float = 1.5e-3,
+    steps: Count = 6000,
+    batch: Samples = 16,
+    lr: Rate = 1.5e-3,
     decoder_only: Path | None = None,
 ) -> Recipe[Autoencoder]:
-    """Mean squared error and a little mean absolute error.
+    """Train with mean squared error and a little mean absolute error.
 
-    `decoder_only` names a file whose encoder is kept as it is, so that latents made with it stay valid.
+    `decoder_only` is a file whose encoder is kept unchanged, so that latents made with it stay valid.
     """
     config = AutoencoderConfig()
 
@@ -93,7 +92,7 @@ def recipe(
 
     def finish(module: Autoencoder, progress: Progress) -> Path:
         tensors = codec(module).state_dict()
-        if decoder_only:  # the latents are the same: keep their numbers to the bit
+        if decoder_only:  # the latents do not change, and neither must their statistics
             kept, _ = scorefield_file.load(decoder_only, "autoencoder")
             tensors |= {name: value for name, value in kept.items() if not name.startswith("autoencoder.decoder.")}
         header = scorefield_file.Header(

@@ -17,29 +17,28 @@ from scorefield.data.things import PLACES, THINGS
 from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
 from scorefield.prompt.tokenizer import END, WordTokenizer
 from scorefield.train.batches import Batch, in_order
-from scorefield.train.lr_schedule import Wsd
 from scorefield.train.objective import contrastive
-from scorefield.train.optim import Muon, hidden_matrices
-from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.optim import Muon, Wsd, hidden_matrices
+from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples
 from scorefield.weights import scorefield_file
 
 NAMES = [thing.name for thing in THINGS]
-MANY = -100  # the pictures whose things have two names
+MANY = -100  # the label of pictures with more than one thing
 TOKENIZER = Path(__file__).parent.parent / "src" / "scorefield" / "assets" / "scenes-tokenizer.json"
 
 
 def pixels(pictures: Tensor) -> Tensor:
-    """uint8 pictures (B, H, W, 3) as (B, 3, H, W) in [-1, 1]."""
+    """uint8 pictures (B, H, W, 3) as (B, 3, H, W), scaled to [-1, 1]."""
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def named(phrase: str) -> list[str]:
-    """A caption for every thing, "a tree" and the phrase of a place."""
+    """A caption for every thing: "a tree", then the phrase for a place."""
     return [f"{article(thing.name)} {thing.name} {phrase}" for thing in THINGS]
 
 
 def names(module: Clip, tokenizer: WordTokenizer) -> Tensor:
-    """A vector (67, D) for every thing: the mean over captions of it in every place (Radford et al. 2021, 3.1.4)."""
+    """A vector for every thing (67, D): the mean over its captions in every place (Radford et al. 2021, 3.1.4)."""
     vectors = []
     for phrase in (phrases[0] for phrases in PLACES.values()):
         vectors.append(module.encode_text(*tokenizer.encode(named(phrase))))
@@ -47,7 +46,7 @@ def names(module: Clip, tokenizer: WordTokenizer) -> Tensor:
 
 
 def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
-    """Share of held-out pictures of one thing, in all styles and sizes, whose nearest name is the right one."""
+    """Share of held-out pictures of a single thing, in all styles and sizes, whose nearest name is correct."""
     texts = names(module, tokenizer)
     scenes = [scene(index, 0, "heldout", "single") for index in range(count)]
     right = 0
@@ -59,11 +58,11 @@ def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
     return right / count
 
 
-def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Path | None = None) -> Recipe[Clip]:
-    """Symmetric cross-entropy over the batch, and over the names of all things for pictures of one kind of thing.
+def recipe(steps: Count = 1000, batch: Samples = 128, lr: Rate = 2e-3, image_only: Path | None = None) -> Recipe[Clip]:
+    """Train with symmetric cross-entropy over the batch, and over the names of all things for pictures of one thing.
 
-    Within a batch the place alone tells most captions apart, so that pictures teach little of the things in them; the
-    names as one more set of captions do. `image_only` names a file whose text tower is kept as it is.
+    Within a batch the place alone identifies most captions, so the first term teaches little about things; the second
+    term does. `image_only` is a file whose text encoder is kept unchanged.
     """
     tokenizer = WordTokenizer.from_file(TOKENIZER)
     end = tokenizer.vocabulary[END]
@@ -81,7 +80,9 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Pa
         return module
 
     def make(indices: range) -> Batch:
-        scenes = [scene(index, 2, task="single" if index % 2 else None) for index in indices]  # names, and all the rest
+        scenes = [
+            scene(index, 2, task="single" if index % 2 else None) for index in indices
+        ]  # every second one is a single thing
         ids, mask = tokenizer.encode([one.caption for one in scenes])
         length = int(mask.sum(1).max())
         phrases = [phrases[0] for phrases in PLACES.values()]

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from scorefield.core import clock, gauge, predict
@@ -19,30 +21,30 @@ from scorefield.families.scenes import build_scenes
 from scorefield.nets.dit import Dit, DitConfig
 from scorefield.train.bank import Bank
 from scorefield.train.batches import Batch, shuffled
-from scorefield.train.lr_schedule import Wsd
 from scorefield.train.objective import drop_some, levels, logit_normal, objective
-from scorefield.train.optim import Muon, hidden_matrices
-from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.optim import Muon, Wsd, hidden_matrices
+from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples, Share
 from scorefield.weights import scorefield_file
 
-SEED = 3  # of the scenes that it sees
+SEED = 3  # of the training scenes
+Scenes = Annotated[int, Field(ge=1, le=10**8)]
 
 
 def recipe(
-    steps: int = 12_000,
-    batch: int = 96,
-    lr: float = 2.5e-3,
-    decay: float = 0.4,
-    count: int = 160_000,
+    steps: Count = 12_000,
+    batch: Samples = 96,
+    lr: Rate = 2.5e-3,
+    decay: Share = 0.4,
+    count: Scenes = 160_000,
     bank: Path = Path("runs/latents.bank"),
     parts: Path = build_scenes.ASSETS,
     start: Path | None = None,
 ) -> Recipe[Dit]:
-    """Flow matching with logit-normal times and a tenth of the captions dropped.
+    """Train by flow matching with logit-normal times and a tenth of the captions dropped.
 
-    `decay` is the share of the run in which the learning rate falls; `bank` keeps the latents of the `count` scenes;
-    `parts` is the folder of the autoencoder, CLIP and tokenizer; `start` names a file of an earlier generator to begin
-    from.
+    `decay` is the share of the run in which the learning rate decays; `bank` is the file for the latents of the `count`
+    scenes; `parts` is the folder of the autoencoder, CLIP and tokenizer; `start` is the file of a generator whose
+    weights are the initial ones.
     """
     config = DitConfig()
     density = logit_normal(0.2, 1.0)

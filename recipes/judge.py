@@ -21,9 +21,8 @@ from scorefield.evals import judge
 from scorefield.evals.verdict import faults
 from scorefield.nets.detector import Detector
 from scorefield.train.batches import Batch, in_order
-from scorefield.train.lr_schedule import Wsd
-from scorefield.train.optim import Muon, hidden_matrices
-from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.optim import Muon, Wsd, hidden_matrices
+from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples
 from scorefield.weights import scorefield_file
 
 MOST = 5  # things in a picture
@@ -199,7 +198,7 @@ def tuned(pairs: Sequence[tuple[Scene, judge.Seen]]) -> float:
     return max(shares, key=lambda threshold: (shares[threshold], -threshold))
 
 
-def recipe(steps: int = 1800, batch: int = 32, lr: float = 2e-3) -> Recipe[Detector]:
+def recipe(steps: Count = 1800, batch: Samples = 32, lr: Rate = 2e-3) -> Recipe[Detector]:
     """Point detection with focal loss on renders alone; never a generated picture."""
     config = judge.config()
 

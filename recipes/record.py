@@ -1,4 +1,4 @@
-"""Put what `scorefield eval adherence --format json` found into the header of the generator's file.
+"""Write the result of `scorefield eval adherence --format json` into the header of the generator's file.
 
 Run: `python recipes/record.py src/scorefield/assets/scenes-generator.safetensors adherence.json`.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 from scorefield.weights import scorefield_file
 
 
-def recorded(header: scorefield_file.Header, found: dict[str, dict[str, float]]) -> scorefield_file.Header:
-    """The header with the rate of every task in place of the figures that it held."""
-    return replace(header, figures={f"adherence_{task}": round(share["rate"], 4) for task, share in found.items()})
+def recorded(header: scorefield_file.Header, result: dict[str, dict[str, float]]) -> scorefield_file.Header:
+    """The header with the rate of every task as its figures."""
+    return replace(header, figures={f"adherence_{task}": round(share["rate"], 4) for task, share in result.items()})
 
 
 if __name__ == "__main__":

@@ -3,32 +3,38 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from scorefield import atomic
-from scorefield.api import Pipeline, load
+from scorefield import api, atomic
+from scorefield.api import Pipeline
 from scorefield.core.cond import Cond
 from scorefield.data.folder import pictures
+from scorefield.errors import RequestError, UnsupportedError
 from scorefield.files.output_names import slug
 from scorefield.prompt.inversion import Learned, Table
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.prompt.text import TextConditioner
 from scorefield.train.batches import Batch, in_order
-from scorefield.train.errors import TrainError
-from scorefield.train.lr_schedule import Wsd
 from scorefield.train.objective import levels, logit_normal, objective
-from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.optim import Wsd
+from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples, Seed
 from scorefield.weights.detect.inversion_shapes import TOKEN
 
-Tower = TextConditioner | PublishedConditioner
-Conditioner = Tower | XlConditioner
+Part = TextConditioner | PublishedConditioner  # with one text encoder
+Conditioner = Part | XlConditioner
 
-# What is said of the pictures; a caption with a word that the model never saw is left out.
+Word = Annotated[str, Field(min_length=1)]
+VectorCount = Annotated[int, Field(ge=1, le=1024)]
+Side = Annotated[int, Field(ge=8, le=4096)]
+
+# The captions of the pictures; one with a word that the model never saw is left out.
 THING = (
     "a {}", "one {}", "a picture of a {}", "a photo of a {}", "a photo of one {}", "a photo of my {}",
     "a rendering of a {}", "a cropped photo of a {}", "a close-up photo of a {}", "a good photo of a {}",
@@ -37,54 +43,51 @@ STYLE = (
     "a picture in the style of {}", "a painting in the style of {}", "a rendering in the style of {}",
     "a drawing in the style of {}", "a photo in the style of {}", "a picture, {}",
 )  # fmt: skip
-DENSITY = logit_normal(0.5, 1.0)  # rather noisy, where it is decided what a picture shows
-MEASURED = 32  # noisy pictures, or a few more, whose loss the file records
+DENSITY = logit_normal(0.5, 1.0)  # rather noisy levels, which decide what a picture shows
+MEASURED = 32  # noisy pictures, or a few more, for the loss in the file
 
 
 class Vectors(nn.Module):
-    """All that is trained: the vectors (n, D) of the new word, for each text tower."""
+    """The only trained parameters: the vectors (n, D) of the new word, for each text encoder."""
 
     def __init__(self, start: Sequence[Tensor]) -> None:
         super().__init__()
         self.vectors = nn.ParameterList(one.clone() for one in start)
 
 
-def towers(conditioner: Conditioner) -> Sequence[Tower]:
-    """What reads a prompt: Stable Diffusion XL has two text towers, each with a table of its own."""
+def parts(conditioner: Conditioner) -> Sequence[Part]:
+    """The conditioner of each text encoder: Stable Diffusion XL has two, each with a table of its own."""
     return (conditioner.first, conditioner.second) if isinstance(conditioner, XlConditioner) else (conditioner,)
 
 
-def loaded(model: str, token: str, count: int, init: str | None) -> tuple[Pipeline, Conditioner, Sequence[Tensor]]:
-    """A model, its conditioner that knows `token`, and for each tower the vectors (count, D) from which it begins.
+def load(model: str, token: str, count: int, init: str | None) -> tuple[Pipeline, Conditioner, Sequence[Tensor]]:
+    """The model, its conditioner with the word `token`, and for each encoder the initial vectors (count, D).
 
-    These are the vectors of the word `init`, over and over, or else the mean of all words; and some noise, a tenth of
-    how far words are apart, so that no two are the same.
+    These are the vectors of the word `init`, repeated, or the mean of all words, with noise of a tenth of the words'
+    standard deviation, so that no two are the same.
     """
-    try:
-        held = load(model)
-        conditioner = held.stage.conditioner
-        if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
-            raise TrainError(f"the model {model} reads no words")
-        generator, start = torch.Generator().manual_seed(0), []
-        for tower in towers(conditioner):
-            rows = tower.encoder.tokens.weight.detach().float()
-            words = rows[tower.tokenizer.word(init)] if init else rows.mean(0, keepdim=True)
-            noise = torch.randn(count, rows.shape[1], generator=generator)
-            start.append(words[torch.arange(count) % len(words)] + 0.1 * rows.std() * noise)
-        return held, conditioner.with_learned(*([Learned(token=token, vectors=one)] for one in start)), start
-    except ValueError as error:
-        raise TrainError(str(error)) from None
+    loaded = api.load(model)
+    conditioner = loaded.stage.conditioner
+    if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
+        raise UnsupportedError(f"the model {model} takes no prompts, so it cannot learn a word")
+    generator, start = torch.Generator().manual_seed(0), []
+    for part in parts(conditioner):
+        rows = part.encoder.tokens.weight.detach().float()
+        words = rows[part.tokenizer.word(init)] if init else rows.mean(0, keepdim=True)
+        noise = torch.randn(count, rows.shape[1], generator=generator)
+        start.append(words[torch.arange(count) % len(words)] + 0.1 * rows.std() * noise)
+    return loaded, conditioner.with_learned(*([Learned(token=token, vectors=one)] for one in start)), start
 
 
 def encoded(conditioner: Conditioner, captions: Sequence[str]) -> Batch:
-    """The tokens of captions as each tower numbers them, and which of them are words."""
-    found = enumerate(tower.tokenizer.encode(captions) for tower in towers(conditioner))
-    return {f"{name}_{k}": each for k, both in found for name, each in zip(("ids", "mask"), both, strict=True)}
+    """The token ids of captions for each text encoder, and masks of the tokens that count."""
+    pairs = enumerate(part.tokenizer.encode(captions) for part in parts(conditioner))
+    return {f"{name}_{k}": each for k, pair in pairs for name, each in zip(("ids", "mask"), pair, strict=True)}
 
 
 def condition(conditioner: Conditioner, learned: Sequence[Tensor], batch: Batch, side: int) -> Cond:
-    """The condition of a batch's captions with these vectors of the new word, for pictures `side` px wide."""
-    tables = [Table(tower.encoder.tokens, one) for tower, one in zip(towers(conditioner), learned, strict=True)]
+    """The condition for a batch's captions with these vectors of the new word, for pictures `side` px wide."""
+    tables = [Table(part.encoder.tokens, one) for part, one in zip(parts(conditioner), learned, strict=True)]
     vectors = [table(batch[f"ids_{k}"]) for k, table in enumerate(tables)]
     if isinstance(conditioner, XlConditioner):
         return conditioner.read(vectors, [batch["ids_0"], batch["ids_1"]], width=side, height=side)
@@ -92,81 +95,99 @@ def condition(conditioner: Conditioner, learned: Sequence[Tensor], batch: Batch,
 
 
 def latents(model: Pipeline, folder: Path, size: int | None) -> Tensor:
-    """The pictures of a folder as the model's network knows them, x0 (N, C, H, W)."""
-    defaults, codec = model.stage.spec.defaults, model.codec
-    try:
-        found = pictures(folder, size or defaults.width, size or defaults.height)
-        pixels = torch.from_numpy(found).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.no_grad():
-            return torch.cat([codec.encode(one[None, None]) for one in pixels])
-    except ValueError as error:
-        raise TrainError(str(error)) from None
+    """The pictures of a folder as latents of the model, x0 (N, C, H, W)."""
+    defaults, multiple = model.stage.spec.defaults, model.stage.spec.size_multiple
+    if size and size % multiple:
+        raise RequestError(f"--set size={size}: the size must be a multiple of {multiple} for this model")
+    arrays = pictures(folder, size or defaults.width, size or defaults.height)
+    pixels = torch.from_numpy(arrays).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        return torch.cat([model.codec.encode(one[None, None]) for one in pixels])
+
+
+def known_captions(conditioner: Conditioner, token: str, style: bool) -> Sequence[str]:
+    """The captions of which the model knows every word."""
+    captions = [one.format(token) for one in (STYLE if style else THING)]
+    known = [one for one in captions if not conditioner.unknown([one])]
+    if not known:
+        raise UnsupportedError(f"this model knows the words of no caption, such as {captions[0]!r}")
+    return known
+
+
+def serialised(vectors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with its header in sorted order: the library's own order differs from process to process."""
+    data = save(dict(vectors), dict(metadata))
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    ordered = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **dict(sorted(header.items()))}
+    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def recipe(
     images: Path = Path("images"),
-    token: str = "<thing>",
-    init: str | None = None,
-    vectors: int = 8,
-    model: str = "scenes",
+    token: Word = "<thing>",
+    init: Word | None = None,
+    vectors: VectorCount = 8,
+    model: Word = "scenes",
     style: bool = False,
-    size: int | None = None,
-    steps: int = 500,
-    batch: int = 8,
-    lr: float = 1e-2,
-    seed: int = 0,
+    size: Side | None = None,
+    steps: Count = 500,
+    batch: Samples = 8,
+    lr: Rate = 1e-2,
+    seed: Seed = 0,
 ) -> Recipe[Vectors]:
-    """The word `token`, of several `vectors`, for what the pictures in the folder `images` show.
+    """Learn the word `token`, made of several `vectors`, from the pictures in the folder `images`.
 
-    The network and its text towers stay as they are; the two of Stable Diffusion XL have vectors each. `init` is a
-    word of the model that says roughly what it is; with `style` it is how they are painted, not what they show. `size`
-    is the side in px where the model's own is too much for the memory.
+    The network and its text encoders do not change; each of the two of Stable Diffusion XL gets vectors. `init` is a
+    word of the model with roughly the same meaning. With `style` the word means how the pictures are painted, not what
+    they show. `size` is their side in px, if the model's own takes too much memory.
     """
-    held, conditioner, start = loaded(model, token, vectors, init)
-    x0 = latents(held, images, size)
-    side = x0.shape[-1] * held.codec.stride[-1]
-    captions = [one.format(token) for one in (STYLE if style else THING)]
-    captions = [one for one in captions if not conditioner.unknown([one])]
+    base, conditioner, start = load(model, token, vectors, init)
+    x0 = latents(base, images, size)
+    side = x0.shape[-1] * base.codec.stride[-1]
+    captions = known_captions(conditioner, token, style)
 
     def build() -> Vectors:
         return Vectors(start)
 
     def make(indices: range) -> Batch:
-        said = [captions[np.random.default_rng([seed, index]).integers(len(captions))] for index in indices]
-        return {"x0": x0[[index % len(x0) for index in indices]], **encoded(conditioner, said)}
+        drawn = [captions[int(np.random.default_rng([seed, index]).integers(len(captions)))] for index in indices]
+        return {"x0": x0[[index % len(x0) for index in indices]], **encoded(conditioner, drawn)}
 
     def errors(module: Vectors, batch: Batch, generator: torch.Generator) -> Tensor:
         device = batch["x0"].device
-        held.stage.denoiser.to(device)
-        for tower in towers(conditioner):
-            tower.encoder.to(device)
+        base.stage.denoiser.to(device)
+        for part in parts(conditioner):
+            part.encoder.to(device)
         cond = condition(conditioner, [*module.vectors], batch, side)
-        at = levels(held.stage.spec.gauge, DENSITY, len(batch["x0"]), generator, device)
+        at = levels(base.stage.spec.gauge, DENSITY, len(batch["x0"]), generator, device)
         eps = torch.randn(batch["x0"].shape, generator=generator).to(device)
-        return objective(held.stage.denoiser, batch["x0"], cond, at, eps)
+        return objective(base.stage.denoiser, batch["x0"], cond, at, eps)
 
     def loss(module: Vectors, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         length = torch.cat([one.detach().norm(dim=1) for one in module.vectors]).mean()
         return errors(module, batch, generator).mean(), {"length": length}
 
     def measured(module: Vectors) -> float:
-        generator, found = torch.Generator().manual_seed(1), []
+        generator, losses = torch.Generator().manual_seed(1), []
         for first in range(0, MEASURED, batch):
             some = {name: one.to(module.vectors[0].device) for name, one in make(range(first, first + batch)).items()}
-            found.append(errors(module, some, generator).mean())
-        return float(torch.stack(found).mean())
+            losses.append(errors(module, some, generator).mean())
+        return float(torch.stack(losses).mean())
 
     def evaluate(module: Vectors) -> Mapping[str, float]:
         return {"loss": measured(module), "loss_at_start": measured(build().to(module.vectors[0].device))}
 
     def finish(module: Vectors, progress: Progress) -> Path:
         names = ("clip_l", "clip_g") if len(start) == 2 else (token,)
-        told = {
-            "model": model, "model_sha256": held.system.sha256, "pictures": len(x0), "init": init,
+        facts = {
+            "model": model, "model_sha256": base.system.sha256, "pictures": len(x0), "init": init,
             "step": progress.step, "samples": progress.samples, "figures": dict(progress.figures),
         }  # fmt: skip
         learned = {one: each.detach().cpu().contiguous() for one, each in zip(names, module.vectors, strict=True)}
-        data = save(learned, {TOKEN: token, "textual_inversion": json.dumps(told)})
+        data = serialised(learned, {TOKEN: token, "textual_inversion": json.dumps(facts)})
         name = progress.folder / f"{slug(token)}.safetensors"
         return atomic.write(data, iter([name]), overwrite=True)
 

@@ -1,19 +1,23 @@
-"""A network of a few numbers learns to add two: shows the shape of a recipe, and lets the machinery be tried."""
+"""A small network learns to add two numbers: an example of a recipe, and a quick way to try training."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scorefield.train.batches import Batch, in_order
-from scorefield.train.lr_schedule import Wsd
-from scorefield.train.recipe import Progress, Recipe
+from scorefield.train.optim import Wsd
+from scorefield.train.recipe import Progress, Rate, Recipe, Samples, Seed
+
+Width = Annotated[int, Field(ge=1, le=2**16)]
 
 
-def recipe(width: int = 16, lr: float = 1e-2, batch: int = 32, seed: int = 0) -> Recipe[nn.Module]:
-    """A perceptron of one hidden layer of `width`."""
+def recipe(width: Width = 16, lr: Rate = 1e-2, batch: Samples = 32, seed: Seed = 0) -> Recipe[nn.Module]:
+    """A perceptron with one hidden layer of `width` units."""
 
     def build() -> nn.Module:
         return nn.Sequential(nn.Linear(2, width), nn.GELU(), nn.Dropout(0.1), nn.Linear(width, 1))

@@ -126,7 +126,7 @@ def test_a_network_is_compiled_for_the_setting_that_says_so(folder: Path, monkey
     assert asked == [{"mode": "max-autotune", "dynamic": False}]
 
 
-def test_a_process_that_ends_is_told_of_in_its_last_words(tmp_path: Path) -> None:
+def test_a_process_that_ends_is_reported_with_its_last_words(tmp_path: Path) -> None:
     with pytest.raises(compare.BenchError, match=rf"scorefield ended: .*{tmp_path.name}"):
         compare._Child("scorefield", TINY, tmp_path)
 
@@ -164,7 +164,7 @@ def test_what_a_library_prints_is_no_answer(
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("output", "words"),
     [
         (
             "Traceback (most recent call last):\n  File ...\ntorch.AcceleratorError: CUDA error: out of memory\n"
@@ -172,11 +172,11 @@ def test_what_a_library_prints_is_no_answer(
             "torch.AcceleratorError: CUDA error: out of memory",
         ),
         (f"a warning\n{theirs.MISSING}\n", theirs.MISSING),
-        ("", "without a word"),
+        ("", "no message"),
     ],
 )
-def test_the_last_words_are_the_error_and_not_the_advice_behind_it(told: str, words: str) -> None:
-    assert compare._last_words(told) == words
+def test_the_last_words_are_the_error_and_not_the_advice_after_it(output: str, words: str) -> None:
+    assert compare._last_words(output) == words
 
 
 @pytest.mark.parametrize(

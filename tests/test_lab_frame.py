@@ -233,9 +233,9 @@ def test_describe_tells_claim_criteria_and_settings_without_a_run(capsys, tmp_pa
         (("walk", "--set", "stpes=3"), "walk has no setting 'stpes'; did you mean steps?"),
         (("walk", "--set", "steps"), "'steps' is not of the form name=value"),
         (("walk", "--set", "shape=square"), "there is no shape 'square'"),
-        (("walk", "--resume"), "--resume goes with --all"),
-        (("walk", "--all"), "--all runs every experiment as it is"),
-        (("--set", "steps=3"), "name an experiment"),
+        (("walk", "--resume"), "--resume needs --all"),
+        (("walk", "--all"), "--all runs every experiment with its defaults"),
+        (("--set", "steps=3"), "give the name of an experiment"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(capsys, tmp_path, monkeypatch, args, told):

@@ -34,7 +34,7 @@ def test_a_prompt_is_read_without_the_marks_that_the_model_does_not_know() -> No
 
 @pytest.mark.parametrize(
     ("prompt", "told"),
-    [("", "a prompt without words"), ("a pupy", "does not know 'pupy'; nearest: puppy"), ("xyzzy!", "know 'xyzzy'$")],
+    [("", "the prompt has no words"), ("a pupy", "does not know 'pupy'; nearest: puppy"), ("xyzzy!", "know 'xyzzy'$")],
 )
 @pytest.mark.parametrize("experiment", [tokens.tokens, surgery.surgery, attention.attention])
 def test_a_prompt_that_cannot_be_read_is_refused(experiment: Experiment, prompt: str, told: str) -> None:
@@ -52,7 +52,7 @@ def test_a_prompt_that_cannot_be_read_is_refused(experiment: Experiment, prompt:
         (surgery.surgery, {"word": "frog"}, "'frog' does not stand in every prompt"),
         (surgery.surgery, {"instead": "catt"}, "'catt' is not one word of the vocabulary"),
         (surgery.surgery, {"mixed": r"\1"}, "is not one word of the vocabulary"),
-        (surgery.surgery, {"mixed": "puppy"}, "'puppy' mixed with itself"),
+        (surgery.surgery, {"mixed": "puppy"}, "'puppy' cannot be mixed with itself"),
         (attention.attention, {"prompt": "dog " * 31}, "the prompt has 31 words and marks"),
     ],
 )

@@ -56,18 +56,20 @@ def test_both_towers_learn_the_word_and_nothing_else_changes(
     start = [one.detach().clone() for one in run.module.parameters()]
     list(loop.train(recipe, run, [0.05], CPU, torch.float32, 30))
     assert recipe.evaluate is not None
-    with torch.no_grad():
-        figures = recipe.evaluate(run.ema)
+    with torch.no_grad(), run.average.applied():
+        figures = recipe.evaluate(run.module)
     assert figures["loss"] < figures["loss_at_start"]
     assert [one.shape for one in start] == [(2, 32), (2, 32)]
     assert all(((one - two).norm(dim=1) > 0.05).all() for one, two in zip(run.module.parameters(), start, strict=True))
     assert [name for name, value in weights(model).items() if not torch.equal(value, before[name])] == []
 
-    path = recipe.finish(run.ema, Progress(folder=tmp_path, step=30, samples=60, seconds=1.0, figures=figures))
+    with torch.no_grad(), run.average.applied():
+        path = recipe.finish(run.module, Progress(folder=tmp_path, step=30, samples=60, seconds=1.0, figures=figures))
     held = load_file(path)
     assert {name: tuple(one.shape) for name, one in held.items()} == {"clip_l": (2, 32), "clip_g": (2, 32)}
     assert all(
-        torch.equal(held[name], one) for name, one in zip(("clip_l", "clip_g"), run.ema.parameters(), strict=True)
+        torch.equal(held[name], one)
+        for name, one in zip(("clip_l", "clip_g"), run.average.tensors().values(), strict=True)
     )
     (word,) = with_embeddings(model, [(str(path), None)]).embeddings
     assert (word.token, word.vectors) == ("<light>", 2)
@@ -76,11 +78,11 @@ def test_both_towers_learn_the_word_and_nothing_else_changes(
 @torch.no_grad()
 def test_the_word_is_read_in_training_as_it_is_read_in_a_prompt(folder: str) -> None:
     made = recipes.read(recipes.find("textual-inversion")).__globals__
-    model, conditioner, start = made["loaded"](folder, "<light>", 2, None)
+    model, conditioner, start = made["load"](folder, "<light>", 2, None)
     caption = "a photo of a <light>, in the snow"
     read = made["condition"](conditioner, start, made["encoded"](conditioner, [caption]), 72).tensors()
     batch = PromptBatch(prompts=[caption], negative_prompt="", seeds=[1], width=72, height=72)
-    asked, plain = (one.pair(batch)[0].tensors() for one in (conditioner, model.stages[0].conditioner))
+    asked, plain = (one.pair(batch)[0].tensors() for one in (conditioner, model.stage.conditioner))
     assert read.keys() == asked.keys() == {"tokens", "pooled"}
     for name, value in read.items():
         assert value.isfinite().all()

@@ -1,6 +1,7 @@
 """The bank of arrays: every row made once, and kept whatever happens to the process."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from scorefield.errors import MachineError, RequestError
 from scorefield.train.bank import Bank
 
 ROOT = Path(__file__).parents[1]
@@ -82,12 +84,37 @@ def test_a_missing_folder_is_made_and_the_disk_fills_as_rows_are_made(tmp_path: 
 
 
 @pytest.mark.parametrize("count", [COUNT + 1, COUNT - 1])
-def test_a_bank_of_another_size_starts_again(tmp_path: Path, count: int) -> None:
+def test_a_bank_of_another_count_is_refused_and_keeps_its_rows(tmp_path: Path, count: int) -> None:
     _assert_rows(_bank(tmp_path / "bank")[0], [2, 3])
-    bank, maker = _bank(tmp_path / "bank", count)
+    with pytest.raises(
+        RequestError, match=f"a bank of {COUNT} rows, 2 of them computed; use it with --set count={COUNT}"
+    ):
+        _bank(tmp_path / "bank", count)
+    bank, maker = _bank(tmp_path / "bank")
     _assert_rows(bank, [2, 3])
-    assert maker.asked == [[2, 3]]
-    assert (tmp_path / "bank").stat().st_size == count * 13
+    assert maker.asked == []
+
+
+@pytest.mark.parametrize("size", [1, 259, 260, 261, 273, 5000])
+def test_a_file_that_is_not_a_bank_is_refused_and_left_as_it_is(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "novel.txt"
+    text = (b"It was a dark and stormy night; " * 200)[:size]
+    path.write_bytes(text)
+    with pytest.raises(RequestError, match="is not a bank of this recipe"):
+        _bank(path)
+    assert path.read_bytes() == text
+
+
+def test_a_bank_that_was_killed_before_it_had_its_size_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "bank").write_bytes(b"")
+    _assert_rows(_bank(tmp_path / "bank")[0], [2, 3])
+
+
+def test_what_is_no_regular_file_is_never_opened_as_a_bank(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "fifo"):
+        with pytest.raises(RequestError, match="is not a regular file"):
+            _bank(path)
 
 
 def test_rows_that_cannot_be_made_are_asked_for_again(tmp_path: Path) -> None:
@@ -99,6 +126,21 @@ def test_rows_that_cannot_be_made_are_asked_for_again(tmp_path: Path) -> None:
     bank, maker = _bank(tmp_path / "bank")
     _assert_rows(bank, [2, 1])
     assert maker.asked == [[2, 1]]
+
+
+def test_a_full_disk_is_one_answer_and_costs_no_row(tmp_path: Path) -> None:
+    """A limit on the size of files answers as a full disk does."""
+    bank, maker = _bank(tmp_path / "bank")
+    _assert_rows(bank, [1])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (COUNT + 2 * 12, limit[1]))  # the marks and two rows
+    try:
+        with pytest.raises(MachineError, match=r"cannot write .*bank \(File too large\); its other rows are kept"):
+            bank[np.array([0, 5])]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    _assert_rows(bank, [1, 0, 5])
+    assert maker.asked == [[1], [0, 5], [0, 5]]
 
 
 @pytest.mark.parametrize("moment", ["while it makes rows", "between the rows and their marks"])
@@ -119,14 +161,13 @@ def make(indices):
         kill()
     return _rows(indices)
 
-class Marks(np.memmap):
-    def __setitem__(self, key, value):
-        if 11 in np.atleast_1d(key):
+class Killed(Bank):
+    def _mark(self, file, indices):
+        if 11 in indices:
             kill()
-        super().__setitem__(key, value)
+        super()._mark(file, indices)
 
-bank = Bank(Path({str(tmp_path / "bank")!r}), COUNT, SHAPE, make)
-bank._there = bank._there.view(Marks)
+bank = Killed(Path({str(tmp_path / "bank")!r}), COUNT, SHAPE, make)
 bank[np.array([5, 6])]
 bank[np.array([6, 10, 11])]
 """

@@ -1,5 +1,6 @@
 """The loop, its randomness, its average, its schedule and its batches."""
 
+import contextlib
 import dataclasses
 import itertools
 import threading
@@ -12,11 +13,12 @@ import torch
 from recipes.tiny import recipe as tiny
 from torch import Tensor, nn
 
-from scorefield.train import ema, loop, state
-from scorefield.train.batches import Batch, in_order, prefetch, shuffled
-from scorefield.train.errors import NonFiniteError, TrainError
-from scorefield.train.lr_schedule import Wsd
-from scorefield.train.optim import Muon, hidden_matrices
+from scorefield.errors import RequestError, UnsupportedError
+from scorefield.train import average, loop, state
+from scorefield.train.average import WeightAverage
+from scorefield.train.batches import Batch, World, in_order, prefetch, shuffled
+from scorefield.train.loop import NonFiniteError
+from scorefield.train.optim import Muon, Wsd, hidden_matrices
 from scorefield.train.recipe import Progress, Recipe
 
 CPU = torch.device("cpu")
@@ -25,6 +27,13 @@ CPU = torch.device("cpu")
 def steps(recipe: Recipe[nn.Module], run: loop.Training[nn.Module], count: int) -> Iterator[loop.TrainStep]:
     rates = [float(group["lr"]) for group in run.optimizer.param_groups]
     return loop.train(recipe, run, rates, CPU, torch.float32, count)
+
+
+def assert_same(one: loop.Training[nn.Module], two: loop.Training[nn.Module]) -> None:
+    """Equal to the bit: weights, average, optimiser."""
+    first, second = state._tensors(one), state._tensors(two)
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
 def line(slope: float, bad_step: int = 0) -> Recipe[nn.Module]:
@@ -78,7 +87,7 @@ def test_the_loop_may_be_left_and_taken_up_at_any_step(tmp_path: Path) -> None:
     state.fill(second, *state.read(tmp_path / "s"), tmp_path / "s")
     assert second.step == 11
     assert begun + [step.loss for step in steps(tiny(), second, 30)] == losses
-    assert all(map(torch.equal, second.ema.state_dict().values(), whole.ema.state_dict().values()))
+    assert_same(second, whole)
 
 
 def convolutions(seed: int) -> Recipe[nn.Module]:
@@ -107,8 +116,7 @@ def test_a_state_keeps_buffers_kernels_and_the_momentum_of_muon(tmp_path: Path) 
     second = loop.start(convolutions(1), CPU)
     state.fill(second, *state.read(tmp_path / "s"), tmp_path / "s")
     list(steps(convolutions(0), second, 12))
-    for one, two in ((whole.module, second.module), (whole.ema, second.ema)):
-        assert all(map(torch.equal, one.state_dict().values(), two.state_dict().values()))
+    assert_same(second, whole)
 
 
 def test_the_steps_of_a_run_have_different_seeds_and_leave_the_global_generator_alone() -> None:
@@ -125,7 +133,7 @@ def test_the_steps_of_a_run_have_different_seeds_and_leave_the_global_generator_
 def test_a_data_set_that_ends_is_an_error() -> None:
     recipe = line(slope=1.0)
     short = Recipe(**{**vars(recipe), "batches": lambda samples: iter([{"index": torch.zeros(2)}])})
-    with pytest.raises(TrainError, match="step 2: the data ended"):
+    with pytest.raises(UnsupportedError, match="step 2: the data ended"):
         list(steps(short, loop.start(short, CPU), 3))
 
 
@@ -147,7 +155,7 @@ def test_the_average_is_its_closed_form() -> None:
     values = [torch.randn(2, 3, dtype=torch.float64) for _ in range(5)]
     for value in values:
         module.weight.data.copy_(value)
-        ema.update(mean, module, 0.9)
+        average.update(mean, module, 0.9)
     expected = 0.9**5 * first + sum(0.1 * 0.9 ** (4 - k) * value for k, value in enumerate(values))
     torch.testing.assert_close(mean.weight.detach(), expected, rtol=0, atol=1e-12)
 
@@ -155,10 +163,35 @@ def test_the_average_is_its_closed_form() -> None:
 def test_the_average_copies_buffers_and_starts_short() -> None:
     module, mean = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     module(torch.randn(8, 2))
-    ema.update(mean, module, 0.9)
+    average.update(mean, module, 0.9)
     assert torch.equal(mean.running_mean, module.running_mean)
     assert mean.num_batches_tracked == 1
-    assert [ema.ramp(0.99, step) for step in (1, 8, 10_000)] == [2 / 11, 0.5, 0.99]
+    assert [average.ramp(0.99, step) for step in (1, 8, 10_000)] == [2 / 11, 0.5, 0.99]
+
+
+def test_the_averaged_weights_are_in_the_module_only_while_they_are_applied() -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 1).requires_grad_(False))
+    module[1].eval()  # as a recipe may leave a part
+    mean = WeightAverage(module, 0.5)
+    for step in range(1, 4):
+        with torch.no_grad():
+            module[0].weight.add_(step)
+        mean.update(step)
+    live = {name: value.clone() for name, value in module.state_dict().items()}
+    modes = [part.training for part in module.modules()]
+    with contextlib.suppress(KeyboardInterrupt), mean.applied():
+        assert not any(part.training for part in module.modules())
+        assert torch.equal(module[0].weight, mean.tensors()["0.weight"])
+        assert not torch.equal(module[0].weight, live["0.weight"])
+        raise KeyboardInterrupt
+    assert [part.training for part in module.modules()] == modes
+    assert all(torch.equal(value, live[name]) for name, value in module.state_dict().items())
+    assert mean.tensors().keys() == {"0.weight", "0.bias", "1.weight", "1.bias"}  # the frozen layer has no copy
+
+
+def test_an_average_takes_the_memory_of_the_trained_parameters_alone() -> None:
+    module = nn.Sequential(nn.Linear(64, 64).requires_grad_(False), nn.Linear(64, 1))
+    assert sum(value.numel() for value in WeightAverage(module, 0.9).tensors().values()) == 65
 
 
 def test_the_schedule_rises_stays_and_falls() -> None:
@@ -178,6 +211,77 @@ def test_batches_in_order_go_on_from_the_samples_seen() -> None:
     batches = in_order(lambda indices: {"x": torch.tensor(indices)}, 3)
     got = [batch["x"].tolist() for batch in itertools.islice(batches(6), 2)]
     assert got == [[6, 7, 8], [9, 10, 11]]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_the_shares_of_all_ranks_are_the_batch_of_one_process(size: int) -> None:
+    ordered = in_order(lambda indices: {"x": torch.tensor(indices)}, 6)
+    mixed = shuffled(lambda indices: {"x": torch.from_numpy(indices)}, count=10, size=6, seed=0)
+    for batches in (ordered, mixed):
+        whole = [batch["x"] for batch in itertools.islice(batches(12), 5)]
+        ranks = [itertools.islice(batches(12, World(rank, size)), 5) for rank in range(size)]
+        shares = [torch.cat([batch["x"] for batch in together]) for together in zip(*ranks, strict=True)]
+        assert all(map(torch.equal, whole, shares))
+
+
+def test_a_batch_that_cannot_be_split_evenly_is_refused() -> None:
+    with pytest.raises(RequestError, match="a batch of 6 cannot be split evenly over 4 processes"):
+        next(in_order(lambda indices: {}, 6)(0, World(0, 4)))
+
+
+def test_ranks_draw_with_seeds_of_their_own_and_rank_0_with_that_of_one_process() -> None:
+    keys = [loop.key(5, step, rank) for rank in range(64) for step in range(1000)]
+    assert len(set(keys)) == len(keys)
+    assert keys[:1000] == [loop.key(5, step) for step in range(1000)]
+    assert loop.key(5, 7) == (5 * 0x9E3779B1 + 7) % 2**32  # that of every run so far
+
+
+def test_a_rank_trains_on_its_share_with_its_seed() -> None:
+    seen: list[list[int]] = []
+    drawn: list[float] = []
+
+    def loss(module: nn.Module, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        seen.append(batch["index"].tolist())
+        drawn.append(torch.rand((), generator=generator).item())
+        return module.get_parameter("weight").sum(), {}
+
+    recipe = dataclasses.replace(line(slope=1.0), loss=loss)
+    for rank in (0, 1):
+        run = loop.start(recipe, CPU)
+        assert [step.samples for step in loop.train(recipe, run, [0.5], CPU, torch.float32, 2, World(rank, 2))] == [
+            2,
+            4,
+        ]
+    assert seen == [[0], [2], [1], [3]]
+    assert len(set(drawn)) == 4
+
+
+class HalfAverage(WeightAverage):
+    """The average of every second parameter: what one of two ranks would hold."""
+
+    rank = 0
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__(module, decay)
+        names = list(self._live)[self.rank :: 2]
+        self._live, self._means = ({name: held[name] for name in names} for held in (self._live, self._means))
+
+
+class OtherHalfAverage(HalfAverage):
+    rank = 1
+
+
+def test_a_sharded_average_needs_no_change_of_the_loop() -> None:
+    whole = loop.start(tiny(), CPU)
+    list(steps(tiny(), whole, 5))
+    shards: dict[str, Tensor] = {}
+    for half in (HalfAverage, OtherHalfAverage):
+        run = loop.start(tiny(), CPU, half)
+        list(steps(tiny(), run, 5))
+        assert len(run.average.tensors()) == 2
+        shards |= run.average.tensors()
+    assert shards.keys() == whole.average.tensors().keys()
+    assert all(torch.equal(shards[name], value) for name, value in whole.average.tensors().items())
 
 
 def test_worker_processes_make_the_same_batches_in_the_same_order() -> None:
@@ -229,11 +333,11 @@ def test_a_state_of_another_network_or_optimiser_names_what_does_not_fit(tmp_pat
     list(steps(tiny(), run, 2))
     state.save(tmp_path / "s", run, "tiny", {}, 2)
     header, tensors = state.read(tmp_path / "s")
-    with pytest.raises(TrainError, match=r"'0\.bias' is \[16\]"):
+    with pytest.raises(UnsupportedError, match=r"'0\.bias' is \[16\]"):
         state.fill(loop.start(tiny(width=8), CPU), header, tensors, tmp_path / "s")
-    with pytest.raises(TrainError, match=r"'0\.bias' is missing"):
+    with pytest.raises(UnsupportedError, match=r"'0\.bias' is missing"):
         state.fill(loop.start(tiny(), CPU), header, {k: v for k, v in tensors.items() if k != "ema/0.bias"}, tmp_path)
-    with pytest.raises(TrainError, match="AdamW, the recipe has SGD"):
+    with pytest.raises(UnsupportedError, match="with 'AdamW', and the recipe uses SGD"):
         state.fill(loop.start(line(1.0), CPU), header, tensors, tmp_path / "s")
-    with pytest.raises(TrainError, match=r"'optimizer/9\.bias/step' does not fit"):
+    with pytest.raises(UnsupportedError, match=r"'optimizer/9\.bias/step' does not fit"):
         state.fill(loop.start(tiny(), CPU), header, {**tensors, "optimizer/9.bias/step": torch.ones(())}, tmp_path)

@@ -12,7 +12,7 @@ from tests.tiny import TINY_XL as TINY
 from torch import Tensor
 
 from scorefield.api import Pipeline
-from scorefield.errors import UnsupportedError
+from scorefield.errors import ScorefieldError
 from scorefield.files.picture import read
 from scorefield.model.system import System
 from scorefield.prompt.conditioner import PromptBatch

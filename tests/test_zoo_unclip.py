@@ -257,7 +257,7 @@ def test_a_image_prompt_is_for_models_that_read_one_and_they_need_it(made: Made,
         Pipeline(made.model).plan("a fox", size=SIZE)
     with pytest.raises(RequestError, match="the model scenes takes no image_prompt; give the picture as --image"):
         load().plan("a tree", image_prompt=picture())
-    with pytest.raises(RequestError, match="noise_level is of an image prompt; give one, too"):
+    with pytest.raises(RequestError, match="noise_level needs an image prompt"):
         Pipeline(made.model).plan("a fox", noise_level=3)
     with pytest.raises(RequestError, match="noise_level must be a whole number from 0 to 999, not 1000"):
         Pipeline(made.model).plan("a fox", image_prompt=picture(), noise_level=1000)

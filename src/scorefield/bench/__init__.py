@@ -1,1 +1,1 @@
-"""Our U-Net beside another program's, with the same weights on the same machine."""
+"""Speed of our U-Net compared with another program's, with the same weights on the same machine."""

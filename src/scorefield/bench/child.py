@@ -1,4 +1,4 @@
-"""A process of its own for one program in one setting: it loads, tells what that took, and steps when it is told."""
+"""The child process that measures one program in one setting: it loads the network, then steps on request."""
 
 import json
 import sys
@@ -15,49 +15,49 @@ from scorefield.bench.task import PEAK, Setting, inputs
 
 N = TypeVar("N", bound=nn.Module)
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
-Peak = Callable[[float], object]  # makes all queries so many times as large
+Peak = Callable[[float], object]  # multiplies all queries by a factor
 Load = Callable[[Setting, Path], tuple[Step, Peak]]
 
 
 def serve(program: Callable[[], Load]) -> None:
-    """Import a program, load its network, and answer each line of stdin with a line of JSON, until there are no more.
+    """Import a program, load its network, and answer each line of stdin with a line of JSON, until stdin ends.
 
-    The process is called with a Setting and the folder of the weights. "step" makes a step and answers with its
-    seconds, by the clock and of the processors, "answer PATH" writes what it makes, "peak" makes the queries larger,
-    "memory" tells the most that was held.
+    The arguments of the process are a Setting and the folder of the weights. "step" runs a step and answers with its
+    wall-clock and CPU seconds, "answer PATH" writes the output of a step, "peak" scales the queries up, and "memory"
+    answers with the peak memory.
     """
     answers = sys.stdout
-    with redirect_stdout(sys.stderr), torch.no_grad():  # what a library prints is no answer
+    with redirect_stdout(sys.stderr), torch.no_grad():  # so that a library's messages are not taken for answers
         _serve(program, answers)
 
 
 def _serve(program: Callable[[], Load], answers: TextIO) -> None:
     setting, folder = Setting.read(sys.argv[1]), Path(sys.argv[2])
     load = program()
-    _tell(answers, imported=True)
+    _answer(answers, imported=True)
     begun = time.perf_counter()
     step, peak = load(setting, folder)
-    _tell(answers, load_s=time.perf_counter() - begun)
+    _answer(answers, load_s=time.perf_counter() - begun)
     given = inputs(setting)
     for line in sys.stdin:
         order, _, path = line.strip().partition(" ")
         if order == "step":
             begun, worked = time.perf_counter(), time.process_time()
             _made(step, given)
-            _tell(answers, step_s=time.perf_counter() - begun, cpu_s=time.process_time() - worked)
+            _answer(answers, step_s=time.perf_counter() - begun, cpu_s=time.process_time() - worked)
         elif order == "answer":
-            torch.backends.cudnn.allow_tf32 = False  # one of them is that in float32, which all are compared with
+            torch.backends.cudnn.allow_tf32 = False  # the float32 output is the reference for all
             torch.save(_made(step, given).float().cpu().contiguous(), path)
-            _tell(answers, written=path)
+            _answer(answers, written=path)
         elif order == "peak":
             peak(PEAK)
-            _tell(answers, peaked=PEAK)
+            _answer(answers, peaked=PEAK)
         else:
-            _tell(answers, memory_bytes=_memory(setting))
+            _answer(answers, memory_bytes=_memory(setting))
 
 
 def prepared(net: N, setting: Setting) -> N:
-    """`net`, which is compiled at its first step if the setting says so: for inputs of one size alone."""
+    """`net`; if the setting says so, it is compiled at its first step, for inputs of one size."""
     if setting.compiled:
         net.compile(mode=setting.mode, dynamic=False)
     return net
@@ -71,7 +71,7 @@ def _made(step: Step, given: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return made
 
 
-def _tell(answers: TextIO, **what: object) -> None:
+def _answer(answers: TextIO, **what: object) -> None:
     answers.write(json.dumps(what) + "\n")
     answers.flush()
 

@@ -1,4 +1,4 @@
-"""Both programs side by side: one process for each setting, and their steps in turn."""
+"""Compare two programs: one process for each setting, stepping in turn."""
 
 import json
 import platform
@@ -19,42 +19,45 @@ from scorefield.bench.theirs import write_config
 from scorefield.errors import MachineError
 
 OURS, THEIRS = "scorefield", "diffusers"
-_WARM_UP = {"cpu": 1, "cuda": 3}  # steps: on a GPU compiled code is first run, then recorded, then played
+_WARM_UP = {
+    "cpu": 1,
+    "cuda": 3,
+}  # steps: on a GPU, compiled code first runs, then records a CUDA graph, then replays it
 _MODULES = {OURS: "scorefield.bench.ours", THEIRS: "scorefield.bench.theirs"}
 
 Say = Callable[[str], object]
 
 
 class BenchError(MachineError):
-    """A process that ended before its answer; the message is its last error, or else its last line."""
+    """A process ended before its answer; the message is its last error, or its last line of output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What one program did in one setting; differences are relative, in norm, to diffusers in float32."""
+    """The measurements of one program in one setting; differences are relative, in norm, to diffusers in float32."""
 
     program: str
     dtype: str
     channels_last: bool
     compiled: bool
-    step_s: float  # the best of all
-    cpu_s: float  # of all processors together, for that step
+    step_s: float  # of the fastest step
+    cpu_s: float  # CPU time over all cores, least of all steps
     gflop_per_s: float
-    memory_bytes: int  # the most that the process, or on a GPU its tensors, held
+    memory_bytes: int  # peak of the process, or on a GPU of its tensors
     load_s: float
-    import_s: float  # from the start of the process on, torch included
+    import_s: float  # from the start of the process, torch included
     relative_difference: float
     peaked_relative_difference: float  # with queries 4 times as large
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All rows, and ours in half precision beside theirs; their best is of all their rows, compiled or not."""
+    """All rows, and ratios of ours in half precision to theirs; their best includes compiled rows."""
 
     model: str
     size: int
     device: str
-    processor: str  # a GPU's name
+    processor: str  # the name of the GPU
     threads: int
     tflop: float
     rows: Sequence[Row]
@@ -64,32 +67,32 @@ class Report:
     compiled_speedup_vs_peer_compiled: float | None  # both compiled; None if nothing was
     compiled_speedup_vs_peer_eager: float | None
     max_relative_difference: float
-    peer_max_relative_difference: float  # of its better setting in half precision
+    peer_max_relative_difference: float  # the smaller of its two settings in half precision
     memory_vs_peer_best: float
 
 
 class _Child:
-    """A process that serves one program in one setting."""
+    """A child process, which runs one program in one setting."""
 
     def __init__(self, program: str, setting: Setting, folder: Path) -> None:
         self.program, self.setting = program, setting
         begun = time.perf_counter()
         command = [sys.executable, "-m", _MODULES[program], setting.text(), str(folder)]
-        # A file, because nobody reads it meanwhile: the compiler tells more of its trials than a pipe holds.
-        with NamedTemporaryFile(dir=folder, delete=False) as told:
-            self._told = Path(told.name)
+        # A file, since nobody reads while the child runs: the compiler prints more than a pipe holds.
+        with NamedTemporaryFile(dir=folder, delete=False) as log:
+            self._log = Path(log.name)
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told, text=True
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             )
         self._read()
         self.import_s = time.perf_counter() - begun
         self.load_s = self._read()["load_s"]
         self.steps: list[dict[str, float]] = []
 
-    def ask(self, order: str) -> dict[str, float]:
-        """The answer to one order."""
+    def ask(self, request: str) -> dict[str, float]:
+        """Send one request and return its answer."""
         assert self._process.stdin is not None
-        self._process.stdin.write(order + "\n")
+        self._process.stdin.write(request + "\n")
         self._process.stdin.flush()
         return self._read()
 
@@ -98,21 +101,21 @@ class _Child:
         line = self._process.stdout.readline()
         if not line:
             self._process.communicate()
-            raise BenchError(f"{self.program} ended: {_last_words(self._told.read_text(errors='replace'))}")
+            raise BenchError(f"{self.program} ended: {_last_words(self._log.read_text(errors='replace'))}")
         answer: dict[str, float] = json.loads(line)
         return answer
 
     def end(self) -> None:
-        """End the process."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
 
 
-def _last_words(told: str) -> str:
-    """The line that says why a process ended: torch puts advice behind its errors."""
-    lines = [line for line in told.splitlines() if line.strip()]
+def _last_words(output: str) -> str:
+    """The line of a process's output that says why it ended; torch prints advice after its errors."""
+    lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
-    return (errors or lines or ["without a word"])[-1].strip()
+    return (errors or lines or ["no message"])[-1].strip()
 
 
 @contextmanager
@@ -120,7 +123,7 @@ def _children(wanted: Sequence[tuple[str, Setting]], folder: Path, say: Say) -> 
     with ExitStack() as stack:
         begun = []
         for program, setting in wanted:
-            extra = ", to be compiled at its first step" * setting.compiled
+            extra = ", which compiles at its first step" * setting.compiled
             say(f"loading {program} in {setting.dtype}{extra}")
             begun.append(_Child(program, setting, folder))
             stack.callback(begun[-1].end)
@@ -128,11 +131,11 @@ def _children(wanted: Sequence[tuple[str, Setting]], folder: Path, say: Say) -> 
 
 
 def compare(setting: Setting, *, repeats: int, compiled: bool, say: Say) -> Report:
-    """The report of a model, size and device; `say` is told of what begins. BenchError if a process fails."""
+    """The report for a model, size and device; `say` gets a line of progress. BenchError if a process fails."""
     half = replace(setting, dtype=HALF[setting.device])
     last = replace(half, channels_last=True)
     groups = [
-        [(THEIRS, setting), (OURS, setting)],  # the first is what all are compared with
+        [(THEIRS, setting), (OURS, setting)],  # the first is the reference
         [(OURS, last), (THEIRS, half), (THEIRS, last)],
     ]
     if compiled:
@@ -140,7 +143,7 @@ def compare(setting: Setting, *, repeats: int, compiled: bool, say: Say) -> Repo
     operations, rows = flop(setting), []
     with TemporaryDirectory(prefix="scorefield-bench-") as name:
         folder = Path(name)
-        say("drawing weights")
+        say("writing random weights")
         write_weights(setting.model, folder)
         write_config(UNETS[setting.model], folder)
         for group in groups:
@@ -148,7 +151,7 @@ def compare(setting: Setting, *, repeats: int, compiled: bool, say: Say) -> Repo
                 for _ in range(_WARM_UP[setting.device]):
                     for child in children:
                         child.ask("step")
-                say(f"{repeats} steps of each, in turn")
+                say(f"{repeats} steps of each setting, in turn")
                 for _ in range(repeats):
                     for child in children:
                         child.steps.append(child.ask("step"))
@@ -183,7 +186,7 @@ def _rows(children: Sequence[_Child], folder: Path, operations: int) -> list[Row
 
 
 def _difference(child: _Child, folder: Path, kind: str) -> float:
-    """How far this answer is from that of the first child, which is diffusers in float32."""
+    """Relative difference of this child's output from the first child's, which is diffusers in float32."""
     path, first = folder / "answer.pt", folder / f"{kind}.pt"
     child.ask(f"answer {path}")
     if not first.exists():
@@ -191,7 +194,7 @@ def _difference(child: _Child, folder: Path, kind: str) -> float:
         path = first
     answer, exact = (torch.load(at, weights_only=True) for at in (path, first))
     if not answer.isfinite().all():
-        raise BenchError(f"{child.program} in {child.setting.dtype} made values that are not finite")
+        raise BenchError(f"{child.program} in {child.setting.dtype} computed values that are not finite")
     return float((answer - exact).norm() / exact.norm())
 
 

@@ -16,7 +16,7 @@ from scorefield.weights.reader import Reader
 
 
 def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
-    """Our network out of the file."""
+    """Load our network from the file."""
     config, source = UNETS[setting.model], Reader(folder)
     fill = Filling(Place(device=torch.device(setting.device), dtype=setting.torch_dtype))
     net = fill(lambda: Unet(config), "U-Net", list(maps.diffusers(config)), source, source.tensors)

@@ -1,4 +1,4 @@
-"""What both programs are asked: a U-Net of published sizes with drawn weights, and one guided step of it."""
+"""The task of both programs: one guided step of a U-Net of published size with random weights."""
 
 import json
 from collections.abc import Mapping
@@ -17,18 +17,20 @@ from scorefield.weights.key_maps import unet_keys as maps
 UNETS: Mapping[str, UnetConfig] = {
     "sd15": SD1,
     "sd21": SD2,
-    "tiny": UnetConfig(channels=32, multipliers=(1, 2, 2), depths=(1, 1, 0), heads=4, context_width=24),  # to try it
+    "tiny": UnetConfig(
+        channels=32, multipliers=(1, 2, 2), depths=(1, 1, 0), heads=4, context_width=24
+    ),  # to try the command
 }
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TOKENS = 77
-HALF = {"cpu": "bfloat16", "cuda": "float16"}  # in which people draw there
-MODES = {"cpu": "default", "cuda": "max-autotune"}  # of torch.compile, for a step whose sizes never change
-PEAK = 4.0  # how much larger the queries, and so the scores, are for attention that is peaked
+HALF = {"cpu": "bfloat16", "cuda": "float16"}  # the usual choice on each device
+MODES = {"cpu": "default", "cuda": "max-autotune"}  # of torch.compile, for inputs whose sizes never change
+PEAK = 4.0  # factor on the queries, and so on the scores, that makes attention peaked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How a program runs its network."""
+    """The network, its input and how a program runs it."""
 
     dtype: str = "float32"
     channels_last: bool = False
@@ -40,22 +42,22 @@ class Setting:
 
     @classmethod
     def read(cls, text: str) -> "Setting":
-        """What `text` wrote."""
+        """Parse the result of `text`."""
         return cls(**json.loads(text))
 
     def text(self) -> str:
-        """All of it in one line."""
+        """The setting as one line of JSON."""
         return json.dumps(asdict(self))
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """The dtype as torch has it."""
+        """The torch dtype."""
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
 
 
 def inputs(setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
-    """x (2, 4, size / 8, size / 8), time (2,) and tokens (2, 77, width) of a step with guidance: batch 2."""
+    """x (2, 4, size / 8, size / 8), time (2,) and tokens (2, 77, width) for a step with guidance: batch 2."""
     config, generator = UNETS[setting.model], torch.Generator().manual_seed(1)
     x = torch.randn(1, config.in_channels, setting.size // 8, setting.size // 8, generator=generator).repeat(2, 1, 1, 1)
     tokens = torch.randn(2, TOKENS, config.context_width, generator=generator)
@@ -64,9 +66,9 @@ def inputs(setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def write_weights(model: str, folder: Path) -> None:
-    """A file of drawn weights in diffusers' layout and in bfloat16, so that neither dtype of a CPU rounds them.
+    """Write random weights in diffusers' layout, in bfloat16, so that neither float32 nor bfloat16 rounds them.
 
-    Every weight is drawn, those that start at 0 or 1 too.
+    Every weight is random, including those that are usually initialised to 0 or 1.
     """
     config, generator = UNETS[model], torch.Generator().manual_seed(0)
     with torch.device("meta"):
@@ -83,7 +85,7 @@ def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def flop(setting: Setting) -> int:
-    """Floating-point operations of the step's matrix products and convolutions, attention's too."""
+    """Floating-point operations of a step: matrix products, convolutions and attention."""
     with torch.device("meta"):
         net = Unet(UNETS[setting.model])
     given = [tensor.to("meta", torch.float32) for tensor in inputs(setting)]

@@ -14,7 +14,7 @@ MISSING = "diffusers is not installed: pip install 'scorefield[bench]'"
 
 
 def write_config(config: UnetConfig, folder: Path) -> None:
-    """diffusers' config.json of the same network."""
+    """Write diffusers' config.json for the same network."""
     widths = [config.channels * multiplier for multiplier in config.multipliers]
     written = {
         "_class_name": "UNet2DConditionModel",
@@ -24,14 +24,16 @@ def write_config(config: UnetConfig, folder: Path) -> None:
         "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(config.depths)],
         "layers_per_block": config.resblocks,
         "cross_attention_dim": config.context_width,
-        "attention_head_dim": [config.heads_at(width) for width in widths],  # it counts heads: their issue 2011
+        "attention_head_dim": [
+            config.heads_at(width) for width in widths
+        ],  # the number of heads, despite its name: huggingface/diffusers#2011
         "use_linear_projection": config.linear_projections,
     }
     (folder / "config.json").write_text(json.dumps(written), encoding="utf-8")
 
 
 def program() -> Load:
-    """diffusers, imported."""
+    """Import diffusers and return its loader."""
     try:
         from diffusers import UNet2DConditionModel
     except ImportError:

@@ -21,19 +21,17 @@ OUTPUT = Path("outputs") / "lab"
 @click.command("lab")
 @click.argument("name", required=False)
 @click.option("--set", "given", metavar="NAME=VALUE", multiple=True, callback=common.pairs, help="Change a setting.")
-@click.option("--all", "every", is_flag=True, help="Run all, and build one page of them that needs no network.")
-@click.option("--resume", is_flag=True, help="With --all: keep the results that are there and still right.")
-@click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the files [outputs/lab/NAME]."
-)
-@click.option("--describe", is_flag=True, help="Print what NAME is about, its claim and its settings; do not run.")
+@click.option("--all", "every", is_flag=True, help="Run every experiment and build one offline page.")
+@click.option("--resume", is_flag=True, help="With --all: keep results that are up to date.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Output folder [outputs/lab/NAME].")
+@click.option("--describe", is_flag=True, help="Print the description, claim and settings of NAME; do not run it.")
 @common.format_option
 def command(
     name: str | None, given: dict[str, str], every: bool, resume: bool, output: Path | None, describe: bool, form: str
 ) -> None:
     """List the experiments, or run NAME.
 
-    It leaves result.json, figure.png and, where time matters, a film. The exit code tells whether it ran, not whether
+    It writes result.json, figure.png and, for some experiments, a film. The exit code says whether it ran, not whether
     the claim held.
     """
     with common.failures():
@@ -43,13 +41,15 @@ def command(
         try:
             if every:
                 if name or given or describe:
-                    raise click.UsageError("--all runs every experiment as it is; leave NAME, --set and --describe out")
+                    raise click.UsageError(
+                        "--all runs every experiment with its defaults; leave out NAME, --set and --describe"
+                    )
                 _all(output or OUTPUT, resume)
             elif resume:
-                raise click.UsageError("--resume goes with --all")
+                raise click.UsageError("--resume needs --all")
             elif name is None:
                 if given or describe or output:
-                    raise click.UsageError("name an experiment; scorefield lab lists them")
+                    raise click.UsageError("give the name of an experiment; scorefield lab lists them")
                 _list(form)
             elif describe:
                 click.echo(_described(find(name)))
@@ -67,7 +67,7 @@ def _list(form: str) -> None:
     width = max(map(len, claims)) + 2
     lines = [f"{name:<{width}}{textwrap.shorten(claim, 200)}" for name, claim in claims.items()]
     common.show(
-        claims, form, "\n".join([*lines, "", "scorefield lab NAME runs one, --describe tells of it, --all runs all"])
+        claims, form, "\n".join([*lines, "", "scorefield lab NAME runs one, --describe explains it, --all runs all"])
     )
 
 
@@ -82,7 +82,7 @@ def _described(experiment: "Experiment[Settings, Result]") -> str:
 
 
 def _ready(folder: Path) -> None:
-    """Fail before any long work if a figure could not be drawn or written."""
+    """Fail before any long work if the figure cannot be drawn or written."""
     from scorefield import atomic
     from scorefield.lab import style
 
@@ -90,7 +90,7 @@ def _ready(folder: Path) -> None:
     with atomic.staged(folder):
         pass
     if find_spec("av") is None:
-        common.say("warning: films will be GIFs; for MP4 install the extra: pip install 'scorefield[lab]'")
+        common.say("warning: films will be GIFs; for MP4: pip install 'scorefield[lab]'")
 
 
 def _run(experiment: "Experiment[Settings, Result]", settings: "Settings") -> "Outcome[Settings, Result]":
@@ -114,7 +114,7 @@ def _one(experiment: "Experiment[Settings, Result]", settings: "Settings", folde
     for one in experiment.criteria:
         verdict = "yes" if one.holds(outcome.numbers) else "NO"
         lines.append(
-            f"  {one.number} = {outcome.numbers[one.number]:.4g}, stated {one.relation} {one.bound:g}: {verdict}"
+            f"  {one.number} = {outcome.numbers[one.number]:.4g}, expected {one.relation} {one.bound:g}: {verdict}"
         )
     lines.append("The claim held." if outcome.held else f"The claim did not hold. {experiment.reason}".strip())
     common.show(saved | {"files": [str(path) for path in written]}, form, "\n".join([*lines, *map(str, written)]))

@@ -1,23 +1,54 @@
 """scorefield train: run a recipe."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
 from scorefield.cli import common
+from scorefield.errors import MachineError
 
 if TYPE_CHECKING:
     import torch
 
+    from scorefield.train.run import Options
 
-def _precision(device: str) -> tuple["torch.device", "torch.dtype"]:
+_MOST = 10**9  # steps
+_MOST_THREADS = 1024
+
+
+class How(TypedDict):
+    """The options that say how the recipe is run, and not what it is."""
+
+    output: Path | None
+    steps: int | None
+    device: str
+    precision: str
+    threads: int | None
+    save_every_minutes: float
+    log_every: int
+    resume: bool | None
+
+
+def _number(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # which is in every range, for click
+        raise click.BadParameter("it must be a number")
+    return value
+
+
+def _precision(device: str, precision: str) -> tuple["torch.device", "torch.dtype"]:
     import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise click.ClickException("no CUDA device here; use --device cpu")
+        raise MachineError("no CUDA device here; use --device cpu")
+    if precision != "auto":
+        dtype: torch.dtype = getattr(torch, precision)
+        return torch.device(device), dtype
     if device == "cuda":
         fast = torch.cuda.is_bf16_supported()
     else:
@@ -25,58 +56,90 @@ def _precision(device: str) -> tuple["torch.device", "torch.dtype"]:
     return torch.device(device), torch.bfloat16 if fast else torch.float32
 
 
+def _options(folder: Path, settings: dict[str, str], how: How) -> "Options":
+    from scorefield.train.run import Options
+
+    device, dtype = _precision(how["device"], how["precision"])
+    return Options(
+        folder=folder,
+        settings=settings,
+        steps=how["steps"],
+        device=device,
+        dtype=dtype,
+        save_every=60 * how["save_every_minutes"],
+        log_every=how["log_every"],
+        resume=how["resume"],
+        say=common.say,
+    )
+
+
+@contextmanager
+def _ends() -> Iterator[None]:
+    """How a run ends other than well: interrupted, or out of memory."""
+    import torch
+
+    from scorefield.train.run import InterruptedRunError
+
+    try:
+        yield
+    except InterruptedRunError as error:
+        common.say(str(error))
+        raise click.exceptions.Exit(128 + error.number) from None
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise MachineError("out of memory; use a smaller batch") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # what PyTorch raises on a CPU when memory runs out
+            raise
+        raise MachineError("out of memory; use a smaller batch") from error
+
+
 @click.command("train")
 @click.argument("name", metavar="RECIPE")
 @click.option("--set", "given", metavar="NAME=VALUE", multiple=True, callback=common.pairs, help="Change a setting.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Run folder [runs/RECIPE].")
-@click.option("--steps", type=click.IntRange(min=1), help="Length of the run instead of the recipe's.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads for torch.")
-@click.option("--save-every-minutes", type=click.FloatRange(min=0), default=10.0, show_default=True)
-@click.option("--log-every", type=click.IntRange(min=1), default=50, show_default=True, help="Steps a line of the log.")
-@click.option("--resume/--fresh", default=None, help="Go on though settings changed / start again.")
-@click.option("--finish", is_flag=True, help="Write the weights that ship from the newest state; do not train.")
-def command(
-    name: str, given: dict[str, str], output: Path | None, steps: int | None, device: str, precision: str,
-    threads: int | None, save_every_minutes: float, log_every: int, resume: bool | None, finish: bool,
-) -> None:  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run [runs/RECIPE].")
+@click.option("--steps", type=click.IntRange(1, _MOST), help="Length of the run [the recipe's].")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to train."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Number format of the forward pass; weights are always float32.",
+)
+@click.option("--threads", type=click.IntRange(1, _MOST_THREADS), help="CPU threads for torch.")
+@click.option(
+    "--save-every-minutes",
+    type=click.FloatRange(0, 10**6),
+    default=10.0,
+    show_default=True,
+    callback=_number,
+    help="How often to save the state.",
+)
+@click.option("--log-every", type=click.IntRange(1, _MOST), default=50, show_default=True, help="Steps per log line.")
+@click.option(
+    "--resume/--fresh", default=None, help="Resume though settings changed / start again and replace saved states."
+)
+@click.option("--finish", is_flag=True, help="Write the final weights from the newest state; do not train.")
+def command(name: str, given: dict[str, str], finish: bool, **how: Unpack[How]) -> None:
     """Train RECIPE, a file or a name in recipes/.
 
-    The same command again goes on where it stopped: after Ctrl-C, and after a crash from the last saved state.
+    The same command again resumes where it stopped: after Ctrl-C, or from the last saved state after a crash.
     """
-    import torch
+    with common.failures(), _ends():
+        import torch
 
-    from scorefield.train import recipe as recipes
-    from scorefield.train import run
-    from scorefield.train.errors import TrainError
-    from scorefield.weights.scorefield_file import WeightsError
+        from scorefield.train import recipe as recipes
+        from scorefield.train import run
 
-    if threads:
-        torch.set_num_threads(threads)
-    where, dtype = _precision(device)
-    if precision != "auto":
-        dtype = getattr(torch, precision)
-    try:
         path = recipes.find(name)
         function = recipes.read(path)
         settings = recipes.settings(function, given)
-        options = run.Options(
-            folder=output or Path("runs") / path.stem,
-            settings={key: str(value) for key, value in settings.items()},
-            steps=steps, device=where, dtype=dtype, save_every=60 * save_every_minutes, log_every=log_every,
-            resume=resume, say=lambda line: click.echo(line, err=True),
-        )  # fmt: skip
+        texts = {key: str(value) for key, value in settings.items()}
+        options = _options(how["output"] or Path("runs") / path.stem, texts, how)
+        if how["threads"]:
+            torch.set_num_threads(how["threads"])
         recipe = function(**settings)
         weights = run.finish(recipe, options) if finish else run.execute(recipe, options)
-    except run.InterruptedRunError as error:
-        click.echo(str(error), err=True)
-        raise click.exceptions.Exit(128 + error.number) from None
-    except KeyboardInterrupt:
-        click.echo("stopped; the same command goes on from the last saved state", err=True)
-        raise click.exceptions.Exit(130) from None
-    except (TrainError, WeightsError) as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(common.reason(error)) from None
     click.echo(str(weights))

@@ -1,4 +1,4 @@
-"""The lab: what is said of diffusion, as experiments that one runs, changes and checks.
+"""The lab: common claims about diffusion as experiments to run, change and check.
 
 import scorefield as sf; outcome = sf.lab.walk(steps=50); outcome.held, outcome.numbers, outcome.figure
 """

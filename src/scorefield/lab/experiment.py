@@ -1,4 +1,4 @@
-"""An experiment: a claim, the numbers that would refute it, stated before the run, and what came out."""
+"""An experiment: a claim, criteria that are fixed before the run, and the outcome."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -20,29 +20,29 @@ T = TypeVar("T")
 
 
 class LabError(RequestError):
-    """What was asked of the lab cannot be; the message says what can."""
+    """A request that the lab cannot meet; the message says what it can do."""
 
 
 class Watch(Protocol):
-    """How a long loop is watched: the same items, perhaps behind a progress bar that says `what` of `total`."""
+    """Wraps a long loop: yields the same items, usually with a progress bar named `what` over `total`."""
 
     def __call__(self, items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]: ...
 
 
 def silent(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
-    """Nobody watches."""
+    """A Watch that shows nothing."""
     return items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What every experiment can be told; each has its own besides, all with defaults."""
+    """The settings of every experiment; each adds its own, all with defaults."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class Result(Protocol):
-    """What every experiment finds; each has its own tensors besides, from which its figure is drawn."""
+    """The result of every experiment; each adds its own tensors, from which its figure is drawn."""
 
     @property
     def numbers(self) -> Mapping[str, float]: ...
@@ -53,14 +53,14 @@ R = TypeVar("R", bound=Result)
 
 
 class Criterion(NamedTuple):
-    """One condition of a claim: the number of that name is at most, or at least, the bound."""
+    """One condition of a claim: the named number is at most, or at least, the bound."""
 
     number: str
     relation: Literal["<=", ">="]
     bound: float
 
     def holds(self, numbers: Mapping[str, float]) -> bool:
-        """Whether it does."""
+        """Whether the number meets the bound."""
         value = numbers[self.number]
         return value <= self.bound if self.relation == "<=" else value >= self.bound
 
@@ -69,7 +69,7 @@ class Criterion(NamedTuple):
 
 
 class Film(NamedTuple):
-    """Frames of one size, and how many a second."""
+    """Frames of equal size, and the frame rate."""
 
     frames: Iterable[Image.Image]
     per_second: int = 20
@@ -77,25 +77,25 @@ class Film(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Generic[S, R]):
-    """A claim and how it is tested. Its page in the documentation is the docstring of the module that it lives in.
+    """A claim and how it is tested. The docstring of its module is its page in the documentation.
 
-    Called with settings by name it runs, and gives an Outcome; LabError for a setting that it does not have.
+    Calling it with settings by name runs it and returns an Outcome; LabError for an unknown setting.
     """
 
     name: str
-    claim: str  # one sentence that can be false
-    criteria: tuple[Criterion, ...]  # the claim holds if all of them do
+    claim: str  # one sentence, which can be false
+    criteria: tuple[Criterion, ...]  # the claim holds if all of these do
     settings: type[S]
     run: Callable[[S, Watch], R]
     draw: Callable[[R], "Figure"]
     film: Callable[[R], Film] | None = None
-    reason: str = ""  # why the claim does not hold, where it is known not to
+    reason: str = ""  # why the claim does not hold, if it is known not to
 
     def __call__(self, *, watch: Watch = silent, **settings: object) -> "Outcome[S, R]":
         return self.outcome(self.parse(settings), watch)
 
     def parse(self, given: Mapping[str, object]) -> S:
-        """The settings with the given ones in place of the defaults, text read as their types say."""
+        """The settings, with the given values instead of the defaults; text is parsed by type."""
         known = [field.name for field in fields(self.settings)]
         for name in given:
             if name not in known:
@@ -110,19 +110,19 @@ class Experiment(Generic[S, R]):
             raise LabError(f"{self.name}: {name}={first['input']!r}: {first['msg'].lower()}") from None
 
     def outcome(self, settings: S, watch: Watch = silent) -> "Outcome[S, R]":
-        """Run it; ArithmeticError if a number is not finite."""
+        """Run the experiment; ArithmeticError if a number is not finite."""
         start = perf_counter()
         result = self.run(settings, watch)
         seconds = perf_counter() - start
         for name, value in result.numbers.items():
             if not math.isfinite(value):
-                raise ArithmeticError(f"{self.name}: {name} is {value}; change a setting, or report it as a fault")
+                raise ArithmeticError(f"{self.name}: {name} is {value}; change a setting, or report a bug")
         return Outcome(experiment=self, settings=settings, result=result, seconds=seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Generic[S, R]):
-    """What a run of an experiment found."""
+    """The outcome of one run of an experiment."""
 
     experiment: Experiment[S, R]
     settings: S
@@ -136,16 +136,16 @@ class Outcome(Generic[S, R]):
 
     @property
     def held(self) -> bool:
-        """Whether every criterion of the claim does."""
+        """Whether every criterion of the claim is met."""
         return all(one.holds(self.numbers) for one in self.experiment.criteria)
 
     @cached_property
     def figure(self) -> "Figure":
-        """The figure, drawn from the result; an ImportError names the extra that it needs."""
+        """Draw the figure from the result; an ImportError names the extra that it needs."""
         return self.experiment.draw(self.result)
 
     def film(self) -> Film | None:
-        """The film, where time matters."""
+        """The film, for experiments that have one."""
         return self.experiment.film(self.result) if self.experiment.film else None
 
     def __repr__(self) -> str:

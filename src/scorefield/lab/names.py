@@ -1,4 +1,4 @@
-"""Every experiment by name, in the order in which they tell the story."""
+"""Every experiment by name, in the order of the documentation."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -62,7 +62,7 @@ EXPERIMENTS: Mapping[str, Experiment[Settings, Result]] = MappingProxyType({one.
 
 
 def find(name: str) -> Experiment[Settings, Result]:
-    """The experiment of that name; LabError with the nearest ones otherwise."""
+    """The experiment of that name; LabError lists the nearest names."""
     key = name.lower().replace("_", "-")
     if key not in EXPERIMENTS:
         near = get_close_matches(key, EXPERIMENTS, n=3)

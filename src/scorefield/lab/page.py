@@ -1,4 +1,4 @@
-"""The pages of the lab: for every experiment its prose, claim, numbers, figure and code; built from the results."""
+"""Build the pages of the lab from results: the prose, claim, numbers, figure and code of every experiment."""
 
 import base64
 import html
@@ -26,7 +26,7 @@ td, th { padding: .25em .9em .25em 0; text-align: left; border-bottom: 1px solid
 
 
 def prose(experiment: Some) -> str:
-    """What an experiment is about: the docstring of its module. Paragraphs, and formulas indented by four spaces."""
+    """The description of an experiment, its module docstring: paragraphs, and formulas indented by four spaces."""
     return inspect.cleandoc(sys.modules[experiment.run.__module__].__doc__ or "")
 
 
@@ -36,7 +36,7 @@ def code(experiment: Some) -> str:
 
 
 def blocks(text: str) -> list[tuple[bool, str]]:
-    """The paragraphs of a text, and whether each is a formula; a paragraph is one line."""
+    """(is formula, text) for each paragraph; the text of a plain paragraph is joined to one line."""
     parts = [part for part in text.split("\n\n") if part.strip()]
     return [(part.startswith("    "), part if part.startswith("    ") else " ".join(part.split())) for part in parts]
 
@@ -57,7 +57,7 @@ def _yes(held: bool) -> str:
 
 
 def markdown(experiment: Some, record: Record) -> str:
-    """The page of one experiment in the documentation; its figure lies in images/ beside it."""
+    """The documentation page of one experiment; its figure is in images/."""
     title, *rest = blocks(prose(experiment))
     lines = [f"# {experiment.name}: {title[1]}", ""]
     for is_formula, text in rest:
@@ -79,17 +79,17 @@ def markdown(experiment: Some, record: Record) -> str:
 
 
 def contents(records: Mapping[str, Record]) -> str:
-    """The first page of the lab in the documentation: every experiment with its claim and verdict."""
+    """The index page of the lab: every experiment with its claim and verdict."""
     held = sum(record.held for record in records.values())
     lines = [
         "# The lab",
         "",
-        "What is said of diffusion, as experiments that one runs, changes and checks. Each states a claim, and the",
+        "Common claims about diffusion as experiments to run, change and check. Each states a claim and the",
         f"numbers that would refute it, before it runs. Of {len(records)} claims {held} held when this was built.",
         "",
         "`scorefield lab` lists them, `scorefield lab NAME` runs one, `scorefield lab --all` runs all and builds one",
-        "page. In Python, `sf.lab.walk(steps=50)` gives an outcome with `numbers`, `held` and `figure`. What a run",
-        "leaves in `result.json` is told by [its schema](result.schema.json).",
+        "page. In Python, `sf.lab.walk(steps=50)` returns an outcome with `numbers`, `held` and `figure`. What a run",
+        "writes to `result.json` is described by [its schema](result.schema.json).",
         "",
         "| experiment | claim | held |",
         "|---|---|---|",
@@ -99,7 +99,7 @@ def contents(records: Mapping[str, Record]) -> str:
 
 
 def build(folder: Path) -> Path:
-    """One offline page of all results in `folder`, pictures and films inside it; returns its path."""
+    """Write one offline page with all results in `folder`, pictures and films included; returns its path."""
     found = [(one, held) for name, one in EXPERIMENTS.items() if (held := load(folder / name))]
     links = "".join(f'<a href="#{one.name}">{one.name}</a>' for one, _ in found)
     count = sum(record.held for _, record in found)

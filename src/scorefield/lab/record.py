@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: result.json, figure.png, and film.mp4 or film.gif where time matters."""
+"""The files of a run: result.json, figure.png, and for some experiments film.mp4 or film.gif."""
 
 import io
 import json
@@ -19,7 +19,7 @@ RESULT, FIGURE, FILM = "result.json", "figure.png", "film"
 
 
 class Condition(BaseModel):
-    """One condition of the claim, as stated before the run, and what was measured."""
+    """One condition of the claim, as stated before the run, with the measured value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     number: str
@@ -37,7 +37,7 @@ class Record(BaseModel):
     claim: str
     criterion: list[Condition]
     held: bool
-    reason: str | None  # why the claim does not hold, where it does not and the reason is known
+    reason: str | None  # why the claim does not hold, if the reason is known
     numbers: dict[str, float]
     settings: dict[str, JsonValue]
     seed: int
@@ -46,7 +46,7 @@ class Record(BaseModel):
 
 
 def record(outcome: Outcome[S, R]) -> Record:
-    """What result.json says of an outcome."""
+    """The content of result.json for an outcome."""
     experiment, numbers = outcome.experiment, outcome.numbers
     return Record(
         name=experiment.name,
@@ -71,9 +71,9 @@ def schema() -> dict[str, object]:
 
 
 def save(outcome: Outcome[S, R], folder: Path) -> list[Path]:
-    """Write the files of an outcome, each whole or not at all, over those of an earlier run; returns their paths.
+    """Write the files of an outcome atomically, replacing those of an earlier run; returns their paths.
 
-    result.json comes last: where it lies, the rest does too. Without PyAV the film is a GIF.
+    result.json is written last, so if it exists the others do. Without PyAV the film is a GIF.
     """
     picture = io.BytesIO()
     outcome.figure.savefig(picture, format="png")
@@ -85,7 +85,7 @@ def save(outcome: Outcome[S, R], folder: Path) -> list[Path]:
 
 
 def load(folder: Path) -> Record | None:
-    """The record in a folder, None if there is none, or none that this version could have written."""
+    """The record in a folder; None if there is none that this version can read."""
     try:
         return Record.model_validate_json((folder / RESULT).read_bytes())
     except (OSError, ValueError):
@@ -93,7 +93,7 @@ def load(folder: Path) -> Record | None:
 
 
 def still_right(kept: Record, experiment: Experiment[S, R], settings: S) -> bool:
-    """Whether a record is of these settings, and of the claim as it stands in this version."""
+    """Whether a record has these settings and the claim of this version."""
     stated = [Criterion(one.number, one.relation, one.bound) for one in kept.criterion]
     return (
         kept.settings == json.loads(json.dumps(asdict(settings)))

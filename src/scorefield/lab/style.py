@@ -1,4 +1,4 @@
-"""One look for every figure of the lab: colours that mean the same everywhere, and axes that a plane deserves."""
+"""The style of every figure of the lab: colours with one meaning each, and axes for the plane."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 Place = Literal["best", "upper right", "upper left", "lower left", "lower right", "center right", "center left"]
 
-# Okabe & Ito's colours, which the colour-blind tell apart.
-LEARNED = "#0072B2"  # blue: what the network says
-RANDOM = "#8A8A8A"  # grey: what chance adds
+# Okabe & Ito's colours, which colour-blind readers can distinguish.
+LEARNED = "#0072B2"  # blue: the network
+RANDOM = "#8A8A8A"  # grey: added noise
 UNCONDITIONAL = "#8A8A8A"  # grey: the field without a condition
 CONDITIONAL = "#E69F00"  # yellow: the field under a condition
-GUIDED = "#009E73"  # green: the field that guidance makes of the two
+GUIDED = "#009E73"  # green: the guided field
 EXACT = "#D55E00"  # vermilion: the closed form
 DATA = "#2B2B2B"  # near black: the data
-OTHER = "#CC79A7"  # purple: one more
+OTHER = "#CC79A7"  # purple: a further series
 SERIES = (
     LEARNED,
     CONDITIONAL,
@@ -36,7 +36,7 @@ SERIES = (
     "#56B4E9",
     DATA,
     RANDOM,
-)  # lines that have no meaning of their own
+)  # lines without a meaning of their own
 CLASSES = ("#56B4E9", "#CC79A7", "#E69F00")  # person, dog, cat
 LIMIT = 2.6  # half the side of a picture of the plane: unit data and unit noise fit
 
@@ -57,9 +57,9 @@ T = TypeVar("T")
 
 
 def figure(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float = 4.5) -> "tuple[Figure, list[Axes]]":
-    """A figure of rows x columns axes, row by row; sizes in inches at 160 dpi, so 8 inches are 1,280 px.
+    """A figure with rows x columns axes, row by row; sizes in inches at 160 dpi, so 8 inches are 1,280 px.
 
-    MissingExtraError without matplotlib. It has no window and no global state: nothing needs to be closed.
+    MissingExtraError without matplotlib. The figure has no window and no global state, so nothing needs to be closed.
     """
     made, axes = mosaic([[f"{row} {column}" for column in range(columns)] for row in range(rows)], width, height)
     return made, list(axes.values())
@@ -68,9 +68,9 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float
 def mosaic(
     pattern: Sequence[Sequence[str]], width: float = 8.0, height: float = 4.5, heights: Sequence[float] | None = None
 ) -> "tuple[Figure, dict[str, Axes]]":
-    """A figure whose axes lie as `pattern` says, a name a cell, and span the cells of their name; `heights` of rows.
+    """A figure whose axes are laid out by `pattern`, one letter a cell; axes span all cells of their letter.
 
-    `["aab", "ccb"]` has three axes. Otherwise as `figure`.
+    `["aab", "ccb"]` has three axes; `heights` are relative heights of the rows. Otherwise as `figure`.
     """
     try:
         import matplotlib
@@ -80,13 +80,13 @@ def mosaic(
         raise MissingExtraError("figures need the extra `lab`: pip install 'scorefield[lab]'") from None
     with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
         made = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(made)  # draws it into memory
+        FigureCanvasAgg(made)  # draws the figure into memory
         axes: dict[str, Axes] = made.subplot_mosaic([list(row) for row in pattern], height_ratios=heights)
     return made, axes
 
 
 def plane(axes: "Axes", title: str = "", limit: float = LIMIT) -> "Axes":
-    """Axes for points: equal units both ways, the same range in every figure, few ticks."""
+    """Set up axes for points: equal units, the same range in every figure, few ticks."""
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=title)
     axes.set_xticks(range(-int(limit), int(limit) + 1))
     axes.set_yticks(range(-int(limit), int(limit) + 1))
@@ -103,7 +103,7 @@ def dots(
     label: str | None = None,
     order: int = 2,
 ) -> "PathCollection":
-    """A cloud of points (N, 2), or one point (2,); `size` in square points."""
+    """Draw a cloud of points (N, 2), or one point (2,); `size` in square points."""
     x = x.detach().reshape(-1, 2).cpu()
     return axes.scatter(
         x[:, 0].numpy(), x[:, 1].numpy(), s=size, color=colour, alpha=alpha, linewidths=0, label=label, zorder=order
@@ -111,7 +111,7 @@ def dots(
 
 
 def arrows(axes: "Axes", x: Tensor, push: Tensor, colour: str, *, alpha: float = 1.0) -> "Quiver":
-    """An arrow at every point x (N, 2), of the length `push` (N, 2) in the plane's own unit."""
+    """Draw an arrow `push` (N, 2) at every point x (N, 2), in the units of the plane."""
     x, push = x.detach().cpu(), push.detach().cpu()
     return axes.quiver(
         *x.T.numpy(), *push.T.numpy(), color=colour, alpha=alpha, angles="xy", scale_units="xy", scale=1, width=0.0045,
@@ -120,27 +120,27 @@ def arrows(axes: "Axes", x: Tensor, push: Tensor, colour: str, *, alpha: float =
 
 
 def lattice(count: int = 21, limit: float = LIMIT) -> Tensor:
-    """The middles (count^2, 2) of count x count equal cells of a picture of the plane: where a field has its arrows."""
+    """The centres (count^2, 2) of count x count equal cells of the plane: the places of a field's arrows."""
     middles = limit * ((2 * torch.arange(count) + 1) / count - 1)
     return torch.cartesian_prod(middles, middles)
 
 
 def shortened(push: Tensor, longest: float = 0.3) -> Tensor:
-    """Arrows (N, 2) in the same directions, all shorter than `longest`: the long ones by far, the short ones hardly.
+    """Arrows (N, 2) compressed to less than `longest`, without change of direction: long ones most.
 
-    A field spans some powers of ten; drawn true, the arrows far out would lie over each other.
+    A field spans several powers of ten; drawn to scale, the outer arrows would cover each other.
     """
     length: Tensor = push.norm(dim=-1, keepdim=True)
     return push * longest / (length + longest)
 
 
 def legend(axes: "Axes", place: Place = "best", columns: int = 1) -> None:
-    """The legend of what was drawn with a label, small and without a frame."""
+    """Add a small legend without a frame."""
     axes.legend(loc=place, ncols=columns, frameon=False, fontsize=9, handlelength=1.4, borderaxespad=0.3)
 
 
 def image(figure: "Figure", dpi: float = 100.0) -> Image.Image:
-    """The figure as a picture, 8 inches are 800 px by default; its layout stays as it is the first time."""
+    """Render the figure; 8 inches are 800 px by default. The layout of the first call is kept."""
     figure.dpi = dpi
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
@@ -154,7 +154,7 @@ def image(figure: "Figure", dpi: float = 100.0) -> Image.Image:
 def frames(
     figure: "Figure", update: Callable[[T], object], moments: Iterable[T], dpi: float = 80.0
 ) -> Iterator[Image.Image]:
-    """One picture a moment: `update` changes what the figure shows, and it is drawn again."""
+    """Render one frame per moment: `update` changes the figure, which is then drawn again."""
     for moment in moments:
         update(moment)
         yield image(figure, dpi)

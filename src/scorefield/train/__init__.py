@@ -1,1 +1,1 @@
-"""Training: objective, loop (a generator), EMA, optimisers, state. Networks come as arguments."""
+"""Training: objective, loop (a generator), averaging, optimisers, saved states. Networks come as arguments."""

@@ -1,57 +1,85 @@
-"""Batches of training data: they can start from any sample, and are prepared while the step before is computed."""
+"""Batches of training data: they start at any sample, are split over processes, and are prepared one step ahead."""
 
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from scorefield.errors import RequestError
+
 Batch = dict[str, Tensor]
 Item = TypeVar("Item")
 
 
+class World(NamedTuple):
+    """The processes that train together, and which of them this is."""
+
+    rank: int = 0
+    size: int = 1
+
+    def share(self, start: int, batch: int) -> range:
+        """This rank's part of samples start .. start + batch - 1; the ranks' parts in order are the whole batch.
+
+        RequestError if the batch cannot be split evenly.
+        """
+        if batch % self.size:
+            raise RequestError(f"a batch of {batch} cannot be split evenly over {self.size} processes")
+        part = batch // self.size
+        return range(start + self.rank * part, start + (self.rank + 1) * part)
+
+
+ALONE = World()
+
+
+class Batches(Protocol):
+    """The batches that follow the first `samples` samples, without end; on several processes this rank's parts."""
+
+    def __call__(self, samples: int, world: World = ALONE, /) -> Iterator[Batch]: ...
+
+
 @dataclass(frozen=True)
-class _Batches(Dataset[Batch]):
+class _Dataset(Dataset[Batch]):
     make: Callable[[range], Batch]
 
     def __getitem__(self, indices: range) -> Batch:
         return self.make(indices)
 
 
-def _ranges(samples: int, size: int) -> Iterator[range]:
+def _ranges(samples: int, size: int, world: World) -> Iterator[range]:
     while True:
-        yield range(samples, samples + size)
+        yield world.share(samples, size)
         samples += size
 
 
-def _quiet(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides what to do
+def _ignore_signals(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent handles it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def in_order(make: Callable[[range], Batch], size: int, workers: int = 0) -> Callable[[int], Iterator[Batch]]:
-    """A function from the samples seen so far to the batches that follow, of `size` each, without end.
+def in_order(make: Callable[[range], Batch], size: int, workers: int = 0) -> Batches:
+    """Batches of `size` samples 0, 1, 2, ... of an endless data set, split over the processes.
 
-    `make` computes the batch of a range of indices. With `workers`, so many forked processes do it, in the same order;
-    then `make` must not use a global random generator.
+    `make` computes the batch for a range of indices. With `workers`, that many forked processes call it, and the order
+    stays the same; then `make` must not use a global random generator.
     """
 
-    def batches(samples: int) -> Iterator[Batch]:
+    def batches(samples: int, world: World = ALONE, /) -> Iterator[Batch]:
         if not workers:
-            return map(make, _ranges(samples, size))
+            return map(make, _ranges(samples, size, world))
         return iter(
             DataLoader(
-                _Batches(make),
+                _Dataset(make),
                 batch_size=None,
-                sampler=_ranges(samples, size),
+                sampler=_ranges(samples, size, world),
                 num_workers=workers,
-                worker_init_fn=_quiet,
+                worker_init_fn=_ignore_signals,
                 multiprocessing_context="fork",
                 generator=torch.Generator(),
             )
@@ -60,22 +88,21 @@ def in_order(make: Callable[[range], Batch], size: int, workers: int = 0) -> Cal
     return batches
 
 
-def shuffled(make: Callable[[np.ndarray], Batch], count: int, size: int, seed: int) -> Callable[[int], Iterator[Batch]]:
-    """A function from the samples seen so far to the batches that follow, of a finite data set of `count` samples.
+def shuffled(make: Callable[[np.ndarray], Batch], count: int, size: int, seed: int) -> Batches:
+    """Batches of `size` samples of a finite data set of `count` samples, split over the processes.
 
-    Every epoch has an order of its own, and a batch may span the end of one and the start of the next.
+    Every epoch has an order of its own; a batch may span the end of one epoch and the start of the next.
     """
 
-    def batches(samples: int) -> Iterator[Batch]:
+    def batches(samples: int, world: World = ALONE, /) -> Iterator[Batch]:
         order: dict[int, np.ndarray] = {}
-        while True:
-            places = np.arange(samples, samples + size)
+        for part in _ranges(samples, size, world):
+            places = np.arange(part.start, part.stop)
             epochs = places // count
             for epoch in set(epochs.tolist()) - set(order):
                 order[epoch] = np.random.default_rng([seed, epoch]).permutation(count)
             order = {epoch: kept for epoch, kept in order.items() if epoch >= epochs[0]}
             yield make(np.array([order[e][p] for e, p in zip(epochs.tolist(), (places % count).tolist(), strict=True)]))
-            samples += size
 
     return batches
 

@@ -6,31 +6,45 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scorefield import atomic
+from scorefield.errors import DamagedError
 from scorefield.train.loop import TrainStep
+from scorefield.train.state import is_there
 
 
 class Log:
     """The file log.jsonl of a run: means over every `every` steps, and each evaluation.
 
-    A run that resumes after `step` first removes the lines of later steps, which were lost and will be done again.
+    A run that resumes after `step` first removes the lines of later steps, which it will repeat. A run that begins at
+    step 0 keeps its lines in memory, and the log of an earlier run on disk, until `keep` is called: then a first state
+    is saved. DamagedError for a file with lines that no run wrote.
     """
 
     def __init__(self, path: Path, step: int, every: int) -> None:
         self.path, self.every = path, every
-        if path.exists():
-            lines = [line for line in path.read_text().splitlines(keepends=True) if _step(line) <= step]
-            with atomic.replacing(path) as part:
-                part.write_text("".join(lines))
+        lines = _lines(path) if is_there(path) else []
+        self._held: list[str] | None = [] if lines and not step else None
+        if lines and step:
+            self._replace([line for at, line in lines if at <= step])
         self.steps: list[TrainStep] = []
         self.since = time.monotonic()
 
+    def keep(self) -> None:
+        """From now on the lines of this run are on disk, in place of an earlier run's."""
+        if self._held is not None:
+            self._replace(self._held)
+            self._held = None
+
     def write(self, values: Mapping[str, float | Mapping[str, float]]) -> None:
         """Append one line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+        line = json.dumps(values) + "\n"
+        if self._held is not None:
+            self._held.append(line)
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
 
     def add(self, step: TrainStep, force: bool = False) -> dict[str, float] | None:
-        """Take in a step. When a line is due, or with `force`, write the means since the last line and return them."""
+        """Include a step. When a line is due, or with `force`, write the means since the last line and return them."""
         self.steps.append(step)
         if step.step % self.every and not force:
             return None
@@ -50,9 +64,25 @@ class Log:
         self.steps, self.since = [], now
         return means
 
+    def _replace(self, lines: list[str]) -> None:
+        with atomic.replacing(self.path) as part:
+            part.write_text("".join(lines), encoding="utf-8")
 
-def _step(line: str) -> float:
+
+def _lines(path: Path) -> list[tuple[float, str]]:
+    """The lines of a log and the step of each; the last one is left out if a kill has cut it off."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    read = [_line(line) for line in lines]
+    if odd := [number for number, line in enumerate(read[:-1], 1) if line is None]:
+        raise DamagedError(
+            f"{path}: line {odd[0]} is not from a training log; move the file away or choose another --output"
+        )
+    return [line for line in read if line]
+
+
+def _line(line: bytes) -> tuple[float, str] | None:
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # half a line, from a run that was killed
+        text = line.decode()
+        return (float(json.loads(text)["step"]), text) if text.endswith("\n") else None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None

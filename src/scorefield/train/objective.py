@@ -1,4 +1,4 @@
-"""What training minimises: the diffusion objective, at levels of a training density, and the contrastive loss."""
+"""Training losses: the diffusion objective at levels drawn from a training density, and the contrastive loss."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from scorefield.core.denoiser import Preconditioned
 from scorefield.core.gauge import Gauge
 from scorefield.core.level import Level, noisy
 
-Density = Callable[[Tensor], Tensor]  # u in (0, 1) -> lam: the inverse of the distribution function of -lam
+Density = Callable[[Tensor], Tensor]  # u in (0, 1) -> lam: the inverse distribution function of -lam
 
 
 def logit_normal(mean: float = 0.0, std: float = 1.0) -> Density:
@@ -25,7 +25,7 @@ def logit_normal(mean: float = 0.0, std: float = 1.0) -> Density:
 
 
 def uniform(u: Tensor) -> Tensor:
-    """lam for which the flow's time, sigma of the RF gauge, is uniform in (0, 1)."""
+    """The lam at which the flow's time, sigma of the RF gauge, is uniform in (0, 1)."""
     return -torch.logit(u)
 
 
@@ -35,7 +35,7 @@ def uniform_lam(low: float, high: float) -> Density:
 
 
 def stratified(count: int, generator: torch.Generator) -> Tensor:
-    """(count,) float64 in (0, 1), one in each of `count` equal intervals, in random order: the loss varies less."""
+    """(count,) float64 in (0, 1), one in each of `count` equal intervals, in random order: less variance."""
     places = torch.randperm(count, generator=generator)
     within = torch.rand(count, generator=generator, dtype=torch.float64)
     return ((places + within) / count).clamp(1e-6, 1 - 1e-6)  # the ends are lam = +-inf
@@ -44,15 +44,15 @@ def stratified(count: int, generator: torch.Generator) -> Tensor:
 def levels(
     gauge: Gauge, density: Density, count: int, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> Level:
-    """The levels (count,) float32 of one batch, stratified over `density`."""
+    """Levels (count,) float32 for one batch, stratified over `density`."""
     return gauge(density(stratified(count, generator)).float().to(device))
 
 
 def objective(denoiser: Preconditioned, x0: Tensor, cond: Cond, at: Level, eps: Tensor) -> Tensor:
-    """The squared error (B,) of the network's own output against its target, as a mean over the rest of x0 (B, ...).
+    """The mean squared error (B,) of the network's own output against its target, for x0 (B, ...).
 
-    Each prediction so has the weighting of its paper: that of eps (Ho et al. 2020), of eps - x0 (Lipman et al. 2022),
-    EDM's lambda(sigma) (Karras et al. 2022).
+    This gives each prediction the weighting of its paper: eps (Ho et al. 2020), eps - x0 (Lipman et al. 2022), EDM's
+    lambda(sigma) (Karras et al. 2022).
     """
     x = noisy(x0, eps, at)
     error = denoiser.raw(x, at, cond) - predict.target(denoiser.prediction, x, x0, at)
@@ -60,16 +60,16 @@ def objective(denoiser: Preconditioned, x0: Tensor, cond: Cond, at: Level, eps: 
 
 
 def drop_some(cond: Cond, empty: Cond, share: float, generator: torch.Generator) -> Cond:
-    """Condition dropout: each row becomes `empty`'s with probability `share` (Ho & Salimans 2022)."""
+    """Condition dropout: replace each row by that of `empty` with probability `share` (Ho & Salimans 2022)."""
     first = next(iter(cond.tensors().values()))
     keep = torch.rand(len(first), generator=generator) >= share
     return drop(cond, empty, keep.to(first.device))
 
 
 def contrastive(image_vectors: Tensor, text_vectors: Tensor, logit_scale: Tensor) -> Tensor:
-    """The scalar symmetric cross-entropy of pairs (B, D), row b of one with row b of the other (Radford et al. 2021).
+    """The symmetric cross-entropy, a scalar, of pairs of rows of (B, D) and (B, D) (Radford et al. 2021).
 
-    `logit_scale` is the log of the factor on the cosines, held to at most log 100.
+    `logit_scale` is the log of the factor on the cosines, clamped to at most log 100.
     """
     image, text = F.normalize(image_vectors.float(), dim=1), F.normalize(text_vectors.float(), dim=1)
     logits = logit_scale.float().clamp(max=math.log(100)).exp() * image @ text.mT

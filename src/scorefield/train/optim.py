@@ -1,19 +1,50 @@
-"""Optimisers: AdamW with the usual exceptions from decay, and Muon for hidden matrices."""
+"""Optimisers and the learning rate over a run: AdamW without decay of vectors, Muon for hidden matrices, Wsd."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as adamw_update
 
+from scorefield.errors import RequestError
+
 Betas = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wsd:
+    """Learning-rate schedule: linear warm-up, stable, linear decay to zero (Hu et al. 2024, MiniCPM).
+
+    A run can be extended from any state before the decay, because the flat part does not depend on the total.
+    """
+
+    warmup: int = 100  # steps
+    decay: float = 0.2  # share of the run
+
+    def __post_init__(self) -> None:
+        if self.warmup < 0:
+            raise RequestError(f"warmup must be at least 0 steps, not {self.warmup}")
+        if not 0 <= self.decay <= 1:
+            raise RequestError(f"decay is a share of the run, from 0 to 1, not {self.decay:g}")
+
+    def stable_until(self, steps: int) -> int:
+        """The number of steps before the decay begins, of `steps`."""
+        return steps - round(self.decay * steps)
+
+    def __call__(self, step: int, steps: int) -> float:
+        """The factor on the base rate for step `step` = 1..steps: 1 / warmup at the first, 0 at steps + 1."""
+        rise = step / self.warmup if step < self.warmup else 1.0
+        span = steps - self.stable_until(steps) + 1
+        fall = (steps + 1 - step) / span if span > 1 else 1.0
+        return max(0.0, min(rise, fall, 1.0))
 
 
 def adamw(
     module: nn.Module, lr: float, weight_decay: float = 0.01, betas: Betas = (0.9, 0.99), eps: float = 1e-8
 ) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019), fused; only parameters of two or more dimensions decay."""
+    """AdamW (Loshchilov & Hutter 2019), fused; weight decay applies to parameters of two or more dimensions."""
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
@@ -24,9 +55,9 @@ def adamw(
 
 
 def hidden_matrices(module: nn.Module, besides: Sequence[str] = ()) -> list[nn.Parameter]:
-    """The trained weights of linear and convolution layers, except those whose name holds one of `besides`.
+    """The trained weights of linear and convolution layers, except layers whose name contains one of `besides`.
 
-    The first and the last layer of a network should be among `besides`.
+    Name the first and the last layer of a network in `besides`.
     """
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
     inner = [layer.weight for name, layer in layers if not any(part in name for part in besides)]
@@ -36,7 +67,7 @@ def hidden_matrices(module: nn.Module, besides: Sequence[str] = ()) -> list[nn.P
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Roughly U V^T of matrices (N, R, C) = U S V^T: bfloat16, singular values between 0.7 and 1.2.
 
-    A quintic Newton-Schulz iteration, tuned for the slope at zero and not for convergence to 1 (Jordan et al. 2024).
+    A quintic Newton-Schulz iteration, tuned for the slope at zero, not for convergence to 1 (Jordan et al. 2024).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide: Tensor = matrices.bfloat16()
@@ -52,9 +83,9 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum (Jordan et al. 2024) for `matrices`, AdamW for every other trained parameter.
 
-    A convolution's kernel (out, in, h, w) counts as the matrix (out, in * h * w). An update is scaled by
+    A convolution kernel (out, in, h, w) is treated as the matrix (out, in * h * w). An update is scaled by
     0.2 sqrt(max(rows, columns)), which gives it the size of AdamW's, so that one learning rate and one decoupled weight
-    decay serve both (Liu et al. 2025, Moonlight); `other_lr` sets another rate for AdamW's parameters.
+    decay fit both (Liu et al. 2025, Moonlight); `other_lr` sets a different rate for AdamW's parameters.
     """
 
     def __init__(
@@ -75,7 +106,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient; there is no closure."""
+        """Update every parameter that has a gradient; a closure is refused."""
         if closure is not None:
             raise ValueError("Muon takes no closure")
         for group in self.param_groups:

@@ -1,29 +1,39 @@
-"""A recipe, which is the full typed configuration of one training run, and how a recipe is found by name."""
+"""A recipe: the full typed configuration of one training run, its settings, and how a recipe is found by name."""
 
 import difflib
 import importlib.util
 import inspect
+import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_type_hints
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from scorefield.train.batches import Batch
-from scorefield.train.errors import TrainError
-from scorefield.train.lr_schedule import Wsd
+from scorefield.errors import DamagedError, MissingError, RequestError
+from scorefield.train.batches import Batch, Batches
+from scorefield.train.optim import Wsd
 
 M = TypeVar("M", bound=nn.Module)
 Figures = Mapping[str, float]
 Setting = int | float | str | bool | None | Path
 
+# Types of settings, for the annotations of a recipe's arguments.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Samples = Annotated[int, Field(ge=1, le=2**16)]  # of one batch
+Rate = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # two that differ by 2^32 would be the same run
+
+_SHOWN = 60  # characters of a value in a message
+
 
 class Progress(NamedTuple):
-    """How far a run has come, for the header of the weights that it writes at the end."""
+    """The state of a run, for the header of the weights that it writes at the end."""
 
     step: int
     samples: int
@@ -34,75 +44,124 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Generic[M]):
-    """One training run. All that is random in it depends on the seed and the samples seen, so that a resume is exact.
+    """One training run. Everything random in it depends on the seed and the samples seen, so that a resume is exact.
 
     `loss` runs under autocast. For every step it gets a CPU generator, to draw with before moving to the device.
+    RequestError for a number that no run can have.
     """
 
     name: str
     build: Callable[[], M]  # seeded before the call
-    batches: Callable[[int], Iterator[Batch]]  # samples seen -> the batches from there on
+    batches: Batches  # one that takes the samples seen alone can train on one process only
     loss: Callable[[M, Batch, torch.Generator], tuple[Tensor, Mapping[str, Tensor]]]  # scalar, scalars to log
     optimizer: Callable[[M], torch.optim.Optimizer]
-    finish: Callable[[M, Progress], Path]  # writes the weights that ship: the averaged module, in eval mode
+    finish: Callable[[M, Progress], Path]  # writes the final weights; gets the averaged module in eval mode
     steps: int
-    batch: int  # samples a step
+    batch: int  # samples a step, of all processes together
     seed: int = 0
     schedule: Wsd = field(default_factory=Wsd)
     ema: float = 0.999
     clip: float = 1.0  # largest norm of the gradient
-    evaluate: Callable[[M], Figures] | None = None  # of the averaged module, in eval mode
+    evaluate: Callable[[M], Figures] | None = None  # gets the averaged module in eval mode
     evaluate_every: int = 1000  # steps
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"recipe {self.name}: {name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise RequestError(f"recipe {self.name}: ema must be at least 0 and below 1, not {self.ema:g}")
+        if not self.clip > 0:
+            raise RequestError(f"recipe {self.name}: clip must be above 0, not {self.clip:g}")
 
 
 def _folders() -> list[Path]:
     return [Path("recipes"), Path(__file__).resolve().parents[3] / "recipes"]
 
 
+def _is_recipe(path: Path) -> bool:
+    return path.is_file() and b"def recipe(" in path.read_bytes()
+
+
 def find(name: str) -> Path:
-    """The file of a recipe given by path or by name; TrainError lists the nearest names."""
+    """The file of a recipe given by path or by name; MissingError lists the nearest names."""
     if Path(name).is_file():
         return Path(name)
     files = [path for folder in reversed(_folders()) for path in sorted(folder.glob("*.py"))]
-    known = {path.stem: path for path in files if "def recipe(" in path.read_text(encoding="utf-8")}
+    known = {path.stem: path for path in files if _is_recipe(path)}
     if name.replace("-", "_") in known:
         return known[name.replace("-", "_")]
-    near = difflib.get_close_matches(Path(name).stem, known, n=3, cutoff=0.3)
-    hint = f"{'nearest' if near else 'known'}: {', '.join(near or sorted(known))}"
-    raise TrainError(f"no recipe {name!r}; {hint if known else 'there is no recipes folder here; give a path'}")
+    if not known:
+        raise MissingError(f"no recipe {_short(name)}, and no recipes folder here; give the path of a recipe file")
+    raise MissingError(f"no recipe {_short(name)}; {_nearest(Path(name).stem, known)}")
+
+
+def _nearest(name: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name[:_SHOWN], known, n=3, cutoff=0.3)
+    return f"{'nearest' if near else 'known'}: {', '.join(near or known)}"
+
+
+def shown(value: object) -> str:
+    """A user's text in a message: as it is if it is short and printable, else escaped and cut."""
+    text = str(value)
+    return text if text.isprintable() and len(text) <= _SHOWN else _short(text)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
 def read(path: Path) -> Callable[..., Recipe[nn.Module]]:
-    """The function `recipe` of a recipe file; TrainError if it is not there, or if the file cannot be imported."""
+    """The function `recipe` of a recipe file; DamagedError if there is none, MissingError if an import fails."""
     spec = importlib.util.spec_from_file_location(f"scorefield_recipe_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise TrainError(f"{path} is not a Python file")
+    if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+        raise DamagedError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and data loader workers look a module up by its name
     try:
+        spec.loader.get_code(spec.name)
+    except (SyntaxError, ValueError) as error:  # ValueError: a NUL in the source, before Python 3.12
+        raise DamagedError(f"{path} cannot be read: {error}") from None
+    try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError) as error:
-        raise TrainError(f"{path} cannot be read: {error}") from None
+    except ImportError as error:
+        raise MissingError(f"{path} cannot be read: {error}") from None
     function = getattr(module, "recipe", None)
     if not callable(function):
-        raise TrainError(f"{path} has no function recipe()")
+        raise DamagedError(f"{path} has no function recipe()")
     return function  # type: ignore[no-any-return]
 
 
 def settings(function: Callable[..., Recipe[nn.Module]], given: Mapping[str, str]) -> dict[str, Setting]:
-    """The settings of a recipe function: its defaults, replaced by the `given` texts, read by their annotations.
+    """The settings of a recipe function: its defaults, replaced by the `given` texts, parsed by their annotations.
 
-    TrainError for a name that it does not have, or a text that does not fit the annotation.
+    RequestError for an unknown name, a value that does not fit the annotation, a number that is not finite, a path to
+    something that is neither a file nor a folder, and an argument without a default that is not given.
     """
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     values = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
     for name, text in given.items():
         if name not in values:
-            near = difflib.get_close_matches(name, values, n=3, cutoff=0.3)
-            hint = f"{'nearest' if near else 'known'}: {', '.join(near or values)}"
-            raise TrainError(f"no setting {name!r}; {hint if values else 'this recipe has none'}")
-        try:
-            values[name] = TypeAdapter(hints[name]).validate_python(text)
-        except ValidationError as error:
-            raise TrainError(f"setting {name}={text!r}: {error.errors()[0]['msg']}") from None
+            hint = _nearest(name, values) if values else "this recipe has none"
+            raise RequestError(f"no setting {_short(name)}; {hint}")
+        values[name] = _parsed(name, text, hints.get(name, str))
+    if missing := [name for name, value in values.items() if value is inspect.Parameter.empty]:
+        raise RequestError(f"this recipe needs a value for {missing[0]}: --set {missing[0]}=VALUE")
     return values
+
+
+def _parsed(name: str, text: str, hint: Any) -> Setting:
+    wrong = f"--set {name}={shown(text)}"
+    try:
+        value: Setting = TypeAdapter(hint).validate_python(text)
+    except ValidationError as error:
+        raise RequestError(
+            f"{wrong}: {error.errors()[0]['msg'].replace('Input ', 'it ').replace('String ', 'it ')}"
+        ) from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{wrong}: it should be a finite number")
+    if "\0" in text:
+        raise RequestError(f"{wrong}: no setting can contain a NUL character")
+    if isinstance(value, Path) and value.exists() and not (value.is_file() or value.is_dir()):
+        raise RequestError(f"{wrong}: this is neither a file nor a folder")
+    return value

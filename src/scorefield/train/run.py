@@ -2,6 +2,8 @@
 
 import fcntl
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -11,19 +13,17 @@ from types import FrameType
 from typing import Generic
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from scorefield.train import loop, state
-from scorefield.train.errors import TrainError
+from scorefield.errors import MissingError, RequestError
+from scorefield.train import loop
 from scorefield.train.log import Log
-from scorefield.train.recipe import Figures, M, Progress, Recipe
+from scorefield.train.recipe import Figures, M, Progress, Recipe, shown
+from scorefield.train.state import STABLE, STATE, Checkpoints, FileCheckpoints, Header, is_there
 
-STATE, STABLE = "state.safetensors", "state-stable.safetensors"
 
-
-class InterruptedRunError(TrainError):
-    """A signal ended the run after a step; its state is saved."""
+class InterruptedRunError(KeyboardInterrupt):
+    """SIGINT, SIGTERM or SIGHUP ended the run; the message says from where it resumes."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -32,23 +32,36 @@ class InterruptedRunError(TrainError):
 
 @dataclass(kw_only=True)
 class Stop:
-    """Whether a signal asked the run to end."""
+    """Whether a signal has to wait: it ends the run at once, unless it is `held` back and noted."""
 
-    number: int = 0
+    held: bool = False
+    number: int = 0  # of the noted signal
 
 
 @contextmanager
-def _signals() -> Iterator[Stop]:
-    """Hold SIGINT and SIGTERM back until the step has ended; a second signal acts at once."""
+def _signals(folder: Path) -> Iterator[Stop]:
+    """Turn SIGINT, SIGTERM and SIGHUP into an InterruptedRunError, so that no temporary file is left.
+
+    A second signal is never held back. An ignored signal stays ignored, as under nohup. Outside the main thread it does
+    nothing.
+    """
     stop = Stop()
 
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.number = number
-        for one, handler in before.items():
-            signal.signal(one, handler)
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.held and not stop.number:
+            stop.number = number
+            return
+        place = "from the last saved state" if (folder / STATE).exists() else "from the start"
+        raise InterruptedRunError(number, f"stopped; the same command goes on {place}")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (
+        (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    )
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     try:
+        for number in before:
+            signal.signal(number, handle)
         yield stop
     finally:
         for number, handler in before.items():
@@ -56,23 +69,24 @@ def _signals() -> Iterator[Stop]:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; TrainError if another one trains in it."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; RequestError if another one trains in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    is_there(folder / "lock")
+    with (folder / "lock").open("a") as file:  # which leaves a file of that name as it is
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TrainError(f"another run is training in {folder}; choose another --output") from None
+            raise RequestError(f"another run is training in {folder}; choose another --output") from None
         yield
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a recipe is run: where, on what, and how often it saves."""
+    """Where a recipe runs, on which device, and how often it saves."""
 
     folder: Path
-    settings: Mapping[str, str] = field(default_factory=dict)  # of the recipe, as text, for the state's header
+    settings: Mapping[str, str] = field(default_factory=dict)  # the recipe's, as text, for the header of the state
     steps: int | None = None  # instead of the recipe's
     device: torch.device
     dtype: torch.dtype  # of the forward: float32 or bfloat16
@@ -89,94 +103,96 @@ class Session(Generic[M]):
     recipe: Recipe[M]
     options: Options
     training: loop.Training[M]
+    checkpoints: Checkpoints
     rates: list[float]
     figures: Figures = field(default_factory=dict)
-    evaluated: int = -1  # the step that the figures are of
+    evaluated: int = -1  # the step at which the figures were measured
 
     @property
     def steps(self) -> int:
-        """How many steps the run shall have."""
+        """The planned length of the run."""
         return self.options.steps or self.recipe.steps
 
     def save(self, name: str) -> None:
-        """Write the state to a file of the run's folder."""
-        state.save(self.options.folder / name, self.training, self.recipe.name, dict(self.options.settings), self.steps)
+        """Save the state under a name."""
+        self.checkpoints.save(name, self.training, self.recipe.name, self.options.settings, self.steps)
 
     def evaluate(self) -> Figures:
-        """The recipe's figures of the averaged module; none if it has no evaluation."""
+        """The recipe's figures for the averaged module; none if it has no evaluation."""
+        run = self.training
         if self.recipe.evaluate is not None:
-            with torch.no_grad(), loop.seeded(self.recipe.seed, 0, self.options.device):
-                self.figures = dict(self.recipe.evaluate(self.training.ema))
-        self.evaluated = self.training.step
+            with torch.no_grad(), run.average.applied(), loop.seeded(self.recipe.seed, 0, self.options.device):
+                self.figures = dict(self.recipe.evaluate(run.module))
+        self.evaluated = run.step
         return self.figures
 
     def finish(self) -> Path:
-        """Write the weights that ship."""
+        """Write the final weights."""
         run = self.training
+        self.options.say(f"step {run.step}: measuring and writing the averaged weights")
         if self.evaluated != run.step:
             self.evaluate()
         progress = Progress(run.step, run.samples, run.seconds, self.options.folder, self.figures)
-        with torch.no_grad():
-            return self.recipe.finish(run.ema, progress)
+        with torch.no_grad(), run.average.applied():
+            return self.recipe.finish(run.module, progress)
 
 
-def _check(header: state.Header, recipe: Recipe[M], options: Options, path: Path) -> None:
+def _check(header: Header, recipe: Recipe[M], options: Options, path: Path) -> None:
     if header.recipe != recipe.name:
-        raise TrainError(f"{path} is of recipe {header.recipe!r}, not {recipe.name!r}; choose another --output")
+        raise RequestError(f"{path} belongs to recipe {header.recipe!r}, not {recipe.name!r}; choose another --output")
     now, then = options.settings, header.settings
-    names = sorted((now.keys() | then.keys()) - {"steps"})  # a run may be made longer
-    changed = [f"{name} {then.get(name)} -> {now.get(name)}" for name in names if now.get(name) != then.get(name)]
+    names = sorted((now.keys() | then.keys()) - {"steps"})  # a run may be extended
+    changed = [(name, then.get(name), now.get(name)) for name in names if now.get(name) != then.get(name)]
     if changed and options.resume is None:
-        raise TrainError(
-            f"{path} has other settings ({', '.join(changed)}): --resume goes on with the new, --fresh starts again"
-        )
+        listed = ", ".join(" ".join([shown(name), shown(old), "->", shown(new)]) for name, old, new in changed)
+        raise RequestError(f"{path} has other settings ({listed}): --resume keeps the new ones, --fresh starts again")
 
 
-def _newest(recipe: Recipe[M], options: Options, steps: int) -> tuple[Path, state.Header, Mapping[str, Tensor]]:
-    """The state to resume from: the last one, or if the run is to be longer and was decaying, that before the decay."""
-    path = options.folder / STATE
-    header, tensors = state.read(path)
-    if steps <= header.steps or header.step <= recipe.schedule.stable_until(header.steps):
-        return path, header, tensors
-    if not (options.folder / STABLE).exists():
-        raise TrainError(f"{path} is past the start of its decay and {STABLE} is missing: use --steps {header.steps}")
-    path = options.folder / STABLE
-    return path, *state.read(path)
+def _newest(recipe: Recipe[M], checkpoints: Checkpoints, last: Header, steps: int, path: Path) -> tuple[str, Header]:
+    """The state to resume from: the last one, or for a run that is extended after its decay began, that before it."""
+    if steps <= last.steps or last.step <= recipe.schedule.stable_until(last.steps):
+        return STATE, last
+    stable = checkpoints.header(STABLE)
+    if stable is None:
+        raise RequestError(f"{path} is past the start of its decay, and {STABLE} is missing: use --steps {last.steps}")
+    return STABLE, stable
 
 
 def open_session(recipe: Recipe[M], options: Options) -> Session[M]:
     """Begin a run, or resume it from its newest state."""
+    checkpoints = FileCheckpoints(options.folder, fresh=options.resume is False)
+    last = checkpoints.header(STATE)
     training = loop.start(recipe, options.device)
     rates = [float(group["lr"]) for group in training.optimizer.param_groups]
-    session = Session(recipe=recipe, options=options, training=training, rates=rates)
-    if (options.folder / STATE).exists():
-        path, header, tensors = _newest(recipe, options, session.steps)
-        _check(header, recipe, options, path)
-        state.fill(training, header, tensors, path)
-        if path.name == STABLE:
+    session = Session(recipe=recipe, options=options, training=training, checkpoints=checkpoints, rates=rates)
+    if last is not None:
+        name, header = _newest(recipe, checkpoints, last, session.steps, options.folder / STATE)
+        _check(header, recipe, options, options.folder / name)
+        checkpoints.load(name, training)
+        if name == STABLE:
             options.say(f"longer than before: goes on from step {header.step}, where the decay began")
     return session
 
 
 def execute(recipe: Recipe[M], options: Options) -> Path:
-    """Train to the end and write the weights that ship; InterruptedRunError on Ctrl-C, with the state saved."""
-    with _alone(options.folder):
-        if options.resume is False:
-            for name in (STATE, STABLE):
-                (options.folder / name).unlink(missing_ok=True)
+    """Train to the end and write the final weights; InterruptedRunError on Ctrl-C, with the state saved."""
+    with _signals(options.folder) as stop, _locked(options.folder):
         session = open_session(recipe, options)
-        _train(session)
+        with closing(session.checkpoints):
+            _train(session, stop)
         return session.finish()
 
 
-def _train(session: Session[M]) -> None:
+def _train(session: Session[M], stop: Stop) -> None:
     recipe, options, run = session.recipe, session.options, session.training
     log = Log(options.folder / "log.jsonl", run.step, options.log_every)
     stable = recipe.schedule.stable_until(session.steps)
     clock = saved = time.monotonic()
-    bar = tqdm(total=session.steps, initial=run.step, unit="step", disable=None, dynamic_ncols=True)
+    quiet = None if sys.stderr else True  # None: no bar unless stderr is a terminal
+    bar = tqdm(total=session.steps, initial=run.step, unit="step", disable=quiet, dynamic_ncols=True)
     steps = loop.train(recipe, run, session.rates, options.device, options.dtype, session.steps)
-    with _signals() as stop, bar, closing(steps):
+    stop.held = True
+    with bar, closing(steps):
         for step in steps:
             now = time.monotonic()
             run.seconds, clock = run.seconds + now - clock, now
@@ -185,22 +201,28 @@ def _train(session: Session[M]) -> None:
             last = step.step == session.steps
             if means := log.add(step, force=last or stopped):
                 bar.set_postfix(loss=f"{means['loss']:.4f}", pictures_s=f"{means['per_second']:.0f}")
+            if last or stopped or step.step == stable or now - saved >= options.save_every:
+                session.save(STATE)
+                log.keep()
+                saved = time.monotonic()
             if step.step == stable:
                 session.save(STABLE)
-            if last or stopped or now - saved >= options.save_every:
-                session.save(STATE)
-                saved = time.monotonic()
             if stopped:
                 message = f"stopped after step {step.step}; the same command goes on from there"
                 raise InterruptedRunError(stop.number, message)
             if recipe.evaluate is not None and (last or step.step % recipe.evaluate_every == 0):
+                bar.set_description("evaluating")
                 log.write({"step": step.step, "evaluate": session.evaluate()})
+                bar.set_description()
+    stop.held = False
+    if stop.number:  # during the last evaluation
+        raise InterruptedRunError(stop.number, "stopped; the same command writes the final weights")
 
 
 def finish(recipe: Recipe[M], options: Options) -> Path:
-    """Write the weights that ship from the newest state, without training."""
-    path = options.folder / STATE
-    if not path.exists():
-        raise TrainError(f"{path} does not exist; train first")
-    header, _ = state.read(path)
-    return open_session(recipe, replace(options, steps=header.steps, resume=True)).finish()
+    """Write the final weights from the newest state, without training."""
+    header = FileCheckpoints(options.folder).header(STATE)
+    if header is None:
+        raise MissingError(f"{options.folder / STATE} does not exist; train first")
+    with _signals(options.folder):
+        return open_session(recipe, replace(options, steps=header.steps, resume=True)).finish()

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from scorefield.data.shapes import Shape
 from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
 
-WIDTHS = {128: 70, 256: 46}  # of the network, by the cells a side: the same number of parameters
+WIDTHS = {128: 70, 256: 46}  # width of the network by cells a side: the same number of parameters
 
 
 class Autoregressive(Model):
-    """`cells` x `cells` over the square of half a side `reach`."""
+    """A table of `cells` x `cells` over the square [-reach, reach]^2."""
 
     likelihood: ClassVar[Likelihood] = "exact"
 
@@ -40,7 +40,7 @@ class Autoregressive(Model):
         return 2
 
     def rows_in(self, column: Tensor) -> Tensor:
-        """Logits (B, cells) of the rows in the columns (B,)."""
+        """Logits (B, cells) of the rows, given the columns (B,)."""
         h = self.column(column)
         for hidden in self.hidden:
             h = h + hidden(F.silu(h))
@@ -48,7 +48,7 @@ class Autoregressive(Model):
         return out
 
     def cell(self, x: Tensor) -> Tensor:
-        """Column and row (B, 2) of points (B, 2); those outside are of the cell at the edge."""
+        """Column and row (B, 2) of points (B, 2); points outside belong to the nearest cell."""
         return ((x / self.reach + 1) / 2 * self.cells).floor().long().clamp(0, self.cells - 1)
 
     @torch.no_grad()
@@ -68,12 +68,12 @@ class Autoregressive(Model):
 
 
 def loss(model: Autoregressive, x0: Tensor, generator: torch.Generator) -> Tensor:
-    """Minus the log-likelihood; it takes no noise."""
+    """The negative log-likelihood; it uses no noise."""
     return -model.log_likelihood(x0.clamp(-model.reach, model.reach)).mean()
 
 
 def training(shape: Shape, how: Training, seed: int, *, cells: int = 128) -> Iterator[Update[Autoregressive]]:
-    """Up the log-likelihood. The square reaches six spreads beyond the outermost node, which no sample passes."""
+    """Train by maximum likelihood. The square extends six spreads beyond the outermost node."""
     reach = float(shape.nodes.abs().max()) + max(6 * shape.spread, 0.1)
     return minimise(seeded(lambda: Autoregressive(reach, cells=cells), seed), loss, shape, how, seed)
 

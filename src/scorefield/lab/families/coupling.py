@@ -22,27 +22,27 @@ from scorefield.lab.families.network import Residual, quiet
 
 Bend = Literal["affine", "spline"]
 BINS = 16
-REACH = 4.0  # a spline bends the coordinate within -REACH..REACH and leaves it alone outside
-LEAST = 1e-3  # share of the range of a bin, and slope at a knot
-LAYERS = {"affine": (8, 54), "spline": (4, 60)}  # and the width of their networks: the same number of parameters
+REACH = 4.0  # a spline changes the coordinate within -REACH..REACH, and is the identity outside
+LEAST = 1e-3  # least share of the range of a bin, and least slope at a knot
+LAYERS = {"affine": (8, 54), "spline": (4, 60)}  # and the widths of their networks, for the same number of parameters
 
 
 class Coupling(nn.Module):
-    """One layer on points (B, 2): a turn, then the second coordinate bent as the first one says."""
+    """One layer on points (B, 2): a rotation, then a map of the second coordinate that depends on the first."""
 
     def __init__(self, bend: Bend, width: int) -> None:
         super().__init__()
         self.bend = bend
-        self.angle = nn.Parameter(torch.tensor(math.pi / 2))  # at first the coordinates take turns
+        self.angle = nn.Parameter(torch.tensor(math.pi / 2))  # initially the coordinates alternate
         self.net = quiet(Residual(1, 2 if bend == "affine" else 3 * BINS - 1, width=width, depth=1, waves=3))
 
     def turned(self, x: Tensor, sign: int) -> Tensor:
-        """x (B, 2) turned by the angle, or back."""
+        """Rotate x (B, 2) by the angle, or back."""
         cos, sin = self.angle.cos(), sign * self.angle.sin()
         return torch.stack([cos * x[:, 0] - sin * x[:, 1], sin * x[:, 0] + cos * x[:, 1]], 1)
 
     def bent(self, given: Tensor, value: Tensor, back: bool) -> tuple[Tensor, Tensor]:
-        """The coordinate `value` (B,) bent, or bent back, and the log slope of that map (B,)."""
+        """Apply the map or its inverse to the coordinate `value` (B,); returns it and the log slope (B,)."""
         told: Tensor = self.net(given[:, None])
         if self.bend == "spline":
             return spline(value, told, back)
@@ -52,7 +52,7 @@ class Coupling(nn.Module):
         return value * log_slope.exp() + shift, log_slope
 
     def forward(self, x: Tensor, back: bool = False) -> tuple[Tensor, Tensor]:
-        """Towards the normal, or `back` towards the data: points (B, 2) and the log change of volume (B,)."""
+        """Map towards the normal, or `back` towards the data: points (B, 2) and log change of volume (B,)."""
         given, value = (x if back else self.turned(x, 1)).T
         value, log_slope = self.bent(given, value, back)
         bent = torch.stack([given, value], 1)
@@ -66,14 +66,14 @@ def knots(told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         REACH * (2 * F.pad((LEAST + (1 - LEAST * BINS) * one.softmax(1)).cumsum(1), (1, 0)) - 1)
         for one in (widths, heights)
     ]
-    level = math.log(math.expm1(1 - LEAST))  # a network that says zero leaves everything as it is
+    level = math.log(math.expm1(1 - LEAST))  # zero outputs are the identity
     return places[0], places[1], F.pad(LEAST + F.softplus(slopes + level), (1, 1), value=1.0)
 
 
 def spline(value: Tensor, told: Tensor, back: bool) -> tuple[Tensor, Tensor]:
     """The monotone rational-quadratic spline of Durkan et al. (eq. 4 to 8) at value (B,), and its log slope (B,).
 
-    `back` gives the inverse and the log slope of the inverse.
+    `back` returns the inverse and its log slope.
     """
     places, heights, slopes = knots(told)
     inside = value.abs() < REACH
@@ -113,7 +113,7 @@ class Flow(Model):
         return len(self.layers)
 
     def to_noise(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the layers take points (B, 2), and the log change of volume (B,)."""
+        """The images of points (B, 2) under all layers, and the log change of volume (B,)."""
         volume = x.new_zeros(len(x))
         for layer in self.layers:
             x, log_slope = layer(x)
@@ -121,7 +121,7 @@ class Flow(Model):
         return x, volume
 
     def to_data(self, z: Tensor) -> Tensor:
-        """The points (B, 2) that `to_noise` takes to z."""
+        """The points (B, 2) that `to_noise` maps to z."""
         for layer in reversed(self.layers):
             z, _ = layer(z, back=True)
         return z
@@ -136,12 +136,12 @@ class Flow(Model):
 
 
 def loss(model: Flow, x0: Tensor, generator: torch.Generator) -> Tensor:
-    """Minus the log-likelihood; it takes no noise."""
+    """The negative log-likelihood; it uses no noise."""
     return -model.log_likelihood(x0).mean()
 
 
 def training(shape: Shape, how: Training, seed: int, *, bend: Bend = "spline") -> Iterator[Update[Flow]]:
-    """Up the log-likelihood."""
+    """Train by maximum likelihood."""
     return minimise(seeded(lambda: Flow(bend=bend), seed), loss, shape, how, seed)
 
 

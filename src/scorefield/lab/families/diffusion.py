@@ -24,7 +24,9 @@ from scorefield.sample import registry
 from scorefield.train.objective import objective
 
 Betas = Literal["linear", "cosine"]
-NOISIEST = -5.1  # lam: the cosine's last rungs hold so little of x0 that the noise predicted there says nothing of it
+NOISIEST = (
+    -5.1
+)  # lam: the last cosine rungs contain so little of x0 that the predicted noise carries no information about it
 STEPS = 150  # the source's
 STEPS_OF_LIKELIHOOD = 60
 
@@ -66,14 +68,14 @@ class Diffusion(Model):
 
 
 def loss(model: Diffusion, x0: Tensor, generator: torch.Generator) -> Tensor:
-    """The mean squared error of the noise, all rungs equally often."""
+    """The mean squared error of the predicted noise, at all rungs equally often."""
     rung = torch.randint(len(model.table), (len(x0),), generator=generator)
     eps = torch.randn(x0.shape, generator=generator)
     return objective(model.denoiser, x0, Cond(), gauge.vp(model.table[rung]), eps).mean()
 
 
 def training(shape: Shape, how: Training, seed: int, *, betas: Betas = "cosine") -> Iterator[Update[Diffusion]]:
-    """Down the error of the predicted noise."""
+    """Train on the error of the predicted noise."""
     return minimise(seeded(lambda: Diffusion(betas=betas), seed), loss, shape, how, seed)
 
 

@@ -1,4 +1,4 @@
-"""What a family of generative models is: a network that learns from points, and then draws points of its own."""
+"""The interface of a family of generative models: a network learns from points, then draws its own."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.data.shapes import Shape
-from scorefield.train import ema
-from scorefield.train.lr_schedule import Wsd
+from scorefield.train import average
+from scorefield.train.optim import Wsd
 
 Likelihood = Literal["exact", "bound", "none"]
 
 
 class Model(nn.Module, ABC):
-    """A generative model of points in the plane; `parameters()` are all that training touches."""
+    """A generative model of points in the plane; training changes only `parameters()`."""
 
-    likelihood: ClassVar[Likelihood]  # what `log_likelihood` gives: the logarithm itself, a lower bound of it, None
+    likelihood: ClassVar[Likelihood]  # what `log_likelihood` returns: the exact value, a lower bound, or None
 
     @property
     @abstractmethod
     def calls(self) -> int:
-        """How many times a sample passes through a network."""
+        """The number of network calls for a sample."""
 
     @abstractmethod
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
@@ -32,7 +32,7 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def log_likelihood(self, x: Tensor) -> Tensor | None:
-        """The natural logarithm of the density at points x (N, 2), in nats, (N,); None where the family has none."""
+        """The log density (N,) at points x (N, 2), in nats; None if the family has none."""
 
 
 M = TypeVar("M", bound=Model)
@@ -41,16 +41,16 @@ Learned = TypeVar("Learned", bound=Model, covariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """How long and how fast; the schedule, the averaging and the optimiser are the same for every family."""
+    """Training length and rate; schedule, averaging and optimiser are the same for every family."""
 
     steps: int
     lr: float
     batch: int = 256
-    momentum: float = 0.9  # Adam's first beta; an adversary that moves wants none
+    momentum: float = 0.9  # Adam's first beta; adversarial training needs 0
 
 
 class Update(NamedTuple, Generic[Learned]):
-    """One step of training: how many are done, the loss, and the averaged model, which goes on changing."""
+    """One training step: the steps done, the loss, and the averaged model, which later steps change."""
 
     step: int
     loss: float
@@ -62,21 +62,21 @@ Train = Callable[[Shape, Training, int], Iterator[Update[Model]]]  # shape, how,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A family as it was tuned."""
+    """A family with its tuned training."""
 
     name: str  # as in the numbers of an experiment
     title: str
     training: Train
-    how: Training  # whose steps fill the same time as every other family's
+    how: Training  # with as many steps as fit the time that every family gets
 
 
 def variant(family: Family, training: Train, steps: int) -> Family:
-    """The family trained in another way, in as many steps of it as fill the same time."""
+    """The family with different training, in as many steps as fit the same time."""
     return replace(family, training=training, how=replace(family.how, steps=steps))
 
 
 def seeded(build: Callable[[], M], seed: int) -> M:
-    """What `build` makes, its random start drawn from the seed."""
+    """Call `build` with the initial weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
@@ -88,13 +88,13 @@ def optimiser(part: nn.Module, how: Training) -> torch.optim.Adam:
 
 
 def descend(optimizer: torch.optim.Adam, loss: Tensor, how: Training, step: int) -> None:
-    """One step down `loss`, at the rate that the schedule gives step 1, 2, ... of `how.steps`."""
+    """One gradient step on `loss`, at the scheduled rate for step 1, 2, ... of `how.steps`."""
     schedule = Wsd(warmup=min(100, how.steps // 4), decay=0.5)
     for group in optimizer.param_groups:
         group["lr"] = how.lr * schedule(step, how.steps)
     optimizer.zero_grad(set_to_none=True)
     mine = [one for group in optimizer.param_groups for one in group["params"]]
-    loss.backward(inputs=mine)  # type: ignore[no-untyped-call]  # a generator's loss teaches its critic nothing
+    loss.backward(inputs=mine)  # type: ignore[no-untyped-call]  # the generator's loss must not train the critic
     optimizer.step()
 
 
@@ -106,14 +106,14 @@ class Averaged(Generic[M]):
 
     def follow(self, model: M, step: int) -> M:
         """The average after step 1, 2, ... of `model`."""
-        ema.update(self.model, model, ema.ramp(0.995, step))
+        average.update(self.model, model, average.ramp(0.995, step))
         return self.model
 
 
 def minimise(
     model: M, loss: Callable[[M, Tensor, torch.Generator], Tensor], shape: Shape, how: Training, seed: int
 ) -> Iterator[Update[M]]:
-    """Train `model` down `loss(model, x0, generator)` on fresh samples of `shape`, the same for the same seed."""
+    """Minimise `loss(model, x0, generator)` on fresh samples of `shape`; a run depends on its seed alone."""
     data, noise = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
     optimizer, averaged = optimiser(model, how), Averaged(model)
     for step in range(1, how.steps + 1):

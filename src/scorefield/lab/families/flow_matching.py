@@ -26,7 +26,7 @@ from scorefield.train.objective import levels, logit_normal, objective, uniform
 
 Density = Literal["uniform", "logit_normal"]
 DENSITIES = {"uniform": uniform, "logit_normal": logit_normal()}
-STEPS = 10  # of two calls each, the last of one
+STEPS = 10  # Heun steps: two calls each, and one for the last
 STEPS_OF_LIKELIHOOD = 60
 
 
@@ -55,7 +55,7 @@ class FlowMatching(Model):
         return last.x
 
     def lams_of_likelihood(self) -> list[float]:
-        """From the cleanest rung of a flow's ladder to one that is nearly noise."""
+        """The levels from the cleanest rung of a flow's ladder to one that is nearly noise."""
         return grid.exponential(noise_schedule.flow())(STEPS_OF_LIKELIHOOD)[-2::-1]
 
     def log_likelihood(self, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class FlowMatching(Model):
 
 
 def training(shape: Shape, how: Training, seed: int, *, density: Density = "uniform") -> Iterator[Update[FlowMatching]]:
-    """Down the error of the predicted direction, times drawn from `density`."""
+    """Train on the error of the predicted direction, with times drawn from `density`."""
 
     def loss(model: FlowMatching, x0: Tensor, generator: torch.Generator) -> Tensor:
         at = levels(gauge.rf, DENSITIES[density], len(x0), generator)

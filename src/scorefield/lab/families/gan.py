@@ -1,9 +1,9 @@
-"""A generative adversarial network: a generator whose samples a critic must not tell from data.
+"""A generative adversarial network: a generator whose samples a critic cannot distinguish from data.
 
-Nothing is fitted to the data; the critic learns to tell, the generator learns from the critic's gradient (Goodfellow et
-al. 2014). So there is no likelihood, and a sample is one call. Two losses were tried: the non-saturating one with the
-critic's slope on data held down (R1, Mescheder et al. 2018), and the Wasserstein distance with the slope held at one
-between data and samples (WGAN-GP, Gulrajani et al. 2017).
+Nothing is fitted to the data; the critic learns to distinguish, the generator learns from the critic's gradient
+(Goodfellow et al. 2014). So there is no likelihood, and a sample is one call. Two losses were tried: the non-saturating
+one with the critic's slope on data held down (R1, Mescheder et al. 2018), and the Wasserstein distance with the slope
+held at one between data and samples (WGAN-GP, Gulrajani et al. 2017).
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ LATENT = 2
 
 
 class Gan(Model):
-    """The generator, and the critic that only training needs."""
+    """The generator, and the critic, which only training uses."""
 
     likelihood: ClassVar[Likelihood] = "none"
 
@@ -61,7 +61,7 @@ class Gan(Model):
 
 
 def told_and_slope(critic: Residual, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What the critic says of x (B, 2), and the squared length (B,) of its gradient there."""
+    """The critic's output at x (B, 2), and the squared norm (B,) of its gradient there."""
     x = x.detach().requires_grad_()
     told: Tensor = critic(x)
     (slope,) = torch.autograd.grad(told.sum(), x, create_graph=True)
@@ -69,7 +69,7 @@ def told_and_slope(critic: Residual, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def critic_loss(critic: Residual, real: Tensor, fake: Tensor, loss: Loss, penalty: float, between: Tensor) -> Tensor:
-    """What the critic goes down; `between` (B, 1) in 0..1 says where WGAN-GP asks for the slope."""
+    """The loss of the critic; `between` (B, 1) in 0..1 places the points of WGAN-GP's gradient penalty."""
     if loss == "r1":
         told, slope = told_and_slope(critic, real)
         return F.softplus(-told).mean() + F.softplus(critic(fake)).mean() + penalty / 2 * slope.mean()
@@ -79,7 +79,7 @@ def critic_loss(critic: Residual, real: Tensor, fake: Tensor, loss: Loss, penalt
 
 
 def generator_loss(critic: Residual, fake: Tensor, loss: Loss) -> Tensor:
-    """What the generator goes down."""
+    """The loss of the generator."""
     told: Tensor = critic(fake)
     return F.softplus(-told).mean() if loss == "r1" else -told.mean()
 
@@ -87,7 +87,7 @@ def generator_loss(critic: Residual, fake: Tensor, loss: Loss) -> Tensor:
 def training(
     shape: Shape, how: Training, seed: int, *, loss: Loss = "r1", penalty: float = 0.1
 ) -> Iterator[Update[Gan]]:
-    """One step of the critic and one of the generator an update; the loss told is the critic's."""
+    """Each update is a step of the critic and one of the generator; the reported loss is the critic's."""
     model = seeded(Gan, seed)
     data, noise = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
     critics, generators = optimiser(model.critic, how), optimiser(model.generator, how)

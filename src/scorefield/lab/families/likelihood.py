@@ -12,7 +12,7 @@ from scorefield.core.noise import Noise
 from scorefield.data.shapes import Shape
 from scorefield.sample import registry
 
-_ROWS = 1000  # points whose whole walk is kept for the gradient, at once
+_ROWS = 1000  # points a batch: their whole walk is kept for the gradient
 
 
 def normal(x: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def normal(x: Tensor) -> Tensor:
 
 
 def of_shape(shape: Shape, x: Tensor) -> Tensor:
-    """The exact log density (N,) float64 of a shape at x (N, 2); ValueError for bare points, which have none."""
+    """The exact log density (N,) float64 of a shape at x (N, 2); ValueError for bare points."""
     if not shape.spread:
         raise ValueError(f"{shape.name} is bare points: they have no density")
     peak = -math.log(2 * math.pi * shape.spread**2) - math.log(len(shape.nodes))

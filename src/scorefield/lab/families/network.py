@@ -1,4 +1,4 @@
-"""The network that the families without a time share: PlaneNet's residual layers, with any number in and out."""
+"""The network of the families without a time input: PlaneNet's residual layers, of any number of inputs and outputs."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from scorefield.nets.mlp import Waves
 
 
 class Residual(nn.Module):
-    """A residual MLP: (B, inputs) -> (B, outputs); `waves` sines and cosines of each input are inputs too."""
+    """A residual MLP: (B, inputs) -> (B, outputs), with `waves` sines and cosines of each input added."""
 
     def __init__(self, inputs: int, outputs: int, *, width: int, depth: int, waves: int = 0) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class Residual(nn.Module):
         self.last = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`outputs` numbers for every row."""
+        """(B, inputs) -> (B, outputs)."""
         h = self.first(self.waves(x))
         for hidden in self.hidden:
             h = h + hidden(nn.functional.silu(h))
@@ -26,7 +26,7 @@ class Residual(nn.Module):
 
 
 def quiet(net: Residual) -> Residual:
-    """The network with a last layer of zeros: what it steers starts as the identity."""
+    """The network with a last layer of zeros, so that what depends on it starts as the identity."""
     torch.nn.init.zeros_(net.last.weight)
     torch.nn.init.zeros_(net.last.bias)
     return net

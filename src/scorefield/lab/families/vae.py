@@ -2,8 +2,8 @@
 
 The decoder says of a code where its point lies and how surely; the encoder says which codes a point may have. Trained
 up the evidence lower bound, log p(x) >= E[log p(x | code)] - KL(code | N(0, 1)) (Kingma & Welling 2014). A sample is
-one call of the decoder, with its spread. The log-likelihood told is the importance-weighted bound (Burda et al. 2016).
-Two spreads of the decoder were tried: one that is learned for all codes, and each code's own.
+one call of the decoder, with its spread. The reported log-likelihood is the importance-weighted bound (Burda et al.
+2016). Two spreads of the decoder were tried: one that is learned for all codes, and each code's own.
 """
 
 import math
@@ -20,12 +20,12 @@ from scorefield.lab.families.likelihood import normal
 from scorefield.lab.families.network import Residual
 
 LATENT = 2
-SURE = -2.0  # log of the decoder's spread at first: one that starts unsure soon ignores the code, and stays so
-WEIGHED = 64  # codes a point, of the importance-weighted bound
+SURE = -2.0  # initial log spread of the decoder: from a wide one it learns to ignore the code
+WEIGHED = 64  # codes per point for the importance-weighted bound
 
 
 class Vae(Model):
-    """Encoder and decoder; `own` lets every code have its own spread, otherwise one is learned for all."""
+    """Encoder and decoder; with `own` every code has its own spread, otherwise all share a learned one."""
 
     likelihood: ClassVar[Likelihood] = "bound"
 
@@ -51,7 +51,9 @@ class Vae(Model):
         """Mean and log deviation (B, 2) of the points of codes (B, 2)."""
         out: Tensor = self.decoder(code)
         mean, log_deviation = out.chunk(2, dim=-1) if self.spread is None else (out, self.spread.expand_as(out))
-        return mean, log_deviation.clamp(-6, 2)  # no point is told surer than 1/400: bare points would have no bound
+        return mean, log_deviation.clamp(
+            -6, 2
+        )  # no spread below 1/400: with bare points the density would be unbounded
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
@@ -60,7 +62,7 @@ class Vae(Model):
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor) -> Tensor:
-        noise = torch.Generator().manual_seed(0)  # the bound is an average over codes: always the same ones
+        noise = torch.Generator().manual_seed(0)  # the bound is an average over codes; the same ones in every call
         weights = [self.weight(x, noise) for _ in range(WEIGHED)]
         return torch.stack(weights).logsumexp(0) - math.log(WEIGHED)
 
@@ -75,7 +77,7 @@ class Vae(Model):
 
 
 def loss(model: Vae, x0: Tensor, generator: torch.Generator) -> Tensor:
-    """Minus the evidence lower bound, the divergence of the codes in closed form."""
+    """The negative evidence lower bound, with the divergence of the codes in closed form."""
     mean, log_deviation = model.encode(x0)
     code = mean + log_deviation.exp() * torch.randn(mean.shape, generator=generator)
     where, spread = model.decode(code)
@@ -85,7 +87,7 @@ def loss(model: Vae, x0: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def training(shape: Shape, how: Training, seed: int, *, own: bool = False) -> Iterator[Update[Vae]]:
-    """Up the evidence lower bound."""
+    """Train by maximising the evidence lower bound."""
     return minimise(seeded(lambda: Vae(own=own), seed), loss, shape, how, seed)
 
 

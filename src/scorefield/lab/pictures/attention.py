@@ -1,4 +1,4 @@
-"""Where the network looks: each place of the picture listens most to the word that will stand there.
+"""Where the network looks: each place of the picture attends most to the word for what it will show.
 
 The generator cuts its picture into 8 x 8 patches. In every block each patch sends out a query, and each word of the
 prompt, like each other patch, holds up a key. How well they fit says how much the patch listens to the word,
@@ -7,9 +7,9 @@ prompt, like each other patch, holds up a key. How well they fit says how much t
 
 the mean over all blocks and heads. One word's share at all patches is a map of the picture: where that word is heard.
 
-Nobody told the network where things are. It learned from captions and pictures alone, and yet the map of "tree" is the
-tree: the judge, a detector of rendered scenes, says where each thing stands in the finished picture, and the word is
-heard several times as much there as elsewhere. The word of the place is heard around it.
+The network was never given the positions of things. It learned from captions and pictures alone, and yet the map of
+"tree" is the tree: the judge, a detector of rendered scenes, says where each thing stands in the finished picture, and
+the word is heard several times as much there as elsewhere. The word of the place is heard around it.
 
 Two more things can be seen. Small words are not idle: "in", next to "tree", is heard where the tree is, for a text
 transformer writes what it has read so far into every later token; that is the subject of the experiment `tokens`. And
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-# What is measured: a thing and its place; and two things in a relation.
+# The measured prompts: a thing in a place, and two things in a relation.
 SINGLES = (
     ("tree", "in the desert"), ("car", "in the city"), ("penguin", "in the snow"), ("dog", "on the beach"),
     ("parrot", "in the forest"), ("astronaut", "in space"), ("robot", "in a room"), ("fox", "in a meadow"),
@@ -50,15 +50,15 @@ SINGLES = (
 PAIRS = (
     ("dog", "left of", "tree"), ("car", "right of", "house"), ("parrot", "above", "robot"), ("cat", "below", "balloon"),
 )  # fmt: skip
-HALF = 32  # px: half of the box about a thing's middle; a lone thing's longer side has about 60
+HALF = 32  # px: half the side of the box around a thing; a single thing is about 60 px long
 MOMENTS = (0, 15, 40, 100)  # percent of the walk in the figure
-DARK = 0.15  # of a picture where a word is not heard at all
+DARK = 0.15  # brightness of a picture where the word gets no attention
 WORDS = 10  # columns in the figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionSettings(Settings):
-    """The prompt of the figure and the film, and the steps of the walks."""
+    """The prompt of the figure and film, and the steps of the walks."""
 
     prompt: str = "a dog left of a tree in the snow"
     steps: Annotated[int, Field(ge=4, le=1000)] = 25
@@ -66,9 +66,9 @@ class AttentionSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """The shown prompt's words, predictions (steps, 3, H, W) uint8 and maps (steps, words, h, w).
+    """The words of the drawn prompt, predictions (steps, 3, H, W) uint8 and maps (steps, words, h, w).
 
-    `thing` and `place` (steps,): how many times as much as elsewhere the word is heard where the thing stands.
+    `thing` and `place` (steps,): attention to the word at the thing, relative to elsewhere.
     """
 
     words: Sequence[str]
@@ -80,7 +80,7 @@ class Looked:
 
 
 class Walked(NamedTuple):
-    """The first prompt's predictions (steps, 3, H, W) uint8, all maps (steps, B, tokens, h, w), and what is found."""
+    """Predictions for the first prompt (steps, 3, H, W) uint8, all maps (steps, B, tokens, h, w), and the verdicts."""
 
     predictions: Tensor
     maps: Tensor
@@ -88,7 +88,7 @@ class Walked(NamedTuple):
 
 
 def run(settings: AttentionSettings, watch: Watch) -> Looked:
-    """Draw the prompts, note where each word is heard, and ask the judge where each thing came to stand."""
+    """Draw the prompts, record the attention to each word, and locate each thing with the judge."""
     words = scenes.read(settings.prompt)
     singles = [f"{_one(thing)} {place}" for thing, place in SINGLES]
     pairs = [f"{_one(first)} {relation} {_one(other)}" for first, relation, other in PAIRS]
@@ -104,7 +104,7 @@ def run(settings: AttentionSettings, watch: Watch) -> Looked:
         if (found := _find(seen[k], thing))
     ]
     if not ratios:
-        raise LabError("the model drew none of the things, so there is no place to look for; another seed may")
+        raise LabError("the model drew none of the things; try another seed")
     thing, place = torch.stack(ratios).mean(0)
     own = [
         own
@@ -130,13 +130,13 @@ def _one(thing: str) -> str:
 
 
 def _at(prompt: str, word: str) -> int:
-    """The token of the last time that a word stands in a prompt; the first token is the start."""
+    """The token of the last occurrence of a word in a prompt; the first token is the start."""
     words = scenes.read(prompt)
     return len(words) - words[::-1].index(word)
 
 
 def _walk(prompts: Sequence[str], settings: AttentionSettings, watch: Watch) -> Walked:
-    """The prompts drawn from the noise of one seed after the other, every step looked at."""
+    """Draw the prompts from consecutive seeds, recording every step."""
     cond, maps, predictions = scenes.words(prompts), list[Tensor](), list[Tensor]()
     run, levels = scenes.start([1000 * settings.seed + k for k in range(len(prompts))]), scenes.levels(settings.steps)
     for step in watch(scenes.walk(listening(cond, maps), run, levels), "walking", settings.steps + 1):
@@ -146,9 +146,9 @@ def _walk(prompts: Sequence[str], settings: AttentionSettings, watch: Watch) -> 
 
 
 def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
-    """The guided model, which adds to `maps`, call by call, where each token is heard: (B, tokens, h, w).
+    """The guided model, which appends the attention to each token to `maps` in every call: (B, tokens, h, w).
 
-    A second pass under the condition alone is looked at, so that the drawing itself stays the pipeline's to the bit.
+    The attention comes from a second pass under the condition alone, so that the picture stays the pipeline's.
     """
     denoiser, denoise = scenes.pipeline().stage.denoiser, scenes.guided(cond)
     if not isinstance(denoiser, Preconditioned) or not isinstance(denoiser.net, Dit) or cond.mask is None:
@@ -168,12 +168,12 @@ def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
 
 
 def _find(seen: Seen, thing: str) -> list[Identity]:
-    """All of that thing in a picture."""
+    """All finds of that thing in a picture."""
     return [one for one in seen.found if one.thing == thing]
 
 
 def inside(found: Identity, height: int, width: int) -> Tensor:
-    """Which of the patches (height, width) of a picture have their middles in the box about a thing."""
+    """Which patches (height, width) of a picture have their centres in the box around a thing."""
     size_y, size_x = _size() / height, _size() / width
     y, x = (torch.arange(height) + 0.5) * size_y, (torch.arange(width) + 0.5) * size_x
     near: Tensor = ((y - found.y).abs() <= HALF)[:, None] & ((x - found.x).abs() <= HALF)
@@ -185,13 +185,13 @@ def _size() -> int:
 
 
 def contrast(maps: Tensor, found: Identity) -> Tensor:
-    """How many times as much a word of maps (steps, h, w) is heard in the thing's box as outside it: (steps,)."""
+    """The attention of maps (steps, h, w) in the thing's box relative to outside it: (steps,)."""
     near = inside(found, *maps.shape[-2:])
     return maps[:, near].mean(1) / maps[:, ~near].mean(1)
 
 
 def _own(maps: Tensor, prompt: str, seen: Seen, first: str, other: str) -> Iterator[bool]:
-    """For each of two things, both found: whether its word is heard more at its own place than at the other's."""
+    """For each of two found things: whether its word gets more attention at its own place than at the other's."""
     places = [_find(seen, first), _find(seen, other)]
     if not all(places):
         return
@@ -202,14 +202,14 @@ def _own(maps: Tensor, prompt: str, seen: Seen, first: str, other: str) -> Itera
 
 
 def lit(pictures: Tensor, maps: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) uint8, bright where a map (B, h, w) has its maximum and dark where it is 0."""
+    """Pictures (B, 3, H, W) uint8, dimmed by a map (B, h, w): bright at its maximum, dark at 0."""
     wide = interpolate(maps[:, None], size=pictures.shape[-2:], mode="bilinear", align_corners=False)
     share = wide / wide.amax((2, 3), keepdim=True)
     return (pictures * (DARK + (1 - DARK) * share)).round().to(torch.uint8)
 
 
 def _rows(result: Looked, steps: Sequence[int]) -> Tensor:
-    """For each step the prediction, and it again in the light of every word: (steps, 1 + words, 3, H, W)."""
+    """For each step the prediction, and it dimmed by the map of every word: (steps, 1 + words, 3, H, W)."""
     rows = []
     for step in steps:
         picture = result.predictions[step]
@@ -219,7 +219,7 @@ def _rows(result: Looked, steps: Sequence[int]) -> Tensor:
 
 
 def _columns(result: Looked) -> list[str]:
-    """What stands above the pictures of `_rows`."""
+    """The captions above the pictures of `_rows`."""
     return ["prediction", *result.words][: 1 + WORDS]
 
 
@@ -231,7 +231,7 @@ def _show(axes: "Axes", result: Looked, steps: Sequence[int], names: Sequence[st
 
 
 def draw(result: Looked) -> "Figure":
-    """The prediction in the light of each word at some steps, and how much words are heard where the thing stands."""
+    """Draw the prediction dimmed by each word at some steps, and the attention to words at the thing."""
     last = len(result.maps) - 1
     moments = list(dict.fromkeys(percent * last // 100 for percent in MOMENTS))  # a short walk has fewer
     figure, axes = style.mosaic([["words"], ["over time"]], height=6.2, heights=(3.4, 2.2))
@@ -247,7 +247,7 @@ def draw(result: Looked) -> "Figure":
 
 
 def film(result: Looked) -> Film:
-    """The prediction in the light of every word, step by step."""
+    """The prediction dimmed by every word, step by step."""
 
     def frames() -> Iterator[Image.Image]:
         figure, (axes,) = style.figure(width=8.0, height=8.0 / len(_columns(result)) + 0.7)

@@ -60,17 +60,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROMPT, THING = "a campfire", "campfire"
-BLUE = 0.9  # of 1, the wish
+BLUE = 0.9  # target blue, of 1
 PALETTE = ((22, 26, 78), (124, 40, 120), (236, 92, 88), (252, 204, 128))  # a dusk: night blue, purple, coral, sand
 PLAIN, CHEAP, EXACT, CHECKPOINTED, DUSK = "no wish", "cheap path", "exact path", "with checkpointing", "palette"
 WAYS = (PLAIN, CHEAP, EXACT, CHECKPOINTED)
 SHOWN = 3  # seeds in the figure
-REPEATS = 3  # of a measured step; the fastest counts
+REPEATS = 3  # repetitions of a measured step; the fastest counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlueSettings(Settings):
-    """How many seeds and steps, and how hard and how often each path pulls."""
+    """Seeds and steps, and the strength and interval of each path."""
 
     pictures: Annotated[int, Field(ge=1, le=32)] = 4
     steps: Annotated[int, Field(ge=5, le=1000)] = 25
@@ -92,7 +92,7 @@ class Wished:
 
 
 def blueness(pixels: Tensor) -> Tensor:
-    """How far the blue of pixels (B, 3, H, W) in [-1, 1] is from the wish, (B,)."""
+    """The distance (B,) of the blue of pixels (B, 3, H, W) in [-1, 1] to the target."""
     return ((pixels[:, 2] + 1) / 2 - BLUE).square().mean((1, 2))
 
 
@@ -104,7 +104,7 @@ def off_palette(pixels: Tensor) -> Tensor:
 
 
 def run(settings: BlueSettings, watch: Watch) -> Wished:
-    """Draw without a wish, with it by both paths, and with a palette; then measure a step of each path."""
+    """Draw without guidance by a loss, with it by both paths, and with a palette; then measure a step of each path."""
     seeds, levels = [1000 * settings.seed + k for k in range(settings.pictures)], scenes.levels(settings.steps)
     cond = scenes.repeated(scenes.words([PROMPT]), len(seeds))
     plain = scenes.guided(cond)
@@ -147,12 +147,12 @@ def run(settings: BlueSettings, watch: Watch) -> Wished:
 
 
 def cheap(cond: Cond, loss: Loss, scale: float) -> Denoise:
-    """The guided prediction, pulled."""
+    """The guided prediction, moved down the gradient of the loss."""
     return loss_guided(scenes.guided(cond), loss, scale)
 
 
 def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -> Denoise:
-    """Guidance of a conditional prediction that is pulled through the network, with a scale that goes with alpha."""
+    """Guidance whose conditional prediction is moved down the gradient through the network, scaled by alpha."""
     model = scenes.pipeline().stage
     none = scenes.repeated(scenes.words([""]), len(next(iter(cond.tensors().values()))))
     plain = bind(model.denoiser, cond)
@@ -163,7 +163,7 @@ def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -
 
 
 def _of_latents(loss: Loss) -> Loss:
-    """A loss of pixels as one of the latents that they are decoded from."""
+    """A loss on pixels as a loss on their latents."""
     return lambda x0: loss(scenes.codec().decode(x0))
 
 
@@ -192,14 +192,14 @@ def _costs(seed: int, levels: Sequence[Level], watch: Watch) -> tuple[dict[str, 
 
 
 def _seconds(way: Denoise, x: Tensor, at: Level) -> float:
-    """The CPU time of one call, which other programs on the machine change little."""
+    """The CPU time of one call, which other programs on the machine hardly affect."""
     start = time.process_time()
     way(x, at)
     return time.process_time() - start
 
 
 def draw(result: Wished) -> "Figure":
-    """The same seeds under every wish, the blue of each, and what a step of each path costs."""
+    """Draw the same seeds with every loss, the blue of each, and the cost of a step of each path."""
     shown = result.pictures[:, :SHOWN].transpose(0, 1)
     heights = (1.85 * len(shown), 2.2)  # inches
     pattern = [["pictures"] * 3, ["blue", "time", "memory"]]
@@ -220,7 +220,7 @@ def draw(result: Wished) -> "Figure":
 
 
 def _name(axes: "Axes", ways: Iterable[str]) -> None:
-    """The names of ways below the places 0, 1 and so on, in two lines that fit side by side."""
+    """Label the places 0, 1 and so on, in two lines each that fit next to each other."""
     names = [name.removeprefix("with ").replace("check", "check-\n").replace(" ", "\n") for name in ways]
     axes.set_xticks(range(len(names)), names, fontsize=9)
 

@@ -16,13 +16,13 @@ else, a desert. The tree's area is the share of the picture that is near a tree 
 sand and sky can be; without a tree it is 0. That this ruler measures trees is itself checked, on rendered trees of
 known size.
 
-The mean area tells two things at once, how many pictures have a tree and how big it is; the area where there is one
-tells the second alone. What surprises: this small model follows its words largely at alpha = 1 already. Its world has
-only 67 things, all of a few sizes and all named in the prompts it was trained on, where a model of everything has seen
-a desert with a tree far less often than a desert. So the trees are there early, with the size that trees have; what is
-left for a higher alpha is their trunk and their outline. With the weights of an earlier day, which drew the tree less
-often, the area went on growing with alpha; with those that ship now it grows from 0 to 1 and then stays. The bound on
-the rank correlation, 0.71, is what chance exceeds in one of twenty rows of seven.
+The mean area combines two things, how many pictures have a tree and how big it is; the area where there is one measures
+the second alone. What surprises: this small model follows its words largely at alpha = 1 already. Its world has only 67
+things, all of a few sizes and all named in the prompts it was trained on, where a model of everything has seen a desert
+with a tree far less often than a desert. So the trees are there early, with the size that trees have; what is left for
+a higher alpha is their trunk and their outline. With the weights of an earlier day, which drew the tree less often, the
+area went on growing with alpha; with those that ship now it grows from 0 to 1 and then stays. The bound on the rank
+correlation, 0.71, is what chance exceeds in one of twenty rows of seven.
 """
 
 from collections.abc import Mapping
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
 
 PROMPT, ASKED = "a tree in the desert", measure.single("tree", "desert")
 ALPHAS = (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
-SIZES = (28, 36, 44, 52, 60, 72, 88)  # px of the rendered trees that check the ruler
+SIZES = (28, 36, 44, 52, 60, 72, 88)  # px of the rendered trees that check the measurement
 SHOWN = 4  # seeds in the figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuidanceSettings(Settings):
-    """The seeds that are drawn under every alpha, and the steps of each walk."""
+    """The seeds drawn with every alpha, and the steps of each walk."""
 
     pictures: Annotated[int, Field(ge=2, le=64)] = 8
     steps: Annotated[int, Field(ge=2, le=1000)] = 16
@@ -60,7 +60,7 @@ class GuidanceSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guided:
-    """The pictures (alphas, seeds, 3, H, W), and of each the tree's area, a share of it, and whether it is right."""
+    """Pictures (alphas, seeds, 3, H, W), the tree's share of the area of each, and the judge's verdicts."""
 
     pictures: Tensor
     areas: Tensor
@@ -70,7 +70,7 @@ class Guided:
 
 
 def run(settings: GuidanceSettings, watch: Watch) -> Guided:
-    """Draw, judge, measure; and measure trees of known size with the same ruler."""
+    """Draw, judge and measure; also measure rendered trees of known size."""
     seeds = [1000 * settings.seed + k for k in range(settings.pictures)]
     tree, levels = scenes.repeated(scenes.words([PROMPT]), len(seeds)), scenes.levels(settings.steps)
     pictures, areas, found, right = [], [], [], []
@@ -90,7 +90,7 @@ def run(settings: GuidanceSettings, watch: Watch) -> Guided:
 
 
 def numbers(result: Guided) -> dict[str, float]:
-    """What is measured, over the seeds."""
+    """The numbers, over all seeds."""
     area, found = result.areas.mean(1).tolist(), result.found.float().mean(1).tolist()
     right = result.right.float().mean(1).tolist()
     sharp = [float(measure.sharpness(drawn).mean()) for drawn in result.pictures]
@@ -111,7 +111,7 @@ def numbers(result: Guided) -> dict[str, float]:
 
 
 def ruler() -> float:
-    """The correlation of the measured area of rendered trees with the pixels that they cover."""
+    """The correlation of the measured area of rendered trees with their number of pixels."""
     trees = [Item(thing="tree", x=64, y=100 - size // 2, size=size) for size in SIZES]
     drawn = renders([replace(ASKED, items=(tree,), variant=k) for k, tree in enumerate(trees)])
     covered = torch.tensor([float((sprite("tree", size)[..., 3] > 127).sum()) for size in SIZES])
@@ -120,7 +120,7 @@ def ruler() -> float:
 
 
 def draw(result: Guided) -> "Figure":
-    """The same seeds under every alpha, and below them the tree's area and the share of right pictures."""
+    """Draw the same seeds with every alpha, the tree's area, and the share of correct pictures."""
     shown = result.pictures[:, :SHOWN].transpose(0, 1)
     figure, (above, below) = style.figure(2, 1, width=8.0, height=7.4)
     panel.ratios(above, heights=(len(shown) * 1.32, 2.1))

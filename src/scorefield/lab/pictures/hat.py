@@ -9,16 +9,16 @@ subtracts the vectors, and asks which word points most like the difference,
 The answer there is hat, then cap, then helmet: the space can do arithmetic with meaning.
 
 Here the same is done with all the words that the embedded CLIP knows, about two hundred, each alone as a text. The
-pictures are rendered scenes, so that nothing but the hat differs. A photo of one person holds a thousand things
-besides; a drawing of one man holds next to nothing, and a difference of two drawings is full of what CLIP learned of
+pictures are rendered scenes, so that nothing but the hat differs. A photo of one person contains a thousand other
+things; a drawing of one man holds next to nothing, and a difference of two drawings is full of what CLIP learned of
 just this man. So everybody who can wear a hat wears it, a man, a woman, a robot, a dozen animals, each in several
-places, and the differences are averaged. The man by himself is told among the numbers: the bare word fares worse there,
+places, and the differences are averaged. The man by himself is among the numbers: the bare word fares worse there,
 until the same subtraction is made among the texts too, "a man wearing a hat" minus "a man".
 
 Two more differences, of a cap and of a helmet, are the control: each of the three must point at its own word more than
-at the two others. In the video the three words come together; here they are far apart, for this CLIP was taught to tell
-them apart and has read nothing else about them. What comes near instead is what looks alike to a small network: the cap
-of these drawings is blue as their sofa is, the helmet red as their guitar.
+at the two others. In the video the three words come together; here they are far apart, for this CLIP was trained to
+distinguish them and has read nothing else about them. What comes near instead is what looks alike to a small network:
+the cap of these drawings is blue as their sofa is, the helmet red as their guitar.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ TOP = 8  # words in the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HatSettings(Settings):
-    """In how many places everybody stands."""
+    """The number of places for each wearer."""
 
     spots: Annotated[int, Field(ge=1, le=100)] = 6
 
@@ -65,7 +65,7 @@ class Compared:
 
 
 def run(settings: HatSettings, watch: Watch) -> Compared:
-    """Dress everybody, subtract, compare with every word."""
+    """Render everybody with and without, subtract, and compare with every word."""
     words = vocabulary.words()
     texts = scenes.text_vectors(words)
     spots = _spots(settings)
@@ -94,17 +94,17 @@ def run(settings: HatSettings, watch: Watch) -> Compared:
 
 
 def difference(worn: Tensor, bare: Tensor) -> Tensor:
-    """The direction (E) from pictures (B, E) without it to the same with it."""
+    """The direction (E) from pictures (B, E) without the hat to the same with it."""
     return normalize((worn - bare).mean(0), dim=0)
 
 
 def rank(cosines: Tensor, index: int) -> float:
-    """The place of one of the cosines (N) among all: 1 for the largest."""
+    """The rank of one of the cosines (N): 1 for the largest."""
     return float((cosines > cosines[index]).sum() + 1)
 
 
 def _spots(settings: HatSettings) -> list[Scene]:
-    """Places with room for one thing somewhere near the middle; the first is plain, for the figure."""
+    """Places with room for a thing near the middle; the first is plain, for the figure."""
     generator = torch.Generator().manual_seed(settings.seed)
 
     def between(low: int, high: int) -> int:
@@ -119,12 +119,12 @@ def _spots(settings: HatSettings) -> list[Scene]:
 
 
 def _dressed(spots: list[Scene], thing: str, worn: str | None) -> Tensor:
-    """Pictures (spots, 3, H, W) of a thing with something on its head, or nothing."""
+    """Pictures (spots, 3, H, W) of a thing with or without headgear."""
     return renders([replace(one, items=(replace(one.items[0], thing=thing, worn=worn),)) for one in spots])
 
 
 def draw(result: Compared) -> "Figure":
-    """Some of the pictures, and the words that point most like each of the three differences."""
+    """Draw some of the pictures, and the words nearest to each of the three differences."""
     figure, axes = style.mosaic([["people"] * len(WORN), list(WORN)], width=8.0, height=5.6, heights=(1.0, 1.12))
     panel.show(axes["people"], result.pictures, SHOWN, ("without", "with a hat"))
     for worn, cosines in zip(WORN, result.cosines, strict=True):

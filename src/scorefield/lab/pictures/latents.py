@@ -5,9 +5,9 @@ turns a picture of 128 x 128 pixels and three colours into eight channels of 16 
 
     128 * 128 * 3 = 49,152 numbers   ->   8 * 16 * 16 = 2,048 numbers,        a factor of 24.
 
-A channel is still a picture of sorts: the thing stands where it stood. They are scaled to mean 0 and deviation 1, since
-the noise that drowns them has deviation 1; a codec that forgets this factor makes every noise level a lie. As one
-number along a side stands for eight pixels, sides must be multiples of eight.
+A channel is still a picture of sorts: the thing is at the same place. Channels are scaled to mean 0 and deviation 1,
+since the noise that drowns them has deviation 1; a codec that forgets this factor makes every noise level a lie. As one
+number along a side covers eight pixels, sides must be multiples of eight.
 
 The experiment takes scenes that were held out from all training, makes latents of them and pictures again, and looks at
 the difference. Its measure is the peak signal-to-noise ratio,
@@ -42,14 +42,14 @@ SHOWN, SPAN, AMPLIFIED = 4, 3.0, 5  # scenes in the figure, latents from black t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentsSettings(Settings):
-    """The held-out scenes that go there and back."""
+    """The number of held-out scenes."""
 
     pictures: Annotated[int, Field(ge=8, le=10_000)] = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latents:
-    """Pictures (B, 3, H, W), their latents (B, C, h, w), what is decoded from these, and the PSNR (B,) of it."""
+    """Pictures (B, 3, H, W), their latents (B, C, h, w), the decoded pictures, and their PSNR (B,)."""
 
     pictures: Tensor
     x0: Tensor
@@ -59,7 +59,7 @@ class Latents:
 
 
 def run(settings: LatentsSettings, watch: Watch) -> Latents:
-    """There and back."""
+    """Encode and decode."""
     codec = scenes.codec()
     pictures = renders(_held_out(settings))
     x0, decoded = [], []
@@ -88,7 +88,7 @@ def _held_out(settings: LatentsSettings) -> list[Scene]:
 
 
 def _fits(side: int) -> bool:
-    """Whether the codec takes pictures of that width."""
+    """Whether the codec accepts pictures of that width."""
     try:
         scenes.codec().shape(side, 128)
     except ValueError:
@@ -97,7 +97,7 @@ def _fits(side: int) -> bool:
 
 
 def draw(result: Latents) -> "Figure":
-    """Pictures, each channel of their latents, the decoded pictures and the difference; and all the PSNRs."""
+    """Draw pictures, the channels of their latents, the decoded pictures, the difference, and all PSNRs."""
     figure, (above, below) = style.figure(2, 1, width=8.0, height=5.4)
     panel.ratios(above, heights=(3.2, 1.5))
     size = result.pictures.shape[-1]

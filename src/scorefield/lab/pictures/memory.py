@@ -1,4 +1,4 @@
-"""How much memory a computation holds at its worst: the bytes of all tensors that it made and that live at once."""
+"""The peak memory of a computation: the bytes of all tensors that it creates and that are alive at once."""
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +11,10 @@ from torch.utils._pytree import tree_leaves
 
 
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Within `with Peak() as peak:`, `peak.bytes` is the most that the tensors made since then held at one time.
+    """In `with Peak() as peak:`, `peak.bytes` is the peak memory of all tensors created inside the block.
 
-    Counted are storages, each once, from the operation that made it until nothing refers to it: also what is kept for
-    a gradient, and what an operation hands to the next. Not counted is the work space inside a single operation.
+    It counts every storage once, from the operation that created it until nothing refers to it, including those kept
+    for the gradient. It does not count the workspace inside a single operation.
     """
 
     def __init__(self) -> None:

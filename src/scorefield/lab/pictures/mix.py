@@ -12,8 +12,8 @@ The experiment walks that line for two pairs, a mouse and a leopard, and a cat a
 CLIP looks at each picture and says how like it is to either name. If meaning is as smooth as the line is, the likeness
 moves from the first name to the second without stepping back. Measured are the difference of the two cosine
 similarities, mean over the seeds, its largest step back as a share of its whole way, and which name CLIP would choose
-at the ends. Votes of the judge, which must be sure of what it sees, are drawn beside it: in between it is often sure of
-neither, and that is where the hybrids are.
+at the ends. Votes of the judge, which must be sure of what it sees, are drawn next to it: in between it is often sure
+of neither, and that is where the hybrids are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ SHOWN = 2  # seeds of each pair in the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixSettings(Settings):
-    """The factors from 0 to 1, the seeds that are drawn with each of them, and the steps of each walk."""
+    """The number of factors from 0 to 1, the seeds drawn with each, and the steps of each walk."""
 
     factors: Annotated[int, Field(ge=3, le=101)] = 7
     pictures: Annotated[int, Field(ge=1, le=64)] = 4
@@ -50,7 +50,7 @@ class MixSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixed:
-    """The pictures (pairs, factors, seeds, 3, H, W), CLIP's likeness to the second name less that to the first.
+    """Pictures (pairs, factors, seeds, 3, H, W), and CLIP's similarity to the second name minus that to the first.
 
     `leaning` (pairs, factors, seeds) is that difference of cosines; `votes` (pairs, 2, factors) the share of pictures
     in which the judge finds the first, and the second.
@@ -64,7 +64,7 @@ class Mixed:
 
 
 def run(settings: MixSettings, watch: Watch) -> Mixed:
-    """Draw the pictures between two prompts, and ask CLIP and the judge."""
+    """Draw pictures between two prompts, and evaluate them by CLIP and the judge."""
     factors, levels = torch.linspace(0, 1, settings.factors), scenes.levels(settings.steps)
     seeds = [1000 * settings.seed + k for k in range(settings.pictures)]
     pictures, leaning, votes = [], [], []
@@ -88,7 +88,7 @@ def run(settings: MixSettings, watch: Watch) -> Mixed:
 
 
 def numbers(leaning: Tensor) -> dict[str, float]:
-    """What is measured of the likeness (pairs, factors, seeds), the worse of the pairs."""
+    """Numbers for the similarity (pairs, factors, seeds), for the worse of the pairs."""
     means = leaning.mean(2).tolist()
     return {
         "largest_step_back_over_the_way": max(map(step_back, means)),
@@ -99,14 +99,14 @@ def numbers(leaning: Tensor) -> dict[str, float]:
 
 
 def step_back(way: Sequence[float]) -> float:
-    """The largest fall of a rising way, as a share of its rise; 1 if it does not rise at all."""
+    """The largest fall of a rising curve, as a share of its rise; 1 if it does not rise."""
     rise = way[-1] - way[0]
     fall = max(0.0, *(before - after for before, after in pairwise(way)))
     return fall / rise if rise > fall else 1.0
 
 
 def draw(result: Mixed) -> "Figure":
-    """The pictures between the names, and CLIP's and the judge's opinions of them."""
+    """Draw the pictures between the names, with the results of CLIP and the judge."""
     figure, axes = style.figure(3, 1, width=8.0, height=7.9)
     panel.ratios(axes[0], heights=(2.5, 2.5, 2.3))
     names = [f"{float(factor):.2f}" for factor in result.factors]

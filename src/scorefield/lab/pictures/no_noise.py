@@ -10,21 +10,21 @@ next level's noise is drawn afresh. It is tempting to leave z out: why add what 
 the video about AI pictures, Stable Diffusion without it turns a tree in the desert into a small sad blur.
 
 The experiment draws the same seeds twice, with z and with z = 0, and changes nothing else; guidance is off (alpha = 1),
-as it would push the averages away from being averages. Without z each state holds less noise than the network is told.
-What the network gives is the mean of all the clean pictures that could hide behind x; told of more noise than there is,
-it takes the last traces of detail for noise, and averages over all pictures that could be.
+as it would push the averages away from being averages. Without z each state has less noise than its level says. What
+the network gives is the mean of all the clean pictures that could hide behind x; given a level with more noise than
+there is, it takes the last traces of detail for noise, and averages over all pictures that could be.
 
-The curve shows the noise that the network sees in its states, over the noise it is told of. With fresh noise it is one,
-until near the end the last of it can no longer be told from the picture. Without, it is gone after the first step: out
-of pure noise, where alpha = 0, DDPM draws all of the noise afresh, and of the seed nothing is left but how the first
-prediction, which should be one mean for all seeds, happens to differ with it. How sharp a picture is, is measured by
-the energy of its edges, the mean squared step of brightness from one pixel to the next; whether the tree is still a
-tree, a judge says that was trained on rendered scenes.
+The curve shows the noise that the network predicts in its states, relative to that of the level. With fresh noise it is
+one, until near the end the last of it can no longer be distinguished from the picture. Without, it is gone after the
+first step: out of pure noise, where alpha = 0, DDPM draws all of the noise afresh, and of the seed nothing is left but
+how the first prediction, which should be one mean for all seeds, happens to differ with it. How sharp a picture is, is
+measured by the energy of its edges, the mean squared step of brightness from one pixel to the next; whether the tree is
+still a tree, a judge says that was trained on rendered scenes.
 
 What surprised: the tree of a small model does not become a blur. This world has one tree and a few deserts, so that
 even their average is a tree in a desert; only the shading of its crown goes. But leave more open and more goes: "a
-tree" without a place stands before an empty wall, and with no words at all nothing is left but the wall. These two
-prompts, and the last criterion, were added after that was seen.
+tree" without a place is drawn in front of an empty wall, and with no words at all nothing is left but the wall. These
+two prompts, and the last criterion, were added after that was seen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -53,7 +53,7 @@ SHOWN = 3  # seeds of each prompt in the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoNoiseSettings(Settings):
-    """The seeds of each prompt that are drawn with noise and without, the steps of each walk, and the guidance."""
+    """The seeds of each prompt, the steps of each walk, and the guidance scale."""
 
     pictures: Annotated[int, Field(ge=1, le=64)] = 4
     steps: Annotated[int, Field(ge=4, le=1000)] = 60
@@ -62,9 +62,9 @@ class NoNoiseSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoNoise:
-    """The pictures (with or without, prompts, seeds, 3, H, W), and the noise seen over the noise told of, (2, steps).
+    """Pictures (with or without, prompts, seeds, 3, H, W), and predicted noise relative to the level's, (2, steps).
 
-    `predictions` (2, steps + 1, prompts, 3, H, W) are the clean pictures that the network saw on the first seeds' way.
+    `predictions` (2, steps + 1, prompts, 3, H, W) are the predicted clean pictures along the walks of the first seeds.
     """
 
     pictures: Tensor
@@ -74,7 +74,7 @@ class NoNoise:
 
 
 def run(settings: NoNoiseSettings, watch: Watch) -> NoNoise:
-    """Walk twice from the same noise, with the fresh noise and with zeros in its place."""
+    """Walk twice from the same noise, with fresh noise and with zeros instead."""
     count = settings.pictures
     seeds = [1000 * settings.seed + k for k in range(count)] * len(PROMPTS)
     denoise = scenes.guided(scenes.words([prompt for prompt in PROMPTS for _ in range(count)]), settings.alpha)
@@ -97,7 +97,7 @@ def run(settings: NoNoiseSettings, watch: Watch) -> NoNoise:
 
 
 def numbers(pictures: Tensor) -> dict[str, float]:
-    """How much of the sharpness, of the difference between seeds and of the trees is left without the noise."""
+    """Sharpness, difference between seeds and share of trees without the noise, relative to with it."""
     sharp = [[float(measure.sharpness(drawn).mean()) for drawn in prompts] for prompts in pictures]
     left = [without / max(with_noise, 1e-9) for with_noise, without in zip(*sharp, strict=True)]
     trees = [[measure.shows(one, "tree") for one in scenes.look(prompts[0])] for prompts in pictures]
@@ -119,7 +119,7 @@ def _decoded(x0: Tensor) -> Tensor:
 
 
 def draw(result: NoNoise) -> "Figure":
-    """The same seeds with the noise and without it, and how much noise their states hold."""
+    """Draw the same seeds with and without the noise, and the noise in their states."""
     figure, (above, below) = style.figure(2, 1, width=8.0, height=4.6)
     panel.ratios(above, heights=(2.0, 1.9))
     shown = result.pictures[:, :, :SHOWN]
@@ -136,7 +136,7 @@ def draw(result: NoNoise) -> "Figure":
 
 
 def film(result: NoNoise) -> Film:
-    """What the network believes in at every step, with the noise above and without it below."""
+    """The predicted clean picture at every step, with the noise above and without it below."""
 
     def frames() -> Iterator[Image.Image]:
         figure, (axes,) = style.figure(width=6.0, height=4.2)

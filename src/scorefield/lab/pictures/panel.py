@@ -27,7 +27,7 @@ def mosaic(pictures: Tensor) -> Tensor:
 def show(
     axes: "Axes", pictures: Tensor, columns: Sequence[str] = (), rows: Sequence[str] = (), title: str = ""
 ) -> "AxesImage":
-    """Draw pictures (rows, columns, 3, H, W) uint8 with the names of columns above and of rows at the left."""
+    """Draw pictures (rows, columns, 3, H, W) uint8, with column names above and row names on the left."""
     height, width = pictures.shape[-2:]
     axes.set_title(title)
     axes.set_frame_on(False)
@@ -39,10 +39,10 @@ def show(
 
 
 def across(first: "Axes", *others: "Axes") -> "Axes":
-    """The first of a row of axes, over the room of the others too, which are gone."""
+    """Extend the first of a row of axes over the others, which are removed."""
     spec, last = first.get_subplotspec(), (others or (first,))[-1].get_subplotspec()
     if spec is None or last is None:
-        raise ValueError("these axes are not part of a grid")
+        raise ValueError("these axes do not belong to a grid")
     first.set_subplotspec(spec.get_gridspec()[spec.rowspan.start, spec.colspan.start : last.colspan.stop])
     for one in others:
         one.remove()
@@ -50,10 +50,10 @@ def across(first: "Axes", *others: "Axes") -> "Axes":
 
 
 def ratios(axes: "Axes", heights: Sequence[float] = (), widths: Sequence[float] = ()) -> None:
-    """Set the heights of the rows, and the widths of the columns, of the figure that these axes belong to."""
+    """Set the row heights and column widths of the figure of these axes."""
     spec = axes.get_subplotspec()
     if spec is None:
-        raise ValueError("these axes are not part of a grid")
+        raise ValueError("these axes do not belong to a grid")
     if heights:
         spec.get_gridspec().set_height_ratios(heights)
     if widths:

@@ -33,7 +33,7 @@ from scorefield.sample.walk import Step
 
 @cache
 def pipeline() -> Pipeline:
-    """The embedded model."""
+    """Load the embedded model."""
     return load("scenes")
 
 
@@ -59,12 +59,12 @@ def codec() -> PictureLatents:
 
 
 def clip() -> Clip:
-    """The model's CLIP: its text tower conditions the generator, its image tower looks at pictures."""
+    """The model's CLIP: its text encoder conditions the generator, its image encoder reads pictures."""
     return conditioner().clip
 
 
 def read(prompt: str) -> list[str]:
-    """The words of a prompt as the model reads them, a token each; LabError for none, too many, or an unknown one."""
+    """The words of a prompt, one token each; LabError for none, too many, or an unknown one."""
     tokenizer = conditioner().tokenizer
     try:
         tokenizer.encode([prompt])
@@ -73,26 +73,26 @@ def read(prompt: str) -> list[str]:
     if lacking := tokenizer.unknown(prompt):
         word, near = lacking[0]
         raise LabError(f"the model does not know {word!r}" + (f"; nearest: {', '.join(near)}" if near else ""))
-    found = [word for word in tokenizer.words(prompt) if not tokenizer.unknown(word)]  # without the punctuation
+    found = [word for word in tokenizer.words(prompt) if not tokenizer.unknown(word)]  # without punctuation
     if not found:
-        raise LabError("a prompt without words says nothing; give it some")
+        raise LabError("the prompt has no words; give it some")
     return found
 
 
 def words(prompts: Sequence[str]) -> Cond:
-    """The condition of prompts: Cond(tokens (B, L, D), mask (B, L))."""
+    """The condition for prompts: Cond(tokens (B, L, D), mask (B, L))."""
     return conditioner()(prompts)
 
 
 def repeated(cond: Cond, count: int) -> Cond:
-    """`count` rows of a condition of one."""
+    """A condition of one row, repeated `count` times."""
     return cond.map(lambda value: value.expand(count, *value.shape[1:]))
 
 
 def guided(pos: Cond, scale: Scale | None = None, neg: Cond | None = None) -> Denoise:
-    """The model under the condition `pos` (B), guided away from `neg`, of one row or B: the empty prompt by default.
+    """The model with condition `pos` (B), guided away from `neg` (one row or B), by default the empty prompt.
 
-    `scale` None is the model's own; with 1, or a function of the level that gives 1, no guidance is computed.
+    `scale` None is the model's default; for 1, also from a function of the level, no guidance is computed.
     """
     model = pipeline().stage
     scale = model.spec.defaults.cfg_scale if scale is None else scale
@@ -106,14 +106,14 @@ def guided(pos: Cond, scale: Scale | None = None, neg: Cond | None = None) -> De
 
 
 def levels(steps: int | None = None, schedule: str | None = None) -> list[Level]:
-    """The levels (steps + 1) from pure noise to clean; None is the model's own."""
+    """The levels (steps + 1) from pure noise to clean; None is the model's default."""
     spec = pipeline().stage.spec
     build = grid_names.find(schedule or spec.defaults.schedule)
     return grid.levels(spec.gauge, build(spec.ladder)(steps or spec.defaults.steps))
 
 
 def start(seeds: Sequence[int]) -> noise.Run:
-    """The noise of a run of pictures of the model's own size: a picture depends on its seed alone."""
+    """The initial noise of consecutive seeds at the model's default size; a picture depends on its seed alone."""
     model = pipeline().stage
     shape = codec().shape(model.spec.defaults.width, model.spec.defaults.height)
     return noise.per_sample(seeds, shape, model.device)
@@ -123,9 +123,9 @@ def start(seeds: Sequence[int]) -> noise.Run:
 def walk(
     denoise: Denoise, run: noise.Run, at: Sequence[Level] | None = None, sampler: str | None = None
 ) -> Iterator[Step]:
-    """From noise to pictures, a Step a level; step n's x is the result. None is the model's own levels and sampler.
+    """Walk from noise to pictures, a Step per level; x of step n is the result. None is the model's levels and sampler.
 
-    Made from `words` and `start`, the picture of a prompt is that of `pipeline()` to the bit.
+    With `words` and `start`, the picture of a prompt equals that of `pipeline()` to the bit.
     """
     record, _ = registry.find(sampler or pipeline().stage.spec.defaults.sampler)
     at = levels() if at is None else at
@@ -133,7 +133,7 @@ def walk(
 
 
 def end(steps: Iterator[Step]) -> Tensor:
-    """The last state (B, C, H, W) of a walk: the latents of its pictures."""
+    """The last state (B, C, H, W) of a walk: the latents of the pictures."""
     for step in steps:
         last = step
     return last.x
@@ -150,7 +150,7 @@ def bytes_of(pictures: Sequence[Image.Image]) -> Tensor:
 
 
 def pixels(pictures: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) uint8 as the networks see them: float32 in [-1, 1], on the model's device."""
+    """Pictures (B, 3, H, W) uint8 as input of the networks: float32 in [-1, 1], on the model's device."""
     return pictures.to(pipeline().system.device).float() / 127.5 - 1
 
 
@@ -167,7 +167,7 @@ def picture_vectors(pictures: Tensor) -> Tensor:
 
 @torch.no_grad()
 def text_vectors(texts: Sequence[str]) -> Tensor:
-    """CLIP's unit vectors (B, E) of texts, on the CPU; their product with those of pictures is the similarity."""
+    """CLIP's unit vectors (B, E) of texts, on the CPU; their product with those of pictures is the cosine."""
     reader, device = conditioner(), pipeline().system.device
     ids, mask = (tensor.to(device) for tensor in reader.tokenizer.encode(texts))
     return reader.clip.encode_text(ids, mask).cpu()

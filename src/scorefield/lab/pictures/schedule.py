@@ -51,18 +51,18 @@ SCHEDULES: Mapping[str, Callable[[], Tensor]] = {
 PUBLISHED = (0.0292, 14.6146)  # sigma of Stable Diffusion's first and last rung
 CLASSICAL = "scaled_linear"  # Stable Diffusion's
 RUNGS = [round(999 * k / 14) for k in range(15)]
-STEPS, SHOWN, MARKED = 15, (0, 4, 7, 10, 12, 15), 10  # of the walk; steps that are drawn, and the one that is measured
+STEPS, SHOWN, MARKED = 15, (0, 4, 7, 10, 12, 15), 10  # steps of the walk: drawn, and measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSettings(Settings):
-    """The scenes whose latents are drowned."""
+    """The number of scenes whose latents get noise."""
 
     pictures: Annotated[int, Field(ge=1, le=256)] = 16
 
 
 class Way(NamedTuple):
-    """alpha and sigma at RUNGS of a schedule, stated and measured, each (levels, 2), with the errors of chance."""
+    """alpha and sigma at RUNGS of a schedule, tabulated and measured, each (levels, 2), with standard errors."""
 
     stated: Tensor
     measured: Tensor
@@ -71,7 +71,7 @@ class Way(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drowned:
-    """Of each schedule its betas (1000,) and `ways`; the levels of each named grid; and a picture on its way.
+    """The betas (1000,) and `ways` of each schedule, the levels of each named grid, and a picture along the walk.
 
     `drawn` (shown, 3, H, W) is noised to the levels SHOWN of `levels`, those of Stable Diffusion's 15 steps.
     """
@@ -85,7 +85,7 @@ class Drowned:
 
 
 def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
-    """Drown the latents in every schedule, and noise one picture to the steps of a walk."""
+    """Add noise to latents by every schedule, and to one picture at the steps of a walk."""
     generator = torch.Generator().manual_seed(settings.seed)
     scenes_drawn = renders([scene(index, settings.seed, "heldout") for index in range(settings.pictures)])
     with torch.no_grad():
@@ -115,7 +115,7 @@ def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
 
 
 def drown(x0: Tensor, betas: Tensor, generator: torch.Generator) -> Way:
-    """Walk all the small steps from `x0` (B, ...), and measure at RUNGS what is left of it and what came."""
+    """Walk all small steps from `x0` (B, ...), and measure the rest of it and the noise at RUNGS."""
     abar = core_schedule.cumulative(betas)
     x, seen = x0, []
     for k, beta in enumerate(betas.tolist()):
@@ -129,13 +129,13 @@ def drown(x0: Tensor, betas: Tensor, generator: torch.Generator) -> Way:
 
 
 def measured(x: Tensor, x0: Tensor) -> Tensor:
-    """alpha and sigma (2,) of a state: its part along x0, and the deviation of the rest."""
+    """alpha and sigma (2,) of a state: its component along x0, and the deviation of the rest."""
     alpha = (x * x0).sum() / x0.square().sum()
     return torch.stack([alpha, (x - alpha * x0).square().mean().sqrt()])
 
 
 def draw(result: Drowned) -> "Figure":
-    """A picture on its way, the sigmas of 15 steps, where every grid puts them, and the classical schedules."""
+    """Draw a picture along the walk, the sigmas of 15 steps on every grid, and the classical schedules."""
     figure, axes = style.figure(3, 2, width=8.0, height=9.0)
     panel.ratios(axes[0], heights=(1.55, 3.0, 2.4))
     across = panel.across(axes[0], axes[1])
@@ -185,7 +185,7 @@ schedule = Experiment(
         # The largest of 60 deviations; 4 is passed by chance less than once in two hundred runs.
         Criterion("largest_alpha_error_in_standard_errors", "<=", 4.0),
         Criterion("largest_sigma_error_in_standard_errors", "<=", 4.0),
-        Criterion("error_of_the_published_ends", "<=", 0.002),  # they are published with three digits and more
+        Criterion("error_of_the_published_ends", "<=", 0.002),  # they are published with at least three digits
     ),
     settings=ScheduleSettings,
     run=run,

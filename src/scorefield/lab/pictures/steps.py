@@ -58,9 +58,9 @@ class StepsSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stepped:
-    """Of each step and prompt the state and the prediction, decoded (steps + 1, prompts, 3, H, W), and how they are.
+    """The decoded state and prediction of each step and prompt (steps + 1, prompts, 3, H, W), and their quality.
 
-    `distance` and `sharp` (steps + 1, prompts): from the final latents, 1 at the first step, and over the final's.
+    `distance` (steps + 1, prompts) to the final latents, 1 at the first step; `sharp`, relative to the final picture.
     """
 
     states: Tensor
@@ -71,7 +71,7 @@ class Stepped:
 
 
 def run(settings: StepsSettings, watch: Watch) -> Stepped:
-    """Walk, and look at every prediction."""
+    """Walk, and measure every prediction."""
     seeds = [1000 * settings.seed + k for k in range(len(PROMPTS))]
     denoise, levels = scenes.guided(scenes.words(PROMPTS)), scenes.levels(settings.steps)
     walk = scenes.walk(denoise, scenes.start(seeds), levels)
@@ -102,7 +102,7 @@ def _decoded(x0: Tensor) -> Tensor:
 
 
 def draw(result: Stepped) -> "Figure":
-    """State and prediction at some moments, and the way of all predictions to their pictures."""
+    """Draw state and prediction at some moments, and the distance of all predictions to their pictures."""
     figure, (above, below) = style.figure(2, 1, width=8.0, height=8.6)
     panel.ratios(above, heights=(2 * SHOWN * 1.0, 2.1))
     steps = len(result.states) - 1
@@ -118,7 +118,7 @@ def draw(result: Stepped) -> "Figure":
 
 
 def film(result: Stepped) -> Film:
-    """Noisy state and predicted clean picture side by side at every step."""
+    """The noisy state and the predicted clean picture at every step."""
 
     def frames() -> Iterator[Image.Image]:
         figure, (axes,) = style.figure(width=6.0, height=4.2)

@@ -2,16 +2,17 @@
 
 Before the text tower reads a prompt, each of its tokens is a vector, a row of a table. Nothing says that it must stay
 that row. In the lesson that takes Stable Diffusion apart, the vector of "puppy" is replaced by that of another token
-and a cat appears; then it is replaced by something that no word stands for, the average of two,
+and a cat appears; then it is replaced by something that no word means, the average of two,
 
     v = (1 - share) v(puppy) + share v(skunk),
 
 and out comes a hybrid: a puppy with something of a skunk.
 
 Here both are done to "a puppy in a meadow", and the embedded model draws all pictures from the same noise. The first is
-told by a judge, a detector of rendered scenes: it must find a cat, and no puppy. It is also no different from writing
-the word, so the condition must be that of "a cat in a meadow" to the last bit; the same goes for both ends of the row.
-Where such a change can be heard at all is the subject of the experiment `tokens`: only in what follows the word.
+measured by a judge, a detector of rendered scenes: it must find a cat, and no puppy. It is also no different from
+writing the word, so the condition must be that of "a cat in a meadow" to the last bit; the same goes for both ends of
+the row. Where such a change can be heard at all is the subject of the experiment `tokens`: only in what follows the
+word.
 
 Whether a hybrid is one is measured with CLIP, which compares a picture with a text. The likeness of the half-way
 pictures to each parent is put on a scale on which the other parent's pictures have 0 and its own have 1,
@@ -51,7 +52,7 @@ SHOWN = 4  # seeds in the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurgerySettings(Settings):
-    """The prompt, the word under the knife, what replaces it, and what it is mixed with."""
+    """The prompt, the word to replace, its replacement, and the word to mix it with."""
 
     prompt: str = "a puppy in a meadow"
     word: str = "puppy"
@@ -63,7 +64,7 @@ class SurgerySettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operated:
-    """Pictures (1 + shares, seeds, 3, H, W), the replaced word's first, and what the judge finds in each."""
+    """Pictures (1 + shares, seeds, 3, H, W), first those of the replaced word, and the judge's finds in each."""
 
     settings: SurgerySettings
     pictures: Tensor
@@ -73,11 +74,11 @@ class Operated:
 
 
 def run(settings: SurgerySettings, watch: Watch) -> Operated:
-    """Operate, draw, judge."""
+    """Change the vectors, draw and judge."""
     word, other = settings.word, settings.mixed
     scenes.read(settings.prompt)
     if word == other:
-        raise LabError(f"{word!r} mixed with itself is no hybrid; mix it with another word")
+        raise LabError(f"{word!r} cannot be mixed with itself; give another word")
     weights = [{settings.instead: 1.0}, *({word: 1 - share, other: share} for share in SHARES)]
     try:
         conds = [_operated(settings, one) for one in weights]
@@ -111,12 +112,12 @@ def run(settings: SurgerySettings, watch: Watch) -> Operated:
 
 
 def _written(settings: SurgerySettings, name: str) -> str:
-    """The prompt with another word written in place of the one under the knife."""
+    """The prompt with another word instead of the one to replace."""
     return re.sub(rf"\b{re.escape(settings.word)}\b", name, settings.prompt, flags=re.IGNORECASE)
 
 
 def _operated(settings: SurgerySettings, weights: Mapping[str, float]) -> Cond:
-    """The condition of the prompt with the mean of words in place of one."""
+    """The condition for the prompt with the mean of several words instead of one."""
     reader = scenes.conditioner()
     opened = operate.opened(reader, [settings.prompt])
     vector = operate.mean(reader, weights)
@@ -124,9 +125,9 @@ def _operated(settings: SurgerySettings, weights: Mapping[str, float]) -> Cond:
 
 
 def likeness(cosines: Tensor) -> Tensor:
-    """Cosines (shares, 2) with the texts of both words, on a scale of 0 at the other word's end and 1 at its own.
+    """Cosines (shares, 2) with the texts of both words, scaled to 0 at the other word's end and 1 at its own.
 
-    A word that both ends are equally like has nothing to tell them apart by: 0.
+    0 for a word to which both ends are equally similar.
     """
     other = torch.stack([cosines[-1, 0], cosines[0, 1]])
     own = torch.stack([cosines[0, 0], cosines[-1, 1]])
@@ -150,7 +151,7 @@ def _share_of_neither(seen: list[Seen], *things: str) -> float:
 
 
 def draw(result: Operated) -> "Figure":
-    """The same noise under every vector, with the judge's words, and the likeness to both parents."""
+    """Draw the same noise under every vector, the judge's words, and the similarity to both parents."""
     first, second = result.settings.word, result.settings.mixed
     names = [result.settings.instead, *(f"{100 * (1 - share):.0f} : {100 * share:.0f}" for share in SHARES)]
     figure, (above, below) = style.figure(2, 1, width=8.0, height=7.9)

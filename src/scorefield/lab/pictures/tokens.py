@@ -18,9 +18,9 @@ measured relative to the vector's length,
 
     change = |after - before| / |before|.
 
-This text tower is causal, as CLIP's: a token sees itself and what stands before it, never what follows. So nothing
+This text encoder is causal, as CLIP's: a token sees itself and what comes before it, never what follows. So nothing
 before the changed word may move at all, and everything after it does; that is why the end token, which alone sees the
-whole prompt, stands for it where CLIP wants one vector. The generator does not stay with that: it begins with two text
+whole prompt, represents it where CLIP needs one vector. The generator does not stay with that: it begins with two text
 blocks of its own that read both ways, and there the change reaches the first token too.
 """
 
@@ -53,7 +53,7 @@ LINE = 84  # letters of 9 points that fit in a line of the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokensSettings(Settings):
-    """A prompt, a word of it, and another to stand in its place; nothing is drawn at random."""
+    """A prompt, one of its words, and another instead of it; nothing is random."""
 
     prompt: str = "a puppy wearing a hat in the snow"
     word: str = "puppy"
@@ -62,14 +62,14 @@ class TokensSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """The tokens with their ids, each stage (L, width) by name, and how far each real token moves at each stage."""
+    """The tokens with their ids, each stage (L, width) by name, and the change of each real token at each stage."""
 
     tokens: list[str]
     ids: list[int]
     stages: Mapping[str, Tensor]
     changes: Mapping[str, Tensor]
     table: tuple[int, int]
-    words: tuple[str, str]  # the one that is changed, and the other
+    words: tuple[str, str]  # the changed one, and the other
     numbers: Mapping[str, float]
 
 
@@ -126,7 +126,7 @@ def stages(tower: TextTower, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
 
 
 def block(x: Tensor, layer: Block, allowed: Tensor) -> Tensor:
-    """x (L, width) once each token has looked at those it is allowed (L, L) to see, and then thought by itself."""
+    """x (L, width) after attention, masked by (L, L), and the feed-forward layer of one block."""
     heads = layer.attention.heads
     q, k, v = layer.attention.qkv(norm(x, layer.norm1)).view(len(x), 3, heads, -1).permute(1, 2, 0, 3)
     scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~allowed, -math.inf)
@@ -136,35 +136,35 @@ def block(x: Tensor, layer: Block, allowed: Tensor) -> Tensor:
 
 
 def norm(x: Tensor, layer: nn.LayerNorm) -> Tensor:
-    """Each row of x (L, width) brought to mean 0 and variance 1, then the layer's own scale and shift."""
+    """Layer norm of x (L, width): each row to mean 0 and variance 1, then the layer's scale and shift."""
     away = x - x.mean(-1, keepdim=True)
     unit: Tensor = away / (away.square().mean(-1, keepdim=True) + layer.eps).sqrt()
     return unit * layer.weight + layer.bias
 
 
 def relative(before: Tensor, after: Tensor) -> Tensor:
-    """How far each row (L) moves, in its own lengths."""
+    """The change of each row (L), relative to its length."""
     moved: Tensor = (after - before).norm(dim=-1) / before.norm(dim=-1)
     return moved
 
 
 def _tokens(cond: Cond) -> Tensor:
     if cond.tokens is None:
-        raise LabError("this experiment needs a model that is conditioned by tokens")
+        raise LabError("this experiment needs a model conditioned on tokens")
     return cond.tokens
 
 
 def _refined(states: Tensor, mask: Tensor) -> Tensor:
-    """The text (L, width) as the generator's blocks look at it."""
+    """The text (L, width) as input of the generator's blocks."""
     net = scenes.pipeline().stage.denoiser.net
     if not isinstance(net, Dit):
-        raise LabError(f"this experiment knows the embedded generator, not {type(net).__name__}")
+        raise LabError(f"this experiment supports only the embedded generator, not {type(net).__name__}")
     text, _ = net.refine(states.to(mask.device)[None], mask[None])
     return text[0].cpu()
 
 
 def draw(result: Read) -> "Figure":
-    """The tokens, four stages as images with their shapes, and where the changed word is heard."""
+    """Draw the tokens, four stages as images with their shapes, and the change by token."""
     shown = int(result.numbers["tokens"]) + PADDING
     labels = [token.strip("<>") for token in result.tokens[:shown]]
     heights = (0.45, 0.12 * len(labels), 0.12 * len(labels), 1.75)  # inches, a row of 7 points for each token
@@ -194,7 +194,7 @@ def draw(result: Read) -> "Figure":
 
 
 def _boxes(axes: "Axes", labels: list[str], ids: list[int]) -> None:
-    """The tokens in a row, each with the room that its letters need, their ids below."""
+    """Draw the tokens in a row, each as wide as its letters, with their ids below."""
     room = [len(label) + 2.5 for label in labels]
     total, size = sum(room), 9 * min(1.0, LINE / sum(room))
     axes.set(xlim=(0, total), ylim=(-1.1, 0.5))
@@ -210,7 +210,7 @@ def _boxes(axes: "Axes", labels: list[str], ids: list[int]) -> None:
 
 
 def _heard(axes: "Axes", result: Read, labels: list[str]) -> None:
-    """The change of every token at every stage, in percent."""
+    """Draw the change of every token at every stage, in percent."""
     change = torch.stack(list(result.changes.values()))
     axes.imshow(change.clamp(max=1.0).sqrt().numpy(), cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
     for i, row in enumerate(change.tolist()):

@@ -5,8 +5,8 @@ caption for every answer that comes into question, and take the one whose vector
 
     answer = argmax over captions of cosine(picture(x), text(caption)).
 
-Nobody trained a layer of 67 outputs for the 67 things of these scenes; with other captions the same vectors tell other
-things apart. It is how the original CLIP named three of four photos of ImageNet rightly, 76.2 %, without one of its
+Nobody trained a layer of 67 outputs for the 67 things of these scenes; with other captions the same vectors classify
+other things. It is how the original CLIP named three of four photos of ImageNet rightly, 76.2 %, without one of its
 labels, and that is the bar here.
 
 The pictures are held-out renders, combinations of thing and place that training never showed, in every style and size.
@@ -46,14 +46,14 @@ GROUP = 8  # pictures and captions of a matrix
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroShotSettings(Settings):
-    """How many groups of eight pictures are named."""
+    """The number of groups of eight pictures."""
 
     groups: Annotated[int, Field(ge=1, le=1000)] = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """Cosines of every group (groups, 8 pictures, 8 captions), and the first group's pictures and captions."""
+    """Cosines of every group (groups, 8 pictures, 8 captions), and the pictures and captions of the first."""
 
     cosines: Tensor
     pictures: Tensor
@@ -62,7 +62,7 @@ class Named:
 
 
 def run(settings: ZeroShotSettings, watch: Watch) -> Named:
-    """Render, compare with all names and with the captions of the group, count."""
+    """Render, compare with all names and with the captions of the group, and count."""
     groups = _groups(settings)
     single, mean = names([""]), names([phrases[0] for phrases in PLACES.values()])
     pictures, cosines, by_single, by_mean = [], [], [], []
@@ -89,18 +89,18 @@ def run(settings: ZeroShotSettings, watch: Watch) -> Named:
 
 
 def best(cosines: Tensor) -> Tensor:
-    """Which caption (..., pictures) has the highest of the cosines (..., pictures, captions)."""
+    """The caption (..., pictures) with the highest cosine (..., pictures, captions)."""
     return cosines.argmax(-1)
 
 
 def names(places: Sequence[str]) -> Tensor:
-    """A unit vector (67, E) a thing: the mean over captions of it with each of the phrases of places."""
+    """A unit vector per thing (67, E): the mean over its captions with each of the place phrases."""
     said = [scenes.text_vectors([f"{article(name)} {name} {place}".strip() for name in NAMES]) for place in places]
     return normalize(torch.stack(said).mean(0), dim=-1)
 
 
 def _groups(settings: ZeroShotSettings) -> list[list[Scene]]:
-    """Groups of held-out scenes of one thing each; within a group no thing comes twice."""
+    """Groups of held-out scenes with one thing each; no thing occurs twice in a group."""
 
     def scenes_of_different_things(stream: Iterator[Scene]) -> list[Scene]:
         group: dict[str, Scene] = {}
@@ -114,9 +114,9 @@ def _groups(settings: ZeroShotSettings) -> list[list[Scene]]:
 
 
 def draw(result: Named) -> "Figure":
-    """The matrix of eight pictures and their captions."""
+    """Draw the matrix of eight pictures and their captions."""
     figure, (axes,) = style.figure(width=8.0, height=7.2)
-    cosines = result.cosines[0].T  # a row a caption
+    cosines = result.cosines[0].T  # one row per caption
     axes.imshow(cosines.numpy(), cmap="viridis", vmin=-0.5, vmax=1)
     for j, picture in enumerate(result.pictures):
         axes.imshow(picture.movedim(0, -1).numpy(), extent=(j - 0.48, j + 0.48, -0.58, -1.54))
@@ -127,7 +127,7 @@ def draw(result: Named) -> "Figure":
             )  # fmt: skip
     axes.set(xlim=(-0.5, GROUP - 0.5), ylim=(GROUP - 0.5, -1.56), xticks=[])
     axes.set_yticks(range(GROUP), [textwrap.fill(one, 24) for one in result.captions])
-    axes.set_anchor("W")  # a shape that may not change leaves room: on the right, where no caption is cut off
+    axes.set_anchor("W")  # a fixed aspect ratio leaves room: on the right, so that no caption is cut off
     axes.set_frame_on(False)
     axes.tick_params(length=0)
     axes.grid(visible=False)

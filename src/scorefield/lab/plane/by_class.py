@@ -1,4 +1,4 @@
-"""The classes of a shape in the plane: what they are called, the field of one, and the class of a point."""
+"""The classes of a shape in the plane: their names, the field of one, and the class of a point."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from scorefield.data.shapes import Shape
 
 
 def labelled(shape: Shape) -> Shape:
-    """The shape, if it has classes; else with three, by the angle around its centre (two points: two)."""
+    """The shape; without classes of its own it gets three, by the angle around its centre (two points: two)."""
     if int(shape.label.max()) > 0:
         return shape
     angle = torch.atan2(shape.nodes[:, 1], shape.nodes[:, 0])
@@ -21,22 +21,22 @@ def labelled(shape: Shape) -> Shape:
 
 
 def of_class(denoiser: Denoiser, label: int) -> Denoise:
-    """The field of a class; the label after the last one is none."""
+    """The field of a class; the label after the last is no class."""
     return lambda x, at: denoiser(x, at, Cond(label=torch.full((len(x),), label)))
 
 
 def nearest(shape: Shape, x: Tensor) -> Tensor:
-    """The class (N,) of the node that is nearest to each point (N, 2)."""
+    """The class (N,) of the node nearest to each point (N, 2)."""
     return shape.label[torch.cdist(x.double(), shape.nodes).argmin(1)]
 
 
 def share(found: Tensor, label: int) -> float:
-    """How many of the classes found (N,) are that one."""
+    """The number of classes (N,) that equal that one."""
     return float((found == label).double().mean())
 
 
 def names(shape: Shape) -> list[str]:
-    """What the classes are called."""
+    """The names of the classes."""
     if shape.name == "spiral":
         return list(shapes.CLASSES)
     return [f"class {label + 1}" for label in range(int(shape.label.max()) + 1)]

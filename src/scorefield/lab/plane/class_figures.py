@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def draw(result: Guided) -> "Figure":
-    """The three fields and how far they agree; one point, and all classes; share and fit over alpha; a negative."""
+    """Draw the three fields and their agreement, one point, all classes, share and fit over alpha, and a negative."""
     figure, axes = style.figure(3, 3, width=8.0, height=8.8)
     told = names(result.shape)
     for plot, t in zip(axes, SHOWN, strict=False):
@@ -55,7 +55,7 @@ def _draw_nodes(axes: "Axes", shape: Shape, title: str, limit: float = style.LIM
 
 
 def _draw_wanted(axes: "Axes", shape: Shape) -> None:
-    """The nodes, those of the last class darker."""
+    """Draw the nodes, darker for the last class."""
     style.dots(axes, shape.nodes, style.DATA, size=1, alpha=0.15)
     style.dots(axes, shape.only(int(shape.label.max())).nodes, style.DATA, size=3, alpha=0.5)
 
@@ -94,7 +94,7 @@ def _draw_one(axes: "Axes", result: Guided) -> None:
 
 
 def film(result: Guided) -> Film:
-    """The last class on its way, under conditioning alone and under guidance, over the two fields."""
+    """The walk of the last class, under conditioning alone and under guidance, over the two fields."""
 
     def frames() -> Iterator[Image.Image]:
         figure, axes = style.figure(1, 2, width=6.4, height=3.8)

@@ -1,4 +1,4 @@
-"""Guidance among the classes of a shape: what is measured of it, and the walks that it is measured on."""
+"""Guidance among the classes of a shape: the measurements, and the walks that they are made on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,24 +18,26 @@ ALPHAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 GUIDED = 3.0  # the alpha of the figure and the film
 TIMES = tuple(k / 20 for k in range(1, 20))
 SHOWN = (0.8, 0.2)  # t of the drawn fields
-WIDE = 3.2  # half the side of a picture: guidance leads out of the data
+WIDE = 3.2  # half the side of a picture: guided samples leave the data
 GRID = style.lattice(17, WIDE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guided:
-    """Clouds (classes, points, 2) by alpha, how far the fields agree, and the last class on its way."""
+    """Clouds (classes, points, 2) by alpha, the agreement of the fields, and the walk of the last class."""
 
     shape: Shape
     learned: Tensor  # (times,) cosine of the conditional and the unconditional field
     exact: Tensor
-    pushes: Mapping[float, Sequence[tuple[Tensor, Tensor]]]  # by t: places and arrows of no class, the last, guided
+    pushes: Mapping[
+        float, Sequence[tuple[Tensor, Tensor]]
+    ]  # by t: places, and arrows without a class, for the last class, and guided
     clouds: Mapping[float, Tensor]
     without: Tensor  # (points, 2): anything but the middle class
     right: Tensor  # (alphas, classes)
     fit: Tensor  # (alphas, classes)
     ways: Sequence[Tensor]  # (steps + 1, points, 2) of the last class, conditional and guided
-    followed: int  # the one point
+    followed: int  # the point that is followed
     arrows: Sequence[Tensor]  # (steps, places, 2) of the two fields
     levels: Sequence[Level]
     numbers: Mapping[str, float]
@@ -47,14 +49,14 @@ def walk(denoise: Denoise, start: Tensor, passed: Sequence[Level]) -> Tensor:
 
 
 def push(denoise: Denoise, t: float) -> tuple[Tensor, Tensor]:
-    """Places (N, 2) as far out as the noise at t, where alpha is 1, and the field's way to x0 from there."""
+    """Places (N, 2) as far out as the noise at t, with alpha 1, and the field's step from there to x0."""
     sigma = t / (1 - t)
     places = style.lattice(9, max(style.LIMIT, 2 * sigma))
     return places, denoise(places, Level(1.0, sigma)) - places
 
 
 def agreement(shape: Shape, fields: Sequence[Denoise], none: Denoise, seed: int, states: int = 500) -> Tensor:
-    """The mean cosine (times,) of the noise that the fields see with what `none` sees, in noisy points of all data."""
+    """The mean cosine (times,) between the noise predicted by the fields and by `none`, at noisy points of all data."""
     generator = torch.Generator().manual_seed(seed)
     cosines = []
     for at in map(levels.level, TIMES):

@@ -1,11 +1,11 @@
 """Guidance goes on where the condition points, past where the condition alone would stop.
 
-The spiral has three classes: its inner third is person, the middle one dog, the outer one cat. The network is told the
-class of each point that it learns from, but for a fifth of them it is told "none". So one network holds two fields: the
-conditional one, which knows what is wanted, and the unconditional one, which knows what there is at all.
+The spiral has three classes: its inner third is person, the middle one dog, the outer one cat. In training the network
+gets the class of each point, but for a fifth of them it gets "none". So one network holds two fields: the conditional
+one, which knows what is wanted, and the unconditional one, which knows what there is at all.
 
-Asked for a class, the conditional field should be enough, but it is said to be loose: a network is smooth, and near the
-ends of a class, or between two arms of the spiral, it may send points to the wrong one. Classifier-free guidance
+Asked for a class, the conditional field should be enough, but it is often called loose: a network is smooth, and near
+the ends of a class, or between two arms of the spiral, it may send points to the wrong one. Classifier-free guidance
 follows neither field, but the way from the one to the other, and beyond,
 
     guided = unconditional + alpha (conditional - unconditional).
@@ -15,11 +15,11 @@ changes. How much does it change? The cosine of the noise that both fields see, 
 it. Far out, where all is noise, they agree: any class lies inwards. Near the data they part. With very little noise the
 learned fields part further than the exact ones: a small error of the network is then a large part of what it sees.
 
-A sample is of the class of its nearest node. Its fit is the sliced Wasserstein distance to fresh points of the class
-that was asked for. In the plane conditioning alone is not loose. One point in a hundred is of the wrong class, and it
-lies beside the border of the two; the exact field does the same to one in two hundred. Guidance mends even that, but it
-has little to mend and costs the fit from the start: strong guidance pulls all points of a class to the part of it that
-is most unlike the others, and then out of the spiral. A network of pictures knows its classes far less well.
+A sample has the class of its nearest node. Its fit is the sliced Wasserstein distance to fresh points of the class that
+was requested. In the plane conditioning alone is not loose. One point in a hundred has the wrong class, and it lies
+next to the border of the two; the exact field does the same to one in two hundred. Guidance mends even that, but it has
+little to mend and costs the fit from the start: strong guidance pulls all points of a class to the part of it that is
+most unlike the others, and then out of the spiral. A network of pictures knows its classes far less well.
 
 A negative prompt takes the place of "none". Put the class dog there, and the field is led away from dogs,
 
@@ -53,7 +53,7 @@ from scorefield.lab.plane.class_figures import draw, film
 from scorefield.lab.plane.class_guidance import ALPHAS, GRID, GUIDED, SHOWN, TIMES, Guided, agreement, push, walk
 from scorefield.lab.plane.exact import posterior_mean
 
-FAR, NEAR = 0.95, 0.2  # t at which the fields should agree and part
+FAR, NEAR = 0.95, 0.2  # t at which the fields should agree, and differ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ def run(settings: ClassesSettings, watch: Watch) -> Guided:
 
 
 def _middle(classes: int) -> int:
-    """The class that is the negative one."""
+    """The index of the negative class."""
     return (classes - 1) // 2
 
 
@@ -113,12 +113,12 @@ def _exact_agreement(shape: Shape, labels: Sequence[int], seed: int) -> Tensor:
 
 
 def _right(shape: Shape, cloud: Tensor) -> Tensor:
-    """Whether each point (classes, points) of a cloud is of the class that was asked for."""
+    """Whether each point (classes, points) of a cloud belongs to the requested class."""
     return torch.stack([nearest(shape, points) == label for label, points in enumerate(cloud)])
 
 
 def _negative_numbers(result: Guided, person: Tensor) -> dict[str, float]:
-    """What the middle class does as a negative one, to nothing and to a `person`, and how often it is mistaken."""
+    """Measure the middle class as a negative, for no class and for `person`, and how often it is mistaken."""
     shape, plain, middle = result.shape, result.clouds[1.0], _middle(len(result.clouds[1.0]))
     mixed = share(nearest(shape, plain[0]), middle) + share(nearest(shape, plain[middle]), 0)
     mistakes = float((~_right(shape, plain)).double().mean(1).sum())
@@ -156,7 +156,7 @@ classes = Experiment(
     " fit; and a negative class keeps samples away from it.",
     criteria=(
         Criterion("cosine_of_the_fields_far_out", ">=", 0.95),
-        Criterion("cosine_of_the_fields_near_the_data", "<=", 0.7),  # where two of three points are of another class
+        Criterion("cosine_of_the_fields_near_the_data", "<=", 0.7),  # where two of three points belong to another class
         Criterion("wrong_share_conditional", ">=", 0.02),
         Criterion("wrong_share_guided_over_conditional", "<=", 0.5),
         Criterion("misfit_at_the_largest_alpha_over_the_best", ">=", 1.5),

@@ -1,4 +1,4 @@
-"""How fast samplers come nearer to the exact solution of the equation that they solve."""
+"""The convergence of samplers to the exact solution of their equation."""
 
 import functools
 import inspect
@@ -16,13 +16,13 @@ from scorefield.sample.registry import SamplerRecord
 from scorefield.sample.unipc import unipc
 from scorefield.sample.walk import Sampler
 
-NOISY, CLEAN = -2.5, 2.0  # lam between which the equation is solved: from a round cloud to one with the data's shape
-FITTED = 3  # of the numbers of steps, the largest
+NOISY, CLEAN = -2.5, 2.0  # the range of lam: from a round cloud to one with the shape of the data
+FITTED = 3  # the largest numbers of steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """What a sampler does over the number of its model calls: its error, or a distance of its samples to data."""
+    """The error of a sampler, or the distance of its samples to data, by number of model calls."""
 
     record: SamplerRecord
     calls: Sequence[int]
@@ -30,15 +30,15 @@ class Line:
 
     @property
     def order(self) -> float:
-        """How fast the logarithm of the value falls with that of the calls, by least squares over the last ones."""
+        """The slope at which log value falls with log calls, by least squares over the last points."""
         calls, values = (torch.tensor(one[-FITTED:], dtype=torch.float64).log() for one in (self.calls, self.values))
         calls = calls - calls.mean()
         return -float(calls @ values / calls.square().sum())
 
     def needs(self, value: float) -> float:
-        """The calls from which on it stays at or below `value`, on straight lines between the logarithms.
+        """The number of calls from which the curve stays at or below `value`, interpolated in logarithms.
 
-        The first number if it is never above; the last, so "at least", if it still is there.
+        The first number if the curve is never above; the last, meaning "at least", if it ends above.
         """
         above = [k for k, one in enumerate(self.values) if one > value]
         if not above:
@@ -49,13 +49,13 @@ class Line:
         return math.exp((1 - share) * math.log(self.calls[k]) + share * math.log(self.calls[k + 1]))
 
     def is_that_of(self, other: "Line") -> bool:
-        """Whether the two are one method under two names."""
+        """Whether the two are the same method under two names."""
         pairs = zip(self.values, other.values, strict=True)
         return self.calls == other.calls and all(math.isclose(*pair, rel_tol=1e-3) for pair in pairs)
 
 
 def joined(lines: Iterable[Line]) -> list[list[Line]]:
-    """The lines, those that coincide together."""
+    """The curves, grouped by those that coincide."""
     groups: list[list[Line]] = []
     for line in lines:
         group = next((group for group in groups if group[0].is_that_of(line)), None)
@@ -67,36 +67,36 @@ def joined(lines: Iterable[Line]) -> list[list[Line]]:
 
 
 def ode(record: SamplerRecord) -> Sampler | None:
-    """The sampler told to draw no noise; None if it cannot be told."""
+    """The sampler without noise; None if it always draws noise."""
     if "eta" in inspect.signature(record.sampler).parameters:
         return functools.partial(record.sampler, eta=0.0)  # type: ignore[call-arg]
     return None if record.stochastic else record.sampler
 
 
 def end(sampler: Sampler, denoise: Denoise, x: Tensor, steps: int) -> Tensor:
-    """Where the walk from x (B, ...) at NOISY ends at CLEAN, in equal steps of lam; ValueError if it draws noise."""
+    """The end at CLEAN of the walk from x (B, ...) at NOISY in equal steps of lam; ValueError if it draws noise."""
     path = [gauge.vp(NOISY + (CLEAN - NOISY) * k / steps) for k in range(steps + 1)]
     *_, last = sampler(denoise, x, path, no_noise)
     return last.x
 
 
 def no_noise(at: Level, to: Level) -> Tensor:
-    """The noise of a walk that has none: ValueError when it is asked for."""
+    """The noise of a deterministic walk: ValueError if it is used."""
     raise ValueError(f"noise was drawn between {at} and {to}, in a walk without noise")
 
 
 def exact(denoise: Denoise, x: Tensor, steps: int) -> tuple[Tensor, float]:
-    """The solution at CLEAN, by UniPC of order 3, and its distance to that in half as many steps: above its error."""
+    """The solution at CLEAN by UniPC of order 3, and a bound on its error: the distance to that in half the steps."""
     third = functools.partial(unipc, order=3, lower_order_final=False)
     solution = end(third, denoise, x, steps)
     return solution, rms(solution - end(third, denoise, x, steps // 2))
 
 
 def errors(record: SamplerRecord, denoise: Denoise, x: Tensor, solution: Tensor, counts: Sequence[int]) -> Line:
-    """The errors of a sampler without noise in so many steps; ValueError if it has no such mode."""
+    """The errors of a sampler without noise in those numbers of steps; ValueError if it has no such mode."""
     sampler = ode(record)
     if sampler is None:
-        raise ValueError(f"{record.name} solves no equation: it cannot go without noise")
+        raise ValueError(f"{record.name} always draws noise, so it has no exact solution")
     values = [rms(end(sampler, denoise, x, steps) - solution) for steps in counts]
     return Line(record=record, calls=[record.evaluations * steps for steps in counts], values=values)
 

@@ -11,14 +11,14 @@ exactly as the random ones do. DDIM walks along it. Here are the two steps, and 
 
     noise left out:    x' = alpha' x0 + kept eps.
 
-All three see the same x0 and eps in x, by the same network, and nothing is trained anew. DDIM differs from the last one
-in a single number: it does not shrink the noise that it keeps, so a state has as much noise as its level says. The
+All three see the same x0 and eps in x, by the same network, and nothing is trained again. DDIM differs from the last
+one in a single number: it does not shrink the noise that it keeps, so a state has as much noise as its level says. The
 scaling of the step is all that is between it and the collapse.
 
-The upper rows show the data with noise on them, and below them the clouds of both walks, at five times. They are told
-apart only by measuring, and hardly then: sliced Wasserstein distances of each cloud to the noisy data, and to each
-other, are those of two samples of the data. Yet single points go different ways. The same start leads DDPM to a new end
-each time, as far from that of DDIM as any two samples are. DDIM has one end for one start, nearly the same one
+The upper rows show the data with noise on them, and below them the clouds of both walks, at five times. They can be
+distinguished only by measuring, and hardly then: sliced Wasserstein distances of each cloud to the noisy data, and to
+each other, are those of two samples of the data. Yet single points go different ways. The same start leads DDPM to a
+new end each time, as far from that of DDIM as any two samples are. DDIM has one end for one start, nearly the same one
 whether it takes 64 steps or 256.
 
 The lower curves show what it is good for. Where the way is smooth, long steps will do. With 4 or 8 steps DDIM is the
@@ -48,19 +48,19 @@ from scorefield.sample.walk import Sampler
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-START = 0.99  # the first level still holds a little of a picture: otherwise leaving out the noise collapses at once
+START = 0.99  # the first level still contains a little of a picture; otherwise the walk without noise collapses at once
 STEPS = (4, 8, 16, 32, 64, 128, 256)
-TIMES = (0.6, 0.3, 0.15, 0.05, 0.0)  # of the clouds that are compared, in shares of START
+TIMES = (0.6, 0.3, 0.15, 0.05, 0.0)  # of the compared clouds, as shares of START
 SHOWN = 2  # clouds in a picture
-PAIRS = 24  # of data samples, for what chance makes of their distance
+PAIRS = 24  # of data samples, for the distance due to chance
 NAMES = ("DDPM", "DDIM", "noise left out")
-FOLLOWED = (style.EXACT, style.CONDITIONAL, style.GUIDED)  # three points of the film with their ways
+FOLLOWED = (style.EXACT, style.CONDITIONAL, style.GUIDED)  # three points whose paths the film shows
 COLOURS = (style.RANDOM, style.LEARNED, style.OTHER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DdimSettings(Settings):
-    """The shape, and the clouds that are sampled for every number of steps."""
+    """The shape, and the clouds sampled for every number of steps."""
 
     shape: str = "spiral"
     points: Annotated[int, Field(ge=50, le=4096)] = 256
@@ -70,12 +70,12 @@ class DdimSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """The clouds (noisy data, DDPM, DDIM; TIMES; points; 2), single ways, and the distances (3, STEPS) to the data."""
+    """The clouds (noisy data, DDPM, DDIM; TIMES; points; 2), single paths, and the distances (3, STEPS) to the data."""
 
     clouds: Tensor
     times: list[float]
     data: Tensor
-    one: Tensor  # (5, steps + 1, 2): from one start, the way of DDIM and four of DDPM
+    one: Tensor  # (5, steps + 1, 2): from one start, the path of DDIM and four of DDPM
     walks: Tensor  # (2, steps + 1, points, 2): DDPM and DDIM from the same starts
     apart: Tensor
     chance: float
@@ -83,7 +83,7 @@ class Compared:
 
 
 def states(sampler: Sampler, denoise: Denoise, x: Tensor, steps: int, source: torch.Generator | None) -> Tensor:
-    """The states (steps + 1, N, 2) of a walk from x; without a source of noise, its noise is left out."""
+    """The states (steps + 1, N, 2) of a walk from x; without a generator, its noise is left out."""
 
     def noise(at: Level, to: Level) -> Tensor:
         return torch.randn(x.shape, generator=source) if source else torch.zeros_like(x)
@@ -93,7 +93,7 @@ def states(sampler: Sampler, denoise: Denoise, x: Tensor, steps: int, source: to
 
 
 def run(settings: DdimSettings, watch: Watch) -> Compared:
-    """Walk the same starts in three ways and in many numbers of steps, and compare the clouds, and single points."""
+    """Walk from the same starts by three methods in many numbers of steps; compare the clouds and single points."""
     shape = shapes.find(settings.shape)
     denoise = learn.field(learn.learned(settings.shape, learn.Training(steps=settings.training), settings.seed, watch))
     generator = torch.Generator().manual_seed(settings.seed)
@@ -133,7 +133,7 @@ def run(settings: DdimSettings, watch: Watch) -> Compared:
 
 
 def _quality(ratio: Tensor) -> dict[str, float]:
-    """Of the distances (3, STEPS) to the data, over that of two data samples."""
+    """Numbers for the distances (3, STEPS) to the data, relative to that of two data samples."""
     found = {
         f"{name}_{steps}_steps_over_that_of_data": float(ratio[kind, STEPS.index(steps)])
         for kind, name in enumerate(("ddpm", "ddim"))
@@ -147,18 +147,18 @@ def _quality(ratio: Tensor) -> dict[str, float]:
 
 
 def _worst(shape: shapes.Shape, one: Tensor, other: Tensor, at: list[Level], generator: torch.Generator) -> float:
-    """How far both walks (times, clouds, points, 2) are from the noisy data and each other, over what chance does."""
+    """Distances of both walks (times, clouds, points, 2) to the noisy data and each other, relative to chance."""
     found = []
     for k, level in enumerate(at):
         chance = measure.chance(shape, one.shape[2], PAIRS, generator, level)
         found += [measure.misfit(shape, clouds, generator, level) / chance for clouds in (one[k], other[k])]
-        # A cloud beside the next one, which began elsewhere: the same starts would be nearer than chance has it.
+        # Against the next cloud, which has other starts: with the same starts it would be nearer than chance.
         found.append(measure.between(one[k], other[k].roll(1, 0)) / chance)
     return max(found)
 
 
 def _ends(random: Tensor, smooth: Tensor, finer: Tensor) -> dict[str, float]:
-    """Of the same starts: how far apart the ends are."""
+    """Distances of ends that have the same start."""
     strangers = float((random - smooth.roll(1, 0)).norm(dim=1).mean())
     return {
         "ends_of_one_start_over_those_of_any_two": float((random - smooth).norm(dim=1).mean()) / strangers,
@@ -167,7 +167,7 @@ def _ends(random: Tensor, smooth: Tensor, finer: Tensor) -> dict[str, float]:
 
 
 def draw(result: Compared) -> "Figure":
-    """The clouds at five times, the ways from one start, and the distance to the data over the number of steps."""
+    """Draw the clouds at five times, the paths from one start, and the distance to the data over the steps."""
     rows = ("noisy data", *NAMES[:2])
     grid = [[f"{row} {k}" for k in range(len(TIMES))] for row in rows]
     figure, axes = style.mosaic([*grid, *[["steps"] * 3 + ["ways"] * 2] * 2], width=8.0, height=8.6)
@@ -198,7 +198,7 @@ def draw(result: Compared) -> "Figure":
 
 
 def film(result: Compared) -> Film:
-    """Both clouds from the same starts, and the ways of a few points."""
+    """Both clouds from the same starts, and the paths of a few points."""
 
     def frames() -> Iterator[Image.Image]:
         figure, axes = style.figure(1, 2, width=8.0, height=4.3)

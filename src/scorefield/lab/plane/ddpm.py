@@ -21,7 +21,7 @@ the spiral all points are at one place, and together they go to the one piece of
 sample is the same. In the same way a tree in the desert becomes a sad blur.
 
 Such a state is wrong by the network's own measure too: it holds far less noise than its level says, and the network
-never saw the like in training. It does not even get quite to the spiral: it stops some way inside of it.
+never saw such states in training. It does not even get quite to the spiral: it stops some way inside of it.
 
 The clouds have 256 points, so few that two samples of the data themselves are some way apart in sliced Wasserstein
 distance. That distance, averaged over several pairs, is the measure, and the cloud's is averaged over several clouds.
@@ -60,7 +60,7 @@ Place = Annotated[float, Field(ge=-4, le=4)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DdpmSettings(Settings):
-    """The shape, where the one point starts, and the clouds: one is shown, all are measured."""
+    """The shape, the start of the one point, and the clouds: one is drawn, all are measured."""
 
     shape: str = "spiral"
     steps: Annotated[int, Field(ge=4, le=1000)] = 64
@@ -73,7 +73,7 @@ class DdpmSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walked:
-    """The way of the one point, and the states (steps + 1, points, 2) of a cloud with the noise and without it."""
+    """The path of one point, and the states (steps + 1, points, 2) of a cloud with and without the noise."""
 
     data: Tensor
     way: Tensor  # (steps + 1, 2): after each random step
@@ -81,12 +81,12 @@ class Walked:
     noisy: Tensor
     bare: Tensor
     levels: list[Level]
-    width: Tensor  # (2, steps + 1): how wide the clouds are, with the noise and without it
+    width: Tensor  # (2, steps + 1): widths of the clouds with and without the noise
     numbers: Mapping[str, float]
 
 
 def states(denoise: Denoise, x: Tensor, passed: Sequence[Level], generator: torch.Generator | None) -> Tensor:
-    """The states (steps + 1, N, 2) of DDPM from x; without a generator, without its noise."""
+    """The states (steps + 1, N, 2) of DDPM from x; without a generator, its noise is left out."""
 
     def noise(at: Level, to: Level) -> Tensor:
         return torch.randn(x.shape, generator=generator) if generator else torch.zeros_like(x)
@@ -95,14 +95,14 @@ def states(denoise: Denoise, x: Tensor, passed: Sequence[Level], generator: torc
 
 
 def halves(denoise: Denoise, x: Tensor, passed: Sequence[Level], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The ways (steps + 1, N, 2) of DDPM from x, and the places (steps, N, 2) that its learned steps alone lead to."""
+    """The paths (steps + 1, N, 2) of DDPM from x, and the places (steps, N, 2) after each learned step."""
     way = states(denoise, x, passed, generator)
     bare = [states(denoise, x, pair, None)[1] for x, pair in zip(way[:-1], pairwise(passed), strict=True)]
     return way, torch.stack(bare)
 
 
 def run(settings: DdpmSettings, watch: Watch) -> Walked:
-    """Walk one point and many, with the noise and without it, and compare where they end with fresh data."""
+    """Walk one point and many, with and without the noise, and compare their ends with fresh data."""
     shape = shapes.find(settings.shape)
     denoise = learn.field(learn.learned(settings.shape, learn.Training(steps=settings.training), settings.seed, watch))
     generator = torch.Generator().manual_seed(settings.seed)
@@ -156,12 +156,12 @@ def _numbers(
 
 
 def _pieces(starts: Tensor, ends: Tensor) -> Tensor:
-    """Lines from starts to ends (N, 2 each) as one line (3 N, 2) with gaps."""
+    """Line segments from starts to ends (N, 2 each) as one line (3 N, 2) with gaps."""
     return torch.stack([starts, ends, torch.full_like(ends, torch.nan)], 1).reshape(-1, 2)
 
 
 def _one(axes: "Axes", result: Walked, until: int, legend: bool) -> None:
-    """The way of the one point in the first `until` steps."""
+    """Draw the path of the one point in the first `until` steps."""
     style.dots(axes, result.data, style.DATA, size=1, alpha=0.1)
     way, means = result.way[: until + 1], result.means[:until]
     axes.plot(*_pieces(way[:-1], means).T, color=style.LEARNED, linewidth=1.3, label="learned step", zorder=3)
@@ -176,7 +176,7 @@ def _one(axes: "Axes", result: Walked, until: int, legend: bool) -> None:
 
 
 def draw(result: Walked) -> "Figure":
-    """The way of the one point, how wide the clouds are, and both clouds at four SHOWN."""
+    """Draw the path of the one point, the widths of the clouds, and both clouds at the moments SHOWN."""
     rows = [[f"{name} {percent}" for percent in SHOWN] for name in ("with", "without")]
     top = ["one", "one", "width", "width"]
     figure, axes = style.mosaic([top, top, *rows], width=8.0, height=8.6)

@@ -1,4 +1,4 @@
-"""What the best possible network would say: E[x0 | x] of a shape, in closed form, and how unsure it would be."""
+"""The optimal denoiser of a shape in closed form, E[x0 | x], and its uncertainty."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.data.shapes import Shape
 
-_ROWS = 128  # states weighed at once, against all nodes: a table of the processor's cache, not of fresh pages
+_ROWS = 128  # states weighed at once, against all nodes, so that the table fits the processor's cache
 
 
 def posterior_mean(shape: Shape) -> Denoise:
     """The exact Denoise of a shape: states (B, 2) at a scalar level -> E[x0 | x] (B, 2), float64 inside.
 
-    Every node weighs by the likelihood of the state, N(alpha node, alpha^2 spread^2 + sigma^2). ValueError at sigma = 0
-    for a shape of bare points, where a state between them is impossible.
+    A node is weighted by the likelihood of the state, N(alpha node, alpha^2 spread^2 + sigma^2). ValueError at sigma 0
+    for bare points, which leave no density between them.
     """
     return lambda x, at: _over_rows(_mean, shape, x, at)
 
@@ -32,7 +32,7 @@ def _over_rows(of: Callable[[Shape, Tensor, float, float], Tensor], shape: Shape
 
 
 def _weights(shape: Shape, x: Tensor, alpha: float, sigma: float) -> tuple[Tensor, float]:
-    """How likely each node is (B, nodes), and the variance of a state about its node."""
+    """The probability of each node (B, nodes), and the variance of a state about its node."""
     variance = (alpha * shape.spread) ** 2 + sigma**2
     if variance == 0:
         raise ValueError("bare points have no posterior mean at sigma = 0; ask at a level with some noise")
@@ -43,7 +43,7 @@ def _weights(shape: Shape, x: Tensor, alpha: float, sigma: float) -> tuple[Tenso
 def _mean(shape: Shape, x: Tensor, alpha: float, sigma: float) -> Tensor:
     weights, variance = _weights(shape, x, alpha, sigma)
     mean = weights @ shape.nodes
-    # Within a node's Gaussian the state pulls the mean its way.
+    # Within a node's Gaussian the state attracts the mean.
     return mean + alpha * shape.spread**2 / variance * (x - alpha * mean)
 
 
@@ -51,5 +51,5 @@ def _variance(shape: Shape, x: Tensor, alpha: float, sigma: float) -> Tensor:
     weights, variance = _weights(shape, x, alpha, sigma)
     away = torch.cdist(weights @ shape.nodes, shape.nodes, compute_mode="donot_use_mm_for_euclid_dist")
     among = (weights * away.square()).sum(1) / 2
-    # Which node it is, seen through the pull; and where in the node's Gaussian.
+    # The variance between nodes, and within a node's Gaussian.
     return among * (sigma**2 / variance) ** 2 + shape.spread**2 * sigma**2 / variance

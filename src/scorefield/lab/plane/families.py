@@ -3,9 +3,9 @@
 All are given the same data, the same number of parameters (28,000; a GAN's critic and a VAE's encoder count, since they
 are trained too), the same optimiser, batch, schedule and averaging, and the same five seconds of one CPU core. The time
 is given as a fixed number of updates, chosen so that the seconds agree: so a run depends on its seed alone. The seconds
-that it really took are measured and told.
+that it really took are measured and reported.
 
-    GAN                 a generator that a critic must not tell from data; one call, no likelihood
+    GAN                 a generator whose samples a critic cannot distinguish from data; one call, no likelihood
     VAE                 a code of two numbers and back; one call, a lower bound of the likelihood
     normalising flow    invertible layers between data and noise; one pass, exact likelihood
     autoregressive      first the cell of x, then that of y given x; a call a coordinate, exact likelihood
@@ -14,15 +14,15 @@ that it really took are measured and told.
 
 Four things are measured on the samples. Their sliced Wasserstein distance to fresh data, over the distance that two
 data sets of the same size have by chance: 1 is perfect. Coverage, the share of the shape with a sample near, which
-tells of dropped modes. Precision, the share of samples that lie near the shape, which tells of smear. And the seconds
-of process time for 10,000 points. Near is a radius that 99 of 100 fresh points of the data keep themselves. Where a
-family has a likelihood, its mean over fresh data stands against that of the true density, which no model can pass but
-by chance:
+shows dropped modes. Precision, the share of samples that lie near the shape, which shows smearing. And the seconds of
+process time for 10,000 points. Near is a radius that 99 of 100 fresh points of the data keep themselves. Where a family
+has a likelihood, its mean over fresh data is compared with that of the true density, which no model can pass but by
+chance:
 
     log p(x)            in nats a point; the shape is a mixture of Gaussians, so the truth is known
 
-No family is a straw man: each got the same effort, three learning rates times two variants, all run in full with seed
-1 and judged by the distance; the table is in the documentation, docs/lab/families-tuning.md. What is shown is seed 0.
+No family is a straw man: each got the same effort, three learning rates times two variants, all run in full with seed 1
+and judged by the distance; the table is in the documentation, docs/lab/families-tuning.md. What is shown is seed 0.
 Luck is left: with seeds 0 to 7 diffusion's distance is 0.9 to 1.1 times the data's, the GAN's 1.3 to 3.9 times. With
 two of them, 1 and 5, the GAN's is only 1.47 and 1.48 times diffusion's, less than the claim asks; else 1.97 to 3.5.
 """
@@ -54,15 +54,15 @@ MODULES = (gan, vae, coupling, autoregressive, diffusion, flow_matching)
 FAMILIES: tuple[Family, ...] = tuple(one.FAMILY for one in MODULES)
 VARIANTS: Mapping[str, Mapping[str, Family]] = {
     one.FAMILY.name: one.VARIANTS for one in MODULES
-}  # those it was tuned over
-CLOUDS = 5  # that are measured, one after the other drawn
-WEIGHED = 1000  # fresh points whose likelihood is asked
-ENOUGH = 0.2  # seconds of sampling after which it is not timed again
+}  # the seeds of the tuning
+CLOUDS = 5  # measured, each from samples of its own
+WEIGHED = 1000  # fresh points for the likelihood
+ENOUGH = 0.2  # seconds of sampling after which timing ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamiliesSettings(Settings):
-    """The shape, the training as a share of what every family gets, and the points of each of five measured clouds."""
+    """The shape, the share of the full training time, and the points of each of five measured clouds."""
 
     shape: str = "spiral"
     training: Annotated[float, Field(gt=0, le=10)] = 1.0
@@ -80,7 +80,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """What samples of a shape are measured against."""
+    """The references for samples of a shape."""
 
     shape: Shape
     radius: float
@@ -89,7 +89,7 @@ class Judge:
     seed: int
 
     def fit(self, clouds: Tensor) -> dict[str, float]:
-        """What the samples (CLOUDS, points, 2) alone tell."""
+        """The numbers that need only the samples (CLOUDS, points, 2)."""
         distance = misfit(self.shape, clouds, torch.Generator().manual_seed(self.seed + 4))
         covered = [coverage(one, self.shape.nodes, self.radius) for one in clouds]
         return {
@@ -100,10 +100,10 @@ class Judge:
 
 
 def judge(shape: Shape, points: int, seed: int) -> Judge:
-    """The judge, its bounds measured on fresh data."""
+    """The judge, with bounds measured on fresh data."""
     generator = torch.Generator().manual_seed(seed + 2)
     data, _ = shape.draw(CLOUDS * points, generator)
-    # Bare points are their own nodes: one half of them stands for fresh data, the other for the shape.
+    # Bare points are their own nodes: half of them serve as fresh data, half as the shape.
     mixed = shape.nodes[torch.randperm(len(shape.nodes), generator=generator)]
     radius = radius_of(data, shape.nodes) if shape.spread else radius_of(mixed[::2], mixed[1::2])
     by_chance = chance(shape, points, 4 * CLOUDS, generator)
@@ -111,7 +111,7 @@ def judge(shape: Shape, points: int, seed: int) -> Judge:
 
 
 def trained(family: Family, shape: Shape, settings: FamiliesSettings, watch: Watch) -> tuple[Model, float]:
-    """The model of a family, and the seconds of process time that it took."""
+    """The trained model of a family, and the CPU seconds of its training."""
     how = replace(family.how, steps=max(1, round(family.how.steps * settings.training)))
     start = process_time()
     for update in watch(family.training(shape, how, settings.seed), f"training: {family.title}", how.steps):
@@ -120,7 +120,7 @@ def trained(family: Family, shape: Shape, settings: FamiliesSettings, watch: Wat
 
 
 def sampled(model: Model, count: int, seed: int) -> tuple[Tensor, float]:
-    """`count` samples, and the seconds of process time that they cost: the least of up to five times."""
+    """`count` samples, and their CPU seconds: the least of up to five measurements."""
     seconds: list[float] = []
     while len(seconds) < 5 and sum(seconds) < ENOUGH:
         generator = torch.Generator().manual_seed(seed + 3)
@@ -131,7 +131,7 @@ def sampled(model: Model, count: int, seed: int) -> tuple[Tensor, float]:
 
 
 def run(settings: FamiliesSettings, watch: Watch) -> Compared:
-    """Train and measure one family after the other."""
+    """Train and measure the families one after another."""
     shape = shapes.find(settings.shape)
     by = judge(shape, settings.points, settings.seed)
     data, _ = shape.draw(CLOUDS * settings.points, torch.Generator().manual_seed(settings.seed + 5))
@@ -161,12 +161,12 @@ def run(settings: FamiliesSettings, watch: Watch) -> Compared:
 
 
 def told(model: Model) -> str:
-    """The name of the number that `log_likelihood` gives."""
+    """The name of the number for `log_likelihood`."""
     return "log_likelihood" if model.likelihood == "exact" else "log_likelihood_at_least"
 
 
 def draw(result: Compared) -> "Figure":
-    """A cloud of each family with its numbers, and quality against the time of a sample."""
+    """Draw a cloud of each family with its numbers, and quality against the time per sample."""
     names = [family.name for family in FAMILIES]
     figure, axes = style.mosaic([names[:3], names[3:], ["price"] * 3], 8.0, 10.0, heights=[3, 3, 2.2])
     figure.suptitle("samples in blue, the data in grey", fontsize=10)
@@ -197,7 +197,7 @@ def _likelihood(numbers: Mapping[str, float], name: str) -> str:
 
 
 def _price(axes: "Axes", numbers: Mapping[str, float]) -> None:
-    """Distance to the data over the time of a sample."""
+    """Draw the distance to the data over the time per sample."""
     axes.set(xscale="log", xlabel="seconds of CPU for 10,000 points", ylabel="distance over the data's own")
     places = {
         one.title: (numbers[f"{one.name}_seconds_per_10000"], numbers[f"{one.name}_distance_over_data"])
@@ -206,7 +206,7 @@ def _price(axes: "Axes", numbers: Mapping[str, float]) -> None:
     fastest = min(places.values())
     for title, where in places.items():
         axes.scatter(*where, s=36, color=style.LEARNED, zorder=3)
-        # Away from the line of the data, and the two fast ones, which lie close, away from each other.
+        # Labels away from the line of the data; the two fast families are close, so away from each other too.
         side, aside = ("right", -6) if where == fastest else ("left", 6)
         up = ("bottom", 3) if where[1] >= 1 else ("top", -3)
         axes.annotate(title, where, (aside, up[1]), textcoords="offset points", ha=side, va=up[0], fontsize=9)

@@ -11,23 +11,23 @@ the spiral is one: 1,500 small Gaussians along a curve, the nodes c_i,
     E[x0 | x] = sum of w_i c_i, and a little of x itself,
     w_i proportional to exp(-|x - alpha c_i|^2 / (2 sigma^2 + 2 alpha^2 spread^2)).
 
-So the best possible network is known, and the trained one can be held against it. Nobody ever tells the network that
+So the best possible network is known, and the trained one can be compared with it. The network is never given that
 formula. It only sees points of the spiral, one at a time, with noise on them, and has to undo the noise. The error is
-the root mean square of the difference, over noisy points as they occur at time t = sigma / (alpha + sigma), which is
-0 for clean data and 1 for pure noise. The data have a deviation of 1 in each coordinate, so an error of 0.1 is a tenth
-of that.
+the root mean square of the difference, over noisy points as they occur at time t = sigma / (alpha + sigma), which is 0
+for clean data and 1 for pure noise. The data have a deviation of 1 in each coordinate, so an error of 0.1 is a tenth of
+that.
 
-Far from the data, with much noise, every arrow points to the centre: coarse. Near it, with little noise, each points
-to the nearest piece of the spiral: fine. The same place needs different arrows at different times, so the same network,
-trained in the same way but never told the time, has to answer with a compromise. That is the grey curve. Data and noise
-are equally wide here, so the place of a point says little about the noise in it. The compromise is worst, to our
+Far from the data, with much noise, every arrow points to the centre: coarse. Near it, with little noise, each points to
+the nearest piece of the spiral: fine. The same place needs different arrows at different times, so the same network,
+trained in the same way but without the time input, has to answer with a compromise. That is the grey curve. Data and
+noise are equally wide here, so the place of a point says little about the noise in it. The compromise is worst, to our
 surprise, not close to the data but far out, where the right answer is the simplest of all: the centre. There the whole
 point is noise, and the network that does not know it goes on seeing a little of the spiral.
 
 The arrows are drawn where clean data would be, without the shrinking of the noisy state (the gauge in which alpha is
-1), so that the spiral stays where it is. Long arrows are shortened. Where the exact arrow differs from the learned one
-it looks out from under it. At small t no training point ever came to the empty places between the arms. The arrows
-there are drawn faintly: they are what the network makes up, and the error does not count them.
+1), so that the spiral does not move. Long arrows are shortened. Where the exact arrow differs from the learned one it
+looks out from under it. At small t no training point ever came to the empty places between the arms. The arrows there
+are drawn faintly: they are what the network makes up, and the error does not count them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -60,7 +60,7 @@ BAR = 0.10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldSettings(Settings):
-    """The shape, how long its field is trained, and the states that the error is measured on, at each time."""
+    """The shape, the training steps of its field, and the number of states for the error at each time."""
 
     shape: str = "spiral"
     steps: Annotated[int, Field(ge=10, le=100_000)] = learn.Training().steps
@@ -82,7 +82,7 @@ class Trained:
 
 
 def errors(shape: shapes.Shape, denoise: Denoise, states: int, seed: int) -> Tensor:
-    """Root mean square distance to the exact posterior mean, a coordinate, on noisy points of each of TIMES."""
+    """Root mean square distance per coordinate to the exact posterior mean, on noisy points at each of TIMES."""
     exact = posterior_mean(shape)
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -94,12 +94,12 @@ def errors(shape: shapes.Shape, denoise: Denoise, states: int, seed: int) -> Ten
 
 
 def arrows(denoise: Denoise, points: Tensor, t: float) -> Tensor:
-    """From `points` (N, 2) to what the field takes for the clean ones, at the level of t with alpha = 1."""
+    """The arrows from `points` (N, 2) to the predicted clean points, at the level of t with alpha = 1."""
     return denoise(points, Level(1.0, t / (1 - t))) - points
 
 
 def run(settings: FieldSettings, watch: Watch) -> Trained:
-    """Train with and without the time, and hold both against the exact field."""
+    """Train with and without the time input, and compare both with the exact field."""
     shape = shapes.find(settings.shape)
     timed = learn.Training(steps=settings.steps, batch=settings.batch)
     blind = learn.Training(steps=settings.steps, batch=settings.batch, timed=False)
@@ -126,7 +126,7 @@ def run(settings: FieldSettings, watch: Watch) -> Trained:
 
 
 def _field(axes: "Axes", result: Trained, t: float) -> "tuple[Quiver, Quiver]":
-    """The exact field, and over it the learned one."""
+    """Draw the exact field, and the learned one over it."""
     style.dots(axes, result.nodes, style.DATA, size=2.5, alpha=0.35)
     exact = style.arrows(axes, result.points, style.shortened(result.exact[0]), style.EXACT)
     learned = style.arrows(axes, result.points, style.shortened(result.learned[0]), style.LEARNED)
@@ -135,7 +135,7 @@ def _field(axes: "Axes", result: Trained, t: float) -> "tuple[Quiver, Quiver]":
 
 
 def _show(exact: "Quiver", learned: "Quiver", result: Trained, k: int) -> None:
-    """The fields at the time of number k, fainter where fewer noisy points come: three deviations from the data."""
+    """Draw the fields at time number k, fainter where noisy points are rarer, up to three deviations from the data."""
     sigma = FILMED[k] / (1 - FILMED[k])
     away = torch.cdist(result.points.double(), result.nodes).min(1).values
     visited = 0.2 + 0.8 * (-(away / (3 * sigma)).square() / 2).exp()
@@ -145,7 +145,7 @@ def _show(exact: "Quiver", learned: "Quiver", result: Trained, k: int) -> None:
 
 
 def draw(result: Trained) -> "Figure":
-    """The field at five times, and the error over the time."""
+    """Draw the field at five times, and the error over time."""
     figure, axes = style.figure(2, 3, width=8.0, height=5.6)
     for plot, t in zip(axes, SHOWN, strict=False):
         style.plane(plot, f"t = {t:.2f}")
@@ -153,7 +153,7 @@ def draw(result: Trained) -> "Figure":
     told = ["learned", "exact, under it"]
     legend = figure.legend([learned, exact], told, loc="outside upper center", ncols=2, frameon=False)
     for handle in legend.get_patches():
-        handle.set_alpha(1)  # an arrow lends its own, which may be faint
+        handle.set_alpha(1)  # the handle of an arrow may be faint
     curve = axes[-1]
     curve.plot(TIMES, result.timeless, color=style.RANDOM, label="not told the time")
     curve.plot(TIMES, result.error, color=style.LEARNED, label="told the time")

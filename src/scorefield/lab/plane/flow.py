@@ -1,8 +1,8 @@
 """Flow matching: straight lines for the pairs, curves for the field.
 
-Flow matching, which trains most of today's large models of pictures and video, is told in other words than diffusion.
-Take a point x0 of the data and a point eps of noise, draw the straight line between them, and teach a network the
-direction of that line at each place on it,
+Flow matching, which trains most of today's large models of pictures and video, is explained in other words than
+diffusion. Take a point x0 of the data and a point eps of noise, draw the straight line between them, and teach a
+network the direction of that line at each place on it,
 
     x = (1 - t) x0 + t eps,        dx/dt = eps - x0.
 
@@ -15,8 +15,8 @@ sum of its alpha and sigma, and it is an RF state. In every gauge the moving poi
     dx = x0 d(alpha) + eps d(sigma),
 
 and Euler's step of that is x' = alpha' x0 + sigma' eps: the step of DDIM. So DDIM is flow matching seen in the VP
-gauge. The experiment lets one network walk in both gauges, and in VE besides (alpha = 1), and compares the ways at
-every step. It also asks for the loss of the same pairs in both: the network is trained on the same numbers either way.
+gauge. The experiment lets one network walk in both gauges, and also in VE (alpha = 1), and compares the ways at every
+step. It also asks for the loss of the same pairs in both: the network is trained on the same numbers either way.
 
 What is left of the straight lines? Those between the pairs are straight in RF and bent in VP, as drawn in the upper
 row. But at a place where many lines cross, the network can only learn their mean direction, and the ways along the
@@ -54,12 +54,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 START = 0.99  # VE has no level of pure noise
-DRAWN = 60  # ways in a picture
+DRAWN = 60  # paths in a picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSettings(Settings):
-    """The shape, and the ways that are walked."""
+    """The shape, and the number of paths."""
 
     shape: str = "spiral"
     points: Annotated[int, Field(ge=100, le=10_000)] = 1000
@@ -69,7 +69,7 @@ class FlowSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
-    """The ways (steps + 1, points, 2) of the pairs and of the field, each in RF and in VP."""
+    """The paths (steps + 1, points, 2) of the pairs and of the field, each in RF and VP."""
 
     data: Tensor
     pairs: tuple[Tensor, Tensor]
@@ -79,13 +79,13 @@ class Ways:
 
 
 def bend(ways: Tensor) -> float:
-    """The length of ways (steps + 1, N, 2) over the distance of their ends: 1 if all are straight."""
+    """The length of paths (steps + 1, N, 2) over the distance of their ends: 1 if all are straight."""
     x = ways.double()
     return float(x.diff(dim=0).norm(dim=2).sum() / (x[-1] - x[0]).norm(dim=1).sum())
 
 
 def moved(way: Tensor, come: Sequence[Level], go: Sequence[Level]) -> Tensor:
-    """The states (steps + 1, N, 2) of a way in another gauge: levels of the same lam, where both have some noise."""
+    """The states (steps + 1, N, 2) of a path in another gauge, at levels of the same lam with some noise."""
     scale = [there.sigma / here.sigma if here.sigma else 1.0 for here, there in zip(come, go, strict=True)]
     return way * torch.tensor(scale)[:, None, None]
 
@@ -96,7 +96,7 @@ def walked(denoise: Denoise, start: Tensor, passed: Sequence[Level]) -> Tensor:
 
 
 def run(settings: FlowSettings, watch: Watch) -> Ways:
-    """Walk in three gauges with one network, and measure how straight the ways are."""
+    """Walk in three gauges with one network, and measure the straightness of the paths."""
     shape = shapes.find(settings.shape)
     denoiser = learn.learned(settings.shape, learn.Training(steps=settings.training), settings.seed, watch)
     denoise = learn.field(denoiser)
@@ -145,7 +145,7 @@ def _panel(axes: "Axes", title: str, ways: Tensor, colour: str, data: Tensor) ->
 
 
 def draw(result: Ways) -> "Figure":
-    """The ways of the pairs and of the field, in both gauges."""
+    """Draw the paths of the pairs and of the field, in both gauges."""
     figure, axes = style.figure(2, 2, width=8.0, height=8.4)
     rows = (("pairs", result.pairs, style.RANDOM), ("the field", result.field, style.LEARNED))
     panels = iter(axes)
@@ -156,7 +156,7 @@ def draw(result: Ways) -> "Figure":
 
 
 def film(result: Ways) -> Film:
-    """The same cloud on its way in both gauges."""
+    """The walk of the same cloud in both gauges."""
 
     def frames() -> Iterator[Image.Image]:
         figure, axes = style.figure(1, 2, width=8.0, height=4.3)

@@ -19,26 +19,26 @@ from scorefield.data import shapes
 from scorefield.data.shapes import Shape
 from scorefield.lab.experiment import Watch, silent
 from scorefield.nets.mlp import PlaneConfig, PlaneNet
-from scorefield.train import ema
-from scorefield.train.lr_schedule import Wsd
+from scorefield.train import average
 from scorefield.train.objective import levels, objective, uniform
+from scorefield.train.optim import Wsd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """How long and how fast."""
+    """The length, rate and size of a training."""
 
     steps: int = 1500
     batch: int = 512
     lr: float = 4e-3
     width: int = 128
-    classes: int = 0  # of which one more is learned: none at all
+    classes: int = 0  # the network learns one more: no class
     drop: float = 0.2  # share of labels replaced by none (Ho & Salimans 2022)
-    timed: bool = True  # whether the network is told the level
+    timed: bool = True  # whether the network gets the level as an input
 
 
 class Update(NamedTuple):
-    """One step of training: how many are done, the loss, and the averaged network, which goes on changing."""
+    """One training step: the steps done, the loss, and the averaged network, which later steps change."""
 
     step: int
     loss: float
@@ -46,7 +46,7 @@ class Update(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a network learns: the meaning of its output, and the scalar loss of a batch of x0 (B, 2)."""
+    """The prediction of a network, and the scalar loss for a batch of x0 (B, 2)."""
 
     prediction: Prediction
     loss: Callable[[Preconditioned, Tensor, Cond, torch.Generator], Tensor]
@@ -63,7 +63,7 @@ FLOW = Task(predict.flow, _flow_loss)
 
 
 def _stopped(lam: Number) -> Tensor:
-    """The clock of a network that is told no time."""
+    """The clock of a network without a time input: always 0."""
     return torch.zeros_like(clock.flow(lam))
 
 
@@ -89,7 +89,7 @@ def training(shape: Shape, how: Training, seed: int, task: Task = FLOW) -> Itera
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        ema.update(averaged, net, ema.ramp(0.998, step))
+        average.update(averaged, net, average.ramp(0.998, step))
         yield Update(step, float(loss.detach()), shown)
 
 
@@ -105,7 +105,7 @@ class _Order:
     name: str
     how: Training
     seed: int
-    watch: Watch = entry(compare=False)  # who watches makes no other network
+    watch: Watch = entry(compare=False)  # the Watch does not change the network
 
 
 @lru_cache(maxsize=8)
@@ -116,7 +116,7 @@ def _kept(order: _Order) -> Preconditioned:
 def learned(name: str, how: Training, seed: int, watch: Watch = silent) -> Preconditioned:
     """The trained network of the shape of that name, as a Denoiser; ShapeError if there is none.
 
-    Several experiments ask for the same one: within a process a named shape is learned once. A file is learned anew
+    Several experiments use the same network, so a process trains one for a named shape once. For a file it trains again
     each time, since its points may have changed.
     """
     if name in shapes.SHAPES:

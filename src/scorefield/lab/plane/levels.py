@@ -10,22 +10,22 @@ from scorefield.core.level import Level
 
 
 def level(t: float) -> Level:
-    """The level of that share of noise, in the VP gauge; ends exact."""
+    """The level with that share of noise, in the VP gauge; exact at both ends."""
     return gauge.vp(math.log1p(-t) - math.log(t) if 0 < t < 1 else math.inf if t <= 0 else -math.inf)
 
 
 def share(at: Level) -> float:
-    """t of a level of any gauge."""
+    """The t of a level of any gauge."""
     return float(at.sigma) / (float(at.alpha) + float(at.sigma))
 
 
 def walk_down(steps: int, start: float = 1.0, end: float = 0.0) -> list[Level]:
-    """`steps` + 1 levels from t = `start` to t = `end` in equal parts."""
+    """`steps` + 1 levels from t = `start` to t = `end`, evenly spaced."""
     return [level(start + (end - start) * k / steps) for k in range(steps + 1)]
 
 
 def slowing_down(steps: int, start: float = 1.0) -> list[Level]:
-    """`steps` + 1 levels from t = `start` to 0, ever nearer to each other: most of a shape is decided at small t."""
+    """`steps` + 1 levels from t = `start` to 0, denser towards 0, since a shape is mostly decided at small t."""
     return [level(start * (1 - k / steps) ** 2) for k in range(steps + 1)]
 
 

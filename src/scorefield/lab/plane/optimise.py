@@ -64,16 +64,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-START = 0.8  # t; sigma / alpha is 4, wide enough for all of the data
+START = 0.8  # t; there sigma / alpha is 4, wide enough for all of the data
 COUNTS = (3, 4, 6, 8, 10, 12, 15, 20)  # steps
-CURVE = 3  # of the clouds are enough for the curves over the steps
-PAIRS = 64  # of two clouds of data
-SMALL = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)  # predicted noise at which a sample stops
-STRAY = 0.2  # distance to the shape from which on a sample is off it: a fifth of the gap between two arms
-QUIET = 0.05  # of these, the one that counts: a twentieth of the data's deviation
-WAYS = 6  # points whose ways are drawn
-WIDE = 3.2  # half the side of a picture that holds the ways too
-PARTS = 4  # frames a step
+CURVE = 3  # enough clouds for the curves over the steps
+PAIRS = 64  # pairs of clouds of data
+SMALL = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)  # size of the predicted noise at which a sample stops
+STRAY = 0.2  # a sample farther from the shape is off it: a fifth of the gap between two arms
+QUIET = 0.05  # the one in the criteria: a twentieth of the data's deviation
+WAYS = 6  # points whose paths are drawn
+WIDE = 3.2  # half the side of a picture that includes the paths
+PARTS = 4  # frames per step
 OPTIMISERS: Mapping[str, MakeOptimiser] = MappingProxyType(
     {
         "plain": descent.plain_descent,
@@ -87,9 +87,9 @@ COLOURS = dict(zip(OPTIMISERS, style.SERIES, strict=False))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimiseSettings(Settings):
-    """The shape, the steps that have to do, and the clouds that are measured, of which the first is shown.
+    """The shape, the number of steps, and the measured clouds, of which the first is drawn.
 
-    The misfit of one cloud of 400 is known to a quarter of itself, that of 24 to a twentieth.
+    The misfit of one cloud of 400 points is known to within a quarter, that of 24 clouds to a twentieth.
     """
 
     shape: str = "spiral"
@@ -100,10 +100,10 @@ class OptimiseSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descended:
-    """By optimiser: states (steps + 1, points, 2), and how good samples are over steps, and over the noise to stop at.
+    """By optimiser: states (steps + 1, points, 2), and quality over steps and over the stopping noise.
 
-    By steps that is (mean distance to the shape, sliced Wasserstein distance); by noise (mean calls, mean distance to
-    the shape, share of samples off it).
+    Over steps: (mean distance to the shape, sliced Wasserstein distance); over noise: (mean calls, mean distance to the
+    shape, share of samples off it).
     """
 
     x: Mapping[str, Tensor]
@@ -116,7 +116,7 @@ class Descended:
 
 
 def run(settings: OptimiseSettings, watch: Watch) -> Descended:
-    """Let each optimiser walk from the same noise, in several numbers of steps, and stop at several sizes of noise."""
+    """Run each optimiser from the same noise, in several numbers of steps, stopping at several sizes of noise."""
     shape, generator = shapes.find(settings.shape), torch.Generator().manual_seed(settings.seed)
     denoise, count = posterior_mean(shape), settings.clouds * settings.points
     start = float(levels.level(START).sigma) * torch.randn(count, 2, generator=generator)
@@ -178,9 +178,9 @@ def walk(denoise: Denoise, start: Tensor, steps: int, name: str) -> list[Step]:
 
 
 def stopped(steps: Sequence[Step], small: float) -> tuple[Tensor, Tensor]:
-    """Where samples (N, 2) end that each stop as soon as their predicted noise is below `small`, and their calls (N,).
+    """The ends of samples (N, 2) that stop once their predicted noise is below `small`, and their calls (N,).
 
-    Until it stops a sample goes its own way, so that one walk to the end tells of every `small`.
+    Samples do not affect each other, so one walk to the end gives the results for every `small`.
     """
     *asked, last = steps
     quiet = [(step.x - step.at.alpha * step.x0).square().mean(1).sqrt() < small * step.at.alpha for step in asked]
@@ -196,7 +196,7 @@ def _stops(shape: Shape, steps: Sequence[Step], small: float) -> tuple[float, fl
 
 
 def draw(result: Descended) -> "Figure":
-    """Where each optimiser ends and the ways of some points; then how good, over the steps and over the stop."""
+    """Draw the ends of each optimiser with some paths, and quality over steps and over the stopping noise."""
     names = "".join(3 * letter for letter in "abcd")
     figure, axes = style.mosaic([names, names.upper(), "111122223333"], height=6.5, heights=(1, 1, 1.55))
     for letter, (name, x) in zip("abcd", result.x.items(), strict=True):
@@ -233,12 +233,12 @@ def _curves(axes: "Mapping[str, Axes]", result: Descended) -> None:
     axes["2"].set_title("misfit of the cloud")
     axes["3"].set(title="distance, stopped early", xlabel="mean calls of the model", yscale="log")
     for key in "123":
-        axes[key].tick_params(axis="y", which="minor", labelleft=False)  # of less than a decade all would be told
+        axes[key].tick_params(axis="y", which="minor", labelleft=False)  # an axis of less than a decade would label all
     style.legend(axes["1"], "upper right")
 
 
 def film(result: Descended) -> Film:
-    """The four clouds on their way, each step drawn in parts."""
+    """The walks of the four clouds, each step in several frames."""
 
     def frames() -> Iterator[Image.Image]:
         figure, axes = style.figure(2, 2, width=5.6, height=6.0)

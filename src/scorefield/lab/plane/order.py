@@ -13,9 +13,9 @@ To measure it nothing may be wrong but the steps. So the model is not a network 
 lie behind x, and the right answer is that of UniPC at order 3 in 4,096 steps, whose own error is its distance to half
 as many. The walk goes between two finite levels in steps of equal lam. The error is the root mean square distance to
 the right answer over the points, and the order is the slope of the error in a plot of logarithms, over the three
-largest numbers of steps. Samplers that draw noise are measured as the equation that they solve when told not to
-(eta = 0); DDPM cannot be told that. Their own quality, noise and all, is in the last panel: the sliced Wasserstein
-distance to fresh data.
+largest numbers of steps. Samplers that draw noise are measured on the equation that they solve without it (eta = 0);
+DDPM has no such mode. Their own quality, noise and all, is in the last panel: the sliced Wasserstein distance to fresh
+data.
 
 Two things surprise. Four names give the very same line: DDIM, Euler, Euler ancestral without its noise and plain
 gradient descent are one method. And LMS and UniPC fall faster than their order says: their steps are of a higher order
@@ -23,8 +23,8 @@ inside, and only the start from a single prediction (LMS) or the cautious last s
 which shows when all else is small. So of these two only "at least" is claimed. At ten calls and fewer no order shows at
 all: where the spiral's turns compete for a point, a long step simply takes the wrong one.
 
-The clouds show what that means. From pure noise one big step of Euler's lands at the mean of all data, which is no
-data point; a few steps give a smear between the turns of the spiral, and only many give the spiral.
+The clouds show what that means. From pure noise one big step of Euler's lands at the mean of all data, which is no data
+point; a few steps give a smear between the turns of the spiral, and only many give the spiral.
 """
 
 import itertools
@@ -56,18 +56,18 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
-COUNTS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # steps in which the equation is solved
+COUNTS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # steps of the solved equation
 SHOWN = (1, 2, 4, 8, 32)  # steps of the clouds
 FILMED = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 28, 32)
 DRAWN = (2, 4, 8, 16, 32, 64)  # steps of the samplers with noise
-FASTER = ("lms", "unipc")  # of a higher order inside than at their start or end
-PAIRS = 24  # of two clouds of data
+FASTER = ("lms", "unipc")  # of higher order inside the walk than at its start or end
+PAIRS = 24  # pairs of clouds of data
 ONE_PERCENT = 0.01  # of the data's standard deviation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderSettings(Settings):
-    """The shape, the points that are followed exactly, the steps of the exact solution, and the points of a cloud."""
+    """The shape, the points of the exact solution and its steps, and the points of a cloud."""
 
     shape: str = "spiral"
     points: Annotated[int, Field(ge=4, le=1000)] = 24
@@ -77,7 +77,7 @@ class OrderSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Errors of the samplers, clouds (N, 2) from the same noise by their steps, and quality of the noisy samplers."""
+    """Errors of the samplers, clouds (N, 2) from the same noise by steps, and quality of the samplers with noise."""
 
     errors: Sequence[Line]
     euler: Mapping[int, Tensor]
@@ -89,7 +89,7 @@ class Measured:
 
 
 def run(settings: OrderSettings, watch: Watch) -> Measured:
-    """Solve the equation exactly, then with every sampler in more and more steps; then draw clouds from pure noise."""
+    """Solve the equation exactly, then with every sampler in increasing numbers of steps; then sample clouds."""
     shape, generator = shapes.find(settings.shape), torch.Generator().manual_seed(settings.seed)
     denoise = posterior_mean(shape)
     x0 = shape.draw(settings.points, generator)[0].double()
@@ -150,7 +150,7 @@ def _numbers(errors: Sequence[Line], own: float, fits: Mapping[int, float]) -> d
 
 
 def draw(result: Measured) -> "Figure":
-    """Clouds of Euler's by their steps; error over model calls, the dots fitted; quality of the samplers with noise."""
+    """Draw Euler's clouds by steps, error over model calls with the fit, and quality of the samplers with noise."""
     figure, axes = style.mosaic(["12345", "eeeee", "qqqqq"], height=8.8, heights=(1.5, 4.2, 2.2))
     for name, steps in zip("12345", SHOWN, strict=True):
         _draw_cloud(axes[name], result.nodes, result.euler[steps], _counted(steps, "step"))
@@ -207,7 +207,7 @@ def _legend(axes: "Axes", place: style.Place, title: str, columns: int = 1) -> N
 
 
 def film(result: Measured) -> Film:
-    """The same noise walked in more and more steps, by a sampler of order 1 and one of order 2."""
+    """The same noise in increasing numbers of steps, by a sampler of order 1 and one of order 2."""
 
     def frames() -> Iterator[Image.Image]:
         figure, axes = style.figure(1, 2, width=6.4, height=3.6)
@@ -231,7 +231,7 @@ order = Experiment(
     name="order",
     claim="Every sampler's error falls with its declared order, and order 2 needs at most half of Euler's model calls.",
     criteria=(
-        # What the test suite grants on a gentle mixture is 0.15; the spiral's turns compete, and 0.25 is for that.
+        # The test suite allows 0.15 on a smooth mixture; the spiral is less smooth, so 0.25.
         Criterion("largest_departure_from_the_declared_order", "<=", 0.25),
         Criterion("largest_shortfall_of_lms_and_unipc", "<=", 0.25),
         Criterion("share_of_euler_calls_that_order_two_needs_for_one_percent", "<=", 0.5),

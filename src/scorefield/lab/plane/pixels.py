@@ -2,14 +2,14 @@
 
 A picture of two grey pixels is two numbers, and two numbers are a point in the plane: the left pixel says how far to
 the right, the right pixel how far up. Black is -1 and white is 1, so all such pictures fill a square. A real picture
-has thousands of pixels and lies in as many dimensions, which nobody can draw, but all that is said of points holds
-there too. That is why the other experiments of the plane are about pictures.
+has thousands of pixels and lies in as many dimensions, which nobody can draw, but everything about points holds there
+too. That is why the other experiments of the plane are about pictures.
 
 Cut pairs of neighbouring pixels out of rendered scenes and look where they lie. The square is not filled. A pixel is
 mostly as bright as its neighbour, so the points crowd near the diagonal. The same pixels, paired at random, are as
 bright and as dark as before, but lie all over the square: what makes a picture a picture is not which values it has but
 which go together. The distribution of natural pictures is a thin thing in a large space, and this is the thin thing at
-its smallest. The spiral of the other experiments stands for it.
+its smallest. The spiral of the other experiments represents it.
 
 Adding noise to a picture is taking a step in the plane. A picture fades and its pixels take on values of their own; the
 point walks away, out of the square too, to values that no screen shows. Two pictures are as different as their points
@@ -55,12 +55,12 @@ COLOURS = (style.EXACT, style.LEARNED, style.GUIDED, style.OTHER)
 STEPS = 100
 SHOWN = 40  # of them, in the figure
 TIMES = [0.05 * k for k in range(20)]
-BAND = 0.1  # brightnesses at most so far apart, of a range of 2, are near each other
+BAND = 0.1  # the largest difference of near brightnesses, in a range of 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelsSettings(Settings):
-    """How many scenes are rendered, and how many pairs of neighbouring pixels are cut out of each."""
+    """The number of scenes, and of pairs of neighbouring pixels taken from each."""
 
     scenes: Annotated[int, Field(ge=10, le=2000)] = 200
     pairs: Annotated[int, Field(ge=10, le=2000)] = 100
@@ -68,7 +68,7 @@ class PixelsSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """Pairs (N, 2) of neighbours, clean and noisy, and of strangers; a walk (steps + 1, 24, 2); correlations."""
+    """Pairs (N, 2) of neighbours, clean and noisy, and of unrelated pixels; a walk (steps + 1, 24, 2); correlations."""
 
     neighbours: Tensor
     noisy: Tensor
@@ -88,7 +88,7 @@ def cut(index: int, seed: int, pairs: int, generator: torch.Generator) -> Tensor
 
 
 def correlation(x: Tensor) -> float:
-    """Of the two coordinates of x (N, 2)."""
+    """The correlation of the two coordinates of x (N, 2)."""
     return float(torch.corrcoef(x.T)[0, 1])
 
 
@@ -107,7 +107,7 @@ def walked(start: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def run(settings: PixelsSettings, watch: Watch) -> Seen:
-    """Cut pixels out of scenes, look where they lie, and put noise on them."""
+    """Take pixels from scenes, measure where they lie, and add noise to them."""
     generator = torch.Generator().manual_seed(settings.seed)
     indices = watch(range(settings.scenes), "rendering scenes", settings.scenes)
     pictures = torch.cat([cut(index, settings.seed, settings.pairs, generator) for index in indices])
@@ -147,13 +147,13 @@ def run(settings: PixelsSettings, watch: Watch) -> Seen:
 
 
 def sheet(pictures: Tensor) -> Tensor:
-    """Two-pixel pictures (24, 2) on one sheet (rows, columns), nothing (NaN) between them."""
+    """Two-pixel pictures (24, 2) on one sheet (rows, columns), with NaN between them."""
     framed = torch.nn.functional.pad(pictures.reshape(ROWS, COLUMNS, 1, 2), (1, 1, 1, 1), value=torch.nan)
     return framed.permute(0, 2, 1, 3).reshape(3 * ROWS, 4 * COLUMNS)
 
 
 def _pictures(axes: "Axes", pictures: Tensor, title: str) -> "AxesImage":
-    """The sheet of pictures, the chosen ones framed in their colours."""
+    """Draw the sheet of pictures, with the chosen ones framed in their colours."""
     axes.set(xticks=[], yticks=[], facecolor="#DCE4EA", title=title, box_aspect=1)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -166,14 +166,14 @@ def _pictures(axes: "Axes", pictures: Tensor, title: str) -> "AxesImage":
 
 
 def _square(axes: "Axes", title: str, limit: float = 2.0) -> None:
-    """Axes for two-pixel pictures, with the square of those that a screen can show."""
+    """Set up axes for two-pixel pictures, with the square of displayable ones."""
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=title)
     axes.set(xlabel="left pixel", ylabel="right pixel", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     axes.plot([-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1], color=style.DATA, linewidth=0.8)
 
 
 def _walkers(axes: "Axes", walk: Tensor) -> None:
-    """Where the pictures of the sheet are after a walk (steps, 24, 2), and the ways of the chosen ones."""
+    """Draw the pictures of the sheet after a walk (steps, 24, 2), with the paths of the chosen ones."""
     style.dots(axes, walk[-1], style.DATA, size=16, alpha=0.8)
     for one, colour in zip(CHOSEN, COLOURS, strict=True):
         axes.plot(*walk[:, one].T.numpy(), color=colour, linewidth=0.9)
@@ -181,7 +181,7 @@ def _walkers(axes: "Axes", walk: Tensor) -> None:
 
 
 def draw(result: Seen) -> "Figure":
-    """Pictures and their points, clean and noisy; and where neighbouring pixels lie, and strangers."""
+    """Draw pictures and their points, clean and noisy, and where neighbouring and unrelated pixels lie."""
     figure, axes = style.figure(3, 3, width=8.0, height=8.2)
     for row, steps, name in ((0, 0, "clean"), (3, SHOWN, f"{SHOWN} steps of noise")):
         _pictures(axes[row], result.walk[steps], f"24 pictures, {name}")
@@ -211,7 +211,7 @@ def draw(result: Seen) -> "Figure":
 
 
 def film(result: Seen) -> Film:
-    """The pictures drown, and their points walk away."""
+    """The pictures as noise is added, and the walk of their points."""
 
     def frames() -> Iterator[Image.Image]:
         figure, (left, right) = style.figure(1, 2, width=8.0, height=4.5)
@@ -238,7 +238,7 @@ pixels = Experiment(
     " and neighbouring pixels of scenes crowd at the diagonal of it.",
     criteria=(
         Criterion("largest_gap_of_both_distances", "<=", 1e-5),  # rounding
-        Criterion("correlation_of_neighbours", ">=", 0.8),  # of photographs one reads 0.9 to 0.95
+        Criterion("correlation_of_neighbours", ">=", 0.8),  # photographs are reported at 0.9 to 0.95
         Criterion("times_more_near_it_than_strangers", ">=", 2.0),
         Criterion("correlation_of_strangers", "<=", 0.03),  # four standard errors of 20,000 pairs
         Criterion("largest_error_of_the_predicted_correlation", "<=", 0.03),

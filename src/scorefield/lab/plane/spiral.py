@@ -2,16 +2,16 @@
 
 This is the whole story in one picture. Think of a picture as a point: with two pixels, the brightness of one is its
 place to the right, the brightness of the other its place upwards. Pictures that mean something do not lie just
-anywhere; here they lie on a spiral. To make a new one is to find a point on the spiral without having been told where
-the spiral is.
+anywhere; here they lie on a spiral. To make a new one is to find a point on the spiral without knowing where the spiral
+is.
 
 A small network is shown points of the spiral with noise added, at every strength of noise, and learns to say which
 noise it was. For a point x at a level of noise t (1 is pure noise, 0 is none) it thereby says where x probably came
 from, and that makes it a field of arrows: at each place and each t, an arrow towards likelier, cleaner data.
 
 To generate, start a thousand points of pure noise and let them follow the arrows while t falls from 1 to 0. In every
-step the network splits a point into a clean part x0 and a noise part eps, and mixes the two again with a little less
-of the noise:
+step the network splits a point into a clean part x0 and a noise part eps, and mixes the two again with a little less of
+the noise:
 
     x = alpha x0 + sigma eps        becomes        x' = alpha' x0 + sigma' eps.
 
@@ -23,10 +23,10 @@ it, and is compared with that of real samples, which are a little blurred themse
 says whether all of the shape is filled evenly: project both clouds on a line, sort, compare, over many lines. It is not
 zero for two clouds of real samples either, since a thousand points are only a thousand; that is the measure of it.
 
-Two things surprised. For most of the time nothing seems to happen: the data are as wide as the noise, so the cloud as
-a whole has nowhere to go, and all is decided below t = 0.3. The levels lie closer and closer there, t = (1 - k / n)^2.
-And the network is smooth, so some points get stuck on their way between two arms, most of all in the innermost turn:
-on average the samples are two to three times as far from the curve as real ones.
+Two things surprised. For most of the time nothing seems to happen: the data are as wide as the noise, so the cloud as a
+whole has nowhere to go, and all is decided below t = 0.3. The levels lie closer and closer there, t = (1 - k / n)^2.
+And the network is smooth, so some points get stuck on their way between two arms, most of all in the innermost turn: on
+average the samples are two to three times as far from the curve as real ones.
 """
 
 from collections.abc import Iterator, Mapping
@@ -54,7 +54,7 @@ FIELD_AT = 65
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpiralSettings(Settings):
-    """The shape, the points of the cloud that is shown, the clouds that are measured, and how they are sampled."""
+    """The shape, the points of the drawn cloud, the measured clouds, and their sampling."""
 
     shape: str = "spiral"
     points: Annotated[int, Field(ge=100, le=10_000)] = 1000
@@ -77,7 +77,7 @@ class Folded:
 
 
 def run(settings: SpiralSettings, watch: Watch) -> Folded:
-    """Learn the shape, fold clouds of noise onto it, and compare them with fresh samples."""
+    """Learn the shape, sample clouds from noise, and compare them with fresh samples."""
     shape = shapes.find(settings.shape)
     denoise = learn.field(learn.learned(settings.shape, learn.Training(steps=settings.training), settings.seed, watch))
     generator = torch.Generator().manual_seed(settings.seed)
@@ -112,7 +112,7 @@ def run(settings: SpiralSettings, watch: Watch) -> Folded:
 
 
 def draw(result: Folded) -> "Figure":
-    """The data, the field that was learned, the cloud at five moments, and the ways of some points."""
+    """Draw the data, the learned field, the cloud at five moments, and the paths of some points."""
     figure, axes = style.figure(2, 4, width=8.0, height=4.5)
     steps = len(result.x) - 1
     style.dots(style.plane(axes[0], "the data"), result.data, style.DATA, size=1.5)
@@ -135,7 +135,7 @@ def draw(result: Folded) -> "Figure":
 
 
 def film(result: Folded) -> Film:
-    """The cloud over the field, both from t = 1 to 0."""
+    """The cloud over the field, from t = 1 to 0."""
 
     def frames() -> Iterator[Image.Image]:
         figure, (axes,) = style.figure(width=5.0, height=5.2)

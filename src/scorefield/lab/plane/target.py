@@ -15,7 +15,7 @@ that one arrow. The noise of the last step knows nothing of the clean picture bu
 
     z = sqrt(beta) / sigma eps + sqrt(1 - beta / sigma^2) more,        more ~ N(0, 1), whatever eps is,
 
-so the ratio of their variances can be foretold. With V = Var(eps | x), for which the spiral has a formula,
+so the ratio of their variances can be predicted. With V = Var(eps | x), for which the spiral has a formula,
 
     variance by z / variance by eps = 1 + (sigma^2 / beta - 1) / V.
 
@@ -25,11 +25,11 @@ walks. The picture at the upper left is one such state: two clouds of guesses, o
 are the spiral itself, seen from x.
 
 What a network makes of that is at the lower right. Two networks of the same start see the same states in the same
-order. One is told eps, the other z sqrt(sigma^2 / beta), which has the same mean. Their error is that of the experiment
-`field`: the distance to the exact mean of x0, averaged over the five times. More variance in the target means more
-steps until it is averaged away. With patience the second network would arrive at the same field; it is slower, not
-wrong. It is slower where there is much noise. At t = 0.1 both networks are about equally far from the truth, because
-there it is the fineness of the field that takes long to learn, whatever they are told.
+order. The target of one is eps, of the other z sqrt(sigma^2 / beta), which has the same mean. Their error is that of
+the experiment `field`: the distance to the exact mean of x0, averaged over the five times. More variance in the target
+means more steps until it is averaged away. With patience the second network would arrive at the same field; it is
+slower, not wrong. It is slower where there is much noise. At t = 0.1 both networks are about equally far from the
+truth, because there it is the fineness of the field that takes long to learn, whatever the target.
 """
 
 from collections.abc import Mapping
@@ -58,14 +58,14 @@ if TYPE_CHECKING:
 WALK = levels.walk_down(100, start=0.0, end=1.0)
 MEASURED = (10, 30, 50, 70, 90)  # steps of the walk
 PICTURED = 50  # of them, the one that is drawn
-_STATES = 8  # weighed at once, against all walks
-LEAST = 1e-6  # a variance below counts as this much: bare points are certain when there is little noise
-EVERY = 20  # steps of training from one measured error to the next
+_STATES = 8  # states per batch, each weighed against all walks
+LEAST = 1e-6  # lower limit of a variance: bare points have none when there is little noise
+EVERY = 20  # training steps between two measured errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetSettings(Settings):
-    """The shape, the walks and the states that they are weighed at, and how long both networks are trained."""
+    """The shape, the number of walks and of states, and the training steps of both networks."""
 
     shape: str = "spiral"
     walks: Annotated[int, Field(ge=1000, le=2_000_000)] = 1_000_000
@@ -75,7 +75,7 @@ class TargetSettings(Settings):
 
 
 class Guesses(NamedTuple):
-    """What the walks to some states (S, 2) say of the arrow there: both means (S, 2), and both mean variances."""
+    """The estimates of the arrow at some states (S, 2): both means (S, 2), and both mean variances."""
 
     by_last: Tensor
     by_total: Tensor
@@ -85,21 +85,21 @@ class Guesses(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """Guesses at the MEASURED steps, ratios of variances there, one state with its clouds, and both errors."""
+    """Estimates at the MEASURED steps, ratios of variances, one state with its estimates, and both errors."""
 
     nodes: Tensor
     guesses: list[Guesses]
     states: Tensor  # of the pictured step
     measured: list[float]
     predicted: list[float]
-    clouds: tuple[Tensor, Tensor]  # guesses (N, 2) for the first state, by the last step's noise and by all of it
+    clouds: tuple[Tensor, Tensor]  # estimates (N, 2) for the first state, from the last step's noise and from all of it
     error_last: Tensor
     error_total: Tensor
     numbers: Mapping[str, float]
 
 
 class Walks(NamedTuple):
-    """Many walks just before their last step, to step k: clean points and states (N, 2), and what the step does."""
+    """Many walks before their last step k: clean points and states (N, 2), and the constants of the step."""
 
     x0: Tensor
     before: Tensor
@@ -108,21 +108,21 @@ class Walks(NamedTuple):
     beta: float
 
     def likely(self, x: Tensor) -> Tensor:
-        """How likely each walk is (S, N), if its last step ended in x (S, 2)."""
+        """The probability of each walk (S, N), given that its last step ends in x (S, 2)."""
         z = torch.cdist(x, self.kept * self.before, compute_mode="donot_use_mm_for_euclid_dist")
         return (-z.square() / (2 * self.beta)).softmax(1)
 
     def by_last(self, x: Tensor, before: Tensor) -> Tensor:
-        """The guess of the arrow at x from the last step's noise: -z / sqrt(beta)."""
+        """The estimate of the arrow at x from the last step's noise: -z / sqrt(beta)."""
         return (self.kept * before - x) / self.beta
 
     def by_total(self, x: Tensor, x0: Tensor) -> Tensor:
-        """The guess of the arrow at x from all the noise: -eps / sigma."""
+        """The estimate of the arrow at x from all the noise: -eps / sigma."""
         return -eps_of(x, x0, self.at) / self.at.sigma
 
 
 def walks(shape: shapes.Shape, k: int, count: int, generator: torch.Generator) -> Walks:
-    """`count` walks that have come to step k - 1."""
+    """`count` walks up to step k - 1."""
     x0, _ = shape.draw(count, generator)
     before = noisy(x0, torch.randn(x0.shape, generator=generator), WALK[k - 1])
     kept = float(WALK[k].alpha / WALK[k - 1].alpha)
@@ -130,9 +130,9 @@ def walks(shape: shapes.Shape, k: int, count: int, generator: torch.Generator) -
 
 
 def weigh(walked: Walks, x: Tensor) -> Guesses:
-    """Means and variances of both guesses at each state of x (S, 2)."""
+    """Means and variances of both estimates at each state of x (S, 2)."""
     known = torch.cat([walked.x0, walked.before, walked.x0.square(), walked.before.square()], 1)
-    # A guess is linear in what is known of the walk, so that moments of this are enough.
+    # An estimate is linear in the state before and the clean point, so their moments suffice.
     moments = torch.cat([walked.likely(part) @ known for part in torch.split(x, _STATES)]).double()
     x0, before, *squares = torch.split(moments, 2, dim=1)
     spread, spread_before = (
@@ -147,12 +147,12 @@ def weigh(walked: Walks, x: Tensor) -> Guesses:
 
 
 def task(all_of_it: bool) -> learn.Task:
-    """To find the noise in states of the walk, told all of it, or the last step's noise scaled to the same mean."""
+    """The task of predicting the noise in a state: all of it, or the last step's scaled to the same mean."""
     alpha, sigma = (torch.tensor([float(part) for part in parts]) for parts in zip(*WALK, strict=True))
     kept = torch.tensor([0.0] + [float(after.alpha / before.alpha) for before, after in pairwise(WALK)])
 
     def loss(live: Preconditioned, x0: Tensor, cond: Cond, generator: torch.Generator) -> Tensor:
-        # Without the ends: in the first step both noises are one, at the last nothing is left of x0.
+        # Without the ends: in the first step both noises are equal, at the last nothing is left of x0.
         k = torch.randint(2, len(WALK) - 1, (len(x0),), generator=generator)
         beta = (1 - kept[k] ** 2)[:, None]
         eps, z = (torch.randn(x0.shape, generator=generator) for _ in range(2))
@@ -165,7 +165,7 @@ def task(all_of_it: bool) -> learn.Task:
 
 
 def errors(shape: shapes.Shape, settings: TargetSettings, all_of_it: bool, watch: Watch) -> Tensor:
-    """The error of the field as in the experiment `field`, the mean over MEASURED, every EVERY steps of training."""
+    """The error of the field as in the experiment `field`: the mean over MEASURED, every EVERY training steps."""
     generator = torch.Generator().manual_seed(settings.seed)
     exact, asked = posterior_mean(shape), []
     for at in (WALK[k] for k in MEASURED):
@@ -224,13 +224,13 @@ def run(settings: TargetSettings, watch: Watch) -> Compared:
 
 
 def _clouds(walked: Walks, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Both guesses of 1,500 walks that did end in x (1, 2)."""
+    """Both estimates from 1,500 walks that end in x (1, 2)."""
     chosen = torch.multinomial(walked.likely(x)[0], 1500, replacement=True, generator=generator)
     return walked.by_last(x, walked.before[chosen]), walked.by_total(x, walked.x0[chosen])
 
 
 def draw(result: Compared) -> "Figure":
-    """The clouds of one state, the means of many, the ratio of the variances, and what it does to training."""
+    """Draw the estimates of one state, the means of many, the ratio of the variances, and the training errors."""
     figure, axes = style.figure(2, 2, width=8.0, height=7.6)
     _draw_clouds(axes[0], result)
     _draw_means(axes[1], result)

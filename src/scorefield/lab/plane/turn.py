@@ -10,7 +10,7 @@ arrow with two others: the direction to the centre and the direction to the near
     D(x) - x   with   centre - x   and   nearest - x,        D(x) = E[x0 | x].
 
 An arrow has turned if its angle to the nearest point is the smaller of the two. The turn is where half of the arrows
-have turned. Left out are the points that cannot tell: those that lie on the spiral already, and those from which the
+have turned. Points that cannot decide are left out: those that lie on the spiral already, and those from which the
 spiral and the centre lie in the same direction, within 30 degrees.
 
 Why there is a turn at all: D(x) is a mean over the whole spiral, weighed by a Gaussian of width sigma / alpha about x.
@@ -53,16 +53,16 @@ if TYPE_CHECKING:
     from matplotlib.quiver import Quiver
 
 TIMES = [0.9 - 0.01 * k for k in range(87)]  # 0.9 to 0.04: where the directions are compared
-FILMS_TURN = 0.4  # on the films' clock
+FILMS_TURN = 0.4  # on the clock of the films
 FILMS_SIGMAS = (0.01, 10.0)  # at t = 0 and t = 1 of it
 FILMS_DEVIATION = 0.471  # of their spiral: radius 0.1 to 1.1, evenly in the angle
-NEAR = 0.1  # to the data: there an arrow has nowhere to go
-ALIKE = math.cos(math.radians(30))  # directions nearer to each other than this are not told apart
+NEAR = 0.1  # to the data: nearer arrows have no clear direction
+ALIKE = math.cos(math.radians(30))  # directions closer than this are not distinguished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnSettings(Settings):
-    """The shape, how long its field is trained, and the points at which the arrows' directions are compared."""
+    """The shape, the training steps of its field, and the points at which directions are compared."""
 
     shape: str = "spiral"
     steps: Annotated[int, Field(ge=10, le=100_000)] = learn.Training().steps
@@ -80,19 +80,19 @@ class Turned:
     lattice: Tensor
     arrows: Tensor
     turned: Tensor  # which of the arrows have (times, lattice)
-    telling: Tensor  # at which of them that can be said (lattice,)
+    telling: Tensor  # at which places this is defined (lattice,)
     numbers: Mapping[str, float]
 
 
 def telling(shape: shapes.Shape, x: Tensor) -> Tensor:
-    """Whether the directions to the shape and to the centre can be told apart at x (B, 2): (B,)."""
+    """Whether the directions to the shape and to the centre differ enough at x (B, 2): (B,)."""
     way = nearest(shape, x) - x
     far: Tensor = way.norm(dim=1) > NEAR
     return far & (torch.cosine_similarity(way, -x) < ALIKE)
 
 
 def disc(shape: shapes.Shape, count: int, generator: torch.Generator) -> Tensor:
-    """`count` telling points (count, 2), even in the disc about the centre that holds the shape."""
+    """`count` such points (count, 2), uniform in the disc around the shape."""
     radius = float(shape.nodes.norm(dim=1).max())
     found = torch.empty(0, 2)
     while len(found) < count:
@@ -104,7 +104,7 @@ def disc(shape: shapes.Shape, count: int, generator: torch.Generator) -> Tensor:
 
 
 def nearest(shape: shapes.Shape, x: Tensor) -> Tensor:
-    """The node nearest to each of x (B, 2)."""
+    """The nearest node to each of x (B, 2)."""
     which = torch.cdist(x.double(), shape.nodes).argmin(1)
     return shape.nodes[which].float()
 
@@ -120,7 +120,7 @@ def turned(push: Tensor, x: Tensor, near: Tensor) -> Tensor:
 
 
 def crossing(share: Tensor, level: float) -> float:
-    """The t at which a share over TIMES first reaches `level` on the way from noise to data; the last t if never."""
+    """The t at which a share over TIMES first reaches `level`, from noise to data; the last t if never."""
     reached = (share >= level).nonzero()
     if not len(reached):
         return TIMES[-1]
@@ -132,13 +132,13 @@ def crossing(share: Tensor, level: float) -> float:
 
 
 def on_the_films_clock(t: float) -> float:
-    """The films' t of the same noise over the data."""
+    """The t of the films with the same noise relative to the data."""
     low, high = FILMS_SIGMAS
     return math.log(t / (1 - t) * FILMS_DEVIATION / low) / math.log(high / low)
 
 
 def run(settings: TurnSettings, watch: Watch) -> Turned:
-    """Train, and count the turned arrows of the learned and of the exact field over the time."""
+    """Train, and count the turned arrows of the learned and of the exact field over time."""
     shape, generator = shapes.find(settings.shape), torch.Generator().manual_seed(settings.seed)
     how = learn.Training(steps=settings.steps, batch=settings.batch)
     field = learn.field(learn.learned(settings.shape, how, settings.seed, watch))
@@ -176,7 +176,7 @@ def _field(axes: "Axes", result: Turned) -> "Quiver":
 
 
 def _show(quiver: "Quiver", axes: "Axes", result: Turned, k: int) -> None:
-    """The field at time number k: blue where it has turned to the data, faint where that cannot be said."""
+    """Draw the field at time number k: blue where it has turned to the data, faint where that is undefined."""
     quiver.set_UVC(*style.shortened(result.arrows[k]).T.numpy())
     blue = (result.turned[k] & result.telling).tolist()
     quiver.set_color([style.LEARNED if one else style.RANDOM for one in blue])
@@ -194,7 +194,7 @@ def _curves(axes: "Axes", result: Turned) -> None:
 
 
 def draw(result: Turned) -> "Figure":
-    """The learned field before, at and after the turn, and the share of turned arrows over the time."""
+    """Draw the learned field before, at and after the turn, and the share of turned arrows over time."""
     figure, axes = style.figure(2, 2, width=8.0, height=7.6)
     turn = result.numbers["turn"]
     for plot, t in zip(axes, (turn + 0.15, turn, turn - 0.1), strict=False):
@@ -209,7 +209,7 @@ def draw(result: Turned) -> "Figure":
 
 
 def film(result: Turned) -> Film:
-    """The field beside the curve that it draws."""
+    """The field next to the curve of turned arrows."""
 
     def frames() -> Iterator[Image.Image]:
         figure, (plot, curve) = style.figure(1, 2, width=9.0, height=4.8)

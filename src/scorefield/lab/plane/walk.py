@@ -38,7 +38,7 @@ SHOWN = (0, 10, 25, 50, 100)  # percent of the walk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalkSettings(Settings):
-    """The shape that is drowned, the steps of the walk, and the points that walk."""
+    """The shape, the steps of the walk, and its points."""
 
     shape: str = "spiral"
     steps: Annotated[int, Field(ge=4, le=1000)] = 100
@@ -47,7 +47,7 @@ class WalkSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walked:
-    """The states (steps + 1, points, 2) of the walk, and the levels that it passes."""
+    """The states (steps + 1, points, 2) of the walk, and its levels."""
 
     x: Tensor
     levels: list[Level]
@@ -55,7 +55,7 @@ class Walked:
 
 
 def run(settings: WalkSettings, watch: Watch) -> Walked:
-    """Walk, and measure the noise that each level should hold."""
+    """Walk, and measure the noise of each level."""
     generator = torch.Generator().manual_seed(settings.seed)
     x0, _ = shapes.find(settings.shape).draw(settings.points, generator)
     passed = levels.walk_down(settings.steps, start=0.0, end=1.0)
@@ -78,7 +78,7 @@ def run(settings: WalkSettings, watch: Watch) -> Walked:
 
 
 def draw(result: Walked) -> "Figure":
-    """The way of one point, and the cloud at five moments."""
+    """Draw the path of one point, and the cloud at five moments."""
     figure, axes = style.figure(2, 3, width=8.0, height=5.6)
     steps = len(result.x) - 1
     way = result.x[:, 0]
@@ -96,7 +96,7 @@ def draw(result: Walked) -> "Figure":
 
 
 def film(result: Walked) -> Film:
-    """The cloud dissolving, and the point on its way."""
+    """The dissolving cloud, and the path of the point."""
 
     def frames() -> Iterator[Image.Image]:
         figure, (axes,) = style.figure(width=5.0, height=5.2)
