@@ -87,7 +87,7 @@ def test_a_picture_records_it_and_the_model_lists_it(made: Made, tmp_path: Path)
 
 def test_what_is_for_other_towers_is_one_line(made: Made, tmp_path: Path) -> None:
     def refused(*embeddings: tuple[str, str | None]) -> str:
-        with pytest.raises((UnsupportedError, SourceError)) as caught:
+        with pytest.raises(ScorefieldError) as caught:
             with_embeddings(made.model, embeddings)
         assert "\n" not in str(caught.value)
         return str(caught.value)
