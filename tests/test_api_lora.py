@@ -23,12 +23,11 @@ from scorefield.api import Pipeline, UnusedKeysWarning
 from scorefield.cli.main import run
 from scorefield.core.denoiser import Preconditioned
 from scorefield.core.half_precision import in_float32
-from scorefield.errors import RequestError
+from scorefield.errors import DamagedError, RequestError
 from scorefield.files.picture import read
 from scorefield.nets.packed import dense
 from scorefield.nets.unet import SD1, SD2, SDXL, Unet
 from scorefield.request import Lora, Settled, parse
-from scorefield.weights.diffusers_folder import SourceError
 from scorefield.zoo import Scales
 
 QKV = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
@@ -444,5 +443,5 @@ def test_convert_puts_no_lora_into_a_part_and_leaves_nothing_where_one_does_not_
 
 def test_a_damaged_file_is_one_line(pipe: Pipeline, style: Path) -> None:
     style.write_bytes(style.read_bytes()[:-100])
-    with pytest.raises(SourceError, match="is damaged or no safetensors file"):
+    with pytest.raises(DamagedError, match="is damaged or no safetensors file"):
         pipe.with_loras([style])

@@ -10,8 +10,8 @@ from tests import toy
 
 from scorefield import zoo
 from scorefield.cli import common, main
+from scorefield.errors import DamagedError
 from scorefield.files import picture
-from scorefield.weights.diffusers_folder import SourceError
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +165,7 @@ def test_a_picture_of_a_device_that_is_not_here_says_so(scorefield):
 
 def test_a_model_that_lies_elsewhere_now_says_how_to_name_it(scorefield, monkeypatch):
     def load(name, device, dtype, prediction, choice, hollow):
-        raise SourceError(f"{name}: no such file or folder")
+        raise DamagedError(f"{name}: no such file or folder")
 
     scorefield("generate", "a tree", "-o", "x.png", "-q")
     monkeypatch.setattr(zoo, "load", load)

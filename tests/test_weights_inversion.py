@@ -15,8 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.textual_inversion import read
+from scorefield.errors import ScorefieldError
+from scorefield.weights.textual_inversion import TextualInversionFile
 
 VECTORS = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
 Write = Callable[[Path, Tensor], None]
@@ -64,9 +64,9 @@ def test_every_published_form_gives_its_vectors_and_its_word(tmp_path: Path, for
     ending, write, token = FORMS[form]
     path = tmp_path / f"file.{ending}"
     write(path, VECTORS[:count].clone())
-    found = read(path)
-    assert (found.path, found.token) == (path, token)
-    (vectors,) = found.vectors
+    found = TextualInversionFile(path)
+    assert (found.path, found.word().token) == (path, token)
+    (vectors,) = found.word().vectors
     assert vectors.dtype == torch.float32
     torch.testing.assert_close(vectors, VECTORS[:count], rtol=0, atol=0)
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -74,31 +74,33 @@ def test_every_published_form_gives_its_vectors_and_its_word(tmp_path: Path, for
 
 def test_a_file_for_two_text_towers_gives_the_vectors_of_each(tmp_path: Path) -> None:
     save_file({"clip_g": VECTORS.half(), "clip_l": VECTORS[:, :8].clone()}, tmp_path / "xl.safetensors")
-    found = read(tmp_path / "xl.safetensors")
-    assert found.token is None
-    first, second = found.vectors
+    found = TextualInversionFile(tmp_path / "xl.safetensors")
+    assert found.word().token is None
+    first, second = found.word().vectors
     assert torch.equal(first, VECTORS[:, :8])
     assert torch.equal(second, VECTORS.half().float())
 
 
 def test_one_vector_may_be_a_row_or_a_plain_list_of_numbers(tmp_path: Path) -> None:
     torch.save({"<birb>": VECTORS[0].half()}, tmp_path / "learned_embeds.bin")
-    assert torch.equal(read(tmp_path / "learned_embeds.bin").vectors[0], VECTORS[:1].half().float())
+    assert torch.equal(
+        TextualInversionFile(tmp_path / "learned_embeds.bin").word().vectors[0], VECTORS[:1].half().float()
+    )
 
 
 def test_a_folder_as_diffusers_writes_it_is_read_the_safe_file_first(tmp_path: Path) -> None:
     torch.save({"<bin>": VECTORS}, tmp_path / "learned_embeds.bin")
-    assert read(tmp_path).token == "<bin>"
+    assert TextualInversionFile(tmp_path).word().token == "<bin>"
     save_file({"<safe>": VECTORS}, tmp_path / "learned_embeds.safetensors")
-    assert read(tmp_path).path == tmp_path / "learned_embeds.safetensors"
+    assert TextualInversionFile(tmp_path).path == tmp_path / "learned_embeds.safetensors"
 
 
 def test_what_is_read_does_not_hang_on_the_file(tmp_path: Path) -> None:
     path = tmp_path / "birb.bin"
     torch.save({"<birb>": VECTORS}, path)
-    found = read(path)
+    found = TextualInversionFile(path)
     path.write_bytes(bytes(path.stat().st_size))
-    assert torch.equal(found.vectors[0], VECTORS)
+    assert torch.equal(found.word().vectors[0], VECTORS)
 
 
 class _Runs:
@@ -114,7 +116,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a network": (
         "safetensors", lambda path: save_file({"a.weight": VECTORS, "b": torch.ones(2)}, path), "no textual inversion"
     ),
-    "two words": ("bin", lambda path: torch.save({"<a>": VECTORS, "<b>": VECTORS[0]}, path), "no textual inversion"),
+    "two words": ("bin", lambda path: torch.save({"<a>": VECTORS, "<b>": VECTORS[0]}, path), r"2 words \(<a>, <b>\)"),
     "two lengths": (
         "safetensors", lambda path: save_file({"clip_l": VECTORS, "clip_g": torch.ones(1, 8)}, path),
         "has 1 and 3 vectors for its two text towers",
@@ -134,8 +136,8 @@ def test_what_is_wrong_with_a_file_is_one_line_that_names_it(
     ending, write, told = BAD[what]
     path = tmp_path / f"file.{ending}"
     write(path)
-    with pytest.raises(SourceError, match=told) as caught:
-        read(path)
+    with pytest.raises(ScorefieldError, match=told) as caught:
+        TextualInversionFile(path).word()
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capsys.readouterr().out == ""
@@ -152,7 +154,7 @@ def test_a_damaged_file_gives_an_error_or_vectors_of_the_right_shape(tmp_path: P
         flipped[place] ^= 0x11
         for damaged in (whole[:place], bytes(flipped)):
             path.write_bytes(damaged)
-            with suppress(SourceError):
-                (vectors,) = read(path).vectors
+            with suppress(ScorefieldError):
+                (vectors,) = TextualInversionFile(path).word().vectors
                 assert vectors.shape == VECTORS.shape
                 assert ending != "png" or torch.equal(vectors, VECTORS)  # its parts carry checksums

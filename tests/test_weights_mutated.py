@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scorefield.weights.detect.detect import detect
-from scorefield.weights.diffusers_folder import SourceError
+from scorefield.errors import ScorefieldError
+from scorefield.weights.detect.identify import identify_file
 from scorefield.weights.reader import Reader
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
@@ -111,7 +111,7 @@ def _read(path: Path) -> Shapes | str:
     """Every name, dtype and shape of a path, each fetched; or the line that says what is wrong."""
     try:
         source = Reader(path)
-        detect(source.listing)
+        identify_file(source.index)
         for name, stored in source.tensors.items():
             fetched = source.fetch(name)
             assert tuple(fetched.shape) == stored.shape
@@ -119,7 +119,7 @@ def _read(path: Path) -> Shapes | str:
             copied, shown = torch.empty_like(fetched, memory_format=torch.contiguous_format), bytearray()
             source.copy(name, copied, shown.extend)
             assert shown == _bytes(fetched) == _bytes(copied)
-    except SourceError as error:
+    except ScorefieldError as error:
         return str(error)
     return {name: (stored.dtype, stored.shape) for name, stored in source.tensors.items()}
 

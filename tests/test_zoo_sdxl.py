@@ -31,13 +31,14 @@ from scorefield.cli.main import run
 from scorefield.convert.plan import conversion
 from scorefield.errors import UnsupportedError
 from scorefield.families.stable_diffusion.build_stable import NETWORKS, stable
-from scorefield.families.stable_diffusion.parts import FIRST, SECOND
 from scorefield.nets.clip import SDXL_TEXT_2, TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import SDXL, Unet
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.weights import key_map
+from scorefield.weights.checkpoint_layout import XL_TEXT as FIRST
+from scorefield.weights.checkpoint_layout import XL_TEXT_2 as SECOND
 from scorefield.weights.detect.identity import Family
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 

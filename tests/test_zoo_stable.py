@@ -18,7 +18,7 @@ from scorefield import zoo
 from scorefield.api import Pipeline, load
 from scorefield.cli.main import run
 from scorefield.core import grid, grid_names, predict
-from scorefield.errors import RequestError, UnsupportedError
+from scorefield.errors import DamagedError, RequestError, UnsupportedError
 from scorefield.families.stable_diffusion.build_stable import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, stable
 from scorefield.families.stable_diffusion.parts import Networks, Place, parts
 from scorefield.families.stable_diffusion.recognise import identify_drawable
@@ -30,7 +30,6 @@ from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.rules import Rules
 from scorefield.weights import key_map
 from scorefield.weights.detect.identity import Family
-from scorefield.weights.diffusers_folder import SourceError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
@@ -200,24 +199,26 @@ def test_a_file_that_lacks_a_part_or_a_key_or_has_one_more_says_which(one: Made,
     save_file({name: tensor for name, tensor in held.items() if name not in vae}, path)
     assert_one_line(one, path, UnsupportedError, "lacks its vae; get it whole")
     save_file({name: tensor for name, tensor in held.items() if "conv_in.bias" not in name}, path)
-    assert_one_line(one, path, SourceError, r"the autoencoder: .* 2 missing \(first_stage_model.decoder.conv_in.bias, ")
+    assert_one_line(
+        one, path, DamagedError, r"the autoencoder: .* 2 missing \(first_stage_model.decoder.conv_in.bias, "
+    )
     save_file(held | {"model.diffusion_model.odd": torch.ones(1)}, path)
-    assert_one_line(one, path, SourceError, r"the U-Net: .* 1 unknown \(model.diffusion_model.odd\)")
+    assert_one_line(one, path, DamagedError, r"the U-Net: .* 1 unknown \(model.diffusion_model.odd\)")
     save_file(held | {"control_model.odd": torch.ones(1)}, path)
-    assert_one_line(one, path, SourceError, "holds 'control_model.odd', which is of no part of a Stable Diffusion")
+    assert_one_line(one, path, DamagedError, "holds 'control_model.odd', which is of no part of a Stable Diffusion")
 
 
 def test_a_wrong_text_tower_is_one_line(one: Made, two: Made, tmp_path: Path) -> None:
     folder = shutil.copytree(one.folder, tmp_path / "model")
     wide = replace(TINY, text=EncoderConfig(text=replace(TEXT, width=40)))
     with pytest.raises(
-        SourceError, match=r"^[^\n]*the text tower: \S* is of shape \(49408, 32\), .* \(49408, 40\): .*$"
+        DamagedError, match=r"^[^\n]*the text tower: \S* is of shape \(49408, 32\), .* \(49408, 40\): .*$"
     ):
         stable(folder, CPU, torch.float32, networks=wide)
     deep = replace(TINY, text=EncoderConfig(text=replace(TEXT, layers=3)))
-    with pytest.raises(SourceError, match=r"^[^\n]*the text tower: .* 16 missing [^\n]*$"):
+    with pytest.raises(DamagedError, match=r"^[^\n]*the text tower: .* 16 missing [^\n]*$"):
         stable(folder, CPU, torch.float32, networks=deep)
-    with pytest.raises(SourceError, match="has Stable Diffusion 2's text tower beside another U-Net"):
+    with pytest.raises(DamagedError, match="has Stable Diffusion 2's text tower beside another U-Net"):
         stable(two.file, CPU, torch.float32, "eps", replace(TINY_2, openclip=None))
 
 
@@ -226,7 +227,7 @@ def test_a_tokenizer_of_another_vocabulary_is_one_line(one: Made, tmp_path: Path
     told = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())
     told["added_tokens"].append({"id": 49408, "content": "<cat>", "special": True})
     (folder / "tokenizer" / "tokenizer.json").write_text(json.dumps(told))
-    assert_one_line(one, folder, SourceError, "the tokenizer has 49409 tokens .* they do not belong together")
+    assert_one_line(one, folder, DamagedError, "the tokenizer has 49409 tokens .* they do not belong together")
 
 
 def test_other_levels_of_noise_are_refused(one: Made, tmp_path: Path) -> None:
@@ -295,7 +296,7 @@ def test_the_averaged_copy_of_a_file_is_drawn_with_where_it_is_asked_for(one: Ma
     assert ema.sha256 == one.model.sha256 != one.load(path, "eps").sha256
     assert (drawn(ema, "euler", "trailing") == drawn(one.model, "euler", "trailing")).all()
     assert ema.spec.choice.ema
-    with pytest.raises(SourceError, match=r"the U-Net: .* missing \(model_ema\.diffusion_modelinput_blocks00bias"):
+    with pytest.raises(DamagedError, match=r"the U-Net: .* missing \(model_ema\.diffusion_modelinput_blocks00bias"):
         stable(one.file, CPU, torch.float32, "eps", TINY, choice=Choice(ema=True))
     save_file({name: tensor for name, tensor in held.items() if "model_ema" not in name}, path)
     with pytest.raises(UnsupportedError, match="has no averaged copy of its U-Net"):
@@ -323,7 +324,7 @@ def test_what_is_given_as_an_autoencoder_and_is_something_else_is_named(one: Mad
     for path, error, why in [
         (one.folder / "unet", UnsupportedError, r"unet holds no autoencoder: it is a U-Net"),
         (lora, UnsupportedError, r"lora.safetensors holds no autoencoder: it is a LoRA"),
-        (odd, SourceError, r"odd.safetensors: the autoencoder: the file's keys are not those of this network"),
+        (odd, DamagedError, r"odd.safetensors: the autoencoder: the file's keys are not those of this network"),
     ]:
         with pytest.raises(error, match=why):
             stable(one.folder, CPU, torch.float32, networks=TINY, choice=Choice(vae=str(path)))
@@ -348,7 +349,7 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
 
 @pytest.mark.parametrize("name", ["./folder/model", "model.safetensors", "model.ckpt"])
 def test_a_path_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no such file or folder"):
+    with pytest.raises(DamagedError, match="no such file or folder"):
         zoo.load(str(tmp_path / name))
 
 

@@ -20,7 +20,7 @@ from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.weights.detect.identity import BY_WORDS, Family
 from scorefield.weights.key_maps import clip_keys, unet_keys
-from scorefield.weights.lora.file import Lora
+from scorefield.weights.lora.file import LoraFile
 from scorefield.weights.lora.merge import Scales, Stack
 from scorefield.weights.lora.targets import TEXT, TEXT_2, UNET, Target, names
 
@@ -32,7 +32,7 @@ def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
     """`model` with the LoRAs of (path, scales) pairs; `model` itself does not change.
 
     A weight becomes W + the sum of scale * delta, computed in float32 and cast once. UnsupportedError for a model that
-    takes no LoRA or already has some, and for a LoRA of another family; SourceError for files that are damaged or do
+    takes no LoRA or already has some, and for a LoRA of another family; DamagedError for files that are damaged or do
     not fit.
     """
     net, towers = model.denoiser.net, _towers(model.conditioner)
@@ -54,9 +54,9 @@ def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
 def stacked(net: UnetConfig, texts: Mapping[str, TextConfig], loras: Sequence[tuple[str, Scales]]) -> Stack:
     """The LoRAs at those paths, each with its scales, fitted to the model of this U-Net and these text towers by part.
 
-    UnsupportedError for one of another family, SourceError for one that is damaged or fits no layer.
+    UnsupportedError for one of another family, DamagedError for one that is damaged or fits no layer.
     """
-    opened = [(Lora(Path(path)), scales) for path, scales in loras]
+    opened = [(LoraFile(Path(path)), scales) for path, scales in loras]
     mine = BY_WORDS.get(net.context_width, Family.UNKNOWN)
     for lora, _ in opened:
         if Family.UNKNOWN not in (mine, lora.family) and lora.family is not mine:

@@ -11,8 +11,8 @@ from scorefield.request import Embedding
 def with_embeddings(model: zoo.Model, embeddings: Sequence[Embedding]) -> zoo.Model:
     """`model` with the words of `embeddings` and no others.
 
-    RequestError if the model cannot take one, or if a file is not the one whose hash the request has. SourceError (of
-    weights.diffusers_folder) for a file that is missing, damaged or no textual inversion.
+    RequestError if the model cannot take one, or if a file is not the one whose hash the request has. DamagedError
+     for a file that is missing, damaged or no textual inversion.
     """
     if not embeddings and not model.embeddings:
         return model

@@ -45,7 +45,7 @@ def load(
     - `compiled`: have torch compile the network, which takes minutes at the first step (`nets.shared_copy`).
 
     RequestError for what is unknown, missing or does not fit the model, and where nothing can be compiled;
-    weights.scorefield_file.WeightsError or weights.diffusers_folder.SourceError for damaged files.
+    MissingError or DamagedError for damaged files.
     """
     files = {"variant": variant, "ema": ema, "vae": vae, "loras": loras, "embeddings": embeddings}
     machine = {"device": device, "dtype": dtype, "compiled": compiled}

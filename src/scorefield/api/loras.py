@@ -19,8 +19,8 @@ class UnusedKeysWarning(UserWarning):
 def with_loras(model: zoo.Model, loras: Sequence[Lora]) -> zoo.Model:
     """`model` with `loras`.
 
-    RequestError if one is for another model, or is not the file whose hash the request has. SourceError (of
-    weights.diffusers_folder) for files that are damaged or do not fit.
+    RequestError if one is for another model, or is not the file whose hash the request has. DamagedError
+     for files that are damaged or do not fit.
     """
     if not loras:
         return model

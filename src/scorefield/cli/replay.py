@@ -8,11 +8,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from scorefield.cli import common
 from scorefield.cli.relocate import Now, lost, moved
+from scorefield.errors import ScorefieldError
 from scorefield.files import atomic
 from scorefield.files.names import Names, OutputError
 from scorefield.files.picture import PictureError, read
 from scorefield.request import Request
-from scorefield.weights.diffusers_folder import SourceError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -71,12 +71,12 @@ def command(
 
 
 def _loaded(request: Request, recorded: Request) -> "Pipeline":
-    """What `request` is drawn with; SourceError that says so if a file is no more where it was `recorded`."""
+    """What `request` is drawn with; an error that says so if a file is no more where it was `recorded`."""
     from scorefield.api.loading import load_for
 
     try:
         return load_for(request, common.say)
-    except SourceError as error:
+    except ScorefieldError as error:
         raise lost(recorded, error) from None
 
 

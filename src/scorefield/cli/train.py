@@ -47,10 +47,10 @@ def command(
     """
     import torch
 
+    from scorefield.errors import ScorefieldError
     from scorefield.train import recipe as recipes
     from scorefield.train import run
     from scorefield.train.errors import TrainError
-    from scorefield.weights.scorefield_file import WeightsError
 
     if threads:
         torch.set_num_threads(threads)
@@ -75,7 +75,7 @@ def command(
     except KeyboardInterrupt:
         click.echo("stopped; the same command goes on from the last saved state", err=True)
         raise click.exceptions.Exit(130) from None
-    except (TrainError, WeightsError) as error:
+    except (TrainError, ScorefieldError) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(common.reason(error)) from None

@@ -9,7 +9,7 @@ from typing import cast
 from scorefield.convert.diffusers_config import VERSION
 from scorefield.prompt.bpe import MERGES, ClipTokenizer
 from scorefield.prompt.unclip import DEVIATION, MEAN
-from scorefield.weights.diffusers_folder import Json
+from scorefield.weights.json_file import Json
 
 _CLASSES: dict[str, Json] = {  # of every part that a model may have
     "unet": ["diffusers", "UNet2DConditionModel"],

@@ -12,19 +12,19 @@ from scorefield.convert.component import part_conversion
 from scorefield.convert.components import NORMALIZER, Network, common, image_tower, second_text_tower, statistics
 from scorefield.convert.diffusers_config import normalizer
 from scorefield.convert.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
-from scorefield.errors import UnsupportedError
+from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
 from scorefield.families.stable_diffusion.build_stable import NETWORKS, SPECS, published
 from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.parts import Networks, parts
 from scorefield.families.stable_diffusion.recognise import identify, refusal
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
-from scorefield.weights.detect.identity import Identity, Kind
-from scorefield.weights.diffusers_folder import PIPELINE, SourceError, components
+from scorefield.weights.detect.identity import ClipIdentity, Kind, ModelIdentity, VaeIdentity
+from scorefield.weights.diffusers_folder import components
+from scorefield.weights.locate import PIPELINE
 from scorefield.weights.lora.merge import Scales, Stack
 from scorefield.weights.lora.targets import TEXT, TEXT_2
 
-_PARTS = (Kind.UNET, Kind.VAE, Kind.CLIP)
 _VOCABULARY = 49408  # tokens of the published tokenizer: a single file has none of its own to say otherwise
 
 
@@ -42,14 +42,15 @@ def conversion(
     - `loras`: paths of LoRAs with their scales, which go into the weights.
     - `networks`: None for those of its family, or for those that a folder states.
 
-    SourceError for damaged files, UnsupportedError for what has no other layout here.
+    DamagedError for damaged files, UnsupportedError for what has no other layout here.
     """
     found = identify(path)
-    if found.kind in _PARTS and loras:
-        raise UnsupportedError(f"{path} is {found.kind} alone; LoRAs go into a whole model")
-    if found.kind in _PARTS:
+    if isinstance(found, VaeIdentity | ClipIdentity) or (isinstance(found, ModelIdentity) and found.kind is Kind.UNET):
+        if loras:
+            raise UnsupportedError(f"{path} is {found.kind} alone; LoRAs go into a whole model")
         return part_conversion(path, found, to_folder=to_folder)
-    if reason := refusal(found, known=None if networks else NETWORKS):
+    reason = refusal(found, known=None if networks else NETWORKS)
+    if reason or not isinstance(found, ModelIdentity):
         raise UnsupportedError(f"{path} {reason}")
     networks = networks or published(found) or stated(path)
     output = prediction or (found.prediction.value if found.prediction else None)
@@ -79,7 +80,7 @@ class _Whole:
 
 
 def _whole(
-    path: Path, found: Identity, networks: Networks, prediction: str | None, loras: Sequence[tuple[str, Scales]]
+    path: Path, found: ModelIdentity, networks: Networks, prediction: str | None, loras: Sequence[tuple[str, Scales]]
 ) -> _Whole:
     places = parts(path, networks)
     texts = {TEXT: places.encoder.text} | ({TEXT_2: networks.text_2.text} if networks.text_2 else {})
@@ -107,7 +108,7 @@ def _whole(
         tokenizers=dict(zip(("tokenizer", "tokenizer_2"), tokenizers, strict=False)),
         pad_ids=(0 if places.encoder.activation == "gelu" else END_ID, 0),
         prediction=prediction,
-        zero_snr=found.facts.get("zero_snr") is True,
+        zero_snr=found.zero_snr,
         blank=blank,
         stack=stack,
     )
@@ -161,7 +162,7 @@ def _folder(whole: _Whole, networks: Networks) -> Conversion:
 def _pad(tokenizer: ClipTokenizer) -> str:
     word: str | None = tokenizer.tokenizer.id_to_token(tokenizer.pad_id)
     if word is None:
-        raise SourceError(f"the tokenizer fills prompts up with {tokenizer.pad_id}, which is no token of its own")
+        raise DamagedError(f"the tokenizer fills prompts up with {tokenizer.pad_id}, which is no token of its own")
     return word
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scorefield.data.scenes import COLOURED, HATTED, NAMES
 from scorefield.data.things import COLOURS, PLACES, WORN
+from scorefield.errors import DamagedError
 from scorefield.nets.detector import Detection, Detector, DetectorConfig
 from scorefield.weights import scorefield_file
 
@@ -94,13 +95,11 @@ def unlike(labels: Mapping[str, object]) -> list[str]:
 
 
 def load(path: Path = FILE) -> Look:
-    """The judge that ships; WeightsError if its file is damaged, or of other things than there are now."""
+    """The judge that ships; DamagedError if its file is damaged, or of other things than there are now."""
     tensors, header = scorefield_file.load(path, "judge")
     labels, threshold = header.notes.get("labels"), header.notes.get("threshold")
     if not isinstance(labels, dict) or not isinstance(threshold, float) or unlike(labels):
-        raise scorefield_file.WeightsError(
-            f"{path} knows other things than this version of scorefield; train or install it again"
-        )
+        raise DamagedError(f"{path} knows other things than this version of scorefield; train or install it again")
     with torch.device("meta"):
         module = Detector(config())
     scorefield_file.fill(module, tensors, torch.float32, path)

@@ -12,6 +12,8 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from scorefield.weights.checkpoint_layout import harmless
+
 
 class KeysError(ValueError):
     """A file's keys or shapes are not those of the network; the message names the first few."""
@@ -47,6 +49,12 @@ def under(ours: str, theirs: str, entries: Iterable[Entry]) -> Iterator[Entry]:
         yield replace(entry, ours=ours + entry.ours, theirs=tuple(theirs + name for name in entry.theirs))
 
 
+def needed_keys(entries: Sequence[Entry], keys: Iterable[str]) -> list[str]:
+    """A file's `keys` without the harmless ones that the network of `entries` does not have."""
+    wanted = {name for entry in entries for name in entry.theirs}
+    return [key for key in keys if key in wanted or not harmless(key)]
+
+
 def check(entries: Sequence[Entry], keys: Iterable[str]) -> None:
     """KeysError unless the file's `keys` are those of the entries; its message names those missing and unknown."""
     expected, found = {name for entry in entries for name in entry.theirs}, set(keys)
@@ -57,6 +65,11 @@ def check(entries: Sequence[Entry], keys: Iterable[str]) -> None:
     ]
     if problems:
         raise KeysError(f"the file's keys are not those of this network: {' and '.join(problems)}")
+
+
+def same_numbers(shape: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two shapes differ by sides of 1 alone, so that they hold the same numbers in the same order."""
+    return [side for side in shape if side != 1] == [side for side in other if side != 1]
 
 
 def read(entries: Sequence[Entry], fetch: Callable[[str], Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -64,7 +64,7 @@ def load(
     - `hollow`: read names and shapes alone of files, to try a request: the model has no numbers, its tensors are on the
       device "meta", and it refuses what the whole one would.
 
-    MissingError for a name that is no path; WeightsError or SourceError for files that are damaged or that the hub
+    MissingError for a name that is no path; DamagedError for files that are damaged or that the hub
     does not give; UnsupportedError for what is no model that can be drawn with.
     """
     where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)

@@ -8,7 +8,7 @@ import torch
 
 from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.denoiser import Preconditioned
-from scorefield.errors import UnsupportedError
+from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
 from scorefield.families.stable_diffusion.config import stated
@@ -31,8 +31,7 @@ from scorefield.nets.kl import KL, Kl
 from scorefield.nets.unet import SD1, SD2, SD2_UNCLIP_H, SD2_UNCLIP_L, SDXL, Unet
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.published import PublishedConditioner
-from scorefield.weights.detect.identity import Family, Identity, Task
-from scorefield.weights.diffusers_folder import SourceError
+from scorefield.weights.detect.identity import Family, ModelIdentity, Task
 
 _LAMS = noise_schedule.lams(noise_schedule.cumulative(noise_schedule.scaled_linear()))
 _ZERO_LAMS = noise_schedule.lams(noise_schedule.zero_snr(noise_schedule.cumulative(noise_schedule.scaled_linear())))
@@ -115,8 +114,8 @@ def stable(
     - `networks`: None for those of its family, or for those that a folder of other sizes states in its configurations.
     - `choice`: which of its files and weights to take, where there are several.
 
-    The model's name is its path; its sha256 is taken of the weights while they are read, see `Filling`. SourceError for
-    files that are missing or damaged, UnsupportedError for what is no model that can be drawn with.
+    The model's name is its path; its sha256 is taken of the weights while they are read, see `Filling`. DamagedError,
+    MissingError or UnsupportedError for files that are damaged, missing or no model that can be drawn with.
     """
     found = identify_drawable(path, known=None if networks else NETWORKS, variant=choice.variant)
     networks = networks or published(found) or stated(path)
@@ -147,7 +146,7 @@ def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling, v
     try:
         words = PublishedConditioner(places.tokenizer, encoder)
     except ValueError as error:
-        raise SourceError(f"{path}: {error}") from None
+        raise DamagedError(f"{path}: {error}") from None
     if networks.image_clip:
         return image_encoder.reading(path, networks.image_clip, words, fill, variant)
     if networks.text_2:
@@ -162,18 +161,18 @@ def kinds() -> tuple[ModelSpec, ...]:
     return *whole.values(), *(replace(spec, name=f"{spec.name}-inpainting", inpaints=True) for spec in masked)
 
 
-def published(found: Identity) -> Networks | None:
+def published(found: ModelIdentity) -> Networks | None:
     """The published networks of the family that was found; None if its sizes are those of no family.
 
     For inpainting the U-Net has nine channels: the latents, a mask, and the latents of the masked picture.
     """
-    networks, channels = NETWORKS.get(found.family), found.facts.get("channels")
-    if networks is None or not isinstance(channels, int):
+    networks = NETWORKS.get(found.family)
+    if networks is None or found.channels is None:
         return networks
-    return replace(networks, unet=replace(networks.unet, in_channels=channels))
+    return replace(networks, unet=replace(networks.unet, in_channels=found.channels))
 
 
-def _spec(path: Path, found: Identity, prediction: str | None, networks: Networks) -> ModelSpec:
+def _spec(path: Path, found: ModelIdentity, prediction: str | None, networks: Networks) -> ModelSpec:
     """The spec of the model that was found, which predicts `prediction`, or where that is None, what its files say."""
     specs = SPECS.get(found.family, SPECS[Family.SDXL if networks.text_2 else Family.SD1])
     output = prediction or (found.prediction and found.prediction.value)
@@ -182,7 +181,7 @@ def _spec(path: Path, found: Identity, prediction: str | None, networks: Network
         raise UnsupportedError(f"{path}: {why} (prediction='v', or --prediction v)")
     if output not in specs:
         raise UnsupportedError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {output}")
-    if not found.facts.get("zero_snr"):
+    if not found.zero_snr:
         return specs[output]
     if output != "v":
         raise UnsupportedError(f"{path} starts from pure noise (zero terminal SNR), where only v says what to draw")

@@ -4,16 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from scorefield.errors import DamagedError
 from scorefield.families.stable_diffusion.parts import Networks
 from scorefield.families.stable_diffusion.second_encoder import NUMBERS
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
-from scorefield.weights.diffusers_folder import Json, SourceError, read_json
+from scorefield.weights.json_file import Json, read_json
 
 
 def stated(folder: Path) -> Networks:
-    """The networks of the folder's configurations; SourceError for one that these networks cannot have."""
+    """The networks of the folder's configurations; DamagedError for one that these networks cannot have."""
     sizes = _Sizes(folder / "unet" / "config.json")
     unet, kl = _unet(sizes), _kl(_Sizes(folder / "vae" / "config.json"))
     text = _text(_Sizes(folder / "text_encoder" / "config.json"))
@@ -50,9 +51,9 @@ class _Sizes:
         return widths
 
     def hold(self, holds: bool, name: str) -> None:
-        """SourceError about the entry of that name unless something holds."""
+        """DamagedError about the entry of that name unless something holds."""
         if not holds:
-            raise SourceError(f"{self.path}: {name} {self.told.get(name)} is not that of a Stable Diffusion")
+            raise DamagedError(f"{self.path}: {name} {self.told.get(name)} is not that of a Stable Diffusion")
 
     def _whole(self, name: str, value: Json) -> int:
         self.hold(type(value) is int and value > 0, name)

@@ -2,20 +2,22 @@
 
 from pathlib import Path
 
-from scorefield.errors import UnsupportedError
+from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.fill import Filling
-from scorefield.families.stable_diffusion.parts import EMBEDDER, NOISE_AUGMENTOR, Place, placed
+from scorefield.families.stable_diffusion.parts import Place, placed
 from scorefield.families.stable_diffusion.recognise import first_other
 from scorefield.nets.clip import VIT_H_14, ClipConfig, VisionTower
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.unclip import Statistics, UnclipConditioner
-from scorefield.weights.diffusers_folder import Json, SourceError, read_json
+from scorefield.weights.checkpoint_layout import IMAGE_ENCODER, NOISE_AUGMENTOR
+from scorefield.weights.diffusers_folder import is_diffusers_folder
+from scorefield.weights.json_file import Json, read_json
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys
-from scorefield.weights.pipeline import is_pipeline, variant_in
+from scorefield.weights.locate import variant_in
 from scorefield.weights.reader import Reader
 
-VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and is not read
+VISION = f"{IMAGE_ENCODER}model.visual."  # the rest of the CLIP lies beside it, and is not read
 STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:
 STATISTICS_LDM = tuple(under("", f"{NOISE_AUGMENTOR}data_", STATISTICS))
 _LEVELS: dict[str, Json] = {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 1000, "trained_betas": None}
@@ -26,7 +28,7 @@ def reading(
 ) -> UnclipConditioner:
     """The conditioner of an unCLIP at `path`: that of `words`, which also reads an image prompt.
 
-    SourceError for files that are missing or hold something else, UnsupportedError for other levels of noise on the
+    DamagedError for files that are missing or hold something else, UnsupportedError for other levels of noise on the
     image prompt than the published ones.
     """
     tower_place, statistics = files(path, config, variant)
@@ -40,7 +42,7 @@ def reading(
 
 def files(path: Path, config: ClipConfig, variant: str | None = None) -> tuple[Place, Place | None]:
     """Where the image tower is, and the statistics of its vectors; None where there are none, and none are needed."""
-    return _folder(path, config, variant) if is_pipeline(path) else _file(path, config)
+    return _folder(path, config, variant) if is_diffusers_folder(path) else _file(path, config)
 
 
 def _folder(path: Path, config: ClipConfig, variant: str | None) -> tuple[Place, Place]:
@@ -61,5 +63,5 @@ def _file(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
     if all(name in source.tensors for name in names):
         return tower_place, Place(STATISTICS_LDM, source, names)
     if config != VIT_H_14:  # the statistics for ViT-H are 0 and 1, so its files leave them out
-        raise SourceError(f"{path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model")
+        raise DamagedError(f"{path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model")
     return tower_place, None

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scorefield.weights.detect.identity import Family, Identity, Kind, Layout, Part, part
-from scorefield.weights.tensor_index import Plain, Stored
+from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, Part, part
+from scorefield.weights.tensor_index import Stored
 
 _BY_PICTURE = {  # width and patch of the image tower
     (768, 32): Family.VIT_B_32,
@@ -22,7 +22,7 @@ _CUT = "it has 23 of 24 layers, as Stable Diffusion 2 uses them"
 
 
 class _Look(NamedTuple):
-    """How a tower is known: where it may stand, the tensor whose shape tells, one more that it has, and its layers."""
+    """How a tower is recognised: its possible prefixes, the tensor with its sizes, one more that it has, its layers."""
 
     prefixes: tuple[str, ...]
     first: str
@@ -51,29 +51,39 @@ class _Tower(NamedTuple):
     layers: int
 
 
-def clip(tensors: Mapping[str, Stored]) -> Identity | None:
+def identify_clip(tensors: Mapping[str, Stored]) -> ClipIdentity | None:
     """The CLIP that a whole file is, or None."""
     for layout in (Layout.TRANSFORMERS, Layout.OPENAI):
         text, picture = _tower(tensors, _TEXT[layout], 2), _tower(tensors, _PICTURE[layout], 4)
         if text or picture:
-            return _found(tensors, layout, text, picture)
+            return _identity(tensors, layout, text, picture)
     return None
 
 
-def _found(tensors: Mapping[str, Stored], layout: Layout, text: _Tower | None, picture: _Tower | None) -> Identity:
-    family, parts, facts = Family.UNKNOWN, dict[str, Part](), dict[str, Plain]()
+def _identity(
+    tensors: Mapping[str, Stored], layout: Layout, text: _Tower | None, picture: _Tower | None
+) -> ClipIdentity:
+    family, parts = Family.UNKNOWN, dict[str, Part]()
     if text:
         family = _BY_TEXT.get(text.shape[1], family)
         parts["text_encoder"] = part(tensors, text.prefix, but=picture.prefix if picture else None)
-        facts |= {"text_layers": text.layers, "text_width": text.shape[1]}
     if picture:
         family = _BY_PICTURE.get((picture.shape[0], picture.shape[-1]), Family.UNKNOWN)
         parts["image_encoder"] = part(tensors, picture.prefix)
-        facts |= {"image_layers": picture.layers, "image_width": picture.shape[0], "patch": picture.shape[-1]}
     notes = [_CUT] if text and not picture and (text.layers, text.shape[1]) == (23, 1024) else []
     if family not in _GELU and not tensors.keys() >= _OPENAI_SCALARS:
         notes.append(_EITHER)
-    return Identity(kind=Kind.CLIP, family=family, layout=layout, parts=parts, facts=facts, notes=tuple(notes))
+    return ClipIdentity(
+        family=family,
+        layout=layout,
+        parts=parts,
+        notes=tuple(notes),
+        text_layers=text.layers if text else None,
+        text_width=text.shape[1] if text else None,
+        image_layers=picture.layers if picture else None,
+        image_width=picture.shape[0] if picture else None,
+        patch=picture.shape[-1] if picture else None,
+    )
 
 
 def _tower(tensors: Mapping[str, Stored], look: _Look, sides: int) -> _Tower | None:

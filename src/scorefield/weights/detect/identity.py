@@ -1,10 +1,11 @@
-"""What can be found out about a file of weights: its kind, family, layout, task and parts, and notes on it."""
+"""What names and shapes tell about a file or folder of weights: one dataclass for each kind of thing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
-from scorefield.weights.tensor_index import Plain, Stored
+from scorefield.weights.tensor_index import Stored
 
 
 class Kind(StrEnum):
@@ -83,27 +84,106 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the network's output means, and how that is known."""
+    """The meaning of the network's output, and how that is known."""
 
-    value: str | None  # "eps" or "v"; None where the user must say it
+    value: str | None  # "eps" or "v"; None if the user must say it
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """All that names and shapes tell about a file or folder."""
+    """What every kind of file has; each kind adds fields of its own."""
 
-    kind: Kind
     family: Family = Family.UNKNOWN
     layout: Layout = Layout.UNKNOWN
-    task: Task | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()  # parts that such a model has and this path has not
-    ema: bool = False  # an averaged copy of the U-Net lies beside it
-    prediction: Prediction | None = None  # None where nothing is predicted
-    facts: Mapping[str, Plain] = field(default_factory=dict)  # as rank, token, vectors, layers
     notes: tuple[str, ...] = ()  # what a user should know, a sentence each
-    resembles: str | None = None  # of an unknown file
+    resembles: str | None = None  # the nearest known thing, if the family is unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity(Identity):
+    """A whole model in one file or in a folder, or its U-Net alone."""
+
+    kind: Kind  # CHECKPOINT, PIPELINE or UNET
+    task: Task | None = None
+    channels: int | None = None  # into the U-Net; None for a model without one
+    context: int | None = None  # the width of the tokens that the U-Net reads
+    prediction: Prediction | None = None  # None for a model without a U-Net
+    zero_snr: bool = False  # trained to pure noise (zero terminal SNR)
+    missing: tuple[str, ...] = ()  # parts that such a model has and this path has not
+    ema: bool = False  # whether the file also has an averaged copy of its U-Net
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaeIdentity(Identity):
+    """An autoencoder alone."""
+
+    kind: ClassVar[Kind] = Kind.VAE
+    channels: int  # of the latents
+    levels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipIdentity(Identity):
+    """A CLIP, or one of its towers: what a file lacks is None."""
+
+    kind: ClassVar[Kind] = Kind.CLIP
+    text_layers: int | None = None
+    text_width: int | None = None
+    image_layers: int | None = None
+    image_width: int | None = None
+    patch: int | None = None  # px: the side of the squares that the image tower reads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraIdentity(Identity):
+    """A LoRA, or a product of LyCORIS."""
+
+    kind: ClassVar[Kind] = Kind.LORA
+    ranks: tuple[int, ...]  # of its layers; () for a product of LyCORIS
+    alpha: str | None  # in words; None for a product of LyCORIS
+    layers: int
+    targets: Mapping[str, int]  # how many layers of each kind it changes
+    dora: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedWord:
+    """A word of a textual inversion."""
+
+    token: str | None  # None if the file does not name it
+    keys: tuple[str, ...]  # its tensors: one for each text tower, the first tower's first
+    vectors: int
+    widths: tuple[int, ...]  # one for each text tower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingIdentity(Identity):
+    """A textual inversion: one learned word, or several."""
+
+    kind: ClassVar[Kind] = Kind.EMBEDDING
+    words: tuple[LearnedWord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnIdentity(Identity):
+    """One of scorefield's own files."""
+
+    kind: ClassVar[Kind] = Kind.OWN
+    holds: str  # generator, clip, ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownIdentity(Identity):
+    """A file of no kind that is known here; `resembles` says what it is nearest to."""
+
+    kind: ClassVar[Kind] = Kind.UNKNOWN
+
+
+AnyIdentity = (
+    ModelIdentity | VaeIdentity | ClipIdentity | LoraIdentity | EmbeddingIdentity | OwnIdentity | UnknownIdentity
+)
 
 
 def part(tensors: Mapping[str, Stored], prefix: str, but: str | None = None) -> Part:
@@ -116,9 +196,7 @@ def part(tensors: Mapping[str, Stored], prefix: str, but: str | None = None) -> 
 
 def numbers(tensors: Mapping[str, Stored]) -> int:
     """How many parameters there are: numbers in floating tensors, without known buffers."""
-    weights = (one for name, one in tensors.items() if one.dtype[0] in "FBfb" and not name.endswith(_BUFFERS))
-    return sum(one.numbers for one in weights if one.dtype not in _TRUTHS)
+    return sum(one.numbers for name, one in tensors.items() if one.floating and not name.endswith(_BUFFERS))
 
 
 _BUFFERS = ("position_ids", "attn_mask", "model_ema.decay", "model_ema.num_updates")
-_TRUTHS = ("BOOL", "bool")

@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from scorefield.weights.detect.identity import BY_WORDS, Family, Identity, Kind, Layout, part
-from scorefield.weights.lora.keys import parse_key
+from scorefield.weights.detect.identity import BY_WORDS, Family, Layout, LoraIdentity, part
+from scorefield.weights.json_file import Json
+from scorefield.weights.lora.keys import NORMS, parse_key
 from scorefield.weights.lora.settings import settings
-from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
+from scorefield.weights.tensor_index import Stored, TensorIndex
 
 _PARTS = {
     "lora_unet_": "unet", "unet.": "unet", "diffusion_model.": "unet",
@@ -43,27 +44,31 @@ class Half(NamedTuple):
     shape: tuple[int, ...]
 
 
-def lora(listing: TensorIndex) -> Identity | None:
-    """The LoRA that a whole file is, or None."""
-    tensors = listing.tensors
+def identify_lora(index: TensorIndex, stated: Mapping[str, Json] | None = None) -> LoraIdentity | None:
+    """The LoRA that a whole file is, or None; its settings are read unless they are `stated`."""
+    tensors = index.tensors
     halves = [half for name, one in tensors.items() if (half := _half(name, one))]
     if not halves:
         return None
-    layout = Layout.LYCORIS if any(half.layout is Layout.LYCORIS for half in halves) else halves[0].layout
+    lycoris = any(half.layout is Layout.LYCORIS for half in halves)
     parts = {
         name: part(tensors, prefix) for prefix, name in _PARTS.items() if any(key.startswith(prefix) for key in tensors)
     }
-    stated = next((listing.metadata[name] for name in _STATED if listing.metadata.get(name)), None)
-    family = _by_width(halves, parts) or _by_name(stated)
-    dora = any(name.endswith(".dora_scale") or ".lora_magnitude_vector" in name for name in tensors)
-    return Identity(
-        kind=Kind.LORA,
+    named = next((index.metadata[name] for name in _STATED if index.metadata.get(name)), None)
+    family = _by_width(halves, parts) or _by_name(named)
+    dora = any((key := parse_key(name)) is not None and key.role in NORMS for name in tensors)
+    counted = Counter(_kind(half.layer) for half in halves)
+    return LoraIdentity(
         family=family or Family.UNKNOWN,
-        layout=layout,
+        layout=Layout.LYCORIS if lycoris else halves[0].layout,
         parts=parts,
-        facts=({} if layout is Layout.LYCORIS else _scale(halves, listing)) | _layers(halves),
-        notes=(_NOT_USED,) if layout is Layout.LYCORIS else (_DORA,) if dora else (),
-        resembles=None if family else stated,
+        notes=(_NOT_USED,) if lycoris else (_DORA,) if dora else (),
+        resembles=None if family else named,
+        ranks=() if lycoris else tuple(sorted({half.shape[0] for half in halves})),
+        alpha=None if lycoris else _alpha(index, settings(index) if stated is None else stated),
+        layers=len(halves),
+        targets={kind: counted[kind] for kind in (*_KINDS, _OTHER) if counted[kind]},
+        dora=dora,
     )
 
 
@@ -90,20 +95,11 @@ def _by_name(stated: str | None) -> Family | None:
     return next((family for family, names in _NAMED.items() if stated and stated.startswith(names)), None)
 
 
-def _scale(halves: Sequence[Half], listing: TensorIndex) -> dict[str, Plain]:
-    """The ranks, and alpha where it can be told without loading a tensor."""
-    alphas = {str(value) for name, value in settings(listing).items() if name.endswith("lora_alpha")}
-    alpha = listing.metadata.get("ss_network_alpha") or ", ".join(sorted(alphas))
-    if not alpha:
-        alpha = _IN_FILE if any(name.endswith(".alpha") for name in listing.tensors) else _NO_ALPHA
-    return {"rank": ", ".join(map(str, sorted({half.shape[0] for half in halves}))), "alpha": alpha}
-
-
-def _layers(halves: Sequence[Half]) -> dict[str, Plain]:
-    """How many layers it changes, and of which kinds."""
-    counted = Counter(_kind(half.layer) for half in halves)
-    targets = (f"{counted[kind]} {kind}" for kind in (*_KINDS, _OTHER) if counted[kind])
-    return {"layers": len(halves), "targets": ", ".join(targets)}
+def _alpha(index: TensorIndex, stated: Mapping[str, Json]) -> str:
+    """Alpha in words, as far as it is known without loading a tensor."""
+    alphas = {str(value) for name, value in stated.items() if name.endswith("lora_alpha")}
+    alpha = index.metadata.get("ss_network_alpha") or ", ".join(sorted(alphas))
+    return alpha or (_IN_FILE if any(name.endswith(".alpha") for name in index.tensors) else _NO_ALPHA)
 
 
 def _kind(layer: str) -> str:

@@ -29,8 +29,8 @@ _EITHER = (
 )
 
 
-class UnetFacts(NamedTuple):
-    """What the shapes of a U-Net tell."""
+class UnetShapes(NamedTuple):
+    """What the shapes of a U-Net say of its model."""
 
     family: Family
     layout: Layout
@@ -40,8 +40,8 @@ class UnetFacts(NamedTuple):
     notes: tuple[str, ...]
 
 
-def unet_facts(tensors: Mapping[str, Stored], prefix: str = "") -> UnetFacts | None:
-    """The facts of the U-Net behind `prefix`, of any family; None if there is no U-Net that attends to tokens."""
+def unet_shapes(tensors: Mapping[str, Stored], prefix: str = "") -> UnetShapes | None:
+    """The U-Net behind `prefix`, of any family; None if there is no U-Net that attends to tokens."""
     ldm = f"{prefix}input_blocks.0.0.weight" in tensors and f"{prefix}middle_block.0.in_layers.0.weight" in tensors
     first = tensors.get(prefix + ("input_blocks.0.0.weight" if ldm else "conv_in.weight"))
     words = (one for name, one in tensors.items() if name.startswith(prefix) and name.endswith(".attn2.to_k.weight"))
@@ -59,7 +59,7 @@ def unet_facts(tensors: Mapping[str, Stored], prefix: str = "") -> UnetFacts | N
     count = sum(name.startswith(prefix) for name in tensors)
     odd = family in _COUNTS and count != expected
     notes = (f"its U-Net has {count} tensors where the published one has {expected}",) if odd else ()
-    return UnetFacts(family, Layout.LDM if ldm else Layout.DIFFUSERS, task, channels, context, notes)
+    return UnetShapes(family, Layout.LDM if ldm else Layout.DIFFUSERS, task, channels, context, notes)
 
 
 def _added(tensors: Mapping[str, Stored], prefix: str, ldm: bool) -> tuple[int | None, bool]:
@@ -70,20 +70,20 @@ def _added(tensors: Mapping[str, Stored], prefix: str, ldm: bool) -> tuple[int |
     return (found[0][-1] if found and found[0] else None), levels
 
 
-def prediction(facts: UnetFacts, listing: TensorIndex) -> Prediction:
+def prediction(shapes: UnetShapes, index: TensorIndex) -> Prediction:
     """What the network's output means, as far as the file or its family tells."""
-    stated = listing.metadata.get("modelspec.prediction_type", "")
+    stated = index.metadata.get("modelspec.prediction_type", "")
     if stated in STATED:
         return Prediction(STATED[stated], "the file's metadata say so")
-    if "v_pred" in listing.tensors:
+    if "v_pred" in index.tensors:
         return Prediction("v", "the file has the marker v_pred")
-    step = listing.values.get("global_step")
-    match facts.family:
+    step = index.values.get("global_step")
+    match shapes.family:
         case Family.SD1 | Family.SDXL | Family.SDXL_REFINER:
-            return Prediction("eps", f"every published {facts.family} predicts it")
+            return Prediction("eps", f"every published {shapes.family} predicts it")
         case Family.UNCLIP_H | Family.UNCLIP_L:
-            return Prediction("v", f"the published {facts.family} predicts it")
-        case Family.SD2 if facts.task is Task.UPSCALING:
+            return Prediction("v", f"the published {shapes.family} predicts it")
+        case Family.SD2 if shapes.task is Task.UPSCALING:
             return Prediction("v", "the published upscaler predicts it")
         case Family.SD2 if isinstance(step, int) and step in _STEPS:
             return Prediction(_STEPS[step], f"its global_step is {step}")

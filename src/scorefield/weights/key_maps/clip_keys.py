@@ -1,11 +1,9 @@
 """CLIP in the layouts of OpenAI's and OpenCLIP's files and of transformers' folders: whole, and each tower alone."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
 from scorefield.weights.key_map import Entry, Form, same, under
-
-_UNUSED = {"position_ids", "input_resolution", "context_length", "vocab_size", "logit_scale"}
 
 
 class Tower(Protocol):
@@ -122,12 +120,3 @@ def _transformers_block() -> Iterator[Entry]:
     yield from same("norm2", "layer_norm2")
     yield from same("fc1", "mlp.fc1")
     yield from same("fc2", "mlp.fc2")
-
-
-def used(entries: Sequence[Entry], keys: Iterable[str]) -> Iterator[str]:
-    """A file's `keys` without those that some have and no network needs.
-
-    They are the positions counted out, the sizes in OpenAI's archives, and the temperature beside a text tower alone.
-    """
-    wanted = {name for entry in entries for name in entry.theirs}
-    return (key for key in keys if key in wanted or key.rpartition(".")[2] not in _UNUSED)

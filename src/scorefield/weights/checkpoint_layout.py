@@ -1,0 +1,80 @@
+"""Where a single file of Stable Diffusion has its parts, and what it may hold besides.
+
+Detection, loading and conversion read these tables, so each prefix is written down once.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from scorefield.errors import UnsupportedError
+from scorefield.notes import UnusedKeysWarning, note
+from scorefield.weights.detect.identity import Family
+
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
+EMA = "model_ema.diffusion_model"  # the averaged copy of the U-Net, whose names have lost their dots
+TRANSFORMERS, OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."  # the text tower of 1, and of 2
+XL_TEXT, XL_TEXT_2 = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
+IMAGE_ENCODER, NOISE_AUGMENTOR = "embedder.", "noise_augmentor."  # of unCLIP
+V_PREDICTION, ZERO_SNR = (
+    "v_pred",
+    "ztsnr",
+)  # empty tensors that mark a file: it predicts v; it was trained to pure noise
+
+PARTS: Mapping[str, str] = {
+    UNET: "unet",
+    EMA: "unet_ema",
+    VAE: "vae",
+    "cond_stage_model.": "text_encoder",
+    "conditioner.embedders.0.": "text_encoder",
+    "conditioner.embedders.1.": "text_encoder_2",
+    IMAGE_ENCODER: "image_encoder",
+    NOISE_AUGMENTOR: "noise_augmentor",
+}
+_COMMON = ("unet", "vae", "text_encoder")
+_NEEDED: Mapping[Family, tuple[str, ...]] = {
+    Family.SDXL: (*_COMMON, "text_encoder_2"),
+    Family.UNCLIP_H: (*_COMMON, "image_encoder"),
+    Family.UNCLIP_L: (*_COMMON, "image_encoder", "noise_augmentor"),
+}
+
+# Keys that no picture depends on. Published files have the first of them; a file with an averaged copy beside its U-Net
+# was published to go on training from, with the weights to draw with in the usual place.
+_PUBLISHED = re.compile(
+    r"(betas|alphas_|sqrt_|log_one_minus_|posterior_|logvar|lvlb_weights|scale_factor|denoiser\.).*"  # of training
+    rf"|{V_PREDICTION}|{ZERO_SNR}|model_ema\..*|({re.escape(VAE)})?loss\..*"
+    r"|(.+\.)?(position_ids|attn_mask|logit_scale|input_resolution|context_length|vocab_size)"
+)
+_LEFT_OVER = re.compile(
+    r"(epoch|global_step|step|iteration|iterations)"
+    r"|(embedding_manager|safety_checker|optimizer|optimizers|lr_scheduler|lr_schedulers|callbacks)\..*"
+    rf"|{re.escape(VAE)}model_ema\..*"
+    r"|(cond_stage_model|conditioner\.embedders\.\d+)\.(.+\.)?text_projection(\.weight)?"
+)
+_CHANGES = re.compile(r"edm_(mean|std|vpred\..*)")  # EDM's noise levels, and statistics of the latents
+
+
+def needed_parts(family: Family) -> tuple[str, ...]:
+    """The parts that a whole model of `family` has."""
+    return _NEEDED.get(family, _COMMON)
+
+
+def harmless(key: str) -> bool:
+    """Whether no picture depends on a key, unless a network's map names it."""
+    return bool(_PUBLISHED.fullmatch(key) or _LEFT_OVER.fullmatch(key))
+
+
+def check_rest(path: Path, keys: Iterable[str]) -> None:
+    """Account for the `keys` of a single file that belong to no network.
+
+    UnsupportedError for one that pictures may depend on; a note of the harmless ones that published files do not have.
+    """
+    rest = [key for key in keys if not _PUBLISHED.fullmatch(key)]
+    for key in rest:
+        if _CHANGES.fullmatch(key):
+            raise UnsupportedError(f"{path} was trained on the noise levels of EDM ({key}), which is not supported")
+        if not _LEFT_OVER.fullmatch(key):
+            raise UnsupportedError(f"{path}: unexpected tensor {key!r}, not part of a Stable Diffusion checkpoint")
+    if rest:
+        shown = ", ".join(rest[:3]) + (", ..." if len(rest) > 3 else "")
+        note(UnusedKeysWarning, f"{path}: {len(rest)} tensors left over from training are not used ({shown})")
