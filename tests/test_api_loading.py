@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import scorefield as sf
 from scorefield.api.loading import load_for
-from scorefield.errors import DamagedError, RequestError
+from scorefield.errors import DamagedError, RequestError, ScorefieldError
 from scorefield.families.fill import Filling
 from scorefield.request import parse
 
@@ -62,7 +62,7 @@ def test_a_textual_inversion_of_another_model_is_refused_before_weights_are_read
 def test_a_lora_that_fits_no_layer_is_refused_before_weights_are_read(tiny: Path, tmp_path: Path) -> None:
     save_file({"lora_unet_odd.lora_down.weight": torch.ones(2, 9), "lora_unet_odd.lora_up.weight": torch.ones(9, 2)},
               tmp_path / "style.safetensors")  # fmt: skip
-    with pytest.raises(DamagedError, match="names no layer of this model"):
+    with pytest.raises(ScorefieldError, match="names no layer of this model"):
         sf.load(str(tiny), device="cpu", loras=[str(tmp_path / "style.safetensors")])
 
 

@@ -359,7 +359,7 @@ def test_the_command_line_draws_with_loras_and_draws_it_again(
     assert run(["replay", str(path)]) == 2
     assert f"{other} has changed: its hash is" in capsys.readouterr().err
     other.unlink()
-    assert run(["replay", str(path)]) == 1
+    assert run(["replay", str(path)]) == 2
     way = "if it lies elsewhere now, give its path with --lora"
     assert capsys.readouterr().err == f"error: {other}: no such file or folder; {way}\n"
 
@@ -391,14 +391,14 @@ def test_loras_that_were_moved_are_known_again_by_their_hashes(
 def test_the_command_line_says_what_is_wrong_and_what_is_not_used(
     base: Path, style: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(call(base, tmp_path, "--lora", "nowhere.safetensors")) == 1
+    assert run(call(base, tmp_path, "--lora", "nowhere.safetensors")) == 2
     assert capsys.readouterr().err == "error: nowhere.safetensors: no such file or folder\n"
     assert run(call(base, tmp_path, "--lora", f"{style}:abc")) == 2
     told = f"{style}:abc: a scale follows the colon, which is a number, not 'abc'"
     assert capsys.readouterr().err == f"error: {told}\n"
     assert run(["convert", str(base), str(tmp_path / "all.safetensors"), "--lora", f"{style}:abc"]) == 2
     assert capsys.readouterr().err == f"error: {told}\n"
-    assert run(call(base, tmp_path, "--lora", str(base))) == 1
+    assert run(call(base, tmp_path, "--lora", str(base))) == 2
     assert capsys.readouterr().err.startswith(f"error: {base} is a pipeline of several parts")
     assert run(["generate", "a tree <lora:style:1>"]) == 2
     assert "give the file as --lora PATH:SCALE" in capsys.readouterr().err
@@ -434,7 +434,7 @@ def test_convert_puts_no_lora_into_a_part_and_leaves_nothing_where_one_does_not_
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_file(halves(QKV, 64, 32, seed=0), tmp_path / "odd.safetensors")
-    assert run(["convert", str(base), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 1
+    assert run(["convert", str(base), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 2
     assert "is for a weight of shape (64, 32), where this model has (64, 64)" in capsys.readouterr().err
     assert run(["convert", str(base / "vae"), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 2
     assert "is autoencoder alone; LoRAs go into a whole model" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def test_a_lora_for_another_family_is_told_by_its_words(tmp_path: Path) -> None:
     [
         ({"lora_alpha": "many"}, "the alpha 'many', which is no number"),
         ({"lora_alpha": float("nan")}, "the alpha nan, which is no number"),
-        ({"lora_alpha": 10**400}, "is damaged: it holds a number of 401 digits; get it again"),
+        ({"lora_alpha": 10**400}, "is damaged: it holds a number of more than 20 digits; get it again"),
         ({"lora_alpha": True}, "the alpha True, which is no number"),
         ({"alpha_pattern": {"(to_k+)+": 4}}, r"an alpha for the layers '\(to_k\+\)\+'; this pattern is not understood"),
     ],

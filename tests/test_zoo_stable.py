@@ -18,7 +18,7 @@ from scorefield import zoo
 from scorefield.api import Pipeline, load
 from scorefield.cli.main import run
 from scorefield.core import grid, grid_names, predict
-from scorefield.errors import DamagedError, RequestError, UnsupportedError
+from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
 from scorefield.families.stable_diffusion.build_stable import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, stable
 from scorefield.families.stable_diffusion.parts import Networks, Place, parts
 from scorefield.families.stable_diffusion.recognise import identify_drawable
@@ -205,7 +205,9 @@ def test_a_file_that_lacks_a_part_or_a_key_or_has_one_more_says_which(one: Made,
     save_file(held | {"model.diffusion_model.odd": torch.ones(1)}, path)
     assert_one_line(one, path, DamagedError, r"the U-Net: .* 1 unknown \(model.diffusion_model.odd\)")
     save_file(held | {"control_model.odd": torch.ones(1)}, path)
-    assert_one_line(one, path, DamagedError, "holds 'control_model.odd', which is of no part of a Stable Diffusion")
+    assert_one_line(
+        one, path, UnsupportedError, "unexpected tensor 'control_model.odd', not part of a Stable Diffusion"
+    )
 
 
 def test_a_wrong_text_tower_is_one_line(one: Made, two: Made, tmp_path: Path) -> None:
@@ -349,7 +351,7 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
 
 @pytest.mark.parametrize("name", ["./folder/model", "model.safetensors", "model.ckpt"])
 def test_a_path_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DamagedError, match="no such file or folder"):
+    with pytest.raises(MissingError, match="no such file or folder"):
         zoo.load(str(tmp_path / name))
 
 
@@ -426,7 +428,7 @@ def test_another_autoencoder_stands_in_the_record_and_draws_the_picture_again(
     assert run(["replay", str(picture)]) == 0
     assert capsys.readouterr().out.endswith("identical\n")
     moved = Path(vae[1]).rename(tmp_path / "moved.safetensors")
-    assert run(["replay", str(picture)]) == 1
+    assert run(["replay", str(picture)]) == 2
     told = f"{vae[1]}: no such file or folder; if it lies elsewhere now, give its path with --vae"
     assert capsys.readouterr().err == f"error: {told}\n"
     assert run(["replay", str(picture), "--vae", str(moved)]) == 0

@@ -11,13 +11,13 @@ from scorefield.convert.folder_texts import text
 from scorefield.convert.writer import METADATA, Conversion, Piece, WeightsFile, left
 from scorefield.errors import UnsupportedError
 from scorefield.families.fill import fits
+from scorefield.input_files import Json
 from scorefield.nets import unet as nets
 from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig, EncoderConfig, TextEncoder, VisionTower
 from scorefield.nets.kl import KL, Kl
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, ModelIdentity, Task, VaeIdentity
-from scorefield.weights.json_file import Json
 from scorefield.weights.key_map import Entry, needed_keys, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 from scorefield.weights.reader import Reader

@@ -11,6 +11,7 @@ from scorefield.convert.writer import Change, Piece
 from scorefield.families.fill import fits
 from scorefield.families.stable_diffusion.image_encoder import STATISTICS, STATISTICS_LDM, VISION
 from scorefield.families.stable_diffusion.parts import Networks, Parts, Place
+from scorefield.input_files import Json
 from scorefield.latent.kl_codec import SCALE, XL_SCALE
 from scorefield.nets.clip import ClipConfig, EncoderConfig, TextEncoder, VisionTower
 from scorefield.nets.kl import Kl
@@ -19,7 +20,6 @@ from scorefield.nets.unet import Unet
 from scorefield.prompt.unclip import Statistics
 from scorefield.weights.checkpoint_layout import OPENCLIP, TRANSFORMERS, VAE, XL_TEXT, XL_TEXT_2
 from scorefield.weights.checkpoint_layout import UNET as UNET_PREFIX
-from scorefield.weights.json_file import Json
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 from scorefield.weights.lora.merge import Stack

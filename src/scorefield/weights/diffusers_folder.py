@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scorefield.errors import DamagedError, MissingError
-from scorefield.weights.json_file import Json, read_json
+from scorefield.input_files import Json, read_json
 from scorefield.weights.locate import PIPELINE, no_variant, variant_in
 from scorefield.weights.tensor_index import ReadIndex, TensorIndex, read_index
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scorefield.errors import DamagedError, MissingError, RequestError, ScorefieldError
-from scorefield.weights.file_kind import check_regular, file_errors
-from scorefield.weights.json_file import read_json
+from scorefield.input_files import check_regular, file_errors, read_json
 
 PIPELINE = "model_index.json"  # the file that makes a folder one of diffusers' pipelines
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from scorefield.errors import DamagedError, UnsupportedError
+from scorefield.input_files import file_errors
 from scorefield.weights import torch_pickle
-from scorefield.weights.file_kind import SAFETENSORS, file_errors
+from scorefield.weights.file_kind import SAFETENSORS
 from scorefield.weights.safetensors_file import DTYPES
 from scorefield.weights.tensor_index import Stored, TensorIndex, read_index
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from scorefield.errors import DamagedError, MachineError
 from scorefield.files.atomic import publish, staged
-from scorefield.weights.file_kind import check_regular
-from scorefield.weights.json_file import Json
+from scorefield.input_files import Json, check_regular
 from scorefield.weights.tensor_index import safetensors_errors
 
 KEY, CHECKSUM = "scorefield", "crc32"  # entries of the file's metadata: our JSON, and the checksum of all it holds

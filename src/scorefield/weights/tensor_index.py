@@ -10,7 +10,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from scorefield.errors import DamagedError
-from scorefield.weights.file_kind import SAFETENSORS, file_errors, format_of
+from scorefield.input_files import file_errors
+from scorefield.weights.file_kind import SAFETENSORS, format_of
 from scorefield.weights.locate import is_index, locate, shards
 
 Plain = None | bool | int | float | str

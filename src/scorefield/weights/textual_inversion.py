@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,15 +13,14 @@ from PIL.PngImagePlugin import PngImageFile
 from torch import Tensor
 
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
-from scorefield.weights.detect.inversion_shapes import word_keys
-from scorefield.weights.file_kind import PNG, file_errors, read_head
-from scorefield.weights.json_file import parse_json
+from scorefield.input_files import file_errors, parse_json
+from scorefield.weights.detect.inversion_shapes import TRAINING, learned_words
+from scorefield.weights.file_kind import PNG, read_head
 from scorefield.weights.reader import Reader
 from scorefield.weights.tensor_index import TensorIndex
 
 NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")  # of the file in a folder that diffusers wrote
 _CHUNK = "sd-ti-embedding"  # the text of A1111 in a PNG file
-_TRAINING = re.compile(r"(^|\.)(optimizer\w*|exp_avg\w*|momentum_buffer|param_groups)(\.|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +90,15 @@ def _vectors(file: Path, tensor: Tensor) -> Tensor:
 
 def _weights(file: Path) -> Sequence[Word]:
     reader = Reader(file)
-    _, words = word_keys(reader.index)
+    _, words = learned_words(reader.index)
     if not words:
         raise UnsupportedError(f"{file} is no textual inversion: {_instead(reader.index)}")
-    return [_word(file, token, [reader.fetch(key) for key in keys]) for token, keys in words]
+    return [_word(file, token, [reader.fetch(key) for key in keys]) for token, keys, *_ in words]
 
 
 def _instead(index: TensorIndex) -> str:
     """What a file without a word may be, and what to do."""
-    if any(_TRAINING.search(key) for key in index.tensors):
+    if any(TRAINING.search(key) for key in index.tensors):
         return "it is the state of a training, of its optimizer; give the file of the word, which is stored beside it"
     return "`scorefield inspect` says what it is"
 

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import DamagedError, MissingError
+from scorefield.input_files import Json
 from scorefield.latent.scenes_codec import Codec
 from scorefield.model.spec import Defaults, ModelSpec
 from scorefield.model.system import Model
@@ -22,7 +23,6 @@ from scorefield.nets.dit import Dit, DitConfig
 from scorefield.prompt.text import TextConditioner
 from scorefield.prompt.tokenizer import WordTokenizer
 from scorefield.weights import scorefield_file
-from scorefield.weights.json_file import Json
 
 ASSETS = Path(__file__).parent.parent / "assets"
 AUTOENCODER, CLIP, GENERATOR = (f"scenes-{part}.safetensors" for part in ("autoencoder", "clip", "generator"))

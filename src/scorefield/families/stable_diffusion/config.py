@@ -7,10 +7,10 @@ from typing import cast
 from scorefield.errors import DamagedError
 from scorefield.families.stable_diffusion.parts import Networks
 from scorefield.families.stable_diffusion.second_encoder import NUMBERS
+from scorefield.input_files import Json, read_json
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
-from scorefield.weights.json_file import Json, read_json
 
 
 def stated(folder: Path) -> Networks:

@@ -6,12 +6,12 @@ from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion.parts import Place, placed
 from scorefield.families.stable_diffusion.recognise import first_other
+from scorefield.input_files import Json, read_json
 from scorefield.nets.clip import VIT_H_14, ClipConfig, VisionTower
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.unclip import Statistics, UnclipConditioner
 from scorefield.weights.checkpoint_layout import IMAGE_ENCODER, NOISE_AUGMENTOR
 from scorefield.weights.diffusers_folder import is_diffusers_folder
-from scorefield.weights.json_file import Json, read_json
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys
 from scorefield.weights.locate import variant_in

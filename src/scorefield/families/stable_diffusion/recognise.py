@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from scorefield.errors import UnsupportedError
+from scorefield.input_files import Json
 from scorefield.weights import torch_pickle
 from scorefield.weights.detect.identify import identify_file, identify_folder
 from scorefield.weights.detect.identity import AnyIdentity, Family, Kind, ModelIdentity, Task
 from scorefield.weights.diffusers_folder import is_diffusers_folder, read_folder
-from scorefield.weights.json_file import Json
 from scorefield.weights.reader import Reader
 
 _PARTS = {  # of the models that can be drawn with; a file with another part is none of them

@@ -6,13 +6,13 @@ from typing import NamedTuple
 from scorefield.errors import DamagedError
 from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion.parts import Networks, Place, placed, tokenizer_of
+from scorefield.input_files import read_json
 from scorefield.nets.clip import EncoderConfig, TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.weights.checkpoint_layout import XL_TEXT_2
 from scorefield.weights.diffusers_folder import is_diffusers_folder
-from scorefield.weights.json_file import read_json
 from scorefield.weights.key_map import under
 from scorefield.weights.key_maps import clip_keys
 from scorefield.weights.locate import PIPELINE, variant_in

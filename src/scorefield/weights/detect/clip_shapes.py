@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, Part, part
@@ -73,17 +74,12 @@ def _identity(
     notes = [_CUT] if text and not picture and (text.layers, text.shape[1]) == (23, 1024) else []
     if family not in _GELU and not tensors.keys() >= _OPENAI_SCALARS:
         notes.append(_EITHER)
-    return ClipIdentity(
-        family=family,
-        layout=layout,
-        parts=parts,
-        notes=tuple(notes),
-        text_layers=text.layers if text else None,
-        text_width=text.shape[1] if text else None,
-        image_layers=picture.layers if picture else None,
-        image_width=picture.shape[0] if picture else None,
-        patch=picture.shape[-1] if picture else None,
-    )
+    known = ClipIdentity(family=family, layout=layout, parts=parts, notes=tuple(notes))
+    if text:
+        known = replace(known, text_layers=text.layers, text_width=text.shape[1])
+    if picture:
+        known = replace(known, image_layers=picture.layers, image_width=picture.shape[0], patch=picture.shape[-1])
+    return known
 
 
 def _tower(tensors: Mapping[str, Stored], look: _Look, sides: int) -> _Tower | None:

@@ -1,10 +1,10 @@
 """What a file or folder of weights is, from the names and shapes of its tensors alone."""
 
 import json
-from typing import Any
+from dataclasses import replace
 
 from scorefield.errors import DamagedError
-from scorefield.weights.checkpoint_layout import PARTS, UNET, ZERO_SNR, needed_parts
+from scorefield.weights.checkpoint_layout import EMA, PARTS, UNET, ZERO_SNR, needed_parts
 from scorefield.weights.detect.clip_shapes import identify_clip
 from scorefield.weights.detect.identity import (
     AnyIdentity,
@@ -16,7 +16,7 @@ from scorefield.weights.detect.identity import (
     Prediction,
     UnknownIdentity,
     part,
-)
+)  # fmt: skip
 from scorefield.weights.detect.inversion_shapes import identify_inversion
 from scorefield.weights.detect.lora_shapes import identify_lora
 from scorefield.weights.detect.resemblance import resemblance
@@ -45,22 +45,15 @@ def identify_file(index: TensorIndex) -> AnyIdentity:
 
 def identify_folder(folder: DiffusersFolder) -> ModelIdentity:
     """Identify a diffusers pipeline by its U-Net; its prediction is the one that its scheduler states."""
-    whole: dict[str, Any] = {
-        "kind": Kind.PIPELINE,
-        "layout": Layout.DIFFUSERS,
-        "parts": {name: part(index.tensors, "") for name, index in folder.parts.items()},
-        "missing": folder.missing,
-    }
-    unet = folder.parts.get("unet")
+    parts = {name: part(index.tensors, "") for name, index in folder.parts.items()}
+    whole = ModelIdentity(kind=Kind.PIPELINE, layout=Layout.DIFFUSERS, parts=parts, missing=folder.missing)
+    unet, scheduler = folder.parts.get("unet"), folder.scheduler or {}
     shapes = unet_shapes(unet.tensors) if unet else None
     if unet is None or shapes is None:
-        return ModelIdentity(**whole, resembles=f"a {folder.name}")
-    scheduler = folder.scheduler or {}
+        return replace(whole, resembles=f"a {folder.name}")
     stated = scheduler.get("prediction_type", "epsilon") if folder.scheduler is not None else None
     output = Prediction(STATED.get(str(stated)), f"its scheduler says {stated}") if stated else prediction(shapes, unet)
-    return ModelIdentity(
-        **whole | _unet_fields(shapes), prediction=output, zero_snr=scheduler.get("rescale_betas_zero_snr") is True
-    )
+    return _with_unet(whole, shapes, output, zero_snr=scheduler.get("rescale_betas_zero_snr") is True)
 
 
 def _own(index: TensorIndex) -> OwnIdentity | None:
@@ -70,49 +63,38 @@ def _own(index: TensorIndex) -> OwnIdentity | None:
         kind = str(json.loads(index.metadata[OWN])["kind"])
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DamagedError(f"{index.path} has a scorefield header that cannot be read; get it again") from None
-    return OwnIdentity(
-        family=Family.SCOREFIELD, layout=Layout.SCOREFIELD, parts={kind: part(index.tensors, "")}, holds=kind
-    )
+    parts = {kind: part(index.tensors, "")}
+    return OwnIdentity(family=Family.SCOREFIELD, layout=Layout.SCOREFIELD, parts=parts, holds=kind)
 
 
 def _checkpoint(index: TensorIndex) -> ModelIdentity | None:
     tensors = index.tensors
-    if not any(key.startswith(UNET) for key in tensors):
+    there = {prefix: name for prefix, name in PARTS.items() if any(key.startswith(prefix) for key in tensors)}
+    if UNET not in there:
         return None
-    parts = {
-        name: part(tensors, prefix) for prefix, name in PARTS.items() if any(key.startswith(prefix) for key in tensors)
-    }
+    parts = {name: part(tensors, prefix) for prefix, name in there.items()}
     shapes = unet_shapes(tensors, UNET)
     needed = needed_parts(shapes.family if shapes else Family.UNKNOWN)
-    whole: dict[str, Any] = {
-        "kind": Kind.CHECKPOINT,
-        "layout": Layout.LDM,
-        "parts": parts,
-        "missing": tuple(name for name in needed if name not in parts),
-        "ema": "unet_ema" in parts,
-    }
+    missing = tuple(name for name in needed if name not in parts)
+    whole = ModelIdentity(kind=Kind.CHECKPOINT, layout=Layout.LDM, parts=parts, missing=missing, ema=EMA in there)
     if shapes is None:
-        return ModelIdentity(**whole, resembles=resemblance(tensors))
-    return ModelIdentity(
-        **whole | _unet_fields(shapes), prediction=prediction(shapes, index), zero_snr=ZERO_SNR in tensors
-    )
+        return replace(whole, resembles=resemblance(tensors))
+    return _with_unet(whole, shapes, prediction(shapes, index), zero_snr=ZERO_SNR in tensors)
 
 
 def _unet(index: TensorIndex) -> ModelIdentity | None:
-    shapes = unet_shapes(index.tensors)
-    if shapes is None:
+    if (shapes := unet_shapes(index.tensors)) is None:
         return None
-    fields = {"layout": shapes.layout, "parts": {"unet": part(index.tensors, "")}} | _unet_fields(shapes)
-    return ModelIdentity(kind=Kind.UNET, **fields, prediction=prediction(shapes, index))
+    alone = ModelIdentity(kind=Kind.UNET, layout=shapes.layout, parts={"unet": part(index.tensors, "")})
+    return _with_unet(alone, shapes, prediction(shapes, index))
 
 
-def _unet_fields(shapes: UnetShapes) -> dict[str, Any]:
-    """The fields of a model's identity that its U-Net decides."""
-    return {
-        "family": shapes.family,
-        "task": shapes.task,
-        "channels": shapes.channels,
-        "context": shapes.context,
-        "notes": shapes.notes,
-        "resembles": "Stable Diffusion of other widths" if shapes.family is Family.UNKNOWN else None,
-    }
+def _with_unet(
+    model: ModelIdentity, shapes: UnetShapes, output: Prediction, *, zero_snr: bool = False
+) -> ModelIdentity:
+    """`model` with the fields that its U-Net decides."""
+    return replace(
+        model, family=shapes.family, task=shapes.task, channels=shapes.channels, context=shapes.context,
+        notes=shapes.notes, prediction=output, zero_snr=zero_snr,
+        resembles="Stable Diffusion of other widths" if shapes.family is Family.UNKNOWN else None,
+    )  # fmt: skip

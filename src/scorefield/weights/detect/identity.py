@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from scorefield.weights.tensor_index import Stored
 
@@ -73,8 +73,7 @@ class Task(StrEnum):
     VARIATION = "image variation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(NamedTuple):
     """One network in a file: what its names begin with, and how large it is."""
 
     prefix: str
@@ -82,8 +81,7 @@ class Part:
     numbers: int  # parameters; buffers are not counted
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """The meaning of the network's output, and how that is known."""
 
     value: str | None  # "eps" or "v"; None if the user must say it
@@ -148,14 +146,13 @@ class LoraIdentity(Identity):
     dora: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnedWord:
+class LearnedWord(NamedTuple):
     """A word of a textual inversion."""
 
     token: str | None  # None if the file does not name it
     keys: tuple[str, ...]  # its tensors: one for each text tower, the first tower's first
-    vectors: int
-    widths: tuple[int, ...]  # one for each text tower
+    vectors: int = 0
+    widths: tuple[int, ...] = ()  # one for each text tower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,17 +183,11 @@ AnyIdentity = (
 )
 
 
+_BUFFERS = ("position_ids", "attn_mask", "model_ema.decay", "model_ema.num_updates")
+
+
 def part(tensors: Mapping[str, Stored], prefix: str, but: str | None = None) -> Part:
     """The part of all tensors whose names begin with `prefix`, and do not begin with `but`."""
-    mine = {
-        name: one for name, one in tensors.items() if name.startswith(prefix) and not (but and name.startswith(but))
-    }
-    return Part(prefix=prefix, tensors=len(mine), numbers=numbers(mine))
-
-
-def numbers(tensors: Mapping[str, Stored]) -> int:
-    """How many parameters there are: numbers in floating tensors, without known buffers."""
-    return sum(one.numbers for name, one in tensors.items() if one.floating and not name.endswith(_BUFFERS))
-
-
-_BUFFERS = ("position_ids", "attn_mask", "model_ema.decay", "model_ema.num_updates")
+    names = [name for name in tensors if name.startswith(prefix) and not (but and name.startswith(but))]
+    weights = (tensors[name] for name in names if not name.endswith(_BUFFERS))
+    return Part(prefix=prefix, tensors=len(names), numbers=sum(one.numbers for one in weights if one.floating))

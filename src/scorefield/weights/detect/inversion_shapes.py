@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from scorefield.weights.detect.identity import BY_WORDS, EmbeddingIdentity, Family, Layout, LearnedWord
 from scorefield.weights.tensor_index import Stored, TensorIndex
@@ -10,7 +9,7 @@ from scorefield.weights.tensor_index import Stored, TensorIndex
 TOKEN = "token"  # where the header of a file for two towers names its word, as ours do; others leave it out
 _TOWERS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))  # the second by older scripts of diffusers
 _NAMELESS = ("", "emb_params", "clip_l", "text_encoders_0")  # a tensor that does not say which word it is of
-_NO_WORD = re.compile(r"(^|\.)(weight|bias|optimizer\w*|exp_avg\w*|momentum_buffer|param_groups)(\.|$)")
+TRAINING = re.compile(r"(^|\.)(optimizer\w*|exp_avg\w*|momentum_buffer|param_groups)(\.|$)")  # the state of a training
 _MOST_VECTORS = 128  # more than a prompt has room for
 _MOST_WORDS = 64
 _BY_WIDTH = BY_WORDS | {256: Family.SCOREFIELD}  # of the embedded model `scenes`
@@ -18,20 +17,13 @@ _UNNAMED = "the file does not name its token: say which word stands for it"
 _STAR = "string_to_param."
 
 
-class WordKeys(NamedTuple):
-    """A word of a file: its token, None if the file names none, and its tensor for each text tower."""
-
-    token: str | None
-    keys: tuple[str, ...]
-
-
 def identify_inversion(index: TensorIndex) -> EmbeddingIdentity | None:
     """The textual inversion that a whole file is, or None."""
-    layout, keyed = word_keys(index)
+    layout, keyed = learned_words(index)
     words = [
-        LearnedWord(token=one.token, keys=one.keys, vectors=sizes[0][0], widths=tuple(width for _, width in sizes))
-        for one in keyed
-        if len(sizes := [size for key in one.keys if (size := _size(index.tensors[key]))]) == len(one.keys)
+        word._replace(vectors=sizes[0][0], widths=tuple(width for _, width in sizes))
+        for word in keyed
+        if len(sizes := [size for key in word.keys if (size := _size(index.tensors[key]))]) == len(word.keys)
     ]
     if not words or len(words) < len(keyed):
         return None
@@ -41,19 +33,19 @@ def identify_inversion(index: TensorIndex) -> EmbeddingIdentity | None:
     return EmbeddingIdentity(family=family, layout=layout, words=tuple(words), notes=notes)
 
 
-def word_keys(index: TensorIndex) -> tuple[Layout, Sequence[WordKeys]]:
+def learned_words(index: TensorIndex) -> tuple[Layout, Sequence[LearnedWord]]:
     """The layout of a file, and each word's token and tensors, by their names alone; no words in any other file."""
     tensors = index.tensors
     if stars := [key for key in tensors if key.startswith(_STAR)]:
         names = [index.values.get("name")] if len(stars) == 1 else [key.removeprefix(_STAR) for key in stars]
-        return Layout.A1111, [WordKeys(_token(name), (key,)) for name, key in zip(names, stars, strict=True)]
+        return Layout.A1111, [LearnedWord(_token(name), (key,)) for name, key in zip(names, stars, strict=True)]
     if towers := next((towers for towers in _TOWERS if tensors.keys() == set(towers)), None):
-        return Layout.BARE, [WordKeys(_token(index.metadata.get(TOKEN)), towers)]
+        return Layout.BARE, [LearnedWord(_token(index.metadata.get(TOKEN)), towers)]
     if len(tensors) == 1 and next(iter(tensors)) in _NAMELESS:
-        return Layout.BARE, [WordKeys(None, (key,)) for key in tensors]
-    if len(tensors) > _MOST_WORDS or any(_NO_WORD.search(key) for key in tensors):
+        return Layout.BARE, [LearnedWord(None, (key,)) for key in tensors]
+    if len(tensors) > _MOST_WORDS or any(key.endswith(("weight", "bias")) or TRAINING.search(key) for key in tensors):
         return Layout.UNKNOWN, []
-    return Layout.DIFFUSERS, [WordKeys(_token(key), (key,)) for key in tensors]
+    return Layout.DIFFUSERS, [LearnedWord(_token(key), (key,)) for key in tensors]
 
 
 def _token(name: object) -> str | None:

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from scorefield.input_files import Json
 from scorefield.weights.detect.identity import BY_WORDS, Family, Layout, LoraIdentity, part
-from scorefield.weights.json_file import Json
 from scorefield.weights.lora.keys import NORMS, parse_key
-from scorefield.weights.lora.settings import settings
+from scorefield.weights.lora.settings import read_settings
 from scorefield.weights.tensor_index import Stored, TensorIndex
 
 _PARTS = {
@@ -59,17 +59,13 @@ def identify_lora(index: TensorIndex, stated: Mapping[str, Json] | None = None) 
     dora = any((key := parse_key(name)) is not None and key.role in NORMS for name in tensors)
     counted = Counter(_kind(half.layer) for half in halves)
     return LoraIdentity(
-        family=family or Family.UNKNOWN,
-        layout=Layout.LYCORIS if lycoris else halves[0].layout,
-        parts=parts,
+        family=family or Family.UNKNOWN, layout=Layout.LYCORIS if lycoris else halves[0].layout, parts=parts,
         notes=(_NOT_USED,) if lycoris else (_DORA,) if dora else (),
         resembles=None if family else named,
         ranks=() if lycoris else tuple(sorted({half.shape[0] for half in halves})),
-        alpha=None if lycoris else _alpha(index, settings(index) if stated is None else stated),
-        layers=len(halves),
-        targets={kind: counted[kind] for kind in (*_KINDS, _OTHER) if counted[kind]},
-        dora=dora,
-    )
+        alpha=None if lycoris else _alpha(index, read_settings(index) if stated is None else stated),
+        layers=len(halves), targets={kind: counted[kind] for kind in (*_KINDS, _OTHER) if counted[kind]}, dora=dora,
+    )  # fmt: skip
 
 
 def _half(name: str, stored: Stored) -> Half | None:

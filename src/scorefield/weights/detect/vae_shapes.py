@@ -28,10 +28,7 @@ def identify_vae(tensors: Mapping[str, Stored]) -> VaeIdentity | None:
             old = any(key.endswith(".proj_attn.weight") for key in tensors)
             return VaeIdentity(
                 family=Family.KL_F8 if (first.shape[0], last.shape[0], levels) == _KL_F8 else Family.UNKNOWN,
-                layout=layout,
-                parts={"vae": part(tensors, prefix)},
-                channels=last.shape[0],
-                levels=levels,
+                layout=layout, parts={"vae": part(tensors, prefix)}, channels=last.shape[0], levels=levels,
                 notes=(_SAME_VAE, _OLD_NAMES) if old else (_SAME_VAE,),
-            )
+            )  # fmt: skip
     return None

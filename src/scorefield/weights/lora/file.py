@@ -11,12 +11,12 @@ from pathlib import Path
 from torch import Tensor
 
 from scorefield.errors import DamagedError, UnsupportedError
+from scorefield.input_files import file_errors
 from scorefield.weights.detect.identity import Family, LoraIdentity
 from scorefield.weights.detect.lora_shapes import identify_lora
-from scorefield.weights.file_kind import file_errors
 from scorefield.weights.lora.delta import MisfitError, added, linear_shape, weight_shape
 from scorefield.weights.lora.keys import NORMS, Role, other_product, parse_key, plain
-from scorefield.weights.lora.settings import PartSettings, SettingsError, beside, settings
+from scorefield.weights.lora.settings import SettingsError, beside, of_part, read_settings, scale
 from scorefield.weights.reader import Reader
 
 
@@ -29,7 +29,7 @@ class LoraFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.reader = path, Reader(path)
-        self.settings = settings(self.reader.index)
+        self.settings = read_settings(self.reader.index)
         self.identity: LoraIdentity | None = identify_lora(self.reader.index, self.settings)
         self.layers: dict[str, dict[Role, str]] = {}  # the keys of each layer's tensors, by its `plain` name
         self.names: dict[str, str] = {}  # the name of each layer as the file has it
@@ -76,12 +76,12 @@ class LoraFile:
         """
         keys, name = self.layers[layer], self.names[layer]
         shapes = {role: self.reader.tensors[key].shape for role, key in keys.items()}
-        config = self._part_settings(part)
-        if config.dora and not keys.keys() & set(NORMS):
+        settings = of_part(self.settings, part)
+        if settings.get("use_dora") is True and not keys.keys() & set(NORMS):
             raise DamagedError(f"{self.path} is a DoRA, but has no norms for {name}; get it again")
         try:
             wanted, rank = weight_shape(shapes), shapes["down"][0]
-            own_scale = None if "alpha" in keys else config.scale(name.removeprefix(f"{part}."), rank)
+            own_scale = None if "alpha" in keys else scale(settings, name.removeprefix(f"{part}."), rank)
         except (MisfitError, SettingsError) as error:
             raise DamagedError(f"{self.path}: {name}: {error}") from None
         if wanted != (mine := linear_shape(tuple(weight.shape))):
@@ -91,15 +91,6 @@ class LoraFile:
             )
         tensors = {role: self._numbers(role, key).to(weight.device) for role, key in keys.items()}
         return added(tensors, tensors["alpha"].item() / rank if own_scale is None else own_scale, weight.float())
-
-    def _part_settings(self, part: str) -> PartSettings:
-        if part not in self._by_part:
-            self._by_part[part] = PartSettings.of(part, self.settings)
-        return self._by_part[part]
-
-    @cached_property
-    def _by_part(self) -> dict[str, PartSettings]:
-        return {}
 
     def _place(self, name: str) -> None:
         if kind := other_product(name):
