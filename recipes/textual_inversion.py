@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from scorefield import zoo
+from scorefield import atomic, zoo
 from scorefield.core.cond import Cond
 from scorefield.data.folder import pictures
-from scorefield.files import atomic
+from scorefield.files.output_names import slug
 from scorefield.prompt.inversion import Learned, Table
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.sdxl import XlConditioner
@@ -166,7 +166,7 @@ def recipe(
         }  # fmt: skip
         learned = {one: each.detach().cpu().contiguous() for one, each in zip(names, module.vectors, strict=True)}
         data = save(learned, {TOKEN: token, "textual_inversion": json.dumps(told)})
-        name = progress.folder / f"{atomic.slug(token)}.safetensors"
+        name = progress.folder / f"{slug(token)}.safetensors"
         return atomic.write(data, iter([name]), overwrite=True)
 
     return Recipe(

@@ -21,7 +21,7 @@ from scorefield.cli import write_outputs as drawing
 from scorefield.core import grid_names, noise
 from scorefield.errors import DamagedError
 from scorefield.families.scenes import build_scenes
-from scorefield.files import film, picture
+from scorefield.files import picture, video
 from scorefield.request import options
 from scorefield.sample.registry import SAMPLERS
 from scorefield.weights import scorefield_file
@@ -246,7 +246,7 @@ def test_a_film_without_its_library_fails_before_drawing(failed, monkeypatch):
     def absent(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(film, "import_module", absent)
+    monkeypatch.setattr(video, "import_module", absent)
     code, line = failed("generate", "a tree", "--film")
     assert code == 1
     assert "scorefield[video]" in line

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from scorefield.core import grid_names
-from scorefield.files import film as films
-from scorefield.files import looks, parameters, picture
-from scorefield.files.looks import Look
+from scorefield.files import parameters, picture, video, walk_sheet
+from scorefield.files.walk_sheet import Look
+from scorefield.files.walk_video import write_walk_video
 from scorefield.sample import registry
 
 
@@ -122,14 +122,14 @@ def test_a_damaged_picture_is_one_line(tmp_path):
 
 def test_a_pair_shows_the_state_left_and_the_prediction_right():
     look = walk()[2]
-    shown = np.asarray(looks.pair(look))
+    shown = np.asarray(walk_sheet.pair(look))
     assert np.array_equal(shown[:16, :32], np.asarray(look.noisy))
     assert np.array_equal(shown[:16, 34:66], np.asarray(look.clean))
     assert (shown[18:] > 200).any(), "the label is written"
 
 
 def test_the_prediction_is_named_where_there_is_room():
-    wide, narrow = (np.asarray(looks.pair(walk(5, size)[2])) for size in ((128, 128), (64, 64)))
+    wide, narrow = (np.asarray(walk_sheet.pair(walk(5, size)[2])) for size in ((128, 128), (64, 64)))
     assert (wide[128:, 130:] > 200).any()
     assert (narrow[64:, :100] > 200).any()
     assert not (narrow[64:, 100:] > 200).any()
@@ -144,17 +144,17 @@ def test_labels_name_the_step_and_the_level():
 
 def test_a_sheet_holds_every_step_once():
     steps = walk(5)
-    sheet = np.asarray(looks.sheet(steps))
-    height, width = np.asarray(looks.pair(steps[0])).shape[:2]
+    sheet = np.asarray(walk_sheet.sheet(steps))
+    height, width = np.asarray(walk_sheet.pair(steps[0])).shape[:2]
     for k, look in enumerate(steps):
         top, left = 8 + k // 4 * (height + 8), 8 + k % 4 * (width + 8)
-        assert np.array_equal(sheet[top : top + height, left : left + width], np.asarray(looks.pair(look)))
+        assert np.array_equal(sheet[top : top + height, left : left + width], np.asarray(walk_sheet.pair(look)))
 
 
 def test_a_film_plays_in_browsers_and_shows_every_step(tmp_path):
     av = pytest.importorskip("av")
     steps, path = walk(5, (128, 128)), tmp_path / "tree.mp4"
-    films.write_film(steps, path)
+    write_walk_video(steps, path)
     data = path.read_bytes()
     assert data.find(b"moov") < data.find(b"mdat"), "the index stands in front"
     with av.open(str(path)) as container:
@@ -164,7 +164,7 @@ def test_a_film_plays_in_browsers_and_shows_every_step(tmp_path):
         assert stream.width >= 512
         frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
     assert len(frames) > len(steps), "the last picture is held"
-    wanted = [np.asarray(looks.pair(look, scale=4)).astype(float) for look in steps]
+    wanted = [np.asarray(walk_sheet.pair(look, scale=4)).astype(float) for look in steps]
     for k, frame in enumerate(frames):
         distances = [np.abs(frame - one).mean() for one in wanted]
         assert int(np.argmin(distances)) == min(k, 5)
@@ -175,7 +175,7 @@ def test_a_film_says_which_colours_it_means_and_keeps_them(tmp_path):
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40), (255, 255, 255)]
     plain = [Image.new("RGB", (128, 128), colour) for colour in colours]
     path = tmp_path / "plain.mp4"
-    films.write_film([Look(i, 4, 0.0, image, image) for i, image in enumerate(plain)], path)
+    write_walk_video([Look(i, 4, 0.0, image, image) for i, image in enumerate(plain)], path)
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
         assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 1, 1), "BT.709"
@@ -188,9 +188,9 @@ def test_a_film_without_its_library_names_the_extra(monkeypatch, tmp_path):
     def absent(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(films, "import_module", absent)
-    with pytest.raises(films.MissingExtraError, match=r"scorefield\[video\]"):
-        films.write_film(walk(), tmp_path / "tree.mp4")
+    monkeypatch.setattr(video, "import_module", absent)
+    with pytest.raises(video.MissingExtraError, match=r"scorefield\[video\]"):
+        write_walk_video(walk(), tmp_path / "tree.mp4")
 
 
 def test_samplers_and_schedules_are_written_as_a1111_writes_them_and_are_found_again_by_that():

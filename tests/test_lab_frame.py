@@ -12,7 +12,7 @@ from pydantic import Field
 
 import scorefield as sf
 from scorefield.cli import main
-from scorefield.files import film
+from scorefield.files import video
 from scorefield.lab import page, record, style
 from scorefield.lab.experiment import Criterion, Experiment, Film, LabError, Settings
 from scorefield.lab.names import EXPERIMENTS, find
@@ -59,7 +59,7 @@ COIN = Experiment(
 @pytest.fixture(params=["mp4", "gif"])
 def kind(request, monkeypatch):
     """The film that is written, with PyAV and as if it were not there."""
-    monkeypatch.setattr(film, "can_encode", lambda: request.param == "mp4")
+    monkeypatch.setattr(video, "can_encode", lambda: request.param == "mp4")
     return request.param
 
 

@@ -1,8 +1,7 @@
-"""Files that other programs wrote: only regular files are opened, JSON is bounded, text is made safe to print."""
+"""Files that other programs wrote: only regular files are opened, and JSON is bounded."""
 
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +15,6 @@ _LARGEST = 64_000_000  # bytes; the index of the largest published model has les
 _DEEPEST = 100  # containers inside each other
 _DIGITS = 20  # of an integer: 64 bits have 19 or 20
 _SPECIAL = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
-# Controls, which a terminal obeys; marks that reorder or hide text; halves of characters, which no encoding can write.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """A file's text on one line: each character that a terminal would obey or hide is written as its escape."""
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def check_regular(path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import overload
 
 from PIL import Image
 
+from scorefield import atomic
 from scorefield.errors import RequestError
-from scorefield.files import atomic, parameters, picture
-from scorefield.files.looks import tiled
-from scorefield.files.names import Names
+from scorefield.files import parameters, picture
+from scorefield.files.output_names import OutputNames
+from scorefield.files.walk_sheet import tiled
 from scorefield.request import Settled
 
 _MOST_SHOWN = 4  # pictures that a repr names
@@ -149,5 +150,5 @@ class Result:
         If a file of that name exists, the next free name is taken, unless `overwrite`. No file is ever half written.
         OutputError for a name with another ending, OSError if the folder cannot be written.
         """
-        names = Names(Path(output))
+        names = OutputNames(Path(output))
         return [atomic.write(one.png(), names.of(one.prompt), overwrite=overwrite) for one in self.pictures]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
+from scorefield import atomic
 from scorefield.cli import common
-from scorefield.files import atomic
 from scorefield.request import MOST_PROMPTS, options
 
 if TYPE_CHECKING:

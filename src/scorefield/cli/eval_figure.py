@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scorefield import atomic
 from scorefield.cli.eval_report import Shares
-from scorefield.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

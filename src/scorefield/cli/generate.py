@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scorefield import atomic
 from scorefield.cli import common
 from scorefield.errors import RequestError
-from scorefield.files import atomic, film
-from scorefield.files.names import Names, OutputError
+from scorefield.files import video
+from scorefield.files.output_names import OutputError, OutputNames
 from scorefield.request import Option, Request, options, parse
 
 if TYPE_CHECKING:
@@ -137,15 +138,15 @@ def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, 
         raise click.UsageError(str(error)) from None
 
 
-def _checked_names(output: Path, *, filmed: bool, dry_run: bool) -> Names:
+def _checked_names(output: Path, *, filmed: bool, dry_run: bool) -> OutputNames:
     """Where to write, tried before any long work; the error if a picture or a film could not be kept."""
     try:
-        names = Names(output)
+        names = OutputNames(output)
         if filmed:
-            film.require_film()
+            video.require_video()
     except OutputError as error:
         raise click.UsageError(str(error)) from None
-    except film.MissingExtraError as error:
+    except video.MissingExtraError as error:
         raise click.ClickException(str(error)) from None
     if not dry_run:
         with atomic.staged(names.folder):

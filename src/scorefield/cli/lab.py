@@ -83,7 +83,7 @@ def _described(experiment: "Experiment[Settings, Result]") -> str:
 
 def _ready(folder: Path) -> None:
     """Fail before any long work if a figure could not be drawn or written."""
-    from scorefield.files import atomic
+    from scorefield import atomic
     from scorefield.lab import style
 
     style.figure()

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 import click
 from pydantic import BaseModel, Field, ValidationError
 
+from scorefield import atomic
 from scorefield.cli import common
 from scorefield.cli.relocate import Now, lost, moved
 from scorefield.errors import ScorefieldError
-from scorefield.files import atomic
-from scorefield.files.names import Names, OutputError
+from scorefield.files.output_names import OutputError, OutputNames
 from scorefield.files.picture import PictureError, read
 from scorefield.request import Request
 
@@ -53,7 +53,7 @@ def command(
     """
     try:
         drawn, record = _recorded(file)
-        names = Names(output) if output else None
+        names = OutputNames(output) if output else None
     except PictureError as error:
         raise click.ClickException(str(error)) from None
     except OutputError as error:

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from scorefield import atomic
 from scorefield.api import Group, Picture, Pipeline
 from scorefield.api.start import steps_walked
-from scorefield.files import atomic, picture
-from scorefield.files.film import write_film
-from scorefield.files.looks import Look, sheet
-from scorefield.files.names import Names
+from scorefield.files import output_names, picture
+from scorefield.files.output_names import OutputNames
+from scorefield.files.walk_sheet import Look, sheet
+from scorefield.files.walk_video import write_walk_video
 from scorefield.sample.walk import Step
 
 
@@ -21,7 +22,7 @@ from scorefield.sample.walk import Step
 class Outputs:
     """What to write, and where."""
 
-    names: Names
+    names: OutputNames
     overwrite: bool
     sheet: bool
     film: bool
@@ -67,7 +68,7 @@ def _write(one: Picture, looks: Sequence[Look], outputs: Outputs) -> Files:
 
 
 def _beside(path: Path, ending: str) -> Iterator[Path]:
-    return atomic.beside(path.with_name(path.stem + ending))
+    return output_names.beside(path.with_name(path.stem + ending))
 
 
 def _write_sheet(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:
@@ -76,5 +77,5 @@ def _write_sheet(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs)
 
 def _write_film(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:
     with atomic.staged(outputs.names.folder) as path:
-        write_film(looks, path)
+        write_walk_video(looks, path)
         return atomic.publish(path, names, overwrite=outputs.overwrite)

@@ -7,11 +7,11 @@ from typing import TypedDict, Unpack
 
 import torch
 
+from scorefield import atomic
 from scorefield.api.loras import with_scales
 from scorefield.convert.plan import conversion
 from scorefield.convert.writer import Conversion
 from scorefield.errors import RequestError, UnsupportedError
-from scorefield.files import atomic
 from scorefield.request import Loras, parse
 
 _LAYOUTS = ("diffusers", "ldm")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from scorefield.files import atomic
+from scorefield import atomic
 from scorefield.lab.experiment import Experiment, Result, Settings
 from scorefield.lab.names import EXPERIMENTS
 from scorefield.lab.record import FIGURE, FILM, Record, load

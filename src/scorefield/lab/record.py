@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from scorefield import __version__
-from scorefield.files import atomic, film
+from scorefield import __version__, atomic
+from scorefield.files import video
 from scorefield.lab.experiment import Criterion, Experiment, Film, Outcome, R, S
 
 RESULT, FIGURE, FILM = "result.json", "figure.png", "film"
@@ -111,7 +111,7 @@ def _put(data: bytes, path: Path) -> Path:
 
 
 def _put_film(shown: Film, folder: Path) -> Path:
-    kind = "mp4" if film.can_encode() else "gif"
+    kind = "mp4" if video.can_encode() else "gif"
     with atomic.staged(folder) as path:
-        (film.write_mp4 if kind == "mp4" else film.write_gif)(shown.frames, path, shown.per_second)
+        (video.write_mp4 if kind == "mp4" else video.write_gif)(shown.frames, path, shown.per_second)
         return atomic.publish(path, _once(folder / f"{FILM}.{kind}"), overwrite=True)

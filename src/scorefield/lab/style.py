@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scorefield.files.film import MissingExtraError
+from scorefield.files.video import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

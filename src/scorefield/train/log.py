@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from scorefield import atomic
 from scorefield.train.loop import TrainStep
 
 
@@ -18,9 +19,8 @@ class Log:
         self.path, self.every = path, every
         if path.exists():
             lines = [line for line in path.read_text().splitlines(keepends=True) if _step(line) <= step]
-            part = path.with_name(path.name + ".part")
-            part.write_text("".join(lines))
-            part.replace(path)
+            with atomic.replacing(path) as part:
+                part.write_text("".join(lines))
         self.steps: list[TrainStep] = []
         self.since = time.monotonic()
 

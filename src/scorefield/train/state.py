@@ -1,7 +1,6 @@
 """The saved state of a run: one safetensors file with weights, average, optimiser and a JSON header; no pickle."""
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scorefield import atomic
 from scorefield.train.errors import TrainError
 from scorefield.train.loop import Training
 from scorefield.train.recipe import M
@@ -62,16 +62,11 @@ def save(path: Path, run: Training[M], recipe: str, settings: Mapping[str, str],
         recipe=recipe, settings=dict(settings), steps=steps, step=run.step, samples=run.samples, seconds=run.seconds,
         optimizer=type(run.optimizer).__name__, crc32=_crc32(tensors),
     )  # fmt: skip
-    part = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, part, metadata={"state": json.dumps(vars(header))})
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with atomic.replacing(path) as part:
+            save_file(tensors, part, metadata={"state": json.dumps(vars(header))})
     except SafetensorError as error:
         raise TrainError(f"cannot write {path} ({error}); the state before it is untouched") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read(path: Path) -> tuple[Header, dict[str, Tensor]]:

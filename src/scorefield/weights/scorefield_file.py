@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scorefield import atomic
 from scorefield.errors import DamagedError, MachineError
-from scorefield.files.atomic import publish, staged
 from scorefield.input_files import Json, check_regular
 from scorefield.weights.tensor_index import safetensors_errors
 
@@ -63,13 +63,13 @@ def save(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Path:
     """
     kept = half(tensors)
     metadata = {KEY: header.text(), CHECKSUM: _checksum(header.text(), kept)}
-    with staged(path.parent) as part:
-        try:
+    try:
+        with atomic.replacing(path) as part:
             save_file(kept, part, metadata=metadata)
-        except SafetensorError as error:
-            raise MachineError(f"cannot write {path} ({error}); nothing of it was kept") from None
-        part.chmod(0o644)  # safetensors gives it to its owner alone
-        return publish(part, iter([path]), overwrite=True)
+            part.chmod(0o644)  # safetensors gives it to its owner alone
+    except SafetensorError as error:
+        raise MachineError(f"cannot write {path} ({error}); nothing of it was kept") from None
+    return path
 
 
 def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:

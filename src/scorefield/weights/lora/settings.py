@@ -15,11 +15,10 @@ Settings = Mapping[str, Json]
 _HEADER = "lora_adapter_metadata"  # JSON in the header of safetensors, every name behind that of its part
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model"
 _LARGEST = 1e30  # an alpha must be below it, which NaN is not
-# PEFT's patterns are regular expressions. Names, dots, classes, two groups and two repetitions are understood; with more,
-# or with a repeated group, a match can take years.
-_PATTERN = re.compile(
-    r"(?!(.*[*+?]){3})(?!(.*\(){3})(\\[.dw]|[\w.^$|()-]|\[[\w-]+\]|(?<=[\w.\]])[*+?](?![*+?])){1,200}"
-)
+# PEFT's patterns are regular expressions. Names, dots, classes, two groups and two repetitions are understood: more, or
+# a repeated group, can make a match take years.
+_FEW = r"(?!(.*[*+?]){3})(?!(.*\(){3})"
+_PATTERN = re.compile(_FEW + r"(\\[.dw]|[\w.^$|()-]|\[[\w-]+\]|(?<=[\w.\]])[*+?](?![*+?])){1,200}")
 
 
 class SettingsError(ValueError):

@@ -1,6 +1,9 @@
-"""Films of the walk, in the kind of mp4 that every browser plays: H.264, yuv420p, even sides, the index in front."""
+"""Video files of any frames, written as they come: mp4 that every browser plays, and GIF.
 
-from collections.abc import Iterable, Iterator, Sequence
+The mp4 is H.264 with yuv420p, even sides and its index in front.
+"""
+
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
@@ -10,24 +13,21 @@ from types import ModuleType
 from PIL import Image
 
 from scorefield.errors import MissingError
-from scorefield.files.looks import Look, pair
 
-_SIDE = 512  # pixels each of the two pictures is wide, as near as whole pixels get
-_PER_SECOND = 8
-_HOLD = 1.5  # seconds that the last frame stays
+HOLD_SECONDS = 1.5  # how long a walk video shows its last frame
 _BT709, _LIMITED = 1, 1  # ITU-T H.273: its matrix, primaries and transfer; 16 to 235. Untagged, players guess.
 
 
 class MissingExtraError(MissingError, ImportError):
-    """A part that is not installed; the message says how to get it."""
+    """A missing optional package; the message says how to install it."""
 
 
-def require_film() -> ModuleType:
-    """PyAV, an optional extra; MissingExtraError without it. Call it before long work that is to end in a film."""
+def require_video() -> ModuleType:
+    """PyAV, an optional extra; MissingExtraError without it. Call it before long work whose result is a video."""
     try:
         return import_module("av")
     except ImportError:
-        raise MissingExtraError("films need the extra `video`: pip install 'scorefield[video]'") from None
+        raise MissingExtraError("videos need the extra `video`: pip install 'scorefield[video]'") from None
 
 
 def can_encode() -> bool:
@@ -35,18 +35,12 @@ def can_encode() -> bool:
     return find_spec("av") is not None
 
 
-def write_film(looks: Sequence[Look], path: Path) -> None:
-    """Encode one frame a look into the file `path`, the last one held; MissingExtraError without PyAV."""
-    scale = max(1, round(_SIDE / looks[0].noisy.width))
-    write_mp4((pair(look, scale=scale) for look in looks), path, _PER_SECOND)
+def write_mp4(frames: Iterable[Image.Image], path: Path, per_second: int, hold_seconds: float = HOLD_SECONDS) -> None:
+    """Encode RGB frames of one size, at least one, into the file `path`, and hold the last one.
 
-
-def write_mp4(frames: Iterable[Image.Image], path: Path, per_second: int) -> None:
-    """Encode RGB frames of one size, at least one, into the file `path`, the last one held for a second and a half.
-
-    An odd side loses a row or column of pixels. MissingExtraError without PyAV.
+    One frame at a time is in memory. An odd side loses a row or column of pixels. MissingExtraError without PyAV.
     """
-    av = require_film()
+    av = require_video()
     rest = iter(frames)
     first = next(rest)
     size = first.width // 2 * 2, first.height // 2 * 2
@@ -56,16 +50,16 @@ def write_mp4(frames: Iterable[Image.Image], path: Path, per_second: int) -> Non
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
-        for frame in _held(chain([first], rest), round(_HOLD * per_second)):
+        for frame in _held(chain([first], rest), round(hold_seconds * per_second)):
             shown = av.VideoFrame.from_image(frame.crop((0, 0, *size)))
             container.mux(stream.encode(shown.reformat(format="yuv420p", dst_colorspace="ITU709")))
         container.mux(stream.encode(None))
 
 
-def write_gif(frames: Iterable[Image.Image], path: Path, per_second: int) -> None:
-    """Encode RGB frames of one size, at least one, into an endless GIF, the last one held for a second and a half."""
+def write_gif(frames: Iterable[Image.Image], path: Path, per_second: int, hold_seconds: float = HOLD_SECONDS) -> None:
+    """Encode RGB frames of one size, at least one, into an endless GIF, and hold the last one."""
     first, *rest = (frame.quantize(128) for frame in frames)
-    durations = [1000 // per_second] * len(rest) + [round(1000 * _HOLD)]
+    durations = [1000 // per_second] * len(rest) + [round(1000 * hold_seconds)]
     first.save(path, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 
 

@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from scorefield.files import atomic
-from scorefield.files.atomic import beside, numbered, publish, slug, staged, write
+from scorefield import atomic
+from scorefield.atomic import publish, staged, write
+from scorefield.files.output_names import beside, numbered, slug
 
 
 @pytest.mark.parametrize(

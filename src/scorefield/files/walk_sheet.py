@@ -1,4 +1,4 @@
-"""The walk made visible: noisy state and predicted clean picture side by side, with the step and its level below."""
+"""Pictures of a walk: noisy state and prediction side by side with step and level below, and sheets of these."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 _GROUND, _INK = (24, 24, 27), (228, 228, 231)
-_SHEET_ROW = 4  # pictures a row
+_SHEET_ROW = 4  # pictures in a row
 
 
 class Look(NamedTuple):
@@ -27,7 +27,7 @@ class Look(NamedTuple):
 
 
 def pair(look: Look, *, scale: int = 1) -> Image.Image:
-    """Noisy state, clean prediction and labels as one picture of even sides, with every pixel enlarged to `scale`."""
+    """Noisy state, clean prediction and labels in one picture of even sides, every pixel enlarged `scale` times."""
     width, height = look.noisy.width * scale, look.noisy.height * scale
     gap, bar = 2 * scale, 12 + 4 * scale
     canvas = Image.new("RGB", (_even(2 * width + gap), _even(height + bar)), _GROUND)
@@ -36,18 +36,18 @@ def pair(look: Look, *, scale: int = 1) -> Image.Image:
     font = ImageFont.load_default(size=8 + 2 * scale)
     draw, middle = ImageDraw.Draw(canvas), height + bar // 2
     draw.text((2 * scale, middle), look.label, fill=_INK, font=font, anchor="lm")
-    if font.getlength(look.label) < width - 4 * scale:  # beside small pictures there is no room for more
+    if font.getlength(look.label) < width - 4 * scale:  # small pictures have no room for it
         draw.text((width + gap + 2 * scale, middle), "prediction", fill=_INK, font=font, anchor="lm")
     return canvas
 
 
 def sheet(looks: Sequence[Look]) -> Image.Image:
-    """All the looks on one contact sheet, row by row."""
+    """A contact sheet of all looks, row by row."""
     return tiled([pair(look) for look in looks])
 
 
 def tiled(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size on one sheet, row by row."""
+    """A sheet of pictures of one size, row by row."""
     columns = min(_SHEET_ROW, len(pictures))
     width, height = pictures[0].width + 8, pictures[0].height + 8
     canvas = Image.new("RGB", (columns * width + 8, math.ceil(len(pictures) / columns) * height + 8), _GROUND)
