@@ -242,7 +242,7 @@ def test_a_lone_text_encoder(name: str, prefix: str, family: Family, layers: int
     found = _found(keys(name, prefix))
     assert (found.kind, found.family, found.layout) == (Kind.CLIP, family, Layout.TRANSFORMERS)
     assert found.parts["text_encoder"].numbers == PARAMS[name]
-    assert found.text_layers == layers
+    assert found.text.layers == layers
     assert any("23 of 24 layers" in note for note in found.notes) == (layers == 23)
 
 

@@ -57,7 +57,7 @@ def read_json(path: Path) -> Mapping[str, Json]:
 def parse_json(text: str | bytes) -> Json:
     """Parse JSON; ValueError, in a few words, for text that is no JSON, nested too deep or has a number too long."""
     try:
-        value: Json = json.loads(text, parse_int=lambda digits: int(digits[: _DIGITS + 1]))
+        value: Json = json.loads(text, parse_int=lambda digits: int(digits[: _DIGITS + 2]))
     except RecursionError:
         raise ValueError("its JSON is nested too deep") from None
     except ValueError:

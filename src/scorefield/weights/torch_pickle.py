@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +31,9 @@ _DAMAGED = (
 )  # fmt: skip
 # All that the files of Stable Diffusion 1 and 2 name besides tensors: the class that saved them, and its best score.
 _BESIDE = (
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-    "_codecs.encode",
-)
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint", "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode",
+)  # fmt: skip
 _GLOBALS = threading.Lock()  # torch.load has one set of allowed names for all threads
 
 
@@ -47,13 +43,6 @@ class _Inert:
     def __init__(self, *arguments: object) -> None: ...
 
     def __setstate__(self, state: object) -> None: ...
-
-
-class Held(NamedTuple):
-    """The tensors of a file by name, with dots between nested names, and its plain values."""
-
-    tensors: dict[str, Tensor]
-    values: dict[str, Plain]
 
 
 def read_index(file: Path) -> TensorIndex:
@@ -66,26 +55,26 @@ def read_index(file: Path) -> TensorIndex:
         zipped = zipfile.is_zipfile(file)
         if zipped:
             _check_archive(file)
-        held = _held(file, _load(file, "meta"))
-        if zipped and any(_offset(tensor) is None for tensor in held.tensors.values()):  # torch before 2.10
-            held = _held(file, _load(file, None, FakeTensorMode()))
+        held, values = _tensors_and_values(file, _load(file, "meta"))
+        if zipped and any(_offset(tensor) is None for tensor in held.values()):  # torch before 2.10
+            held, values = _tensors_and_values(file, _load(file, None, FakeTensorMode()))
         size = file.stat().st_size
-        tensors = {name: _stored(file, name, tensor, size, zipped) for name, tensor in held.tensors.items()}
-    return TensorIndex(path=file, form=TORCH, tensors=tensors, files=dict.fromkeys(tensors, file), values=held.values)
+        tensors = {name: _stored(file, name, tensor, size, zipped) for name, tensor in held.items()}
+    return TensorIndex(path=file, form=TORCH, tensors=tensors, files=dict.fromkeys(tensors, file), values=values)
 
 
-def load(file: Path) -> Held:
+def load(file: Path) -> Mapping[str, Tensor]:
     """All tensors of a file, read whole: for those of PyTorch before 1.6, whose tensors have no place of their own."""
     with _pickle_errors(file):
-        return _held(file, _load(file, "cpu"))
+        return _tensors_and_values(file, _load(file, "cpu"))[0]
 
 
 def _load(file: Path, place: str | None, mode: AbstractContextManager[object] | None = None) -> object:
     inert = [(_Inert, name) for name in _BESIDE]
     with _GLOBALS, warnings.catch_warnings(), torch.serialization.safe_globals([nn.ParameterDict, *inert]):
         warnings.simplefilter("ignore")  # torch's own, about the age of the file
-        with mode or nullcontext():
-            return torch.load(file, map_location=place, weights_only=True)
+        with mode or nullcontext(), file.open("rb") as stream:  # of a path, torch believes the ending
+            return torch.load(stream, map_location=place, weights_only=True)
 
 
 def _offset(tensor: Tensor) -> int | None:
@@ -127,7 +116,8 @@ def _check_archive(file: Path) -> None:
                 raise UnsupportedError(f"{file} was saved on a machine of another byte order; take it as safetensors")
 
 
-def _held(file: Path, root: object) -> Held:
+def _tensors_and_values(file: Path, root: object) -> tuple[dict[str, Tensor], dict[str, Plain]]:
+    """The tensors of a file by name, with dots between nested names, and its plain values."""
     whole = root if isinstance(root, Mapping) else {}
     inner = whole.get("state_dict")
     tensors: dict[str, Tensor] = {}
@@ -139,7 +129,7 @@ def _held(file: Path, root: object) -> Held:
         raise DamagedError(f"{file} holds no tensors")
     values = {str(name): value for name, value in whole.items() if isinstance(value, Plain)}
     "".join([*tensors, *values, *map(str, values.values())]).encode()  # UnicodeError for what is no text
-    return Held(tensors, values)
+    return tensors, values
 
 
 def _tensors(name: str, held: object, seen: set[int]) -> Iterator[tuple[str, Tensor]]:

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
-from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, Part, part
+from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, Part, Tower, part
 from scorefield.weights.tensor_index import Stored
 
 _BY_PICTURE = {  # width and patch of the image tower
@@ -46,7 +45,7 @@ _PICTURE = {
 }
 
 
-class _Tower(NamedTuple):
+class _Found(NamedTuple):
     prefix: str
     shape: tuple[int, ...]  # of the first tensor
     layers: int
@@ -62,7 +61,7 @@ def identify_clip(tensors: Mapping[str, Stored]) -> ClipIdentity | None:
 
 
 def _identity(
-    tensors: Mapping[str, Stored], layout: Layout, text: _Tower | None, picture: _Tower | None
+    tensors: Mapping[str, Stored], layout: Layout, text: _Found | None, picture: _Found | None
 ) -> ClipIdentity:
     family, parts = Family.UNKNOWN, dict[str, Part]()
     if text:
@@ -74,18 +73,17 @@ def _identity(
     notes = [_CUT] if text and not picture and (text.layers, text.shape[1]) == (23, 1024) else []
     if family not in _GELU and not tensors.keys() >= _OPENAI_SCALARS:
         notes.append(_EITHER)
-    known = ClipIdentity(family=family, layout=layout, parts=parts, notes=tuple(notes))
-    if text:
-        known = replace(known, text_layers=text.layers, text_width=text.shape[1])
-    if picture:
-        known = replace(known, image_layers=picture.layers, image_width=picture.shape[0], patch=picture.shape[-1])
-    return known
+    return ClipIdentity(
+        family=family, layout=layout, parts=parts, notes=tuple(notes),
+        text=Tower(text.layers, text.shape[1]) if text else None,
+        image=Tower(picture.layers, picture.shape[0], picture.shape[-1]) if picture else None,
+    )  # fmt: skip
 
 
-def _tower(tensors: Mapping[str, Stored], look: _Look, sides: int) -> _Tower | None:
+def _tower(tensors: Mapping[str, Stored], look: _Look, sides: int) -> _Found | None:
     for prefix in look.prefixes:
         first = tensors.get(prefix + look.first)
         if first is not None and len(first.shape) == sides and prefix + look.last in tensors:
             pattern = re.compile(re.escape(prefix) + look.layers)
-            return _Tower(prefix, first.shape, len({found[1] for name in tensors if (found := pattern.match(name))}))
+            return _Found(prefix, first.shape, len({found[1] for name in tensors if (found := pattern.match(name))}))
     return None

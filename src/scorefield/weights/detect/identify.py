@@ -16,6 +16,7 @@ from scorefield.weights.detect.identity import (
     Prediction,
     UnknownIdentity,
     part,
+    shown,
 )  # fmt: skip
 from scorefield.weights.detect.inversion_shapes import identify_inversion
 from scorefield.weights.detect.lora_shapes import identify_lora
@@ -50,9 +51,11 @@ def identify_folder(folder: DiffusersFolder) -> ModelIdentity:
     unet, scheduler = folder.parts.get("unet"), folder.scheduler or {}
     shapes = unet_shapes(unet.tensors) if unet else None
     if unet is None or shapes is None:
-        return replace(whole, resembles=f"a {folder.name}")
+        return replace(whole, resembles=f"a {shown(folder.name)}")
     stated = scheduler.get("prediction_type", "epsilon") if folder.scheduler is not None else None
-    output = Prediction(STATED.get(str(stated)), f"its scheduler says {stated}") if stated else prediction(shapes, unet)
+    output = prediction(shapes, unet)
+    if stated:
+        output = Prediction(STATED.get(str(stated)), f"its scheduler says {shown(str(stated))}")
     return _with_unet(whole, shapes, output, zero_snr=scheduler.get("rescale_betas_zero_snr") is True)
 
 
@@ -60,7 +63,7 @@ def _own(index: TensorIndex) -> OwnIdentity | None:
     if OWN not in index.metadata:
         return None
     try:
-        kind = str(json.loads(index.metadata[OWN])["kind"])
+        kind = shown(str(json.loads(index.metadata[OWN])["kind"]))
     except (ValueError, TypeError, KeyError, RecursionError):
         raise DamagedError(f"{index.path} has a scorefield header that cannot be read; get it again") from None
     parts = {kind: part(index.tensors, "")}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
+from scorefield.printable import printable
 from scorefield.weights.tensor_index import Stored
 
 
@@ -122,16 +123,21 @@ class VaeIdentity(Identity):
     levels: int
 
 
+class Tower(NamedTuple):
+    """The sizes of a tower of CLIP."""
+
+    layers: int
+    width: int
+    patch: int | None = None  # px: the side of the squares that an image tower reads
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipIdentity(Identity):
-    """A CLIP, or one of its towers: what a file lacks is None."""
+    """A CLIP, or one of its towers: the other is None."""
 
     kind: ClassVar[Kind] = Kind.CLIP
-    text_layers: int | None = None
-    text_width: int | None = None
-    image_layers: int | None = None
-    image_width: int | None = None
-    patch: int | None = None  # px: the side of the squares that the image tower reads
+    text: Tower | None = None
+    image: Tower | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,9 +184,13 @@ class UnknownIdentity(Identity):
     kind: ClassVar[Kind] = Kind.UNKNOWN
 
 
-AnyIdentity = (
-    ModelIdentity | VaeIdentity | ClipIdentity | LoraIdentity | EmbeddingIdentity | OwnIdentity | UnknownIdentity
-)
+AnyIdentity = (ModelIdentity | VaeIdentity | ClipIdentity | LoraIdentity | EmbeddingIdentity | OwnIdentity |
+               UnknownIdentity)  # fmt: skip
+
+
+def shown(text: str) -> str:
+    """A file's text for a line of output: without line breaks and what a terminal would obey."""
+    return printable(" ".join(text.split()))
 
 
 _BUFFERS = ("position_ids", "attn_mask", "model_ema.decay", "model_ema.num_updates")

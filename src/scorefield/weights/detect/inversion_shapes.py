@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from scorefield.weights.detect.identity import BY_WORDS, EmbeddingIdentity, Family, Layout, LearnedWord
+from scorefield.weights.detect.identity import BY_WORDS, EmbeddingIdentity, Family, Layout, LearnedWord, shown
 from scorefield.weights.tensor_index import Stored, TensorIndex
 
 TOKEN = "token"  # where the header of a file for two towers names its word, as ours do; others leave it out
@@ -21,7 +21,9 @@ def identify_inversion(index: TensorIndex) -> EmbeddingIdentity | None:
     """The textual inversion that a whole file is, or None."""
     layout, keyed = learned_words(index)
     words = [
-        word._replace(vectors=sizes[0][0], widths=tuple(width for _, width in sizes))
+        word._replace(
+            token=word.token and shown(word.token), vectors=sizes[0][0], widths=tuple(width for _, width in sizes)
+        )
         for word in keyed
         if len(sizes := [size for key in word.keys if (size := _size(index.tensors[key]))]) == len(word.keys)
     ]

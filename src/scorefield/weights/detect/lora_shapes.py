@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from scorefield.input_files import Json
-from scorefield.weights.detect.identity import BY_WORDS, Family, Layout, LoraIdentity, part
+from scorefield.weights.detect.identity import BY_WORDS, Family, Layout, LoraIdentity, part, shown
 from scorefield.weights.lora.keys import NORMS, parse_key
 from scorefield.weights.lora.settings import read_settings
 from scorefield.weights.tensor_index import Stored, TensorIndex
@@ -55,6 +55,7 @@ def identify_lora(index: TensorIndex, stated: Mapping[str, Json] | None = None) 
         name: part(tensors, prefix) for prefix, name in _PARTS.items() if any(key.startswith(prefix) for key in tensors)
     }
     named = next((index.metadata[name] for name in _STATED if index.metadata.get(name)), None)
+    named = named and shown(named)
     family = _by_width(halves, parts) or _by_name(named)
     dora = any((key := parse_key(name)) is not None and key.role in NORMS for name in tensors)
     counted = Counter(_kind(half.layer) for half in halves)
@@ -95,7 +96,7 @@ def _alpha(index: TensorIndex, stated: Mapping[str, Json]) -> str:
     """Alpha in words, as far as it is known without loading a tensor."""
     alphas = {str(value) for name, value in stated.items() if name.endswith("lora_alpha")}
     alpha = index.metadata.get("ss_network_alpha") or ", ".join(sorted(alphas))
-    return alpha or (_IN_FILE if any(name.endswith(".alpha") for name in index.tensors) else _NO_ALPHA)
+    return shown(alpha) or (_IN_FILE if any(name.endswith(".alpha") for name in index.tensors) else _NO_ALPHA)
 
 
 def _kind(layer: str) -> str:
