@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import json
+import resource
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scorefield.errors import ScorefieldError
+from scorefield.errors import DamagedError, RequestError, ScorefieldError, UnsupportedError
 from scorefield.weights.textual_inversion import TextualInversionFile
 
 VECTORS = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
@@ -158,3 +160,90 @@ def test_a_damaged_file_gives_an_error_or_vectors_of_the_right_shape(tmp_path: P
                 (vectors,) = TextualInversionFile(path).word().vectors
                 assert vectors.shape == VECTORS.shape
                 assert ending != "png" or torch.equal(vectors, VECTORS)  # its parts carry checksums
+
+
+def test_a_file_of_several_words_gives_each_by_its_token(tmp_path: Path) -> None:
+    held = {"<a>": VECTORS, "<b>": VECTORS[0], "<c>": VECTORS[1:]}
+    star = {"string_to_param": {"<a>": VECTORS, "<b>": VECTORS[0], "<c>": VECTORS[1:]}, "name": "file"}
+    torch.save(held, tmp_path / "diffusers.bin")
+    save_file({name: one.clone() for name, one in held.items()}, tmp_path / "words.safetensors")
+    torch.save(star, tmp_path / "a1111.pt")
+    for path in tmp_path.iterdir():
+        file = TextualInversionFile(path)
+        assert sorted(str(word.token) for word in file.words) == ["<a>", "<b>", "<c>"]
+        for token, vectors in held.items():
+            word = file.word(token)
+            assert word.token == token
+            assert torch.equal(word.vectors[0], vectors.reshape(-1, 32))
+        with pytest.raises(RequestError, match=r"holds 3 words \(<a>, <b>, <c>\): say which, as <a>="):
+            file.word()
+        with pytest.raises(RequestError, match="holds no word '<d>'; it holds <a>, <b>, <c>"):
+            file.word("<d>")
+
+
+@pytest.mark.parametrize("names", [("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1")])
+def test_the_words_of_pivotal_tuning_are_one_of_several_vectors(tmp_path: Path, names: tuple[str, str]) -> None:
+    save_file(dict(zip(names, (VECTORS[:, :8].clone(), VECTORS.clone()), strict=True)), tmp_path / "xl.safetensors")
+    (word,) = TextualInversionFile(tmp_path / "xl.safetensors").words
+    assert word.token is None
+    assert [tuple(one.shape) for one in word.vectors] == [(3, 8), (3, 32)]
+    save_file({names[0]: VECTORS}, tmp_path / "one.safetensors")
+    (word,) = TextualInversionFile(tmp_path / "one.safetensors").words
+    assert word.token is None  # the name of the tower is no word
+    assert torch.equal(word.vectors[0], VECTORS)
+
+
+def _states(vectors: Tensor) -> dict[str, Callable[[], object]]:
+    """States of a training, as optimizers and training programs save them beside a word."""
+    weight = nn.Parameter(vectors.clone())
+    weight.grad = torch.ones_like(weight)
+    optimizers = {"adam": torch.optim.AdamW([weight]), "sgd": torch.optim.SGD([weight], lr=1, momentum=0.9)}
+    for one in optimizers.values():
+        one.step()
+    made: dict[str, Callable[[], object]] = {
+        name: (lambda one=one: {"hash": "7460a6fa", "optimizer_state_dict": one.state_dict()})
+        for name, one in optimizers.items()
+    }
+    return made | {"bare": lambda: optimizers["sgd"].state_dict(), "one": lambda: {"exp_avg": vectors}}
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd", "bare", "one"])
+def test_the_state_of_a_training_is_no_word(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "birb.pt.optim"
+    torch.save(_states(VECTORS)[kind](), path)
+    with pytest.raises(UnsupportedError, match="is no textual inversion: it is the state of a training, of its optim"):
+        TextualInversionFile(path)
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_a_word_that_was_spoilt_in_training_is_refused(tmp_path: Path, number: float) -> None:
+    spoilt = VECTORS.clone()
+    spoilt[1, 3] = number
+    torch.save({"<a>": spoilt}, tmp_path / "a.bin")
+    with pytest.raises(DamagedError, match="holds a number that is not finite; it was spoilt in training"):
+        TextualInversionFile(tmp_path / "a.bin")
+
+
+def test_a_large_picture_is_not_decoded_for_its_word(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    png(path, VECTORS)
+    data = bytearray(path.read_bytes())
+    data[16:24] = (60_000).to_bytes(4) * 2  # width and height: 10 GB of pixels
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert torch.equal(TextualInversionFile(path).word().vectors[0], VECTORS)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "7", '{"string_to_param": []}', '{"string_to_param": {"*": {"TORCHTENSOR": [[1, 2], [3]]}}}',
+             '{"string_to_param": {"*": {"TORCHTENSOR": "x"}}}', "[" * 5000, '{"string_to_param": {}}',
+             '{"string_to_param": {"*": {"TORCHTENSOR": [[' + "9" * 400 + "]]}}}"],
+)  # fmt: skip
+def test_a_picture_whose_text_has_another_shape_is_one_line(tmp_path: Path, text: str) -> None:
+    held = PngInfo()
+    held.add_text("sd-ti-embedding", base64.b64encode(text.encode()).decode())
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=held)
+    with pytest.raises(DamagedError, match=r"^[^\n]*carries a textual inversion that cannot be read \([^\n]*$"):
+        TextualInversionFile(tmp_path / "a.png")

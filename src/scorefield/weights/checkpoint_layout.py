@@ -77,4 +77,5 @@ def check_rest(path: Path, keys: Iterable[str]) -> None:
             raise UnsupportedError(f"{path}: unexpected tensor {key!r}, not part of a Stable Diffusion checkpoint")
     if rest:
         shown = ", ".join(rest[:3]) + (", ..." if len(rest) > 3 else "")
-        note(UnusedKeysWarning, f"{path}: {len(rest)} tensors left over from training are not used ({shown})")
+        many = "1 tensor is" if len(rest) == 1 else f"{len(rest)} tensors are"
+        note(UnusedKeysWarning, f"{path}: {many} left over from training, and not used ({shown})")
