@@ -443,5 +443,5 @@ def test_convert_puts_no_lora_into_a_part_and_leaves_nothing_where_one_does_not_
 
 def test_a_damaged_file_is_one_line(pipe: Pipeline, style: Path) -> None:
     style.write_bytes(style.read_bytes()[:-100])
-    with pytest.raises(DamagedError, match="is damaged or no safetensors file"):
+    with pytest.raises(DamagedError, match="is damaged or not a safetensors file"):
         pipe.with_loras([style])

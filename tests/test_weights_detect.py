@@ -414,9 +414,7 @@ def test_a_pipeline_with_a_variant_gives_the_plain_file_where_there_is_none(tmp_
     held = read_folder(folder, "fp16", pickled=pickled)
     assert list(held.parts["vae"].tensors) == ["half"]
     assert list(held.parts["text_encoder"].tensors) == ["b"]
-    with pytest.raises(
-        ScorefieldError, match=r"has no weights of the variant bf16; of variants it has fp16, the plain one$"
-    ):
+    with pytest.raises(ScorefieldError, match=r"has no weights of variant bf16; its variants: fp16, the plain one$"):
         read_folder(folder, "bf16", pickled=pickled)
 
 

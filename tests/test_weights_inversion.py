@@ -116,7 +116,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "cut": ("bin", lambda path: path.write_bytes(b"PK\x03\x04 and no more"), "damaged, cut off"),
     "code": ("pt", lambda path: torch.save({"<a>": _Runs()}, path), "code in a file is never run"),
     "a network": (
-        "safetensors", lambda path: save_file({"a.weight": VECTORS, "b": torch.ones(2)}, path), "no textual inversion"
+        "safetensors", lambda path: save_file({"a.weight": VECTORS, "b": torch.ones(2)}, path), "is not a textual"
     ),
     "two words": ("bin", lambda path: torch.save({"<a>": VECTORS, "<b>": VECTORS[0]}, path), r"2 words \(<a>, <b>\)"),
     "two lengths": (
@@ -125,7 +125,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     ),
     "whole numbers": ("bin", lambda path: torch.save({"<a>": torch.ones(2, 3, dtype=torch.int64)}, path), "int64"),
     "a cube": ("bin", lambda path: torch.save({"<a>": torch.ones(2, 3, 4)}, path), r"\(2, 3, 4\)"),
-    "a plain picture": ("png", lambda path: png(path, VECTORS, name="parameters"), "carries no textual inversion"),
+    "a plain picture": ("png", lambda path: png(path, VECTORS, name="parameters"), "without a textual inversion"),
     "a ragged picture": ("png", lambda path: png(path, torch.tensor(1.0)), "its tensor is"),
     "a folder": ("d", lambda path: path.mkdir(), "a folder without learned_embeds"),
 }  # fmt: skip
@@ -211,7 +211,7 @@ def _states(vectors: Tensor) -> dict[str, Callable[[], object]]:
 def test_the_state_of_a_training_is_no_word(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "birb.pt.optim"
     torch.save(_states(VECTORS)[kind](), path)
-    with pytest.raises(UnsupportedError, match="is no textual inversion: it is the state of a training, of its optim"):
+    with pytest.raises(UnsupportedError, match="is not a textual inversion: it is the state of an optimizer"):
         TextualInversionFile(path)
 
 
@@ -220,7 +220,7 @@ def test_a_word_that_was_spoilt_in_training_is_refused(tmp_path: Path, number: f
     spoilt = VECTORS.clone()
     spoilt[1, 3] = number
     torch.save({"<a>": spoilt}, tmp_path / "a.bin")
-    with pytest.raises(DamagedError, match="holds a number that is not finite; it was spoilt in training"):
+    with pytest.raises(DamagedError, match="holds a number that is not finite; its training went wrong"):
         TextualInversionFile(tmp_path / "a.bin")
 
 

@@ -110,11 +110,11 @@ def test_inspection_tells_rank_alpha_and_targets(tmp_path: Path) -> None:
     lora = found(tmp_path, *held)
     assert (lora.kind, lora.layout, lora.ranks, lora.layers) == (Kind.LORA, Layout.KOHYA, (2, 3), 5)
     assert lora.targets == {"of attention": 2, "of feed-forward": 1, "of convolution": 1, "other": 1}
-    assert lora.alpha == "of its own for each layer, in the file"
+    assert lora.alpha == "one for each layer, in the file"
     assert found(tmp_path, *held, ss_network_alpha="1.0").alpha == "1.0"
     settings = json.dumps({"unet.lora_alpha": 6, "unet.r": 2})
     assert found(tmp_path, kohya(Q, DOWN, UP), lora_adapter_metadata=settings).alpha == "6"
-    assert found(tmp_path, kohya(Q, DOWN, UP)).alpha == "not there: the scale is 1"
+    assert found(tmp_path, kohya(Q, DOWN, UP)).alpha == "none: the scale is 1"
     assert found(tmp_path, kohya(Q, DOWN, UP) | MAGNITUDE).notes == ("with DoRA's norms of the weights",)
 
 

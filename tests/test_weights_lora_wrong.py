@@ -30,9 +30,9 @@ TWICE = {"unet.ff.lora_A.weight": DOWN, "unet.ff.lora_B.weight": UP}
     [
         ({"lora_unet_ff.lora_down.weight": DOWN}, "has only the down half of lora_unet_ff; get it again"),
         (kohya(MLP, DOWN[:1], UP), r"lora_unet_ff: its tensors do not fit each other: down \(1, 4\), up \(6, 2\)"),
-        (kohya(MLP, DOWN[:0], UP[:, :0]), "lora_unet_ff: these are no tensors of a LoRA"),
-        (kohya(MLP, DOWN[0], UP), "lora_unet_ff: these are no tensors of a LoRA"),
-        (kohya(MLP, DOWN, UP) | {"lora_unet_ff.alpha": torch.ones(2)}, "lora_unet_ff: these are no tensors of a LoRA"),
+        (kohya(MLP, DOWN[:0], UP[:, :0]), "lora_unet_ff: these are not the tensors of a LoRA layer"),
+        (kohya(MLP, DOWN[0], UP), "lora_unet_ff: these are not the tensors of a LoRA layer"),
+        (kohya(MLP, DOWN, UP) | {"lora_unet_ff.alpha": torch.ones(2)}, "lora_unet_ff: these are not the tensors of"),
         (kohya(MLP, DOWN, UP) | MAGNITUDE, r"do not fit each other: dora_scale \(5, 1\), down"),
         (kohya(MLP, DOWN, UP[:5]), r"lora_unet_ff is for a weight of shape \(5, 4\), where this model has \(6, 4\)"),
         (kohya(CONV, drawn(2, 4, 1, 1), drawn(5, 2, 1, 1)) | {"lora_unet_conv1.lora_mid.weight": drawn(3, 2, 3, 3)},
@@ -47,8 +47,8 @@ TWICE = {"unet.ff.lora_A.weight": DOWN, "unet.ff.lora_B.weight": UP}
         (kohya(MLP, DOWN, UP) | TWICE, "has two names for one layer: lora_unet_ff and unet.ff"),
         ({"unet.ff.lora_A.a.weight": DOWN, "unet.ff.lora_A.b.weight": DOWN}, "holds two of the same for one layer"),
         (kohya("mixer", DOWN, UP), r"names no layer of this model \(lora_unet_mixer, ...\): it is a LoRA for another"),
-        ({"lora_unet_ff.alpha": torch.ones(1)}, "is no LoRA: `scorefield inspect` says what it is"),
-        ({"model.diffusion_model.out.2.weight": DOWN}, "is no LoRA: `scorefield inspect` says what it is"),
+        ({"lora_unet_ff.alpha": torch.ones(1)}, "is not a LoRA: `scorefield inspect` says what it is"),
+        ({"model.diffusion_model.out.2.weight": DOWN}, "is not a LoRA: `scorefield inspect` says what it is"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_line(tmp_path: Path, tensors: Mapping[str, Tensor], words: str) -> None:
@@ -67,10 +67,10 @@ def test_a_lora_for_another_family_is_told_by_its_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"lora_alpha": "many"}, "the alpha 'many', which is no number"),
-        ({"lora_alpha": float("nan")}, "the alpha nan, which is no number"),
+        ({"lora_alpha": "many"}, "the alpha 'many', which is not a number"),
+        ({"lora_alpha": float("nan")}, "the alpha nan, which is not a number"),
         ({"lora_alpha": 10**400}, "is damaged: it holds a number of more than 20 digits; get it again"),
-        ({"lora_alpha": True}, "the alpha True, which is no number"),
+        ({"lora_alpha": True}, "the alpha True, which is not a number"),
         ({"alpha_pattern": {"(to_k+)+": 4}}, r"an alpha for the layers '\(to_k\+\)\+'; this pattern is not understood"),
     ],
 )

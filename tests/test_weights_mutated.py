@@ -233,7 +233,8 @@ ODD_NAMES = (
     "", "a", "lora_unet_ff.lora_down.weight", "lora_unet_ff.lora_up.weight", "clip_l", "clip_g", "\x1b[2J", "\u202e",
     "string_to_param.*", "model.diffusion_model.input_blocks.0.0.weight", "../a", "x" * 500, "conv_in.weight",
     "down.alpha", "encoder.conv_in.weight", "post_quant_conv.weight", "text_model.embeddings.token_embedding.weight",
-    "💥", "x.attn2.to_k.weight", "lora_unet_ff.hada_w1_b", "a.lora_magnitude_vector", "emb_params", "\x1b[2J.lora_up.weight",
+    "💥", "x.attn2.to_k.weight", "lora_unet_ff.hada_w1_b", "a.lora_magnitude_vector", "emb_params",
+    "\x1b[2J.lora_up.weight",
 )  # fmt: skip
 DTYPES = (("F32", 4), ("F16", 2), ("I64", 8), ("BOOL", 1), ("F8_E4M3", 1), ("F4", 1), ("Q9", 1))
 
@@ -268,7 +269,8 @@ SETTINGS = (
 )  # fmt: skip
 LEAVES = (
     "0", "-1", "1e400", "NaN", "true", "null", '"a"', "9" * 40, '"\\ud800"', '["diffusers", "X"]', '"../x.safetensors"',
-    "{", "[" * 900 + "]" * 900, "[]", "{}", '"\\u001b[31m"', "1e-320", '["diffusers", null]', "[[]]", '"\\u202e"', "1E5",
+    "{", "[" * 900 + "]" * 900, "[]", "{}", '"\\u001b[31m"', "1e-320", '["diffusers", null]', "[[]]",
+    '"\\u202e"', "1E5",
 )  # fmt: skip
 
 

@@ -133,9 +133,9 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_header_of_wrong_types_cannot_be_made() -> None:
-    with pytest.raises(TypeError, match="figure share is no number"):
+    with pytest.raises(TypeError, match="figure share is not a number"):
         Header(kind="clip", config={}, figures={"share": "much"})  # type: ignore[dict-item]
-    with pytest.raises(TypeError, match="config is no Mapping"):
+    with pytest.raises(TypeError, match="config is not a Mapping"):
         Header(kind="clip", config=[1])  # type: ignore[arg-type]
 
 
@@ -148,7 +148,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").mkdir()
-    assert "is a folder, not a regular file" in _told(tmp_path / "x.safetensors")
+    assert "is a folder without weights" in _told(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
@@ -156,14 +156,22 @@ def test_a_truncated_file_is_damaged(tmp_path: Path, share: float) -> None:
     path = _saved(tmp_path)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    assert "damaged" in _told(path)
+    assert ("damaged" if share else "is empty") in _told(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 a zip", b"\x80\x02}q\x00.", b"{}", b"\xff" * 64, b"text\n" * 40])
-def test_a_file_of_another_kind_is_no_safetensors_file(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty; get it again"), (b"PK\x03\x04 a zip", "not a weights file of PyTorch"),
+        (b"\x80\x02}q\x00.", "not a weights file of PyTorch"), (b"{}", "is JSON text, not weights"),
+        (b"\xff" * 64, "is damaged or not a safetensors file"), (b"text\n" * 40, "is damaged or not a safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not weights: run `git lfs pull`"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_kind_is_named(tmp_path: Path, data: bytes, words: str) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)
-    assert "is damaged or no safetensors file" in _told(path)
+    assert words in _told(path)
 
 
 def test_a_safetensors_file_of_somebody_else_is_not_ours(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_variant_and_a_single_file_are_downloaded_alone(server: Hub) -> None:
     }
     path, name = fetch(HubName(repo="someone/tiny", file="v1-5-pruned.safetensors"))
     assert (path.name, str(name)) == ("v1-5-pruned.safetensors", f"hf:someone/tiny@{COMMIT}:v1-5-pruned.safetensors")
-    with pytest.raises(DamagedError, match=r"^someone/tiny has no .* bf16; of variants it has fp16, the plain one$"):
+    with pytest.raises(DamagedError, match=r"^someone/tiny has no .* bf16; its variants: fp16, the plain one$"):
         fetch(REPO, "bf16")
 
 

@@ -1,6 +1,6 @@
-"""Where a single file of Stable Diffusion has its parts, and what it may hold besides.
+"""The layout of a single Stable Diffusion file: the prefixes of its parts, and the other keys that it may hold.
 
-Detection, loading and conversion read these tables, so each prefix is written down once.
+Detection, loading and conversion read these tables.
 """
 
 import re
@@ -22,15 +22,10 @@ V_PREDICTION, ZERO_SNR = (
 )  # empty tensors that mark a file: it predicts v; it was trained to pure noise
 
 PARTS: Mapping[str, str] = {
-    UNET: "unet",
-    EMA: "unet_ema",
-    VAE: "vae",
-    "cond_stage_model.": "text_encoder",
-    "conditioner.embedders.0.": "text_encoder",
-    "conditioner.embedders.1.": "text_encoder_2",
-    IMAGE_ENCODER: "image_encoder",
-    NOISE_AUGMENTOR: "noise_augmentor",
-}
+    UNET: "unet", EMA: "unet_ema", VAE: "vae", "cond_stage_model.": "text_encoder",
+    "conditioner.embedders.0.": "text_encoder", "conditioner.embedders.1.": "text_encoder_2",
+    IMAGE_ENCODER: "image_encoder", NOISE_AUGMENTOR: "noise_augmentor",
+}  # fmt: skip
 _COMMON = ("unet", "vae", "text_encoder")
 _NEEDED: Mapping[Family, tuple[str, ...]] = {
     Family.SDXL: (*_COMMON, "text_encoder_2"),
@@ -38,8 +33,8 @@ _NEEDED: Mapping[Family, tuple[str, ...]] = {
     Family.UNCLIP_L: (*_COMMON, "image_encoder", "noise_augmentor"),
 }
 
-# Keys that no picture depends on. Published files have the first of them; a file with an averaged copy beside its U-Net
-# was published to go on training from, with the weights to draw with in the usual place.
+# Keys that no picture depends on: first those of published files. An averaged copy next to the U-Net is for further
+# training; the weights to draw with are in the usual place.
 _PUBLISHED = re.compile(
     r"(betas|alphas_|sqrt_|log_one_minus_|posterior_|logvar|lvlb_weights|scale_factor|denoiser\.).*"  # of training
     rf"|{V_PREDICTION}|{ZERO_SNR}|model_ema\..*|({re.escape(VAE)})?loss\..*"
@@ -65,9 +60,9 @@ def harmless(key: str) -> bool:
 
 
 def check_rest(path: Path, keys: Iterable[str]) -> None:
-    """Account for the `keys` of a single file that belong to no network.
+    """Check the `keys` of a single file that belong to no network.
 
-    UnsupportedError for one that pictures may depend on; a note of the harmless ones that published files do not have.
+    UnsupportedError if pictures may depend on one; a note about harmless ones that published files do not have.
     """
     rest = [key for key in keys if not _PUBLISHED.fullmatch(key)]
     for key in rest:

@@ -70,6 +70,6 @@ def components(folder: Path, model_index: Mapping[str, Json] | None = None) -> d
         if name.startswith("_") or not isinstance(value, list):
             continue
         if not re.fullmatch(r"\w+", name) or len(value) != 2:
-            raise DamagedError(f"{folder / PIPELINE} is damaged: {name!r} is no part")
+            raise DamagedError(f"{folder / PIPELINE} is damaged: {name!r} is not a part")
         classes[name] = value[1] if isinstance(value[1], str) else None
     return classes

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name ends with."""
+"""The format of a file by its first bytes, whatever its suffix."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def format_of(file: Path) -> str:
                 raise error(f"{file} is {what}, not weights: {help_}")
     if file.suffix == ".safetensors":
         return SAFETENSORS  # its reader says what is wrong
-    raise UnsupportedError(f"{file} is no weights file that can be read: neither safetensors nor of torch.save")
+    raise UnsupportedError(f"{file} is not a weights file: neither safetensors nor written by torch.save")
 
 
 def read_head(file: Path) -> bytes:

@@ -1,7 +1,7 @@
-"""How a network's tensors are named and laid out in a published file, key by key, in both directions.
+"""The names and shapes of a network's tensors in a published file, key by key, in both directions.
 
 A map is a list of entries. The functions in `maps` build one from a network's configuration, part by part, so it names
-every key, and a file with one key too many or too few is refused. `under` puts the entries of a part behind its
+every key, and a file with a missing or an extra key is refused. `under` puts the entries of a part behind its
 prefixes.
 """
 
@@ -38,7 +38,7 @@ class Entry:
 
 
 def same(ours: str, theirs: str, leaves: Sequence[str] = ("weight", "bias"), form: Form = Form.SAME) -> Iterator[Entry]:
-    """The tensors `leaves` of a layer, which has one name with us and one with them; `form` is that of its weight."""
+    """The tensors `leaves` of a layer named `ours` here and `theirs` there; `form` is that of its weight."""
     for leaf in leaves:
         yield Entry(f"{ours}.{leaf}", (f"{theirs}.{leaf}",), form if leaf == "weight" else Form.SAME)
 

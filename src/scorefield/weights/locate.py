@@ -1,4 +1,4 @@
-"""Where the weights of a path are: a file, one of a folder's variants, or the shards that an index names.
+"""Locate the weights of a path: a file, one of a folder's variants, or the shards that an index names.
 
 Nothing is loaded here, and no name inside a file can lead out of its folder.
 """
@@ -21,10 +21,10 @@ _STANDARD = re.compile(
 
 
 def locate(path: Path, variant: str | None = None) -> Path:
-    """The file of weights, or the index of shards, that `path` stands for.
+    """Find the file of weights, or the index of shards, for `path`.
 
     In a folder, safetensors come before pickles. `variant` ("fp16") chooses among its files; without one it is the file
-    of no variant, or fp16 where that is the only one. MissingError if there is no such file, RequestError if there are
+    of no variant, or fp16 if that is the only one. MissingError if there is no such file, RequestError if there are
     several.
     """
     with file_errors(path):
@@ -45,21 +45,21 @@ def shards(index: Path) -> dict[str, Path]:
     """The file that holds each tensor; an error for a file that is missing or a name that leaves the folder."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
-        raise DamagedError(f"{index} is no index of shards: it has no weight_map")
+        raise DamagedError(f"{index} is not an index of shards: it has no weight_map")
     form = _INDEX.search(index.name)
     suffix = f".{form[1]}" if form else ".safetensors"
     files = {}
     for key, name in names.items():
         if not isinstance(name, str) or name != Path(name).name or "\\" in name or not name.endswith(suffix):
-            raise DamagedError(f"{index} names {name!r} as a shard, which is no {suffix} file of its own folder")
+            raise DamagedError(f"{index} names {name!r} as a shard, which is not a {suffix} file in its folder")
         files[key] = index.parent / name
     if missing := sorted(file.name for file in set(files.values()) if not file.is_file()):
-        raise MissingError(f"{index} names shards that are not there: {', '.join(map(repr, missing))}; get them too")
+        raise MissingError(f"{index} names missing shards: {', '.join(map(repr, missing))}; download them, too")
     return files
 
 
 def standard(names: Sequence[str], variant: str | None = None) -> str | None:
-    """Which of a folder's files `names` holds the weights of `variant`, or indexes them, named as diffusers does."""
+    """The one of a folder's files `names` with the weights of `variant`, or their index, by diffusers' naming."""
     files = _standard(names)
     for wanted in [variant] if variant else [None, "fp16"]:
         for form in ("safetensors", "bin"):
@@ -69,13 +69,13 @@ def standard(names: Sequence[str], variant: str | None = None) -> str | None:
 
 
 def no_variant(names: Sequence[str], variant: str) -> str:
-    """In words: a folder of these files has no `variant`, and which ones it has."""
+    """A phrase: a folder of these files has no `variant`, but these others."""
     there = ", ".join(sorted({found or "the plain one" for found, _ in _standard(names)})) or "none"
-    return f"has no weights of the variant {variant}; of variants it has {there}"
+    return f"has no weights of variant {variant}; its variants: {there}"
 
 
 def variant_in(folder: Path, variant: str | None) -> str | None:
-    """`variant` if a part's folder has it, else None, which stands for the plain file."""
+    """`variant` if a part's folder has it, else None for the plain file."""
     try:
         locate(folder, variant)
     except ScorefieldError:
@@ -97,7 +97,7 @@ def shards_of(index: str, names: Sequence[str]) -> list[str]:
 
 def _inside(folder: Path, variant: str | None) -> Path:
     if (folder / PIPELINE).is_file():
-        raise RequestError(f"{folder} is a pipeline of several parts; name one of them, as {folder / 'unet'}")
+        raise RequestError(f"{folder} is a pipeline of several parts; give one of them, such as {folder / 'unet'}")
     names = sorted(file.name for file in folder.iterdir())
     if name := standard(names, variant):
         return folder / name
@@ -121,7 +121,7 @@ def _only(folder: Path, names: list[str]) -> Path:
     safe = [name for name in whole if name.endswith(".safetensors") or is_index(Path(name))]
     files = safe or [name for name in whole if name.endswith(PICKLES)]
     if not files:
-        raise MissingError(f"{folder} is a folder without weights: no .safetensors, {', '.join(PICKLES)} in it")
+        raise MissingError(f"{folder} is a folder without weights: no .safetensors, {', '.join(PICKLES)}")
     if len(files) > 1:
-        raise RequestError(f"{folder} holds several files of weights; name one: {', '.join(files[:6])}")
+        raise RequestError(f"{folder} holds several weights files; give one: {', '.join(files[:6])}")
     return folder / files[0]

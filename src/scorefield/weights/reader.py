@@ -65,7 +65,7 @@ class Reader:
         """The dtype that a tensor is stored in; UnsupportedError for a number format that PyTorch does not have."""
         name = self.tensors[key].dtype
         if self.index.form == SAFETENSORS and name not in DTYPES:
-            raise UnsupportedError(f"{self.index.path} has {key!r} in the number format {name}, which is not read here")
+            raise UnsupportedError(f"{self.index.path} has {key!r} in the number format {name}, which is not supported")
         return DTYPES.get(name) or cast(torch.dtype, getattr(torch, name))
 
     def place(self, key: str) -> tuple[Path, int]:
@@ -96,7 +96,7 @@ class Reader:
             first += len(part)
 
     def _strided(self, key: str) -> Tensor:
-        """A tensor whose numbers are in another order, or lie apart, in its file."""
+        """Read a tensor whose numbers are not in row order, or not contiguous, in its file."""
         stored, file = self._stored(key)
         strides = stored.strides or ()
         dtype = self.dtype(key)
@@ -119,7 +119,7 @@ class Reader:
 
 
 def _blocks(file: Path, start: int, size: int, total: int) -> Iterator[Tensor]:
-    """`total` bytes of a file from `start`, `size` at a time, each time in the same memory."""
+    """Yield `total` bytes of a file from `start`, `size` at a time, always in the same memory."""
     buffer = torch.empty(size, dtype=torch.uint8)
     with file_errors(file), file.open("rb", buffering=0) as stream:
         stream.seek(start)

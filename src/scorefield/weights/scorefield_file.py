@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scorefield import atomic
 from scorefield.errors import DamagedError, MachineError
-from scorefield.input_files import Json, check_regular
-from scorefield.weights.tensor_index import safetensors_errors
+from scorefield.input_files import Json
+from scorefield.weights.reader import Reader
 
 KEY, CHECKSUM = "scorefield", "crc32"  # entries of the file's metadata: our JSON, and the checksum of all it holds
 
@@ -34,9 +34,9 @@ class Header:
         kinds = {"kind": str, "config": Mapping, "step": int, "samples": int, "figures": Mapping, "notes": Mapping}
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} is no {kind.__name__}")
+                raise TypeError(f"{name} is not a {kind.__name__}")
         if odd := [name for name, value in self.figures.items() if not isinstance(value, (int, float))]:
-            raise TypeError(f"figure {odd[0]} is no number")
+            raise TypeError(f"figure {odd[0]} is not a number")
 
     def text(self) -> str:
         """The JSON that the file holds."""
@@ -81,7 +81,25 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     return f"{crc:08x}"
 
 
-def _header(metadata: Mapping[str, str], path: Path) -> Header:
+def read_header(path: Path) -> Header:
+    """Read the header alone; MissingError if there is no such file, DamagedError if it is damaged or not ours."""
+    return _header(Reader(path), path)
+
+
+def load(path: Path, kind: str) -> tuple[dict[str, Tensor], Header]:
+    """Read every tensor of a file of `kind`, as stored, and its header; DamagedError if any byte of it is damaged."""
+    reader = Reader(path)
+    header, metadata = _header(reader, path), reader.index.metadata
+    if header.kind != kind:
+        raise DamagedError(f"{path} holds a {header.kind}, not a {kind}")
+    tensors = {name: reader.fetch(name) for name in reader.tensors}
+    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(metadata[KEY], tensors):  # the first files have none
+        raise DamagedError(f"{path} is damaged (its checksum is wrong); get it again")
+    return tensors, header
+
+
+def _header(reader: Reader, path: Path) -> Header:
+    metadata = reader.index.metadata
     if KEY not in metadata:
         raise DamagedError(f"{path} has no scorefield header; it is not one of our own files")
     if metadata.keys() - {KEY, CHECKSUM}:
@@ -90,27 +108,6 @@ def _header(metadata: Mapping[str, str], path: Path) -> Header:
         return Header(**json.loads(metadata[KEY]))
     except (TypeError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path} has a scorefield header that cannot be read ({error}); get it again") from None
-
-
-def read_header(path: Path) -> Header:
-    """Read the header alone; MissingError if there is no such file, DamagedError if it is damaged or not ours."""
-    check_regular(path)
-    with safetensors_errors(path), safe_open(path, framework="pt") as file:
-        return _header(file.metadata() or {}, path)
-
-
-def load(path: Path, kind: str) -> tuple[dict[str, Tensor], Header]:
-    """Read every tensor of a file of `kind`, as stored, and its header; DamagedError if any byte of it is damaged."""
-    check_regular(path)
-    with safetensors_errors(path), safe_open(path, framework="pt") as file:
-        metadata: Mapping[str, str] = file.metadata() or {}
-        header = _header(metadata, path)
-        if header.kind != kind:
-            raise DamagedError(f"{path} holds a {header.kind}, not a {kind}")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(metadata[KEY], tensors):  # the first files have none
-        raise DamagedError(f"{path} is damaged (its checksum is wrong); get it again")
-    return tensors, header
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> None:

@@ -2,8 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,14 +38,14 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorIndex:
-    """What a file of weights, or the shards that make one, holds: its tensors, and values beside them."""
+    """The contents of a file of weights, or of shards: its tensors, metadata and plain values."""
 
     path: Path  # as it was given
     form: str  # SAFETENSORS or TORCH
     tensors: Mapping[str, Stored]
     files: Mapping[str, Path]  # the file that holds each tensor
     metadata: Mapping[str, str] = field(default_factory=dict)  # of safetensors
-    values: Mapping[str, Plain] = field(default_factory=dict)  # plain values that a pickle holds beside its tensors
+    values: Mapping[str, Plain] = field(default_factory=dict)  # plain values in a pickle
 
     @property
     def size(self) -> int:
@@ -69,26 +68,19 @@ def read_index(path: Path, variant: str | None = None, *, pickled: ReadIndex) ->
     return replace(_one_file(file, pickled), path=path)
 
 
-@contextmanager
-def safetensors_errors(file: Path) -> Iterator[None]:
-    """Turn the errors of reading a safetensors file into one line."""
-    try:
-        with file_errors(file):
-            yield
-    except SafetensorError as error:
-        reason = str(error).removeprefix("Error while deserializing header: ").partition("\n")[0][:120]
-        raise DamagedError(f"{file} is damaged or no safetensors file ({reason}); get it again") from None
-
-
 def _one_file(file: Path, pickled: ReadIndex) -> TensorIndex:
     return _safetensors(file) if format_of(file) == SAFETENSORS else pickled(file)
 
 
 def _safetensors(file: Path) -> TensorIndex:
-    with safetensors_errors(file), safe_open(file, framework="np") as opened:  # the header alone, so numpy will do
-        metadata: Mapping[str, str] = opened.metadata() or {}
-        slices = {key: opened.get_slice(key) for key in opened.offset_keys()}
-        held = {key: Stored(one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
+    try:
+        with file_errors(file), safe_open(file, framework="np") as opened:  # the header alone, so numpy will do
+            metadata: Mapping[str, str] = opened.metadata() or {}
+            slices = {key: opened.get_slice(key) for key in opened.offset_keys()}
+            held = {key: Stored(one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
+    except SafetensorError as error:
+        reason = str(error).removeprefix("Error while deserializing header: ").partition("\n")[0][:120]
+        raise DamagedError(f"{file} is damaged or not a safetensors file ({reason}); get it again") from None
     if not held:
         raise DamagedError(f"{file} holds no tensors")
     with file_errors(file), file.open("rb") as stream:
@@ -113,8 +105,8 @@ def _sharded(path: Path, index: Path, pickled: ReadIndex) -> TensorIndex:
     for file, part in parts.items():
         wanted = {key for key, of in files.items() if of == file}
         if odd := sorted(wanted ^ part.tensors.keys()):
-            what = "lacks" if odd[0] in wanted else "has, against the index,"
-            raise DamagedError(f"{index} is not of these shards: {file.name} {what} {odd[0]!r} ({len(odd)} such)")
+            what = "lacks" if odd[0] in wanted else "has, unlisted,"
+            raise DamagedError(f"{index} does not match its shards: {file.name} {what} {odd[0]!r} ({len(odd)} such)")
     return TensorIndex(
         path=path,
         form=next(iter(parts.values())).form,

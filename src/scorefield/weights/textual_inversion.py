@@ -80,11 +80,9 @@ def _word(file: Path, token: str | None, tensors: Sequence[Tensor]) -> Word:
 def _vectors(file: Path, tensor: Tensor) -> Tensor:
     vectors = tensor[None] if tensor.ndim == 1 else tensor
     if vectors.ndim != 2 or not vectors.is_floating_point():
-        raise UnsupportedError(
-            f"{file} holds no vectors of a word: its tensor is {tuple(vectors.shape)} {vectors.dtype}"
-        )
+        raise UnsupportedError(f"{file} holds no word vectors: its tensor is {tuple(vectors.shape)} {vectors.dtype}")
     if not (vectors := vectors.float()).isfinite().all():
-        raise DamagedError(f"{file} holds a number that is not finite; it was spoilt in training")
+        raise DamagedError(f"{file} holds a number that is not finite; its training went wrong")
     return vectors.clone()
 
 
@@ -92,14 +90,14 @@ def _weights(file: Path) -> Sequence[Word]:
     reader = Reader(file)
     _, words = learned_words(reader.index)
     if not words:
-        raise UnsupportedError(f"{file} is no textual inversion: {_instead(reader.index)}")
+        raise UnsupportedError(f"{file} is not a textual inversion: {_instead(reader.index)}")
     return [_word(file, token, [reader.fetch(key) for key in keys]) for token, keys, *_ in words]
 
 
 def _instead(index: TensorIndex) -> str:
-    """What a file without a word may be, and what to do."""
+    """A guess at a file without a word."""
     if any(TRAINING.search(key) for key in index.tensors):
-        return "it is the state of a training, of its optimizer; give the file of the word, which is stored beside it"
+        return "it is the state of an optimizer; give the file of the word, which is stored next to it"
     return "`scorefield inspect` says what it is"
 
 
@@ -111,7 +109,7 @@ def _picture(file: Path) -> Sequence[Word]:
     except (SyntaxError, ValueError) as error:
         raise DamagedError(f"{file} is a damaged PNG picture ({error}); get it again") from None
     if text is None:
-        raise UnsupportedError(f"{file} is a picture that carries no textual inversion as text ({_CHUNK})")
+        raise UnsupportedError(f"{file} is a picture without a textual inversion in its text ({_CHUNK})")
     try:
         record: Any = parse_json(base64.b64decode(text, validate=True))
         (held,) = record["string_to_param"].values()

@@ -1,7 +1,7 @@
 """Files of torch.save, read by torch's loader that runs no code; a file that needs code is refused.
 
-The published files of Stable Diffusion are states of a training program, and name a few of its objects beside their
-weights. In place of these, and of no others, the loader gets a stand-in that does nothing; see `_Inert`.
+The published files of Stable Diffusion are training states, which name a few objects of the training program. Only for
+these, the loader gets a stand-in that does nothing; see `_Inert`.
 """
 
 import re
@@ -29,7 +29,7 @@ _DAMAGED = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
     RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
-# All that the files of Stable Diffusion 1 and 2 name besides tensors: the class that saved them, and its best score.
+# The objects that the files of Stable Diffusion 1 and 2 name: the class that saved them, and its best score.
 _BESIDE = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint", "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode",
@@ -38,7 +38,7 @@ _GLOBALS = threading.Lock()  # torch.load has one set of allowed names for all t
 
 
 class _Inert:
-    """The stand-in for an object beside the weights: it ignores whatever the file gives it."""
+    """The stand-in for an object of a training program: it ignores its arguments and its state."""
 
     def __init__(self, *arguments: object) -> None: ...
 
@@ -64,7 +64,7 @@ def read_index(file: Path) -> TensorIndex:
 
 
 def load(file: Path) -> Mapping[str, Tensor]:
-    """All tensors of a file, read whole: for those of PyTorch before 1.6, whose tensors have no place of their own."""
+    """All tensors of a file, read whole: for those of PyTorch before 1.6, whose tensors have no known place."""
     with _pickle_errors(file):
         return _tensors_and_values(file, _load(file, "cpu"))[0]
 
@@ -73,7 +73,7 @@ def _load(file: Path, place: str | None, mode: AbstractContextManager[object] | 
     inert = [(_Inert, name) for name in _BESIDE]
     with _GLOBALS, warnings.catch_warnings(), torch.serialization.safe_globals([nn.ParameterDict, *inert]):
         warnings.simplefilter("ignore")  # torch's own, about the age of the file
-        with mode or nullcontext(), file.open("rb") as stream:  # of a path, torch believes the ending
+        with mode or nullcontext(), file.open("rb") as stream:  # given a path, torch goes by its suffix
             return torch.load(stream, map_location=place, weights_only=True)
 
 
@@ -105,7 +105,7 @@ def _check_archive(file: Path) -> None:
             )
         if "data.pkl" not in records:
             raise UnsupportedError(
-                f"{file} is a zip archive, but none of torch.save; unpack it, take the weights in it"
+                f"{file} is a zip archive, but not one of torch.save; unpack it, take the weights in it"
             )
         if any(record.compress_type != zipfile.ZIP_STORED for record in records.values()):
             raise DamagedError(f"{file} is compressed, which torch.save never does; get it as it was published")
@@ -166,4 +166,4 @@ def _pickle_errors(file: Path) -> Iterator[None]:
             f" converted at {CONVERTER}"
         ) from None
     except _DAMAGED:
-        raise DamagedError(f"{file} is damaged, cut off, or no weights file of PyTorch; get it again") from None
+        raise DamagedError(f"{file} is damaged, cut off, or not a weights file of PyTorch; get it again") from None

@@ -1,4 +1,4 @@
-"""Which CLIP a file holds, one tower or both, in the layout of OpenAI and OpenCLIP or of transformers."""
+"""Identify a CLIP, one tower or both, in the layout of OpenAI and OpenCLIP or of transformers."""
 
 import re
 from collections.abc import Mapping
@@ -8,12 +8,9 @@ from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, Par
 from scorefield.weights.tensor_index import Stored
 
 _BY_PICTURE = {  # width and patch of the image tower
-    (768, 32): Family.VIT_B_32,
-    (768, 16): Family.VIT_B_16,
-    (1024, 14): Family.VIT_L_14,
-    (1280, 14): Family.VIT_H_14,
-    (1664, 14): Family.VIT_BIG_G_14,
-}
+    (768, 32): Family.VIT_B_32, (768, 16): Family.VIT_B_16, (1024, 14): Family.VIT_L_14,
+    (1280, 14): Family.VIT_H_14, (1664, 14): Family.VIT_BIG_G_14,
+}  # fmt: skip
 _BY_TEXT = {512: Family.VIT_B, 768: Family.VIT_L_14, 1024: Family.VIT_H_14, 1280: Family.VIT_BIG_G_14}
 _GELU = (Family.VIT_H_14, Family.VIT_BIG_G_14)
 _OPENAI_SCALARS = {"input_resolution", "context_length", "vocab_size"}
@@ -21,28 +18,17 @@ _EITHER = "QuickGELU or GELU is not in the tensors: the weights that OpenAI publ
 _CUT = "it has 23 of 24 layers, as Stable Diffusion 2 uses them"
 
 
-class _Look(NamedTuple):
-    """How a tower is recognised: its possible prefixes, the tensor with its sizes, one more that it has, its layers."""
-
-    prefixes: tuple[str, ...]
-    first: str
-    last: str
-    layers: str
-
-
-_TRANSFORMERS_LAYERS, _OPENAI_LAYERS = r"encoder\.layers\.(\d+)\.", r"transformer\.resblocks\.(\d+)\."
-_TEXT = {
-    Layout.TRANSFORMERS: _Look(
-        ("text_model.", ""), "embeddings.token_embedding.weight", "final_layer_norm.weight", _TRANSFORMERS_LAYERS
-    ),
-    Layout.OPENAI: _Look(("", "model."), "token_embedding.weight", "ln_final.weight", _OPENAI_LAYERS),
+# How a tower is recognised in each layout: its prefixes, the tensor with its sizes, one more that it has.
+_Look = tuple[tuple[str, ...], str, str]
+_TEXT: Mapping[Layout, _Look] = {
+    Layout.TRANSFORMERS: (("text_model.", ""), "embeddings.token_embedding.weight", "final_layer_norm.weight"),
+    Layout.OPENAI: (("", "model."), "token_embedding.weight", "ln_final.weight"),
 }
-_PICTURE = {
-    Layout.TRANSFORMERS: _Look(
-        ("vision_model.", ""), "embeddings.patch_embedding.weight", "post_layernorm.weight", _TRANSFORMERS_LAYERS
-    ),
-    Layout.OPENAI: _Look(("visual.", "model.visual."), "conv1.weight", "ln_post.weight", _OPENAI_LAYERS),
+_PICTURE: Mapping[Layout, _Look] = {
+    Layout.TRANSFORMERS: (("vision_model.", ""), "embeddings.patch_embedding.weight", "post_layernorm.weight"),
+    Layout.OPENAI: (("visual.", "model.visual."), "conv1.weight", "ln_post.weight"),
 }
+_LAYER = r"(?:encoder\.layers|transformer\.resblocks)\.(\d+)\."
 
 
 class _Found(NamedTuple):
@@ -81,9 +67,10 @@ def _identity(
 
 
 def _tower(tensors: Mapping[str, Stored], look: _Look, sides: int) -> _Found | None:
-    for prefix in look.prefixes:
-        first = tensors.get(prefix + look.first)
-        if first is not None and len(first.shape) == sides and prefix + look.last in tensors:
-            pattern = re.compile(re.escape(prefix) + look.layers)
-            return _Found(prefix, first.shape, len({found[1] for name in tensors if (found := pattern.match(name))}))
+    prefixes, first, last = look
+    for prefix in prefixes:
+        sized = tensors.get(prefix + first)
+        if sized is not None and len(sized.shape) == sides and prefix + last in tensors:
+            pattern = re.compile(re.escape(prefix) + _LAYER)
+            return _Found(prefix, sized.shape, len({found[1] for name in tensors if (found := pattern.match(name))}))
     return None

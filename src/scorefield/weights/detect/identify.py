@@ -1,4 +1,4 @@
-"""What a file or folder of weights is, from the names and shapes of its tensors alone."""
+"""Identify a file or folder of weights by the names and shapes of its tensors alone."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What names and shapes tell about a file or folder of weights: one dataclass for each kind of thing."""
+"""The identity of a file or folder of weights: one dataclass for each kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from scorefield.weights.tensor_index import Stored
 
 
 class Kind(StrEnum):
-    """What a path holds."""
+    """Kinds of files and folders."""
 
     CHECKPOINT = "checkpoint"  # every part of a model in one file
     PIPELINE = "pipeline"  # a folder with a part in each of its folders
@@ -58,13 +58,13 @@ class Layout(StrEnum):
     OLD_DIFFUSERS = "diffusers before PEFT"
     LYCORIS = "LyCORIS"
     A1111 = "A1111"
-    BARE = "bare"  # tensors without a word of what they belong to
+    BARE = "bare"  # tensors without a name
     SCOREFIELD = "scorefield"
     UNKNOWN = "unknown"
 
 
 class Task(StrEnum):
-    """What a U-Net is for, by what it sees beside the noisy latents."""
+    """The task of a U-Net, by its inputs in addition to the noisy latents."""
 
     TEXT = "text to image"
     INPAINTING = "inpainting"
@@ -91,12 +91,12 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What every kind of file has; each kind adds fields of its own."""
+    """The fields of every kind."""
 
     family: Family = Family.UNKNOWN
     layout: Layout = Layout.UNKNOWN
     parts: Mapping[str, Part] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()  # what a user should know, a sentence each
+    notes: tuple[str, ...] = ()  # sentences for the user
     resembles: str | None = None  # the nearest known thing, if the family is unknown
 
 
@@ -110,7 +110,7 @@ class ModelIdentity(Identity):
     context: int | None = None  # the width of the tokens that the U-Net reads
     prediction: Prediction | None = None  # None for a model without a U-Net
     zero_snr: bool = False  # trained to pure noise (zero terminal SNR)
-    missing: tuple[str, ...] = ()  # parts that such a model has and this path has not
+    missing: tuple[str, ...] = ()  # parts that such a model needs and this one lacks
     ema: bool = False  # whether the file also has an averaged copy of its U-Net
 
 
@@ -179,7 +179,7 @@ class OwnIdentity(Identity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownIdentity(Identity):
-    """A file of no kind that is known here; `resembles` says what it is nearest to."""
+    """A file of an unknown kind; `resembles` names the nearest known one."""
 
     kind: ClassVar[Kind] = Kind.UNKNOWN
 

@@ -1,4 +1,4 @@
-"""Which textual inversion a file holds, from the names and shapes of its tensors, in each published form."""
+"""Identify a textual inversion by the names and shapes of its tensors, in each published form."""
 
 import re
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from scorefield.weights.detect.identity import BY_WORDS, EmbeddingIdentity, Family, Layout, LearnedWord, shown
 from scorefield.weights.tensor_index import Stored, TensorIndex
 
-TOKEN = "token"  # where the header of a file for two towers names its word, as ours do; others leave it out
+TOKEN = "token"  # the word in the header of a file for two towers; ours have it
 _TOWERS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))  # the second by older scripts of diffusers
-_NAMELESS = ("", "emb_params", "clip_l", "text_encoders_0")  # a tensor that does not say which word it is of
+_NAMELESS = ("", "emb_params", "clip_l", "text_encoders_0")  # tensors that do not name their word
 TRAINING = re.compile(r"(^|\.)(optimizer\w*|exp_avg\w*|momentum_buffer|param_groups)(\.|$)")  # the state of a training
 _MOST_VECTORS = 128  # more than a prompt has room for
 _MOST_WORDS = 64
 _BY_WIDTH = BY_WORDS | {256: Family.SCOREFIELD}  # of the embedded model `scenes`
-_UNNAMED = "the file does not name its token: say which word stands for it"
+_UNNAMED = "the file does not name its token: give one, as TOKEN=PATH"
 _STAR = "string_to_param."
 
 

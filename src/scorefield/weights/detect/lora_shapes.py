@@ -1,4 +1,4 @@
-"""What a LoRA is, from the names and shapes of its tensors and from its metadata, without loading it."""
+"""Identify a LoRA by its names, shapes and metadata, without loading it."""
 
 import re
 from collections import Counter
@@ -19,10 +19,9 @@ _PARTS = {
 _READS = (re.compile(r".*attn2[._]to_k"), re.compile(r"(lora_te_|text_encoder\.).*self_attn[._](q_proj|to_q)"))
 _STATED = ("ss_base_model_version", "modelspec.architecture")  # by kohya's trainer, and by the model specification
 _NAMED = {
-    Family.SD1: ("sd_v1", "stable-diffusion-v1"),
-    Family.SD2: ("sd_v2", "stable-diffusion-v2"),
+    Family.SD1: ("sd_v1", "stable-diffusion-v1"), Family.SD2: ("sd_v2", "stable-diffusion-v2"),
     Family.SDXL: ("sdxl", "stable-diffusion-xl"),
-}
+}  # fmt: skip
 _KINDS = {  # of layers, by what is in the name
     "of attention": re.compile(r".*attn\d?[._]"),
     "of feed-forward": re.compile(r".*[._](ff|mlp)[._]"),
@@ -30,14 +29,14 @@ _KINDS = {  # of layers, by what is in the name
 }
 _OTHER = "other"
 _LYCORIS = re.compile(r"(?P<layer>.+)\.(hada_w1_b|lokr_w1(_b)?|oft_blocks)")
-_NOT_USED = "its kind of product cannot be used here, only LoRA and LoCon"
-_IN_FILE = "of its own for each layer, in the file"
-_NO_ALPHA = "not there: the scale is 1"
+_NOT_USED = "this kind of product is not supported, only LoRA and LoCon"
+_IN_FILE = "one for each layer, in the file"
+_NO_ALPHA = "none: the scale is 1"
 _DORA = "with DoRA's norms of the weights"
 
 
 class Half(NamedTuple):
-    """The half of a layer that is (rank, in, ...), or the tensor that stands for it in another kind of product."""
+    """The half of a layer that is (rank, in, ...), or its counterpart in another kind of product."""
 
     layer: str
     layout: Layout
@@ -51,9 +50,8 @@ def identify_lora(index: TensorIndex, stated: Mapping[str, Json] | None = None) 
     if not halves:
         return None
     lycoris = any(half.layout is Layout.LYCORIS for half in halves)
-    parts = {
-        name: part(tensors, prefix) for prefix, name in _PARTS.items() if any(key.startswith(prefix) for key in tensors)
-    }
+    there = {prefix: name for prefix, name in _PARTS.items() if any(key.startswith(prefix) for key in tensors)}
+    parts = {name: part(tensors, prefix) for prefix, name in there.items()}
     named = next((index.metadata[name] for name in _STATED if index.metadata.get(name)), None)
     named = named and shown(named)
     family = _by_width(halves, parts) or _by_name(named)

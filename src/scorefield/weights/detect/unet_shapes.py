@@ -1,4 +1,4 @@
-"""Which published U-Net of latent diffusion a file holds, by a few of its shapes, and what its output means."""
+"""Identify a published U-Net of latent diffusion by a few of its shapes, and the meaning of its output."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,29 +8,23 @@ from scorefield.weights.tensor_index import Stored, TensorIndex
 
 # By the widths of the tokens that it attends to and of the vector that is added to the time.
 _FAMILIES = {
-    (768, None): Family.SD1,
-    (1024, None): Family.SD2,
-    (1024, 2048): Family.UNCLIP_H,
-    (1024, 1536): Family.UNCLIP_L,
-    (2048, 2816): Family.SDXL,
-    (1280, 2560): Family.SDXL_REFINER,
-}
+    (768, None): Family.SD1, (1024, None): Family.SD2, (1024, 2048): Family.UNCLIP_H,
+    (1024, 1536): Family.UNCLIP_L, (2048, 2816): Family.SDXL, (1280, 2560): Family.SDXL_REFINER,
+}  # fmt: skip
 _TASKS = {4: Task.TEXT, 9: Task.INPAINTING, 5: Task.DEPTH, 7: Task.UPSCALING, 8: Task.EDITING}  # by channels in
 _WIDTHS = {Family.SDXL_REFINER: 384}  # the others have 320
 _UPSCALER_WIDTH = 256  # of Stable Diffusion 2, which also has an embedding of the noise level
 _COUNTS = {Family.SD1: 686, Family.SD2: 686, Family.UNCLIP_H: 690, Family.UNCLIP_L: 690}  # tensors
-
-
 STATED = {"epsilon": "eps", "eps": "eps", "v": "v", "v_prediction": "v", "v-prediction": "v"}
 _STEPS = {875000: "eps", 110000: "v"}  # of 2.0-base and of 2.1 at 768 pixels
 _EITHER = (
-    "Stable Diffusion 2 was published with both and its tensors do not tell: say eps for a model of 512 pixels"
+    "Stable Diffusion 2 was published with both and its tensors do not show which: say eps for a model of 512 pixels"
     " (2-base, 2.1-base), v for one of 768"
 )
 
 
 class UnetShapes(NamedTuple):
-    """What the shapes of a U-Net say of its model."""
+    """The properties that follow from a U-Net's shapes."""
 
     family: Family
     layout: Layout
@@ -71,7 +65,7 @@ def _added(tensors: Mapping[str, Stored], prefix: str, ldm: bool) -> tuple[int |
 
 
 def prediction(shapes: UnetShapes, index: TensorIndex) -> Prediction:
-    """What the network's output means, as far as the file or its family tells."""
+    """The meaning of the network's output, if the file or its family shows it."""
     stated = index.metadata.get("modelspec.prediction_type", "")
     if stated in STATED:
         return Prediction(STATED[stated], "the file's metadata say so")

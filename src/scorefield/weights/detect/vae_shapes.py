@@ -1,4 +1,4 @@
-"""Which autoencoder a file holds alone, in either layout and with any names of its attention."""
+"""Identify an autoencoder by itself, in either layout and with any names of its attention."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from scorefield.weights.detect.identity import Family, Layout, VaeIdentity, part
 from scorefield.weights.tensor_index import Stored
 
 _KL_F8 = (128, 4, 4)  # channels, latent channels, levels
-_SAME_VAE = "the autoencoder of Stable Diffusion XL has the same shapes and another scale: its names do not tell which"
+_SAME_VAE = "the autoencoder of Stable Diffusion XL has the same shapes and another scale: its names do not show which"
 _OLD_NAMES = "its attention has the names of older diffusers (query, key, value, proj_attn)"
 _LEVELS = {
     Layout.LDM: "encoder.down.{}.block.0.norm1.weight",

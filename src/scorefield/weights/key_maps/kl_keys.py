@@ -8,7 +8,7 @@ from scorefield.weights.key_map import Entry, Form, same, under
 
 
 class Kl(Protocol):
-    """What a map must know of an autoencoder's config."""
+    """The settings of an autoencoder that its map depends on."""
 
     @property
     def multipliers(self) -> tuple[int, ...]: ...

@@ -1,4 +1,4 @@
-"""What the tensors of one layer of a LoRA add to its weight: the product of two narrow matrices (Hu et al. 2021)."""
+"""The delta of one layer of a LoRA: the product of two narrow matrices (Hu et al. 2021)."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ def weight_shape(shapes: Mapping[Role, Shape]) -> Shape:
     down, up, mid = shapes["down"], shapes["up"], shapes.get("mid")
     listed = ", ".join(f"{role} {shape}" for role, shape in sorted(shapes.items()))
     if min(len(down), len(up)) < 2 or down[0] == 0 or set(shapes.get("alpha", ())) - {1}:
-        raise MisfitError(f"these are no tensors of a LoRA: {listed}")
+        raise MisfitError(f"these are not the tensors of a LoRA layer: {listed}")
     if mid is None:
         fits, kernel = up[1] == down[0] and len(linear_shape(up)) == 2, linear_shape(down)[2:]
     else:
@@ -35,15 +35,15 @@ def weight_shape(shapes: Mapping[Role, Shape]) -> Shape:
 
 
 def linear_shape(shape: Shape) -> Shape:
-    """A shape; for that of a 1 x 1 convolution, the one of the linear layer which does the same."""
+    """The shape; for a 1 x 1 convolution, that of the equivalent linear layer."""
     return tuple(shape[:2]) if set(shape[2:]) <= {1} else tuple(shape)
 
 
 def added(tensors: Tensors, scale: float, weight: Tensor) -> Tensor:
-    """What the tensors add to `weight`, which has the shape that they are for; all is float32.
+    """Compute the delta of `weight`, which has the shape that the tensors are for; all in float32.
 
-    DoRA also gives new norms to the rows, or to the columns, of the weight with its delta (Liu et al. 2024). What is
-    returned then includes that change.
+    DoRA also gives new norms to the rows, or to the columns, of the weight with its delta (Liu et al. 2024). The delta
+    then includes that change.
     """
     down, up, mid = tensors["down"], tensors["up"], tensors.get("mid")
     if mid is None:

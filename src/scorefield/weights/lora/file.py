@@ -16,7 +16,7 @@ from scorefield.weights.detect.identity import Family, LoraIdentity
 from scorefield.weights.detect.lora_shapes import identify_lora
 from scorefield.weights.lora.delta import MisfitError, added, linear_shape, weight_shape
 from scorefield.weights.lora.keys import NORMS, Role, other_product, parse_key, plain
-from scorefield.weights.lora.settings import SettingsError, beside, of_part, read_settings, scale
+from scorefield.weights.lora.settings import SettingsError, of_part, read_settings, scale, settings_file
 from scorefield.weights.reader import Reader
 
 
@@ -33,7 +33,7 @@ class LoraFile:
         self.identity: LoraIdentity | None = identify_lora(self.reader.index, self.settings)
         self.layers: dict[str, dict[Role, str]] = {}  # the keys of each layer's tensors, by its `plain` name
         self.names: dict[str, str] = {}  # the name of each layer as the file has it
-        self.unknown: list[str] = []  # keys that are of no delta
+        self.unknown: list[str] = []  # keys that belong to no delta
         for key in self.reader.tensors:
             self._place(key)
         for layer, keys in list(self.layers.items()):
@@ -45,12 +45,12 @@ class LoraFile:
                     raise DamagedError(f"{path} has {lone}, but no halves of that layer; get it again")
                 self.unknown += self.layers.pop(layer).values()
         if not self.layers:
-            raise UnsupportedError(f"{path} is no LoRA: `scorefield inspect` says what it is")
+            raise UnsupportedError(f"{path} is not a LoRA: `scorefield inspect` says what it is")
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of its file, as sha256sum computes it; of a folder that of its files one after the other."""
-        config, digest = beside(self.reader.index), hashlib.sha256()
+        """SHA-256 of its file; of a folder, of its files one after the other. Computed once."""
+        config, digest = settings_file(self.reader.index), hashlib.sha256()
         for file in (*sorted(set(self.reader.index.files.values())), *([config] if config else [])):
             with file_errors(file), file.open("rb") as stream:
                 hashlib.file_digest(stream, lambda: digest)
@@ -58,18 +58,18 @@ class LoraFile:
 
     @property
     def family(self) -> Family:
-        """The family of models that it is for, UNKNOWN if nothing says so."""
+        """The family of models that it was trained for; UNKNOWN if the file does not show it."""
         return self.identity.family if self.identity else Family.UNKNOWN
 
     @property
     def intended_for(self) -> str:
-        """The models that it is for, in words."""
+        """The models that it was trained for, in words."""
         if self.family is not Family.UNKNOWN:
             return str(self.family)
         return (self.identity and self.identity.resembles) or "another model"
 
     def delta(self, layer: str, part: str, weight: Tensor) -> Tensor:
-        """What a layer adds to the `weight` (out, in, ...) of `part` at scale 1: float32, in its shape, on its device.
+        """Compute what a layer adds to the `weight` (out, in, ...) of `part` at scale 1, in float32 on its device.
 
         DamagedError if its tensors do not fit together or hold numbers that are not finite, UnsupportedError if they
         are for a weight of another shape. Shapes are compared before anything is read.
@@ -94,7 +94,7 @@ class LoraFile:
 
     def _place(self, name: str) -> None:
         if kind := other_product(name):
-            raise UnsupportedError(f"{self.path} is a {kind} of LyCORIS ({name}); only LoRA and LoCon can be used")
+            raise UnsupportedError(f"{self.path} is a {kind} of LyCORIS ({name}); only LoRA and LoCon are supported")
         key = parse_key(name)
         if key is None:
             self.unknown.append(name)
@@ -112,5 +112,5 @@ class LoraFile:
         if role != "alpha" and not tensor.is_floating_point():
             raise UnsupportedError(f"{self.path}: {key} holds {tensor.dtype}; LoRA weights must be floating point")
         if not (numbers := tensor.float()).isfinite().all():
-            raise DamagedError(f"{self.path}: {key} holds a number that is not finite; it was spoilt in training")
+            raise DamagedError(f"{self.path}: {key} holds a number that is not finite; its training went wrong")
         return numbers

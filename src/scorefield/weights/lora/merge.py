@@ -36,7 +36,7 @@ class Stack:
     """
 
     def __init__(self, names: Mapping[str, Target], loras: Sequence[tuple[LoraFile, Scales]]) -> None:
-        self.unused: dict[LoraFile, list[str]] = {}  # keys of each LoRA that are of no layer of the model
+        self.unused: dict[LoraFile, list[str]] = {}  # keys of each LoRA that belong to no layer of the model
         self._patches: dict[tuple[str, str], list[Patch]] = {}
         targets = {plain(name): target for name, target in names.items()}
         for lora, scales in loras:

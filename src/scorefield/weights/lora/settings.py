@@ -25,8 +25,8 @@ class SettingsError(ValueError):
     """Settings from which no scale follows; the message says which."""
 
 
-def beside(index: TensorIndex) -> Path | None:
-    """PEFT's file of settings in the folder of the weights, if these are PEFT's and it is there."""
+def settings_file(index: TensorIndex) -> Path | None:
+    """The settings file of PEFT weights, if they have one."""
     weights = next(iter(index.files.values()))
     file = weights.parent / _CONFIG
     return file if weights.name.startswith(_WEIGHTS) and file.exists() else None
@@ -42,7 +42,7 @@ def read_settings(index: TensorIndex) -> Settings:
         if not isinstance(value, dict):
             raise DamagedError(f"{index.path} has settings ({_HEADER}) that cannot be read; get it again")
         return value
-    file = beside(index)
+    file = settings_file(index)
     return read_json(file) if file else {}
 
 
@@ -64,7 +64,7 @@ def scale(settings: Settings, layer: str, rank: int) -> float:
     if alpha is None:
         return 1.0
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < _LARGEST:
-        raise SettingsError(f"its settings give it the alpha {alpha!r}, which is no number")
+        raise SettingsError(f"its settings give it the alpha {alpha!r}, which is not a number")
     return alpha / (math.sqrt(rank) if settings.get("use_rslora") is True else rank)
 
 
