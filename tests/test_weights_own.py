@@ -164,7 +164,7 @@ def test_a_truncated_file_is_damaged(tmp_path: Path, share: float) -> None:
     [
         (b"", "is empty; get it again"), (b"PK\x03\x04 a zip", "not a weights file of PyTorch"),
         (b"\x80\x02}q\x00.", "not a weights file of PyTorch"), (b"{}", "is JSON text, not weights"),
-        (b"\xff" * 64, "is damaged or not a safetensors file"), (b"text\n" * 40, "is damaged or not a safetensors file"),
+        (b"\xff" * 64, "damaged or not a safetensors file"), (b"text\n" * 40, "damaged or not a safetensors file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not weights: run `git lfs pull`"),
     ],
 )  # fmt: skip

@@ -271,3 +271,22 @@ def test_what_cannot_be_converted_is_one_line(tmp_path: Path) -> None:
     del shapes["model.diffusion_model.out.2.bias"]
     with pytest.raises(DamagedError, match=r"1 missing \(model\.diffusion_model\.out\.2\.bias\)"):
         conversion(sparse(tmp_path / "less.safetensors", shapes), to_folder=True)
+
+
+def test_what_a_conversion_left_in_other_shapes_and_names_is_written_as_usual(tmp_path: Path) -> None:
+    held = single(tmp_path / "usual.safetensors", TINY)
+    odd = {}
+    for name, tensor in held.items():
+        attention = "first_stage_model" in name and ".attn_1." in name
+        name = name.replace("attn_1.proj_out", "attn_1.to_out.0").replace("attn_1.k.", "attn_1.to_k.")
+        odd[name] = tensor[:, None, None] if attention and name.endswith("bias") else tensor.squeeze()
+    save_file({name: tensor.contiguous() for name, tensor in odd.items()} | TABLES, tmp_path / "odd.safetensors")
+    for name in ("usual", "odd"):
+        file = tmp_path / f"{name}.safetensors"
+        done(conversion(file, to_folder=True, prediction="eps", networks=TINY), tmp_path / name)
+        done(conversion(file, to_folder=False, prediction="eps", networks=TINY), tmp_path / f"{name}-again.safetensors")
+    weights = "diffusion_pytorch_model.safetensors"
+    for written in ("{}-again.safetensors", f"{{}}/unet/{weights}", f"{{}}/vae/{weights}"):
+        usual, again = (load_file(tmp_path / written.format(name)) for name in ("usual", "odd"))
+        assert usual.keys() == again.keys()
+        assert all(torch.equal(tensor, again[name]) for name, tensor in usual.items())

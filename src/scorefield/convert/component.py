@@ -60,8 +60,8 @@ def part_conversion(path: Path, found: _Alone, *, to_folder: bool) -> Conversion
     with hollow():
         part = _part(path, found, source)
     stored = list(part.stored)
-    fits(part.net.state_dict(), str(found.kind), stored, source, needed_keys(stored, source.tensors))
-    piece = Piece(source=source, stored=stored, written=list(part.diffusers if to_folder else part.original))
+    fits(ours := part.net.state_dict(), str(found.kind), stored, source, needed_keys(stored, source.tensors))
+    piece = Piece(source=source, ours=ours, stored=stored, written=list(part.diffusers if to_folder else part.original))
     name = f"{part.stem}.safetensors" if to_folder else ""
     return Conversion(
         files=(WeightsFile(name=name, pieces=(piece,), metadata=METADATA),),

@@ -47,9 +47,11 @@ class Network:
 
     def piece(self, *, to_folder: bool) -> Piece:
         """What is to be converted; DamagedError if the keys or shapes in its source are not those of this network."""
-        fits(self.net.state_dict(), self.part, *self.place)
+        fits(ours := self.net.state_dict(), self.part, *self.place)
         written = self.diffusers if to_folder else self.ldm
-        return Piece(source=self.place.source, stored=self.place.entries, written=written, change=self.change)
+        return Piece(
+            source=self.place.source, ours=ours, stored=self.place.entries, written=written, change=self.change
+        )
 
 
 def common(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast: bool) -> Iterator[Network]:

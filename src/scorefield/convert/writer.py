@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scorefield.errors import DamagedError
-from scorefield.weights.key_map import Entry, read, views, write
+from scorefield.weights.key_map import Entry, views, write
 from scorefield.weights.reader import Reader
 from scorefield.weights.safetensors_file import Planned, saving
 
@@ -33,6 +33,7 @@ class Piece:
     """One network to be converted: the maps from its source to our names, and from these to the names to be written."""
 
     source: Reader
+    ours: Mapping[str, Tensor]  # of the network, for their shapes: a file's may differ by sides of 1
     stored: Sequence[Entry]
     written: Sequence[Entry]  # of the same tensors of ours as `stored`, or of some of them
     change: Change | None = None  # applied to each tensor of ours, with its name, before it is written
@@ -67,10 +68,9 @@ class Piece:
         stored = {entry.ours: entry for entry in self.stored}
         for entry in sorted(self.written, key=lambda one: min(map(self.source.place, stored[one.ours].theirs))):
             theirs = stored[entry.ours]
-            ((_, shaped),) = read([theirs], lambda key: torch.empty(self.source.tensors[key].shape, device="meta"))
             own = self.source.dtype(theirs.theirs[0])
             cast = dtype if dtype is not None and own.is_floating_point else own
-            yield entry, torch.empty(shaped.shape, dtype=cast, device=device)
+            yield entry, torch.empty(self.ours[entry.ours].shape, dtype=cast, device=device)
 
 
 @dataclass(frozen=True, slots=True)

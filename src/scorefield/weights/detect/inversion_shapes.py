@@ -27,7 +27,7 @@ def identify_inversion(index: TensorIndex) -> EmbeddingIdentity | None:
         for word in keyed
         if len(sizes := [size for key in word.keys if (size := _size(index.tensors[key]))]) == len(word.keys)
     ]
-    if not words or len(words) < len(keyed):
+    if not words or len(words) < len(keyed) or len({word.widths for word in words}) > 1:
         return None
     widths = words[0].widths
     family = Family.SDXL if len(widths) > 1 else _BY_WIDTH.get(widths[0], Family.UNKNOWN)
