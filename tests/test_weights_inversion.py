@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import resource
 import zlib
 from collections.abc import Callable
@@ -247,3 +248,13 @@ def test_a_picture_whose_text_has_another_shape_is_one_line(tmp_path: Path, text
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=held)
     with pytest.raises(DamagedError, match=r"^[^\n]*carries a textual inversion that cannot be read \([^\n]*$"):
         TextualInversionFile(tmp_path / "a.png")
+
+
+def test_a_word_of_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    path, before = tmp_path / "large.safetensors", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    header = json.dumps({"<a>": {"dtype": "F16", "shape": [10**6, 1000], "data_offsets": [0, 2 * 10**9]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + 2 * 10**9)  # of zeros, which take no room on the disk
+    with pytest.raises(UnsupportedError, match=r"holds no word vectors: its tensor is \(1000000, 1000\) F16"):
+        TextualInversionFile(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB

@@ -14,7 +14,7 @@ from scorefield.errors import MissingError, ScorefieldError
 from scorefield.files.picture import History, NoPictureError, PictureError, read
 from scorefield.weights.detect.identify import identify_file, identify_folder
 from scorefield.weights.diffusers_folder import is_diffusers_folder, read_folder
-from scorefield.weights.locate import is_index
+from scorefield.weights.locate import PICKLES, is_index
 from scorefield.weights.tensor_index import TensorIndex
 from scorefield.weights.tensor_index import read_index as read_weights_index
 
@@ -52,7 +52,7 @@ def _report(file: Path) -> Report:
 def _is_weights(file: Path) -> bool:
     with file.open("rb") as stream:
         start = stream.read(9)
-    return start[8:] == b"{" or start.startswith((_ZIP, _PICKLE)) or file.suffix == ".safetensors"
+    return start[8:] == b"{" or start.startswith((_ZIP, _PICKLE)) or file.suffix in (".safetensors", *PICKLES)
 
 
 def _pickled(file: Path) -> TensorIndex:

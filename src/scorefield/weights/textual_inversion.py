@@ -21,6 +21,8 @@ from scorefield.weights.tensor_index import TensorIndex
 
 NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")  # of the file in a folder that diffusers wrote
 _CHUNK = "sd-ti-embedding"  # the text of A1111 in a PNG file
+_LONGEST = 32_000_000  # letters of that text
+_MOST_NUMBERS = 4_000_000  # of a word: 1000 vectors, more than any prompt has room for, for the widest tower
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +81,8 @@ def _word(file: Path, token: str | None, tensors: Sequence[Tensor]) -> Word:
 
 def _vectors(file: Path, tensor: Tensor) -> Tensor:
     vectors = tensor[None] if tensor.ndim == 1 else tensor
-    if vectors.ndim != 2 or not vectors.is_floating_point():
-        raise UnsupportedError(f"{file} holds no word vectors: its tensor is {tuple(vectors.shape)} {vectors.dtype}")
+    if vectors.ndim != 2:
+        raise UnsupportedError(f"{file} holds no word vectors: its tensor is {tuple(vectors.shape)}")
     if not (vectors := vectors.float()).isfinite().all():
         raise DamagedError(f"{file} holds a number that is not finite; its training went wrong")
     return vectors.clone()
@@ -91,7 +93,10 @@ def _weights(file: Path) -> Sequence[Word]:
     _, words = learned_words(reader.index)
     if not words:
         raise UnsupportedError(f"{file} is not a textual inversion: {_instead(reader.index)}")
-    return [_word(file, token, [reader.fetch(key) for key in keys]) for token, keys, *_ in words]
+    for stored in (reader.tensors[key] for word in words for key in word.keys):
+        if len(stored.shape) not in (1, 2) or not stored.floating or stored.numbers > _MOST_NUMBERS:
+            raise UnsupportedError(f"{file} holds no word vectors: its tensor is {stored.shape} {stored.dtype}")
+    return [_word(file, word.token, [reader.fetch(key) for key in word.keys]) for word in words]
 
 
 def _instead(index: TensorIndex) -> str:
@@ -108,7 +113,7 @@ def _picture(file: Path) -> Sequence[Word]:
             text = picture.info.get(_CHUNK)  # `text` would decode the pixels, too
     except (SyntaxError, ValueError) as error:
         raise DamagedError(f"{file} is a damaged PNG picture ({error}); get it again") from None
-    if text is None:
+    if not isinstance(text, str) or len(text) > _LONGEST:
         raise UnsupportedError(f"{file} is a picture without a textual inversion in its text ({_CHUNK})")
     try:
         record: Any = parse_json(base64.b64decode(text, validate=True))
