@@ -87,6 +87,10 @@ def test_a_key_that_the_network_has_is_needed_and_its_like_in_another_file_is_no
     cut = list(key_map.under("", "cond_stage_model.model.", clip_keys.openai_text(_Tower(1), projected=False)))
     assert "cond_stage_model.model.text_projection" not in needed_keys(cut, held)
     assert "cond_stage_model.model.odd" in needed_keys(cut, [*held, "cond_stage_model.model.odd"])
+    folder = list(clip_keys.transformers_text(_Tower(1), projected=False))
+    names = [name for entry in folder for name in entry.theirs]
+    more = ["text_projection.weight", "logit_scale", "text_model.embeddings.position_ids", "text_projector.weight"]
+    assert needed_keys(folder, [*names, *more]) == [*names, "text_projector.weight"]
 
 
 class _Tower:

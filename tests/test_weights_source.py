@@ -9,6 +9,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scorefield.errors import ScorefieldError
+from scorefield.weights import torch_pickle
 from scorefield.weights.reader import Reader
 from scorefield.weights.tensor_index import Stored
 
@@ -148,6 +150,22 @@ def test_lists_within_lists_end(tmp_path: Path) -> None:
 
 def test_an_unknown_name_is_named(tmp_path: Path) -> None:
     assert "holds no tensor 'c'" in _told(_saved(tmp_path / "x.safetensors"), fetch="c")
+
+
+def test_a_torch_that_gives_no_places_of_meta_tensors_gives_those_of_fake_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"state_dict": _tensors(), "step": 3}, tmp_path / "x.ckpt")
+    load, offset, fake = torch_pickle._load, torch_pickle._offset, []
+
+    def watched(file: Path, place: str | None, mode: AbstractContextManager[object] | None = None) -> object:
+        fake.append(mode is not None)
+        return load(file, place, mode)
+
+    monkeypatch.setattr(torch_pickle, "_load", watched)
+    monkeypatch.setattr(torch_pickle, "_offset", lambda tensor: offset(tensor) if fake[-1] else None)
+    assert _same(Reader(tmp_path / "x.ckpt"), _tensors())
+    assert fake == [False, True]
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "ckpt"])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield import zoo
-from scorefield.errors import DamagedError
+from scorefield.errors import DamagedError, MissingError
 from scorefield.families.scenes import build_scenes
 from scorefield.latent.scenes_codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
@@ -194,7 +194,7 @@ sys.exit("torch._dynamo" in sys.modules)
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     _write(tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(DamagedError) as caught:
+    with pytest.raises(MissingError) as caught:
         _load(tmp_path)
     assert str(caught.value) == f"{tmp_path / name}: no such file or folder"
 

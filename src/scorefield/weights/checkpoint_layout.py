@@ -16,10 +16,7 @@ EMA = "model_ema.diffusion_model"  # the averaged copy of the U-Net, whose names
 TRANSFORMERS, OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."  # the text tower of 1, and of 2
 XL_TEXT, XL_TEXT_2 = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 IMAGE_ENCODER, NOISE_AUGMENTOR = "embedder.", "noise_augmentor."  # of unCLIP
-V_PREDICTION, ZERO_SNR = (
-    "v_pred",
-    "ztsnr",
-)  # empty tensors that mark a file: it predicts v; it was trained to pure noise
+V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors: the file predicts v, it was trained to pure noise
 
 PARTS: Mapping[str, str] = {
     UNET: "unet", EMA: "unet_ema", VAE: "vae", "cond_stage_model.": "text_encoder",
@@ -44,7 +41,7 @@ _LEFT_OVER = re.compile(
     r"(epoch|global_step|step|iteration|iterations)"
     r"|(embedding_manager|safety_checker|optimizer|optimizers|lr_scheduler|lr_schedulers|callbacks)\..*"
     rf"|{re.escape(VAE)}model_ema\..*"
-    r"|(cond_stage_model|conditioner\.embedders\.\d+)\.(.+\.)?text_projection(\.weight)?"
+    r"|(.+\.)?text_projection(\.weight|\.bias)?"  # of a text tower whose summary is not read
 )
 _CHANGES = re.compile(r"edm_(mean|std|vpred\..*)")  # EDM's noise levels, and statistics of the latents
 

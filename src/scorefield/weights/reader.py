@@ -8,7 +8,6 @@ float16, as bfloat16) then takes 3.7 GB at most in place of 2.3, in the same tim
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from io import FileIO
 from pathlib import Path
 from typing import Self, cast
 
@@ -44,13 +43,9 @@ class Reader:
 
     def _open(self, index: TensorIndex) -> None:
         self.index = index
+        self.tensors: Mapping[str, Stored] = index.tensors
         self._lock = threading.Lock()
         self._whole: dict[Path, Mapping[str, Tensor]] = {}  # files of PyTorch before 1.6, which are read whole
-
-    @property
-    def tensors(self) -> Mapping[str, Stored]:
-        """The dtype and shape of every tensor by name."""
-        return self.index.tensors
 
     def fetch(self, key: str) -> Tensor:
         """Read the tensor of that name, in its stored dtype; DamagedError if there is none."""
@@ -125,14 +120,9 @@ def _blocks(file: Path, start: int, size: int, total: int) -> Iterator[Tensor]:
         stream.seek(start)
         for done in range(0, total, size or 1):
             block = buffer[: min(size, total - done)]
-            _read(stream, block.numpy().data, file)
+            unread = block.numpy().data
+            while unread:
+                if not (count := stream.readinto(unread)):
+                    raise DamagedError(f"{file} was cut off while it was read; get it again")
+                unread = unread[count:]
             yield block
-
-
-def _read(stream: FileIO, into: memoryview, file: Path) -> None:
-    done = 0
-    while done < len(into):
-        count = stream.readinto(into[done:])
-        if not count:
-            raise DamagedError(f"{file} was cut off while it was read; get it again")
-        done += count

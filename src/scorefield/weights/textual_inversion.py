@@ -3,10 +3,9 @@
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL.PngImagePlugin import PngImageFile
@@ -25,8 +24,7 @@ _LONGEST = 32_000_000  # letters of that text
 _MOST_NUMBERS = 4_000_000  # of a word: 1000 vectors, more than any prompt has room for, for the widest tower
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class Word(NamedTuple):
     """A learned word."""
 
     token: str | None  # as the file names it, if it does

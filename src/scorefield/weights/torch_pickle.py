@@ -56,7 +56,7 @@ def read_index(file: Path) -> TensorIndex:
         if zipped:
             _check_archive(file)
         held, values = _tensors_and_values(file, _load(file, "meta"))
-        if zipped and any(_offset(tensor) is None for tensor in held.values()):  # torch before 2.10
+        if zipped and any(_offset(tensor) is None for tensor in held.values()):  # an older torch
             held, values = _tensors_and_values(file, _load(file, None, FakeTensorMode()))
         size = file.stat().st_size
         tensors = {name: _stored(file, name, tensor, size, zipped) for name, tensor in held.items()}

@@ -114,7 +114,7 @@ def conditioner(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Te
     try:
         return TextConditioner(WordTokenizer.from_file(folder / TOKENIZER), tower)
     except FileNotFoundError:
-        raise MissingError(f"{folder / TOKENIZER}: no such file") from None
+        raise MissingError(f"{folder / TOKENIZER}: no such file or folder") from None
     except (OSError, ValueError) as error:
         raise DamagedError(f"{folder / TOKENIZER} cannot be used ({error}); get it again") from None
 

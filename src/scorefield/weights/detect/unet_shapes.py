@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from scorefield.weights.checkpoint_layout import V_PREDICTION
 from scorefield.weights.detect.identity import Family, Layout, Prediction, Task
 from scorefield.weights.tensor_index import Stored, TensorIndex
 
@@ -69,8 +70,8 @@ def prediction(shapes: UnetShapes, index: TensorIndex) -> Prediction:
     stated = index.metadata.get("modelspec.prediction_type", "")
     if stated in STATED:
         return Prediction(STATED[stated], "the file's metadata say so")
-    if "v_pred" in index.tensors:
-        return Prediction("v", "the file has the marker v_pred")
+    if V_PREDICTION in index.tensors:
+        return Prediction("v", f"the file has the marker {V_PREDICTION}")
     step = index.values.get("global_step")
     match shapes.family:
         case Family.SD1 | Family.SDXL | Family.SDXL_REFINER:
