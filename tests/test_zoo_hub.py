@@ -21,7 +21,7 @@ from scorefield import zoo
 from scorefield.api import load
 from scorefield.cli.main import run
 from scorefield.convert.plan import conversion
-from scorefield.errors import DamagedError
+from scorefield.errors import DamagedError, MissingError
 from scorefield.zoo import hub
 from scorefield.zoo.hub import HubName, chosen, fetch, named
 
@@ -272,7 +272,7 @@ def test_a_path_that_is_there_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert named(name) is None
     Path("someone").mkdir()
     assert named("someone/tiny") is None  # a slip in a path
-    with pytest.raises(DamagedError, match="someone/tiny: no such file or folder"):
+    with pytest.raises(MissingError, match="someone/tiny: no such file or folder"):
         zoo.load("someone/tiny")
     assert named("hf:someone/tiny") == REPO
 
