@@ -24,7 +24,7 @@ from scorefield.nets.unet import Unet
 from scorefield.weights.detect.identity import Family
 from scorefield.weights.key_map import under, views
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
-from scorefield.weights.safetensors_writer import Planned, saving
+from scorefield.weights.safetensors_file import Planned, saving
 
 _LOAD = """
 import resource, sys, time, torch

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scorefield.weights.diffusers_folder import SourceError
+from scorefield.errors import ScorefieldError
 from scorefield.weights.key_map import Entry, Form
-from scorefield.weights.lora.file import Lora
+from scorefield.weights.lora.file import LoraFile
 from scorefield.weights.lora.merge import Scales, Stack
 from scorefield.weights.lora.targets import UNET, names
 
@@ -56,7 +56,7 @@ def merged(path: Path, *tensors: Mapping[str, Tensor], scale: float = 1.0) -> di
 
 
 def applied(path: Path, scale: float = 1.0) -> dict[str, Tensor]:
-    stack = Stack(NAMES, [(Lora(path), Scales(scale, 0))])
+    stack = Stack(NAMES, [(LoraFile(path), Scales(scale, 0))])
     return {name: stack.merged(UNET, name, weight) for name, weight in WEIGHTS.items()}
 
 
@@ -101,7 +101,7 @@ def peft(folder: Path, **config: object) -> Path:
 
 def told(path: Path) -> str:
     """The line that says what is wrong with a file."""
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(ScorefieldError) as caught:
         applied(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)

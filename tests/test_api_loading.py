@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save_file
 
 import scorefield as sf
 from scorefield.api import Pipeline, prepare
-from scorefield.errors import RequestError, ScorefieldError, UnsupportedError
+from scorefield.errors import DamagedError, RequestError, ScorefieldError, UnsupportedError
 from scorefield.families.fill import Filling
 from scorefield.model.events import Loading
 from scorefield.request import parse
-from scorefield.weights.diffusers_folder import SourceError
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +61,7 @@ def test_a_textual_inversion_of_another_model_is_refused_before_weights_are_read
 def test_a_lora_that_fits_no_layer_is_refused_before_weights_are_read(tiny: Path, tmp_path: Path) -> None:
     save_file({"lora_unet_odd.lora_down.weight": torch.ones(2, 9), "lora_unet_odd.lora_up.weight": torch.ones(9, 2)},
               tmp_path / "style.safetensors")  # fmt: skip
-    with pytest.raises(SourceError, match="names no layer of this model"):
+    with pytest.raises(ScorefieldError, match="names no layer of this model"):
         sf.load(str(tiny), device="cpu", loras=[str(tmp_path / "style.safetensors")])
 
 
@@ -72,7 +71,9 @@ def test_the_last_network_of_a_folder_is_tried_before_the_first_is_read(tmp_path
     held = load_file(tower)
     name = next(name for name in held if name.endswith("final_layer_norm.weight"))
     save_file(held | {name: torch.ones(31)}, tower)
-    with pytest.raises(SourceError, match=r"final_layer_norm.weight is of shape \(31,\), where this network has \(32,"):
+    with pytest.raises(
+        DamagedError, match=r"final_layer_norm.weight is of shape \(31,\), where this network has \(32,"
+    ):
         sf.load(str(tmp_path), device="cpu")
 
 

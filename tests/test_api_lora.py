@@ -24,14 +24,13 @@ from scorefield.api import Pipeline
 from scorefield.cli.main import run
 from scorefield.core.denoiser import Preconditioned
 from scorefield.core.half_precision import in_float32
-from scorefield.errors import RequestError, UnsupportedError
+from scorefield.errors import DamagedError, RequestError, UnsupportedError
 from scorefield.files.picture import read
 from scorefield.model.system import System
 from scorefield.nets.packed import dense
 from scorefield.nets.unet import SD1, SD2, SDXL, Unet
 from scorefield.notes import UnusedKeysWarning
 from scorefield.request import Lora, Request, parse
-from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.lora.merge import Scales
 
 QKV = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
@@ -367,7 +366,7 @@ def test_the_command_line_draws_with_loras_and_draws_it_again(
     assert run(["replay", str(path)]) == 2
     assert f"{other} has changed: its hash is" in capsys.readouterr().err
     other.unlink()
-    assert run(["replay", str(path)]) == 1
+    assert run(["replay", str(path)]) == 2
     way = "if it lies elsewhere now, give its path with --lora"
     assert capsys.readouterr().err == f"error: {other}: no such file or folder; {way}\n"
 
@@ -399,14 +398,14 @@ def test_loras_that_were_moved_are_known_again_by_their_hashes(
 def test_the_command_line_says_what_is_wrong_and_what_is_not_used(
     base: Path, style: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(call(base, tmp_path, "--lora", "nowhere.safetensors")) == 1
+    assert run(call(base, tmp_path, "--lora", "nowhere.safetensors")) == 2
     assert capsys.readouterr().err == "error: nowhere.safetensors: no such file or folder\n"
     assert run(call(base, tmp_path, "--lora", f"{style}:abc")) == 2
     told = f"{style}:abc: a scale follows the colon, which is a number, not 'abc'"
     assert capsys.readouterr().err == f"error: {told}\n"
     assert run(["convert", str(base), str(tmp_path / "all.safetensors"), "--lora", f"{style}:abc"]) == 2
     assert capsys.readouterr().err == f"error: {told}\n"
-    assert run(call(base, tmp_path, "--lora", str(base))) == 1
+    assert run(call(base, tmp_path, "--lora", str(base))) == 2
     assert capsys.readouterr().err.startswith(f"error: {base} is a pipeline of several parts")
     assert run(["generate", "a tree <lora:style:1>"]) == 2
     assert "give the file as --lora PATH:SCALE" in capsys.readouterr().err
@@ -442,7 +441,7 @@ def test_convert_puts_no_lora_into_a_part_and_leaves_nothing_where_one_does_not_
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_file(halves(QKV, 64, 32, seed=0), tmp_path / "odd.safetensors")
-    assert run(["convert", str(base), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 1
+    assert run(["convert", str(base), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 2
     assert "is for a weight of shape (64, 32), where this model has (64, 64)" in capsys.readouterr().err
     assert run(["convert", str(base / "vae"), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 2
     assert "is autoencoder alone; LoRAs go into a whole model" in capsys.readouterr().err
@@ -451,5 +450,5 @@ def test_convert_puts_no_lora_into_a_part_and_leaves_nothing_where_one_does_not_
 
 def test_a_damaged_file_is_one_line(pipe: Pipeline, style: Path) -> None:
     style.write_bytes(style.read_bytes()[:-100])
-    with pytest.raises(SourceError, match="is damaged or no safetensors file"):
+    with pytest.raises(DamagedError, match="is damaged or not a safetensors file"):
         pipe.with_loras([style])

@@ -19,6 +19,7 @@ from scorefield import zoo
 from scorefield.cli import common, generate, main
 from scorefield.cli import write_outputs as drawing
 from scorefield.core import grid_names, noise
+from scorefield.errors import DamagedError
 from scorefield.families.scenes import build_scenes
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.files import picture, video
@@ -308,7 +309,7 @@ def test_a_damaged_weights_file_is_one_line(failed, monkeypatch, tmp_path_factor
 
 def test_models_of_a_damaged_file_is_one_line(failed, monkeypatch):
     def available():
-        raise scorefield_file.WeightsError("w.safetensors is damaged; get it again")
+        raise DamagedError("w.safetensors is damaged; get it again")
 
     monkeypatch.setattr(zoo, "available", available)
     assert failed("models") == (1, "w.safetensors is damaged; get it again")

@@ -199,3 +199,15 @@ def test_a_picture_has_a_line_for_each_setting(capsys: pytest.CaptureFixture[str
     assert "\nscorefield\n  seed: 7\n  request.steps: 4\n  request.ema: false\n\n" in text
     assert '{"3": {"inputs": {"seed": 5}}}' in text  # a graph is not taken apart
     assert told["scorefield"] == {"seed": 7, "request": request}
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.ckpt", "x.pt"])
+def test_what_was_downloaded_in_the_place_of_weights_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
+    assert "is a Git LFS pointer, not weights: run `git lfs pull` in its folder" in _refused(capsys, tmp_path / name)
+    (tmp_path / name).write_bytes(b"<html>Access to this model is restricted")
+    assert "is a web page or XML, not weights: the server sent it" in _refused(capsys, tmp_path / name)
+    torch.save({"a": torch.zeros(2)}, tmp_path / name)
+    assert "torch file, 1 tensor" in _told(capsys, tmp_path / name)[0]

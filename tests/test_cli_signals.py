@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
-from scorefield.convert.plan import conversion
 from tests.test_zoo_convert import done, single
 from tests.tiny import TINY
+
+from scorefield.conversion.plan import conversion
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src"), "OMP_NUM_THREADS": "1"}
 

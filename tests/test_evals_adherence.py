@@ -9,7 +9,7 @@ from torch import Tensor
 from scorefield.data.scenes import NAMES, TASKS, Scene, Task, held_out_pair, held_out_place
 from scorefield.data.things import COLOURS, PLACES
 from scorefield.evals import adherence, judge
-from scorefield.evals.judge import Identity, Seen
+from scorefield.evals.judge import Found, Seen
 
 
 class Fake:
@@ -31,7 +31,7 @@ class Fake:
 
     def seen(self, number: int) -> Seen:
         one = self.scenes[number]
-        found = [Identity(item.thing, item.x, item.y, 0.9, item.colour, item.worn) for item in one.items]
+        found = [Found(item.thing, item.x, item.y, 0.9, item.colour, item.worn) for item in one.items]
         return Seen(() if number in self.wrong else tuple(found), one.place)
 
 

@@ -109,8 +109,8 @@ def test_the_judge_reads_what_the_loss_asks_for(recipe: ModuleType) -> None:
 
 def test_the_threshold_is_the_lowest_of_the_best(recipe: ModuleType) -> None:
     one = scene(0, task="two")
-    things = tuple(judge.Identity(item.thing, item.x, item.y, 0.52, item.colour, item.worn) for item in one.items)
-    ghost = judge.Identity("owl", 5, 5, 0.31, None, None)
+    things = tuple(judge.Found(item.thing, item.x, item.y, 0.52, item.colour, item.worn) for item in one.items)
+    ghost = judge.Found("owl", 5, 5, 0.31, None, None)
     pairs = [(one, judge.Seen((*things, ghost), one.place))]
     pairs += [(scene(0, task=task), judge.Seen((), "")) for task in TASKS]  # wrong at every threshold
     assert recipe.tuned(pairs) == 0.35

@@ -4,7 +4,7 @@ import pytest
 
 from scorefield.data.captions import Noun
 from scorefield.data.scenes import TASKS, Item, Scene, Task, scene
-from scorefield.evals.judge import UNCLEAR, Identity, Seen
+from scorefield.evals.judge import UNCLEAR, Found, Seen
 from scorefield.evals.verdict import faults, holds
 
 PAIR = Scene(
@@ -25,7 +25,7 @@ PAIR = Scene(
 
 def truth(one: Scene) -> Seen:
     """What a perfect judge sees in a true render; where no colour was moved it may say any."""
-    found = [Identity(item.thing, item.x, item.y, 0.9, item.colour or "black", item.worn) for item in one.items]
+    found = [Found(item.thing, item.x, item.y, 0.9, item.colour or "black", item.worn) for item in one.items]
     return Seen(tuple(found), one.place)
 
 
@@ -47,8 +47,8 @@ def test_a_true_render_that_is_seen_rightly_has_no_fault(task: Task) -> None:
     [
         (Seen((), "desert"), ["0 x car instead of 1", "0 x cat instead of 1"]),
         (Seen(truth(PAIR).found[:1], "desert"), ["0 x cat instead of 1"]),
-        (Seen((*truth(PAIR).found, Identity("cat", 5, 5, 0.6, None, "hat")), "desert"), ["2 x cat instead of 1"]),
-        (Seen((*truth(PAIR).found, Identity("owl", 5, 5, 0.6, None, None)), "desert"), ["1 x owl instead of 0"]),
+        (Seen((*truth(PAIR).found, Found("cat", 5, 5, 0.6, None, "hat")), "desert"), ["2 x cat instead of 1"]),
+        (Seen((*truth(PAIR).found, Found("owl", 5, 5, 0.6, None, None)), "desert"), ["1 x owl instead of 0"]),
         (changed(thing=UNCLEAR), ["0 x car instead of 1", "1 x something unclear instead of 0"]),
         (changed(thing="train"), ["0 x car instead of 1", "1 x train instead of 0"]),
         (changed(colour="blue"), ["the car is blue instead of red"]),
@@ -92,5 +92,5 @@ def test_headgear_that_was_not_asked_for_is_a_fault() -> None:
     ],
 )
 def test_a_relation_is_told_by_the_centres(right: int, down: int, relations: set[str]) -> None:
-    first, second = Identity("car", 64 + right, 64 + down, 1, None, None), Identity("cat", 64, 64, 1, None, None)
+    first, second = Found("car", 64 + right, 64 + down, 1, None, None), Found("cat", 64, 64, 1, None, None)
     assert {way for way in ("left", "right", "above", "below", "on") if holds(first, second, way)} == relations

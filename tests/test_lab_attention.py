@@ -7,7 +7,7 @@ import torch
 from tests import legible
 from torch import Tensor
 
-from scorefield.evals.judge import Identity, Seen
+from scorefield.evals.judge import Found, Seen
 from scorefield.lab.experiment import LabError
 from scorefield.lab.pictures import attention, scenes
 
@@ -16,7 +16,7 @@ LONG = "a watercolour background left of a red puppy wearing a hat, in the snow 
 
 def seen(*things: str, x: float = 64, y: float = 64) -> Seen:
     """What a judge says who finds these things, all in one spot."""
-    return Seen(tuple(Identity(thing, x, y, 0.9, None, None) for thing in things), "grey")
+    return Seen(tuple(Found(thing, x, y, 0.9, None, None) for thing in things), "grey")
 
 
 def test_looking_changes_no_bit_of_the_walk_and_every_word_is_heard() -> None:

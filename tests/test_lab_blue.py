@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from scorefield.core.level import Level
-from scorefield.evals.judge import Identity, Seen
+from scorefield.evals.judge import Found, Seen
 from scorefield.lab.experiment import LabError
 from scorefield.lab.pictures import blue, scenes
 from scorefield.lab.pictures.memory import Peak
@@ -96,7 +96,7 @@ def test_the_wish_is_asked_for_at_some_steps_and_moves_the_pictures(monkeypatch:
         return ((pixels + 1) / 2 - blue.BLUE).square().mean((1, 2, 3))
 
     monkeypatch.setattr(blue, "blueness", watched)
-    fire, nothing = Seen((Identity(blue.THING, 64, 64, 0.9, None, None),), "night"), Seen((), "night")
+    fire, nothing = Seen((Found(blue.THING, 64, 64, 0.9, None, None),), "night"), Seen((), "night")
     judged = iter([[fire, fire], [fire, nothing], [nothing, nothing], [fire, fire]])
     monkeypatch.setattr(scenes, "look", lambda pictures: next(judged))
     outcome = blue.blue(pictures=2, steps=6, cheap_every=4, exact_every=3)

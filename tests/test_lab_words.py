@@ -9,7 +9,7 @@ from tests import legible
 from torch import Tensor
 
 from scorefield.data.scenes import NAMES, Scene
-from scorefield.evals.judge import Identity, Seen
+from scorefield.evals.judge import Found, Seen
 from scorefield.lab.experiment import Experiment, LabError, Outcome
 from scorefield.lab.pictures import attention, hat, scenes, surgery, tokens, zero_shot
 from scorefield.nets.clip import TextConfig, TextTower
@@ -25,7 +25,7 @@ def holding(outcome: Outcome) -> set[str]:
 
 def seen(thing: str) -> Seen:
     """What a judge says who finds that thing."""
-    return Seen((Identity(thing, 64, 64, 0.9, None, None),), "grey")
+    return Seen((Found(thing, 64, 64, 0.9, None, None),), "grey")
 
 
 def test_a_prompt_is_read_without_the_marks_that_the_model_does_not_know() -> None:

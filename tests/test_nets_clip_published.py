@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from scorefield.nets import clip as published
 from scorefield.nets.clip import Clip, ClipConfig, EncoderConfig, TextConfig, TextEncoder, VisionConfig, VisionTower
-from scorefield.weights.key_map import Entry, Form, KeysError, check, read, under, write
+from scorefield.weights.key_map import Entry, Form, KeysError, check, needed_keys, read, under, write
 from scorefield.weights.key_maps import clip_keys as maps
 
 HELD = json.loads(lzma.decompress((Path(__file__).parent / "data" / "clip_keys.json.xz").read_bytes()))
@@ -63,7 +63,7 @@ def filled(module: M, entries: Iterator[Entry], path: Path) -> M:
     """`module` with the weights of a safetensors file, every key of which is accounted for."""
     with safe_open(path, framework="pt") as file:
         listed = list(entries)
-        check(listed, maps.used(listed, file.keys()))
+        check(listed, needed_keys(listed, file.keys()))
         module.load_state_dict(dict(read(listed, file.get_tensor)), strict=True)
     return module.eval()
 
@@ -289,14 +289,14 @@ def test_a_text_encoders_files_have_a_prefix_or_none(tmp_path: Path) -> None:
 def test_older_files_hold_keys_that_no_network_needs(tmp_path: Path) -> None:
     entries = list(maps.transformers_text(TEXT, projected=False))
     keys = [name for entry in entries for name in entry.theirs]
-    check(entries, maps.used(entries, [*keys, "text_model.embeddings.position_ids", "logit_scale"]))
+    check(entries, needed_keys(entries, [*keys, "text_model.embeddings.position_ids", "logit_scale"]))
     with pytest.raises(KeysError, match=r"unknown \(text_model.embeddings.position_embedding\)"):
-        check(entries, maps.used(entries, [*keys, "text_model.embeddings.position_embedding"]))
+        check(entries, needed_keys(entries, [*keys, "text_model.embeddings.position_embedding"]))
     whole = list(maps.openai(QUICK))
     keys = [name for entry in whole for name in entry.theirs]
-    check(whole, maps.used(whole, [*keys, "input_resolution", "context_length", "vocab_size"]))
+    check(whole, needed_keys(whole, [*keys, "input_resolution", "context_length", "vocab_size"]))
     with pytest.raises(KeysError, match=r"missing \(logit_scale\)"):
-        check(whole, maps.used(whole, [key for key in keys if key != "logit_scale"]))
+        check(whole, needed_keys(whole, [key for key in keys if key != "logit_scale"]))
 
 
 def on_meta(config: ClipConfig | EncoderConfig) -> nn.Module:
@@ -311,7 +311,7 @@ def matches(module: nn.Module, entries: Iterator[Entry], listing: dict[str, Any]
     assert sorted(entry.ours for entry in listed) == sorted(ours)
     theirs = [name for entry in listed for name in entry.theirs]
     assert len(theirs) == len(set(theirs))
-    check(listed, maps.used(listed, listing["keys"]))
+    check(listed, needed_keys(listed, listing["keys"]))
     written = write(listed, ours)
     assert {name: list(value.shape) for name, value in written.items()} == listing["keys"]
 

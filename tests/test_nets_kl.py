@@ -101,7 +101,7 @@ def test_the_old_names_of_attention_hold_the_same_network(tmp_path: Path) -> Non
             name.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): weight for name, weight in stored.items()
         }
     save_file(stored, tmp_path / "old.safetensors")
-    again = loaded(TINY, tmp_path / "old.safetensors", list(maps.diffusers(TINY, old=True))).state_dict()
+    again = loaded(TINY, tmp_path / "old.safetensors", maps.stored(TINY, stored)).state_dict()
     assert all(torch.equal(again[name], weight) for name, weight in ours.state_dict().items())
     with pytest.raises(key_map.KeysError, match="16 missing"):
         loaded(TINY, tmp_path / "old.safetensors", list(maps.diffusers(TINY)))

@@ -3,22 +3,22 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from tests.published import PARAMS, H, Shapes, keys, pipeline, sd1, sd2
 
+from scorefield.errors import ScorefieldError
 from scorefield.families.scenes import build_scenes
 from scorefield.weights import scorefield_file
-from scorefield.weights.detect.detect import OWN, detect, detect_pipeline
-from scorefield.weights.detect.identity import Family, Identity, Kind, Layout, Task
-from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.pipeline import is_pipeline, read_pipeline
+from scorefield.weights.detect.identify import OWN, identify_file, identify_folder
+from scorefield.weights.detect.identity import Family, Kind, Layout, Task, UnknownIdentity
+from scorefield.weights.diffusers_folder import is_diffusers_folder, read_folder
 from scorefield.weights.reader import Reader
 from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
-from scorefield.weights.torch_pickle import listing as pickled
+from scorefield.weights.torch_pickle import read_index as pickled
 
 
 def _listing(shapes: Shapes, values: Mapping[str, Plain], metadata: Mapping[str, str]) -> TensorIndex:
@@ -28,10 +28,8 @@ def _listing(shapes: Shapes, values: Mapping[str, Plain], metadata: Mapping[str,
                    metadata=metadata, values=values)  # fmt: skip
 
 
-def _found(
-    shapes: Shapes, values: Mapping[str, Plain] | None = None, metadata: Mapping[str, str] | None = None
-) -> Identity:
-    return detect(_listing(shapes, values or {}, metadata or {}))
+def _found(shapes: Shapes, values: Mapping[str, Plain] | None = None, metadata: Mapping[str, str] | None = None) -> Any:
+    return identify_file(_listing(shapes, values or {}, metadata or {}))
 
 
 def _with(shapes: Shapes, key: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -77,8 +75,8 @@ def test_what_metadata_and_markers_say_of_the_prediction_is_believed() -> None:
     marked = _found(sd1() | {"v_pred": ()})
     assert marked.prediction is not None
     assert marked.prediction.value == "v"
-    assert "zero_snr" not in marked.facts
-    assert _found(sd1() | {"v_pred": (), "ztsnr": ()}).facts["zero_snr"] is True
+    assert not marked.zero_snr
+    assert _found(sd1() | {"v_pred": (), "ztsnr": ()}).zero_snr
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_the_channels_in_tell_the_task(layout: str, channels: int, task: Task | 
     else:
         shapes = _with(keys("diffusers/sd2/unet"), "conv_in.weight", (320, channels, 3, 3))
     found = _found(shapes)
-    assert (found.family, found.task, found.facts["channels"]) == (Family.SD2, task, channels)
+    assert (found.family, found.task, found.channels) == (Family.SD2, task, channels)
 
 
 def test_the_published_inpainting_model_has_nine_channels() -> None:
@@ -244,7 +242,7 @@ def test_a_lone_text_encoder(name: str, prefix: str, family: Family, layers: int
     found = _found(keys(name, prefix))
     assert (found.kind, found.family, found.layout) == (Kind.CLIP, family, Layout.TRANSFORMERS)
     assert found.parts["text_encoder"].numbers == PARAMS[name]
-    assert found.facts["text_layers"] == layers
+    assert found.text.layers == layers
     assert any("23 of 24 layers" in note for note in found.notes) == (layers == 23)
 
 
@@ -279,7 +277,7 @@ BLOCK = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2"
 def test_a_lora(names: tuple[str, str], layout: Layout, width: int, family: Family) -> None:
     found = _found(_lora(names, width))
     assert (found.kind, found.layout, found.family) == (Kind.LORA, layout, family)
-    assert (found.facts["rank"], found.facts["layers"], list(found.parts)) == ("8", 1, ["unet"])
+    assert (found.ranks, found.layers, list(found.parts)) == ((8,), 1, ["unet"])
 
 
 def test_a_lora_of_the_text_encoder_alone_and_of_several_ranks() -> None:
@@ -287,7 +285,7 @@ def test_a_lora_of_the_text_encoder_alone_and_of_several_ranks() -> None:
     shapes = {f"{te}.lora_down.weight": (4, 1024), f"{te}.lora_up.weight": (1024, 4), f"{te}.alpha": ()}
     assert (_found(shapes).family, list(_found(shapes).parts)) == (Family.SD2, ["text_encoder"])
     found = _found({**shapes, **_lora((f"{KOHYA}.lora_down.weight", f"{KOHYA}.lora_up.weight"), 768, 16)})
-    assert found.facts["rank"] == "4, 16"
+    assert found.ranks == (4, 16)
     assert found.family is Family.SD1  # what reads the words is asked first
 
 
@@ -314,8 +312,9 @@ def test_a_textual_inversion_in_each_published_form(
 ) -> None:
     found = _found(shapes, values)
     assert (found.kind, found.layout, found.family) == (Kind.EMBEDDING, layout, family)
-    assert (found.facts["token"], found.facts["vectors"]) == (token, vectors)
-    assert found.facts["width"] == ("768, 1280" if family is Family.SDXL else next(iter(reversed(shapes.values())))[-1])
+    (word,) = found.words
+    assert (word.token, word.vectors) == (token, vectors)
+    assert word.widths == ((768, 1280) if family is Family.SDXL else next(iter(reversed(shapes.values())))[-1:])
     assert bool(found.notes) == (token is None)
 
 
@@ -323,7 +322,7 @@ def test_a_textual_inversion_for_the_embedded_model_is_told_by_its_width() -> No
     text = scorefield_file.read_header(build_scenes.ASSETS / build_scenes.CLIP).config["text"]
     assert isinstance(text, dict)
     found = _found({"<cup>": (2, cast(int, text["width"]))})
-    assert (found.kind, found.family, found.facts["token"]) == (Kind.EMBEDDING, Family.SCOREFIELD, "<cup>")
+    assert (found.kind, found.family, found.words[0].token) == (Kind.EMBEDDING, Family.SCOREFIELD, "<cup>")
 
 
 def test_textual_inversions_are_seen_in_real_files(tmp_path: Path) -> None:
@@ -332,9 +331,9 @@ def test_textual_inversions_are_seen_in_real_files(tmp_path: Path) -> None:
     star = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.zeros(2, 768))})
     old = {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": star, "name": "birb"}
     torch.save(old, tmp_path / "embeddings.pt")
-    seen = {file.name: detect(Reader(file).listing) for file in tmp_path.iterdir()}
+    seen = {file.name: identify_file(Reader(file).index) for file in tmp_path.iterdir()}
     assert all(found.kind is Kind.EMBEDDING and found.family is Family.SD1 for found in seen.values())
-    assert {name: found.facts["token"] for name, found in seen.items()} == {
+    assert {name: found.words[0].token for name, found in seen.items()} == {
         "learned_embeds.bin": "<birb-style>", "bare.pt": None, "embeddings.pt": "birb",
     }  # fmt: skip
 
@@ -351,9 +350,9 @@ def test_our_own_files_are_known_by_their_header(tmp_path: Path) -> None:
     path = scorefield_file.save(
         tmp_path / "x.safetensors", {"a": torch.zeros(3)}, scorefield_file.Header(kind="generator", config={})
     )
-    found = detect(Reader(path).listing)
+    found = identify_file(Reader(path).index)
     assert (found.kind, found.family, list(found.parts)) == (Kind.OWN, Family.SCOREFIELD, ["generator"])
-    with pytest.raises(SourceError, match="has a scorefield header that cannot be read"):
+    with pytest.raises(ScorefieldError, match="has a scorefield header that cannot be read"):
         _found({"a": (3,)}, metadata={"scorefield": "{}"})
 
 
@@ -382,14 +381,14 @@ def test_an_unknown_file_says_what_it_resembles(name: str, looks: str) -> None:
 
 
 def test_a_file_that_resembles_nothing_says_nothing() -> None:
-    assert _found({"layer1.weight": (3, 3), "layer2.weight": (3, 3)}) == Identity(kind=Kind.UNKNOWN)
+    assert _found({"layer1.weight": (3, 3), "layer2.weight": (3, 3)}) == UnknownIdentity()
 
 
 def test_a_pipeline_is_known_by_its_unet_and_its_scheduler(tmp_path: Path) -> None:
     for said, value in (("v_prediction", "v"), ("epsilon", "eps"), (None, "eps"), ("sample", None)):
         folder = pipeline(tmp_path / str(said), said)
-        assert is_pipeline(folder)
-        found = detect_pipeline(read_pipeline(folder, pickled=pickled))
+        assert is_diffusers_folder(folder)
+        found = identify_folder(read_folder(folder, pickled=pickled))
         assert (found.kind, found.family, found.layout) == (Kind.PIPELINE, Family.SD2, Layout.DIFFUSERS)
         assert (sorted(found.parts), found.missing) == (["text_encoder", "unet", "vae"], ())
         assert found.prediction is not None
@@ -404,25 +403,23 @@ def test_a_pipeline_says_which_parts_are_missing_and_needs_no_safety_checker(tmp
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     (folder / "vae").rmdir()
     (folder / "tokenizer").rmdir()
-    held = read_pipeline(folder, pickled=pickled)
+    held = read_folder(folder, pickled=pickled)
     assert held.missing == ("tokenizer", "vae")
-    assert detect_pipeline(held).missing == ("tokenizer", "vae")
+    assert identify_folder(held).missing == ("tokenizer", "vae")
 
 
 def test_a_pipeline_with_a_variant_gives_the_plain_file_where_there_is_none(tmp_path: Path) -> None:
     folder = pipeline(tmp_path)
     save_file({"half": torch.zeros(3).half()}, folder / "vae" / "diffusion_pytorch_model.fp16.safetensors")
-    held = read_pipeline(folder, "fp16", pickled=pickled)
+    held = read_folder(folder, "fp16", pickled=pickled)
     assert list(held.parts["vae"].tensors) == ["half"]
     assert list(held.parts["text_encoder"].tensors) == ["b"]
-    with pytest.raises(
-        SourceError, match=r"has no weights of the variant bf16; of variants it has fp16, the plain one$"
-    ):
-        read_pipeline(folder, "bf16", pickled=pickled)
+    with pytest.raises(ScorefieldError, match=r"has no weights of variant bf16; its variants: fp16, the plain one$"):
+        read_folder(folder, "bf16", pickled=pickled)
 
 
 @pytest.mark.parametrize("name", ["..", "../unet", "a/b", "/etc", "."])
 def test_no_part_of_a_pipeline_leads_out_of_its_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({name: ["diffusers", "AutoencoderKL"]}))
-    with pytest.raises(SourceError, match="is damaged"):
-        read_pipeline(tmp_path, pickled=pickled)
+    with pytest.raises(ScorefieldError, match="is damaged"):
+        read_folder(tmp_path, pickled=pickled)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from scorefield.weights.detect.detect import detect
+from scorefield.weights.detect.identify import identify_file
 from scorefield.weights.detect.identity import Kind, Layout
 from scorefield.weights.reader import Reader
 
@@ -29,11 +29,11 @@ def test_a_folder_of_diffusers_is_read_to_the_bit(tmp_path: Path, variant: str |
     unet = _unet()
     unet.save_pretrained(tmp_path, max_shard_size=size, variant=variant, safe_serialization=safe)
     source, wanted = Reader(tmp_path, variant), unet.state_dict()
-    assert (len(set(source.listing.files.values())) > 5) == (size == "300KB")
+    assert (len(set(source.index.files.values())) > 5) == (size == "300KB")
     assert source.tensors.keys() == wanted.keys()
     for name, tensor in wanted.items():
         assert tensor.isfinite().all()
         assert torch.equal(source.fetch(name), tensor), name
-    found = detect(source.listing)
+    found = identify_file(source.index)
     assert (found.kind, found.layout) == (Kind.UNET, Layout.DIFFUSERS)
     assert found.parts["unet"].numbers == sum(parameter.numel() for parameter in unet.parameters())

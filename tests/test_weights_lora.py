@@ -26,7 +26,7 @@ from tests.loras import (
     peft,
 )
 
-from scorefield.weights.lora.file import Lora
+from scorefield.weights.lora.file import LoraFile
 from scorefield.weights.lora.merge import Scales, Stack
 from scorefield.weights.lora.targets import UNET
 
@@ -102,7 +102,7 @@ def test_two_are_their_sum_in_any_order(tmp_path: Path) -> None:
     alone = [merged(path, kohya(MLP, *pair(6, 4, seed=k)))["mlp.weight"] for k, path in enumerate(paths)]
     base = WEIGHTS["mlp.weight"]
     for order in (paths, paths[::-1]):
-        both = Stack(NAMES, [(Lora(path), Scales(1, 1)) for path in order]).merged(UNET, "mlp.weight", base)
+        both = Stack(NAMES, [(LoraFile(path), Scales(1, 1)) for path in order]).merged(UNET, "mlp.weight", base)
         torch.testing.assert_close(both, alone[0] + alone[1] - base, rtol=0, atol=1e-5)
 
 
@@ -111,7 +111,7 @@ def test_a_sum_in_bfloat16_is_rounded_once(tmp_path: Path) -> None:
     down, up = (half * 0.01 for half in pair(6, 4))
     save_file({key: one.half() for key, one in kohya(MLP, down, up).items()}, path)
     exact = base.double() + 16 * up.half().double() @ down.half().double()
-    found = Stack(NAMES, [(Lora(path), Scales(1, 1))] * 16).merged(UNET, "mlp.weight", base)
+    found = Stack(NAMES, [(LoraFile(path), Scales(1, 1))] * 16).merged(UNET, "mlp.weight", base)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, exact.bfloat16())
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import save_file
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from scorefield.nets.clip import BIG_G_TEXT, SD1_TEXT, SD2_TEXT_23
 from scorefield.nets.unet import SD1, SD2, SDXL
-from scorefield.weights.detect.detect import detect
-from scorefield.weights.detect.identity import Family, Identity, Kind, Layout
+from scorefield.weights.detect.identify import identify_file
+from scorefield.weights.detect.identity import Family, Kind, Layout
 from scorefield.weights.key_map import Entry
 from scorefield.weights.key_maps import clip_keys, unet_keys
 from scorefield.weights.lora.targets import TEXT, TEXT_2, UNET, Target, names
@@ -95,10 +96,10 @@ def test_names_as_they_stand_in_published_files(name: str, target: Target) -> No
     assert (listed | both(TEXT, list(clip_keys.transformers_text(SD1_TEXT.text, projected=False))))[name] == target
 
 
-def found(tmp_path: Path, *tensors: Mapping[str, Tensor], **metadata: str) -> Identity:
+def found(tmp_path: Path, *tensors: Mapping[str, Tensor], **metadata: str) -> Any:
     path = tmp_path / "a.safetensors"
     save_file({key: one.clone() for each in tensors for key, one in each.items()}, path, metadata=metadata)
-    return detect(Reader(path).listing)
+    return identify_file(Reader(path).index)
 
 
 def test_inspection_tells_rank_alpha_and_targets(tmp_path: Path) -> None:
@@ -107,13 +108,13 @@ def test_inspection_tells_rank_alpha_and_targets(tmp_path: Path) -> None:
     held = [kohya(layer, *pair(4, 4, seed=k), alpha=1.0) for k, layer in enumerate(layers)]
     held.append(kohya("mid_block_attentions_0_transformer_blocks_0_attn1_to_v", *pair(4, 4, seed=9, rank=3)))
     lora = found(tmp_path, *held)
-    assert (lora.kind, lora.layout, lora.facts["rank"], lora.facts["layers"]) == (Kind.LORA, Layout.KOHYA, "2, 3", 5)
-    assert lora.facts["targets"] == "2 of attention, 1 of feed-forward, 1 of convolution, 1 other"
-    assert lora.facts["alpha"] == "of its own for each layer, in the file"
-    assert found(tmp_path, *held, ss_network_alpha="1.0").facts["alpha"] == "1.0"
+    assert (lora.kind, lora.layout, lora.ranks, lora.layers) == (Kind.LORA, Layout.KOHYA, (2, 3), 5)
+    assert lora.targets == {"of attention": 2, "of feed-forward": 1, "of convolution": 1, "other": 1}
+    assert lora.alpha == "one for each layer, in the file"
+    assert found(tmp_path, *held, ss_network_alpha="1.0").alpha == "1.0"
     settings = json.dumps({"unet.lora_alpha": 6, "unet.r": 2})
-    assert found(tmp_path, kohya(Q, DOWN, UP), lora_adapter_metadata=settings).facts["alpha"] == "6"
-    assert found(tmp_path, kohya(Q, DOWN, UP)).facts["alpha"] == "not there: the scale is 1"
+    assert found(tmp_path, kohya(Q, DOWN, UP), lora_adapter_metadata=settings).alpha == "6"
+    assert found(tmp_path, kohya(Q, DOWN, UP)).alpha == "none: the scale is 1"
     assert found(tmp_path, kohya(Q, DOWN, UP) | MAGNITUDE).notes == ("with DoRA's norms of the weights",)
 
 
@@ -143,4 +144,4 @@ def test_inspection_and_reading_know_the_same_layouts(tmp_path: Path, layout: st
     down, up = pair(5, 4)
     held = {LAYOUTS[layout]("attn.to_v", half): tensor for half, tensor in (("down", down), ("up", up))}
     lora = found(tmp_path, held)
-    assert (lora.kind, lora.facts["layers"], lora.facts["rank"]) == (Kind.LORA, 1, "2")
+    assert (lora.kind, lora.layers, lora.ranks) == (Kind.LORA, 1, (2,))

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from tests.loras import CONV, DOWN, MAGNITUDE, MLP, NAMES, UP, WEIGHTS, K, applied, drawn, kohya, pair, peft, save, told
 from torch import Tensor
 
+from scorefield.errors import ScorefieldError
 from scorefield.weights.detect.identity import Family
-from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.lora.file import Lora
+from scorefield.weights.lora.file import LoraFile
 from scorefield.weights.lora.merge import Scales, Stack
 
 
@@ -30,9 +30,9 @@ TWICE = {"unet.ff.lora_A.weight": DOWN, "unet.ff.lora_B.weight": UP}
     [
         ({"lora_unet_ff.lora_down.weight": DOWN}, "has only the down half of lora_unet_ff; get it again"),
         (kohya(MLP, DOWN[:1], UP), r"lora_unet_ff: its tensors do not fit each other: down \(1, 4\), up \(6, 2\)"),
-        (kohya(MLP, DOWN[:0], UP[:, :0]), "lora_unet_ff: these are no tensors of a LoRA"),
-        (kohya(MLP, DOWN[0], UP), "lora_unet_ff: these are no tensors of a LoRA"),
-        (kohya(MLP, DOWN, UP) | {"lora_unet_ff.alpha": torch.ones(2)}, "lora_unet_ff: these are no tensors of a LoRA"),
+        (kohya(MLP, DOWN[:0], UP[:, :0]), "lora_unet_ff: these are not the tensors of a LoRA layer"),
+        (kohya(MLP, DOWN[0], UP), "lora_unet_ff: these are not the tensors of a LoRA layer"),
+        (kohya(MLP, DOWN, UP) | {"lora_unet_ff.alpha": torch.ones(2)}, "lora_unet_ff: these are not the tensors of"),
         (kohya(MLP, DOWN, UP) | MAGNITUDE, r"do not fit each other: dora_scale \(5, 1\), down"),
         (kohya(MLP, DOWN, UP[:5]), r"lora_unet_ff is for a weight of shape \(5, 4\), where this model has \(6, 4\)"),
         (kohya(CONV, drawn(2, 4, 1, 1), drawn(5, 2, 1, 1)) | {"lora_unet_conv1.lora_mid.weight": drawn(3, 2, 3, 3)},
@@ -41,14 +41,14 @@ TWICE = {"unet.ff.lora_A.weight": DOWN, "unet.ff.lora_B.weight": UP}
         (kohya(MLP, DOWN[..., None, None].expand(2, 4, 3, 3), UP), r"of shape \(6, 4, 3, 3\), where .* has \(6, 4\)"),
         (kohya(MLP, DOWN * torch.nan, UP), "lora_unet_ff.lora_down.weight holds a number that is not finite"),
         (kohya(MLP, DOWN, UP, alpha=torch.inf), "lora_unet_ff.alpha holds a number that is not finite"),
-        (kohya(MLP, DOWN.long(), UP), "lora_unet_ff.lora_down.weight is of torch.int64"),
+        (kohya(MLP, DOWN.long(), UP), "lora_unet_ff.lora_down.weight holds torch.int64; LoRA weights must be floating"),
         (kohya(MLP, DOWN * 1e30, UP * 1e30), "mlp.weight of the unet is not finite with it; give a smaller scale"),
         (kohya(MLP, DOWN, UP) | {"lora_unet_conv1.hada_w1_a": UP}, r"is a LoHa of LyCORIS \(lora_unet_conv1.hada_w1_a"),
         (kohya(MLP, DOWN, UP) | TWICE, "has two names for one layer: lora_unet_ff and unet.ff"),
         ({"unet.ff.lora_A.a.weight": DOWN, "unet.ff.lora_A.b.weight": DOWN}, "holds two of the same for one layer"),
         (kohya("mixer", DOWN, UP), r"names no layer of this model \(lora_unet_mixer, ...\): it is a LoRA for another"),
-        ({"lora_unet_ff.alpha": torch.ones(1)}, "is no LoRA: `scorefield inspect` tells what it is"),
-        ({"model.diffusion_model.out.2.weight": DOWN}, "is no LoRA: `scorefield inspect` tells what it is"),
+        ({"lora_unet_ff.alpha": torch.ones(1)}, "is not a LoRA: `scorefield inspect` says what it is"),
+        ({"model.diffusion_model.out.2.weight": DOWN}, "is not a LoRA: `scorefield inspect` says what it is"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_line(tmp_path: Path, tensors: Mapping[str, Tensor], words: str) -> None:
@@ -67,11 +67,11 @@ def test_a_lora_for_another_family_is_told_by_its_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"lora_alpha": "many"}, "the alpha 'many', which is no number"),
-        ({"lora_alpha": float("nan")}, "the alpha nan, which is no number"),
-        ({"lora_alpha": 10**400}, "the alpha 10+, which is no number"),
-        ({"lora_alpha": True}, "the alpha True, which is no number"),
-        ({"alpha_pattern": {"to_[kv]": 4}}, r"an alpha for the layers 'to_\[kv\]'"),
+        ({"lora_alpha": "many"}, "the alpha 'many', which is not a number"),
+        ({"lora_alpha": float("nan")}, "the alpha nan, which is not a number"),
+        ({"lora_alpha": 10**400}, "is damaged: it holds a number of more than 20 digits; get it again"),
+        ({"lora_alpha": True}, "the alpha True, which is not a number"),
+        ({"alpha_pattern": {"(to_k+)+": 4}}, r"an alpha for the layers '\(to_k\+\)\+'; this pattern is not understood"),
     ],
 )
 def test_settings_that_give_no_scale_are_one_line(tmp_path: Path, config: Mapping[str, object], words: str) -> None:
@@ -91,7 +91,7 @@ def test_keys_of_no_layer_are_kept_to_be_told(tmp_path: Path) -> None:
     text = {f"lora_te_text_model_x.{half}.weight": one for half, one in (("lora_down", DOWN), ("lora_up", UP))}
     odd = {"lora_unet_ff.diff_b": torch.ones(6), "lora_unet_conv1.alpha": torch.ones(1)}
     save(path, kohya(MLP, DOWN, UP), text, odd)
-    lora = Lora(path)
+    lora = LoraFile(path)
     assert set(Stack(NAMES, [(lora, Scales(1, 1))]).unused[lora]) == {*text, *odd}
 
 
@@ -102,6 +102,8 @@ OF = {MLP: "mlp.weight", K: "qkv.weight", CONV: "conv.weight"}
 def by_hand(held: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights as another reader's tensors make them, of the layers whose names are whole."""
     made = dict(WEIGHTS)
+    held = {f"{layer.replace('.', '_')}{leaf}": one for key, one in held.items()
+            for layer, leaf in [re.fullmatch(r"(.*?)(\.lora_.*|\.alpha)?", key).groups("")]}  # fmt: skip
     for layer, name in OF.items():
         key = f"lora_unet_{layer}"
         if f"{key}.lora_up.weight" not in held:
@@ -162,7 +164,7 @@ def outcome(path: Path) -> dict[str, Tensor] | str:
     """Every weight with the LoRA; or the line that says what is wrong with it."""
     try:
         return applied(path)
-    except SourceError as error:
+    except ScorefieldError as error:
         return str(error)
 
 

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scorefield.errors import ScorefieldError
 from scorefield.weights import scorefield_file
-from scorefield.weights.scorefield_file import Header, WeightsError
+from scorefield.weights.scorefield_file import Header
 
 HEADER = Header(
     kind="clip", config={"width": 3, "towers": {"text": None}}, step=7, samples=70, figures={"share": 0.5},
@@ -41,7 +42,7 @@ def _same(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
 
 def _told(path: Path, kind: str = "clip") -> str:
     """What `load` says is wrong with a file: one line that names it."""
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(ScorefieldError) as caught:
         scorefield_file.load(path, kind)
     line = str(caught.value)
     assert str(path) in line
@@ -102,7 +103,7 @@ def test_a_missing_folder_is_made_and_the_file_is_readable_by_all(tmp_path: Path
 def test_values_that_half_precision_lacks_are_refused_and_nothing_is_written(tmp_path: Path, value: float) -> None:
     path = _saved(tmp_path)
     before = path.read_bytes()
-    with pytest.raises(WeightsError, match="tensor sick holds values that float16 cannot"):
+    with pytest.raises(ScorefieldError, match="tensor sick holds values that float16 cannot"):
         scorefield_file.save(path, {"sick": torch.tensor([1.0, value])}, HEADER)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
@@ -112,7 +113,7 @@ def test_a_full_disk_leaves_the_file_of_before_and_nothing_else(tmp_path: Path) 
     path = _saved(tmp_path)
     before = path.read_bytes()
     big = {"x": torch.zeros(200_000)}
-    with _largest_file(100_000), pytest.raises(WeightsError, match="cannot write") as caught:
+    with _largest_file(100_000), pytest.raises(ScorefieldError, match="cannot write") as caught:
         scorefield_file.save(path, big, HEADER)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -132,22 +133,22 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_header_of_wrong_types_cannot_be_made() -> None:
-    with pytest.raises(TypeError, match="figure share is no number"):
+    with pytest.raises(TypeError, match="figure share is not a number"):
         Header(kind="clip", config={}, figures={"share": "much"})  # type: ignore[dict-item]
-    with pytest.raises(TypeError, match="config is no Mapping"):
+    with pytest.raises(TypeError, match="config is not a Mapping"):
         Header(kind="clip", config=[1])  # type: ignore[arg-type]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none.safetensors"
-    assert _told(path) == f"{path}: no such file"
-    with pytest.raises(WeightsError, match="no such file"):
+    assert _told(path) == f"{path}: no such file or folder"
+    with pytest.raises(ScorefieldError, match="no such file"):
         scorefield_file.read_header(path)
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").mkdir()
-    assert "damaged or no safetensors file" in _told(tmp_path / "x.safetensors")
+    assert "is a folder without weights" in _told(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
@@ -155,14 +156,22 @@ def test_a_truncated_file_is_damaged(tmp_path: Path, share: float) -> None:
     path = _saved(tmp_path)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    assert "damaged" in _told(path)
+    assert ("damaged" if share else "is empty") in _told(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 a zip", b"\x80\x02}q\x00.", b"{}", b"\xff" * 64, b"text\n" * 40])
-def test_a_file_of_another_kind_is_no_safetensors_file(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty; get it again"), (b"PK\x03\x04 a zip", "not a weights file of PyTorch"),
+        (b"\x80\x02}q\x00.", "not a weights file of PyTorch"), (b"{}", "is JSON text, not weights"),
+        (b"\xff" * 64, "damaged or not a safetensors file"), (b"text\n" * 40, "damaged or not a safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not weights: run `git lfs pull`"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_kind_is_named(tmp_path: Path, data: bytes, words: str) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)
-    assert "is damaged or no safetensors file" in _told(path)
+    assert words in _told(path)
 
 
 def test_a_safetensors_file_of_somebody_else_is_not_ours(tmp_path: Path) -> None:
@@ -189,7 +198,7 @@ def test_a_file_of_another_part_says_which(tmp_path: Path) -> None:
 def test_a_header_of_another_form_cannot_be_read(tmp_path: Path, entry: str) -> None:
     path = _rewritten(_saved(tmp_path), entry)
     assert f"{path} has a scorefield header that cannot be read" in _told(path)
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(ScorefieldError, match="cannot be read"):
         scorefield_file.read_header(path)
 
 
@@ -231,7 +240,7 @@ def test_200_mutated_copies_give_the_right_tensors_or_one_clear_line(tmp_path: P
         path.write_bytes(_mutated(data, length, random.Random(seed)))
         try:
             tensors, header = scorefield_file.load(path, "clip")
-        except WeightsError as error:
+        except ScorefieldError as error:
             refused.append((path, str(error)))
         else:
             assert header == HEADER
@@ -277,7 +286,7 @@ def test_fill_names_the_keys_that_do_not_fit_and_changes_nothing(change: dict[st
     module = _linear()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     held = {name: value for name, value in {**module.state_dict(), **change}.items() if value is not None}
-    with pytest.raises(WeightsError) as caught:
+    with pytest.raises(ScorefieldError) as caught:
         scorefield_file.fill(module, held, torch.float32, Path("some/file"))
     assert str(caught.value) == f"some/file does not fit its own configuration: {told}"
     assert _same(dict(module.state_dict()), before)

@@ -9,6 +9,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scorefield.weights.diffusers_folder import SourceError
+from scorefield.errors import ScorefieldError
+from scorefield.weights import torch_pickle
 from scorefield.weights.reader import Reader
 from scorefield.weights.tensor_index import Stored
 
@@ -49,7 +51,7 @@ def _open_and_fetch(path: Path, variant: str | None, fetch: str | None) -> None:
 
 def _told(path: Path, variant: str | None = None, fetch: str | None = None) -> str:
     """What opening a path says is wrong with it: one line that names it."""
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(ScorefieldError) as caught:
         _open_and_fetch(path, variant, fetch)
     line = str(caught.value)
     assert str(path) in line
@@ -93,7 +95,7 @@ def test_a_safetensors_file_is_listed_and_fetched(tmp_path: Path) -> None:
     assert source.tensors["b.half"] == Stored("F16", (4, 3))
     assert source.tensors["scale"] == Stored("BF16", ())
     assert source.tensors["a.weight"].numbers == 12
-    assert source.listing.metadata == {"format": "pt"}
+    assert source.index.metadata == {"format": "pt"}
     assert _same(source, _tensors())
 
 
@@ -111,7 +113,7 @@ def test_a_state_dict_is_unwrapped_and_plain_values_beside_it_are_kept(tmp_path:
     torch.save({"state_dict": OrderedDict(_tensors()), **rest}, tmp_path / "x.ckpt")
     source = Reader(tmp_path / "x.ckpt")
     assert _same(source, _tensors())
-    assert source.values == {"global_step": 875000, "epoch": 0, "note": None}
+    assert source.index.values == {"global_step": 875000, "epoch": 0, "note": None}
 
 
 def test_tensors_of_two_levels_have_names_with_a_dot(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_tensors_of_two_levels_have_names_with_a_dot(tmp_path: Path) -> None:
         source = Reader(tmp_path / name)
         assert _same(source, {"string_to_token.*": torch.tensor(265), "string_to_param.*": star})
         assert not source.fetch("string_to_param.*").requires_grad
-        assert source.values == {"name": "cat", "step": 5}
+        assert source.index.values == {"name": "cat", "step": 5}
 
 
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -150,18 +152,35 @@ def test_an_unknown_name_is_named(tmp_path: Path) -> None:
     assert "holds no tensor 'c'" in _told(_saved(tmp_path / "x.safetensors"), fetch="c")
 
 
+def test_a_torch_that_gives_no_places_of_meta_tensors_gives_those_of_fake_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"state_dict": _tensors(), "step": 3}, tmp_path / "x.ckpt")
+    load, offset, fake = torch_pickle._load, torch_pickle._offset, []
+
+    def watched(file: Path, place: str | None, mode: AbstractContextManager[object] | None = None) -> object:
+        fake.append(mode is not None)
+        return load(file, place, mode)
+
+    monkeypatch.setattr(torch_pickle, "_load", watched)
+    monkeypatch.setattr(torch_pickle, "_offset", lambda tensor: offset(tensor) if fake[-1] else None)
+    assert _same(Reader(tmp_path / "x.ckpt"), _tensors())
+    assert fake == [False, True]
+
+
 @pytest.mark.parametrize("kind", ["safetensors", "ckpt"])
-def test_a_fetched_tensor_is_mapped_and_not_copied(tmp_path: Path, kind: str) -> None:
+def test_of_a_large_file_no_more_than_the_tensor_that_is_asked_for_is_read(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"x.{kind}"
     if kind == "ckpt":
-        torch.save({"x": torch.zeros(50_000_000, dtype=torch.float16)}, path)
+        torch.save({"x": torch.zeros(2), "rest": torch.zeros(50_000_000, dtype=torch.float16)}, path)
     else:
         _sparse(path, 2_000_000_000)
-    Reader(path).fetch("x")  # what is imported and kept at the first time
+    Reader(path)  # what is imported and kept at the first time
     before, source = _resident(), Reader(path)
-    x = source.fetch("x")
-    assert x[-1] == 0
-    assert source.fetch("x").data_ptr() == x.data_ptr()
+    if kind == "ckpt":
+        assert source.fetch("x").tolist() == [0, 0]
+    else:
+        assert source.tensors["x"].numbers == 1_000_000_000
     assert _resident() - before < 20_000_000
 
 
@@ -195,21 +214,21 @@ def test_a_shard_outside_the_folder_is_refused(tmp_path: Path, name: object) -> 
     folder = tmp_path / "model"
     index = _indexed(folder, lambda names: names.update(ids=name))
     _saved(tmp_path / "x.safetensors", {"ids": torch.zeros(1)})
-    assert "which is no .safetensors file of its own folder" in _told(index)
+    assert "which is not a .safetensors file in its folder" in _told(index)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     _sharded(tmp_path)
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
     told = _told(tmp_path / "model.safetensors.index.json")
-    assert "names shards that are not there: 'model-00002-of-00002.safetensors'" in told
+    assert "names missing shards: 'model-00002-of-00002.safetensors'" in told
 
 
 def test_an_index_of_other_shards_is_refused(tmp_path: Path) -> None:
     told = _told(_indexed(tmp_path / "more", lambda names: names.update(c="model-00001-of-00002.safetensors")))
     assert "model-00001-of-00002.safetensors lacks 'c'" in told
     told = _told(_indexed(tmp_path / "less", lambda names: names.pop("ids")))
-    assert "model-00002-of-00002.safetensors has, against the index, 'ids'" in told
+    assert "model-00002-of-00002.safetensors has, unlisted, 'ids'" in told
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"weight_map": []}', '{"weight_map": {}}', "[" * 100_000])
@@ -228,14 +247,14 @@ def test_a_folder_gives_its_plain_safetensors_before_pickles_and_variants(tmp_pa
     _saved(tmp_path / "diffusion_pytorch_model.safetensors", {"safe": torch.zeros(1)})
     assert list(Reader(tmp_path).tensors) == ["safe"]
     assert _same(Reader(tmp_path, "fp16"), _tensors())
-    assert "of variants it has fp16, non_ema, the plain one" in _told(tmp_path, "bf16")
+    assert "its variants: fp16, non_ema, the plain one" in _told(tmp_path, "bf16")
 
 
 def test_a_folder_of_fp16_alone_is_read_and_one_of_non_ema_alone_must_be_asked_for(tmp_path: Path) -> None:
     _saved(tmp_path / "a" / "model.fp16.safetensors")
     assert _same(Reader(tmp_path / "a"), _tensors())
     _saved(tmp_path / "b" / "model.non_ema.safetensors")
-    assert "of variants it has non_ema" in _told(tmp_path / "b")
+    assert "its variants: non_ema" in _told(tmp_path / "b")
     assert _same(Reader(tmp_path / "b", "non_ema"), _tensors())
 
 
@@ -252,7 +271,7 @@ def test_a_folder_with_a_name_of_its_own_gives_its_only_file(tmp_path: Path) -> 
     _saved(tmp_path / "some_style_1.0.safetensors", {"x": torch.zeros(1)})
     assert list(Reader(tmp_path).tensors) == ["x"]
     _saved(tmp_path / "other.safetensors")
-    assert "several files of weights; name one: other.safetensors, some_style_1.0.safetensors" in _told(tmp_path)
+    assert "several weights files; give one: other.safetensors, some_style_1.0.safetensors" in _told(tmp_path)
 
 
 def test_a_path_without_weights_is_told(tmp_path: Path) -> None:
@@ -261,9 +280,9 @@ def test_a_path_without_weights_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").mkdir()
     assert "is a folder without weights" in _told(tmp_path / "x.safetensors")
     (tmp_path / "model_index.json").write_text("{}")
-    assert "is a pipeline of several parts; name one of them" in _told(tmp_path)
+    assert "is a pipeline of several parts; give one of them" in _told(tmp_path)
     os.mkfifo(tmp_path / "pipe.ckpt")
-    assert "is neither a file nor a folder" in _told(tmp_path / "pipe.ckpt")
+    assert "is a named pipe, not a regular file" in _told(tmp_path / "pipe.ckpt")
     assert "can only be chosen in a folder" in _told(_saved(tmp_path / "y.safetensors"), "fp16")
 
 
@@ -316,14 +335,14 @@ def test_a_header_that_lies_is_told(tmp_path: Path, change: dict[str, object]) -
     path.write_bytes(_lying({}))
     assert list(Reader(path).tensors) == ["a", "b"]
     path.write_bytes(_lying(change))
-    assert "is damaged or no safetensors file" in _told(path)
+    assert "is damaged or not a safetensors file" in _told(path)
 
 
 @pytest.mark.parametrize("length", [0, 1, 200, 10**8, 10**11, 2**63, 2**64 - 1])
 def test_a_header_of_another_length_is_told(tmp_path: Path, length: int) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(length.to_bytes(8, "little") + _lying({})[8:])
-    assert "is damaged or no safetensors file" in _told(path)
+    assert "is damaged or not a safetensors file" in _told(path)
 
 
 class Code:
@@ -345,7 +364,7 @@ def test_code_in_a_file_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         path.rename(tmp_path / "pytorch_model-00001-of-00001.bin")
         index = {"weight_map": dict.fromkeys("ab", "pytorch_model-00001-of-00001.bin")}
         (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(ScorefieldError) as caught:
         Reader(tmp_path)
     assert not trap.exists()
     if way in ("zip", "old", "shard"):
@@ -399,7 +418,12 @@ def test_a_file_of_lightning_gives_its_weights_and_what_saved_it_is_nothing(
     assert (b"ModelCheckpoint" in path.read_bytes()) & (multiarray.encode() in path.read_bytes())
     source = Reader(path)
     assert _same(source, _tensors())
-    assert source.values == {"epoch": 0, "global_step": 470000, "pytorch-lightning_version": "1.4.2", "more": None}
+    assert source.index.values == {
+        "epoch": 0,
+        "global_step": 470000,
+        "pytorch-lightning_version": "1.4.2",
+        "more": None,
+    }
     with pytest.raises(pickle.UnpicklingError, match="ModelCheckpoint was not an allowed global"):
         torch.load(path, weights_only=True)
 
@@ -442,7 +466,7 @@ def test_a_torchscript_archive_is_told_as_such(tmp_path: Path) -> None:
 def test_an_archive_of_another_kind_is_told(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
         archive.writestr("a.txt", "hello")
-    assert "is a zip archive, but none of torch.save" in _told(tmp_path / "x.pt")
+    assert "is a zip archive, but not one of torch.save" in _told(tmp_path / "x.pt")
     torch.save(_tensors(), tmp_path / "x.pt")
     with zipfile.ZipFile(tmp_path / "x.pt") as whole, zipfile.ZipFile(tmp_path / "y.pt", "w", 8) as packed:
         for name in whole.namelist():
@@ -471,9 +495,7 @@ def test_a_pickle_without_a_checksum_is_read(tmp_path: Path) -> None:
 def test_a_tensor_is_copied_in_blocks_into_what_is_there_and_each_byte_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(
-        "scorefield.weights.safetensors_span._BLOCK", 100
-    )  # several rows of some, less than one of others
+    monkeypatch.setattr("scorefield.weights.reader._BLOCK", 100)  # several rows of some, less than one of others
     held = {"a": torch.randn(7, 3), "b": torch.randn(3, 50), "c": torch.randn(4, 5, 3, 3), "d": torch.tensor(2.5)}
     held |= {"none": torch.empty(3, 0), "nothing": torch.empty(0, 3)}
     path = tmp_path / f"x.{kind}"
@@ -494,5 +516,5 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_told(tmp_path: Path) -> None
     path = _saved(tmp_path / "x.safetensors", {"x": torch.zeros(5000)})
     source = Reader(path)
     os.truncate(path, 9000)
-    with pytest.raises(SourceError, match="was cut off while it was read; get it again"):
+    with pytest.raises(ScorefieldError, match="was cut off while it was read; get it again"):
         source.copy("x", torch.empty(5000), lambda part: None)

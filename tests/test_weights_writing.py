@@ -7,8 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from scorefield.weights.dtypes import DTYPES
-from scorefield.weights.safetensors_writer import Planned, saving
+from scorefield.weights.safetensors_file import DTYPES, Planned, saving
 
 
 def test_every_number_format_comes_back_to_the_bit_in_whatever_order_it_comes(tmp_path: Path) -> None:

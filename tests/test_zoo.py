@@ -13,8 +13,9 @@ from tests.loading import load
 from torch import Tensor, nn
 
 from scorefield import zoo
-from scorefield.errors import RequestError
+from scorefield.errors import DamagedError, MissingError, RequestError
 from scorefield.families.scenes import build_scenes
+from scorefield.input_files import Json
 from scorefield.latent.scenes_codec import Codec
 from scorefield.model.system import Place, System
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
@@ -61,9 +62,7 @@ def _modules() -> dict[str, nn.Module]:
 def _write(folder: Path) -> Path:
     configs = (asdict(AUTOENCODER), asdict(CLIP), asdict(DIT))
     for (name, module), config in zip(_modules().items(), configs, strict=True):
-        notes: dict[str, scorefield_file.Json] = (
-            {"knows": {"things": ["tree", "car"]}} if name == build_scenes.GENERATOR else {}
-        )
+        notes: dict[str, Json] = {"knows": {"things": ["tree", "car"]}} if name == build_scenes.GENERATOR else {}
         header = scorefield_file.Header(kind=KINDS[name], config=config, step=3, notes=notes)
         scorefield_file.save(folder / name, module.state_dict(), header)
     build(WORDS).save(folder / build_scenes.TOKENIZER)
@@ -83,7 +82,7 @@ def _parts(model: System) -> dict[str, nn.Module]:
     return dict(zip(WEIGHTS, parts, strict=True))
 
 
-def _saved_with(path: Path, change: Callable[[dict[str, scorefield_file.Json]], object]) -> None:
+def _saved_with(path: Path, change: Callable[[dict[str, Json]], object]) -> None:
     """The file again, its configuration changed."""
     tensors, header = scorefield_file.load(path, KINDS[path.name])
     config = dict(header.config)
@@ -199,9 +198,9 @@ sys.exit("torch._dynamo" in sys.modules)
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     _write(tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(scorefield_file.WeightsError) as caught:
+    with pytest.raises(MissingError) as caught:
         _load(tmp_path)
-    assert str(caught.value) == f"{tmp_path / name}: no such file"
+    assert str(caught.value) == f"{tmp_path / name}: no such file or folder"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "alien"])
@@ -212,7 +211,7 @@ def test_a_damaged_file_is_one_line_that_names_it(tmp_path: Path, name: str, dam
     flipped = bytearray(data)
     flipped[-60 if name == build_scenes.TOKENIZER else -20] ^= 0x40
     path.write_bytes({"cut": data[:-30], "flipped": bytes(flipped), "empty": b"", "alien": b'{"a": 1}'}[damage])
-    with pytest.raises(scorefield_file.WeightsError) as caught:
+    with pytest.raises(DamagedError) as caught:
         _load(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -223,7 +222,7 @@ def test_a_file_of_another_part_says_so(tmp_path: Path, name: str) -> None:
     _write(tmp_path)
     other = WEIGHTS[WEIGHTS.index(name) - 1]
     (tmp_path / name).write_bytes((tmp_path / other).read_bytes())
-    with pytest.raises(scorefield_file.WeightsError) as caught:
+    with pytest.raises(DamagedError) as caught:
         _load(tmp_path)
     assert str(caught.value) == f"{tmp_path / name} holds a {KINDS[other]}, not a {KINDS[name]}"
 
@@ -231,9 +230,7 @@ def test_a_file_of_another_part_says_so(tmp_path: Path, name: str) -> None:
 def test_a_tokenizer_of_other_words_does_not_fit_the_text_tower(tmp_path: Path) -> None:
     path = _write(tmp_path) / build_scenes.TOKENIZER
     build([*WORDS, "cat"]).save(path)
-    with pytest.raises(
-        scorefield_file.WeightsError, match="the tokenizer knows 11 tokens, the text tower 10"
-    ) as caught:
+    with pytest.raises(DamagedError, match="the tokenizer knows 11 tokens, the text tower 10") as caught:
         _load(tmp_path)
     assert str(path) in str(caught.value)
 
@@ -249,11 +246,11 @@ def test_a_tokenizer_of_other_words_does_not_fit_the_text_tower(tmp_path: Path) 
     ids=["missing", "unknown", "of another type"],
 )
 def test_a_configuration_of_another_version_is_one_line(
-    tmp_path: Path, name: str, change: Callable[[dict[str, scorefield_file.Json]], object], told: str
+    tmp_path: Path, name: str, change: Callable[[dict[str, Json]], object], told: str
 ) -> None:
     path = _write(tmp_path) / name
     _saved_with(path, change)
-    with pytest.raises(scorefield_file.WeightsError, match=told) as caught:
+    with pytest.raises(DamagedError, match=told) as caught:
         _load(tmp_path)
     assert str(caught.value).startswith(f"{path} was made by another version of scorefield")
 
@@ -261,25 +258,25 @@ def test_a_configuration_of_another_version_is_one_line(
 def test_a_tower_of_another_version_is_one_line_too(tmp_path: Path) -> None:
     path = _write(tmp_path) / build_scenes.CLIP
 
-    def change(config: dict[str, scorefield_file.Json]) -> None:
+    def change(config: dict[str, Json]) -> None:
         config["text"] = {**asdict(CLIP.text), "wings": 2}
 
     _saved_with(path, change)
-    with pytest.raises(scorefield_file.WeightsError, match="wings is unknown"):
+    with pytest.raises(DamagedError, match="wings is unknown"):
         _load(tmp_path)
 
 
 def test_widths_that_cannot_be_are_one_line(tmp_path: Path) -> None:
     path = _write(tmp_path) / build_scenes.GENERATOR
     _saved_with(path, lambda config: config.update(width=33))
-    with pytest.raises(scorefield_file.WeightsError, match="width 33 over 2 heads"):
+    with pytest.raises(DamagedError, match="width 33 over 2 heads"):
         _load(tmp_path)
 
 
 def test_tensors_that_the_configuration_does_not_ask_for_are_named(tmp_path: Path) -> None:
     path = _write(tmp_path) / build_scenes.GENERATOR
     _saved_with(path, lambda config: config.update(depth=2))
-    with pytest.raises(scorefield_file.WeightsError, match=r"missing: blocks\.1\.") as caught:
+    with pytest.raises(DamagedError, match=r"missing: blocks\.1\.") as caught:
         _load(tmp_path)
     assert str(caught.value).startswith(f"{path} does not fit its own configuration")
 

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from scorefield.conversion.plan import conversion
 from scorefield.conversion.writer import Conversion
-from scorefield.errors import UnsupportedError
+from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.nets.clip import TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet
-from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.key_map import Entry, under, write
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 
@@ -137,7 +136,7 @@ def test_numbers_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
     held["model.diffusion_model.out.2.bias"][1] = 1e5
     save_file({name: tensor.clone() for name, tensor in held.items()}, tmp_path / "x.safetensors")
     made = conversion(tmp_path / "x.safetensors", to_folder=False, networks=TINY)
-    with pytest.raises(SourceError, match=r"model\.diffusion_model\.out\.2\.bias holds numbers that float16 cannot"):
+    with pytest.raises(DamagedError, match=r"model\.diffusion_model\.out\.2\.bias holds numbers that float16 cannot"):
         done(made, tmp_path / "y.safetensors", torch.float16)
 
 
@@ -267,8 +266,27 @@ def test_what_cannot_be_converted_is_one_line(tmp_path: Path) -> None:
         conversion(tmp_path / "odd.safetensors", to_folder=True)
     shapes = published.sd1()
     shapes["model.diffusion_model.out.2.bias"] = (5,)
-    with pytest.raises(SourceError, match=r"out\.2\.bias is of shape \(5,\), where this network has \(4,\)"):
+    with pytest.raises(DamagedError, match=r"out\.2\.bias is of shape \(5,\), where this network has \(4,\)"):
         conversion(sparse(tmp_path / "shape.safetensors", shapes), to_folder=True)
     del shapes["model.diffusion_model.out.2.bias"]
-    with pytest.raises(SourceError, match=r"1 missing \(model\.diffusion_model\.out\.2\.bias\)"):
+    with pytest.raises(DamagedError, match=r"1 missing \(model\.diffusion_model\.out\.2\.bias\)"):
         conversion(sparse(tmp_path / "less.safetensors", shapes), to_folder=True)
+
+
+def test_what_a_conversion_left_in_other_shapes_and_names_is_written_as_usual(tmp_path: Path) -> None:
+    held = single(tmp_path / "usual.safetensors", TINY)
+    odd = {}
+    for name, tensor in held.items():
+        attention = "first_stage_model" in name and ".attn_1." in name
+        name = name.replace("attn_1.proj_out", "attn_1.to_out.0").replace("attn_1.k.", "attn_1.to_k.")
+        odd[name] = tensor[:, None, None] if attention and name.endswith("bias") else tensor.squeeze()
+    save_file({name: tensor.contiguous() for name, tensor in odd.items()} | TABLES, tmp_path / "odd.safetensors")
+    for name in ("usual", "odd"):
+        file = tmp_path / f"{name}.safetensors"
+        done(conversion(file, to_folder=True, prediction="eps", networks=TINY), tmp_path / name)
+        done(conversion(file, to_folder=False, prediction="eps", networks=TINY), tmp_path / f"{name}-again.safetensors")
+    weights = "diffusion_pytorch_model.safetensors"
+    for written in ("{}-again.safetensors", f"{{}}/unet/{weights}", f"{{}}/vae/{weights}"):
+        usual, again = (load_file(tmp_path / written.format(name)) for name in ("usual", "odd"))
+        assert usual.keys() == again.keys()
+        assert all(torch.equal(tensor, again[name]) for name, tensor in usual.items())

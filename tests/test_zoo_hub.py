@@ -20,7 +20,7 @@ from tests.tiny import TINY
 from scorefield.api import load
 from scorefield.cli.main import run
 from scorefield.conversion.plan import conversion
-from scorefield.weights.diffusers_folder import SourceError
+from scorefield.errors import DamagedError, ScorefieldError
 from scorefield.zoo import hub
 from scorefield.zoo.hub import HubName, chosen, fetch, named
 
@@ -173,7 +173,7 @@ def test_a_variant_and_a_single_file_are_downloaded_alone(server: Hub) -> None:
     }
     path, name = fetch(HubName(repo="someone/tiny", file="v1-5-pruned.safetensors"))
     assert (path.name, str(name)) == ("v1-5-pruned.safetensors", f"hf:someone/tiny@{COMMIT}:v1-5-pruned.safetensors")
-    with pytest.raises(SourceError, match=r"^someone/tiny has no .* bf16; of variants it has fp16, the plain one$"):
+    with pytest.raises(DamagedError, match=r"^someone/tiny has no .* bf16; its variants: fp16, the plain one$"):
         fetch(REPO, "bf16")
 
 
@@ -196,7 +196,7 @@ def test_without_the_hub_it_is_what_was_downloaded_before(server: Hub, monkeypat
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert fetch(REPO) == (path, name)
     with pytest.raises(
-        SourceError, match=r"someone/other is no path here, is not downloaded .* HF_HUB_OFFLINE forbids"
+        DamagedError, match=r"someone/other is no path here, is not downloaded .* HF_HUB_OFFLINE forbids"
     ):
         fetch(HubName(repo="someone/other"))
 
@@ -222,7 +222,7 @@ def test_what_the_hub_does_not_give_is_one_line(
 def test_a_hub_that_does_not_answer_is_one_line(server: Hub) -> None:
     server.shutdown()
     server.server_close()
-    with pytest.raises(SourceError, match=r"the hub at http://127\.0\.0\.1:\d+ cannot be used \(") as caught:
+    with pytest.raises(DamagedError, match=r"the hub at http://127\.0\.0\.1:\d+ cannot be used \(") as caught:
         fetch(REPO)
     assert "\n" not in str(caught.value)
 
@@ -232,13 +232,13 @@ def test_no_room_on_the_disk_is_one_line(server: Hub, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
-    with pytest.raises(SourceError, match="no room on the disk for someone/tiny, at"):
+    with pytest.raises(DamagedError, match="no room on the disk for someone/tiny, at"):
         fetch(REPO)
 
 
 def test_without_the_extra_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(SourceError, match=r"pip install 'scorefield\[hub\]'"):
+    with pytest.raises(DamagedError, match=r"pip install 'scorefield\[hub\]'"):
         fetch(REPO)
 
 
@@ -271,7 +271,7 @@ def test_a_path_that_is_there_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert named(name) is None
     Path("someone").mkdir()
     assert named("someone/tiny") is None  # a slip in a path
-    with pytest.raises(SourceError, match="someone/tiny: no such file or folder"):
+    with pytest.raises(ScorefieldError, match="someone/tiny: no such file or folder"):
         load("someone/tiny")
     assert named("hf:someone/tiny") == REPO
 
@@ -283,9 +283,9 @@ def test_shards_come_with_their_index_and_a_lone_file_needs_no_name() -> None:
         :1
     ] + sorted(names[1:])
     assert chosen(REPO, ["a.ckpt", "b.safetensors", "c.png"], None) == ["b.safetensors"]
-    with pytest.raises(SourceError, match=r"of single files it has several: name one, as hf:someone/tiny:a\.ckpt"):
+    with pytest.raises(DamagedError, match=r"of single files it has several: name one, as hf:someone/tiny:a\.ckpt"):
         chosen(REPO, ["a.ckpt", "b.ckpt"], None)
-    with pytest.raises(SourceError, match="is no diffusers pipeline, and of single files it has none of weights"):
+    with pytest.raises(DamagedError, match="is no diffusers pipeline, and of single files it has none of weights"):
         chosen(REPO, ["README.md"], None)
     assert hub.named("openai/clip-vit-large-patch14") is not None
 

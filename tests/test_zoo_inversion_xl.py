@@ -17,7 +17,6 @@ from scorefield.files.picture import read
 from scorefield.model.system import System
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.request import Embedding
-from scorefield.weights.diffusers_folder import SourceError
 
 pytestmark = pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning")
 

@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from scorefield.cli.main import run
 from scorefield.conversion.plan import conversion
 from scorefield.errors import UnsupportedError
-from scorefield.families.stable_diffusion.parts import FIRST, SECOND
 from scorefield.families.stable_diffusion.specs import NETWORKS
 from scorefield.model.system import System
 from scorefield.nets.clip import SDXL_TEXT_2, TextEncoder
@@ -39,6 +38,8 @@ from scorefield.nets.unet import SDXL, Unet
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.weights import key_map
+from scorefield.weights.checkpoint_layout import XL_TEXT as FIRST
+from scorefield.weights.checkpoint_layout import XL_TEXT_2 as SECOND
 from scorefield.weights.detect.identity import Family
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 

@@ -19,7 +19,7 @@ from tests.tiny import TEXT, TINY, TINY_2
 from scorefield.api import Pipeline, load
 from scorefield.cli.main import run
 from scorefield.core import grid, grid_names, predict
-from scorefield.errors import DamagedError, RequestError, UnsupportedError
+from scorefield.errors import DamagedError, RequestError, ScorefieldError, UnsupportedError
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.families.stable_diffusion.parts import Place, parts
 from scorefield.families.stable_diffusion.specs import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, Networks
@@ -33,7 +33,6 @@ from scorefield.request import ModelChoice
 from scorefield.weights import key_map
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Family
-from scorefield.weights.diffusers_folder import SourceError
 from scorefield.zoo import opened_model
 
 pytestmark = [
@@ -204,24 +203,28 @@ def test_a_file_that_lacks_a_part_or_a_key_or_has_one_more_says_which(one: Made,
     save_file({name: tensor for name, tensor in held.items() if name not in vae}, path)
     assert_one_line(one, path, UnsupportedError, "lacks its vae; get it whole")
     save_file({name: tensor for name, tensor in held.items() if "conv_in.bias" not in name}, path)
-    assert_one_line(one, path, SourceError, r"the autoencoder: .* 2 missing \(first_stage_model.decoder.conv_in.bias, ")
+    assert_one_line(
+        one, path, DamagedError, r"the autoencoder: .* 2 missing \(first_stage_model.decoder.conv_in.bias, "
+    )
     save_file(held | {"model.diffusion_model.odd": torch.ones(1)}, path)
-    assert_one_line(one, path, SourceError, r"the U-Net: .* 1 unknown \(model.diffusion_model.odd\)")
+    assert_one_line(one, path, DamagedError, r"the U-Net: .* 1 unknown \(model.diffusion_model.odd\)")
     save_file(held | {"control_model.odd": torch.ones(1)}, path)
-    assert_one_line(one, path, SourceError, "holds 'control_model.odd', which is of no part of a Stable Diffusion")
+    assert_one_line(
+        one, path, UnsupportedError, "unexpected tensor 'control_model.odd', not part of a Stable Diffusion"
+    )
 
 
 def test_a_wrong_text_tower_is_one_line(one: Made, two: Made, tmp_path: Path) -> None:
     folder = shutil.copytree(one.folder, tmp_path / "model")
     wide = replace(TINY, text=EncoderConfig(text=replace(TEXT, width=40)))
     with pytest.raises(
-        SourceError, match=r"^[^\n]*the text encoder: \S* is of shape \(49408, 32\), .* \(49408, 40\): .*$"
+        ScorefieldError, match=r"^[^\n]*the text encoder: \S* is of shape \(49408, 32\), .* \(49408, 40\): .*$"
     ):
         stable(folder, CPU, torch.float32, networks=wide)
     deep = replace(TINY, text=EncoderConfig(text=replace(TEXT, layers=3)))
-    with pytest.raises(SourceError, match=r"^[^\n]*the text encoder: .* 16 missing [^\n]*$"):
+    with pytest.raises(ScorefieldError, match=r"^[^\n]*the text encoder: .* 16 missing [^\n]*$"):
         stable(folder, CPU, torch.float32, networks=deep)
-    with pytest.raises(SourceError, match="has Stable Diffusion 2's text tower beside another U-Net"):
+    with pytest.raises(DamagedError, match="has Stable Diffusion 2's text tower beside another U-Net"):
         stable(two.file, CPU, torch.float32, "eps", replace(TINY_2, openclip=None))
 
 
@@ -302,7 +305,7 @@ def test_the_averaged_copy_of_a_file_is_drawn_with_where_it_is_asked_for(one: Ma
     assert ema.sha256 == one.model.sha256 != one.load(path, "eps").sha256
     assert (drawn(ema, "euler", "trailing") == drawn(one.model, "euler", "trailing")).all()
     assert ema.choice.ema
-    with pytest.raises(SourceError, match=r"the U-Net: .* missing \(model_ema\.diffusion_modelinput_blocks00bias"):
+    with pytest.raises(ScorefieldError, match=r"the U-Net: .* missing \(model_ema\.diffusion_modelinput_blocks00bias"):
         stable(one.file, CPU, torch.float32, "eps", TINY, ema=True)
     save_file({name: tensor for name, tensor in held.items() if "model_ema" not in name}, path)
     with pytest.raises(RequestError, match="has no averaged copy of its U-Net"):
@@ -330,7 +333,7 @@ def test_what_is_given_as_an_autoencoder_and_is_something_else_is_named(one: Mad
     for path, error, why in [
         (one.folder / "unet", UnsupportedError, r"unet holds no autoencoder: it is a U-Net"),
         (lora, UnsupportedError, r"lora.safetensors holds no autoencoder: it is a LoRA"),
-        (odd, SourceError, r"odd.safetensors: the autoencoder: the file's keys are not those of this network"),
+        (odd, DamagedError, r"odd.safetensors: the autoencoder: the file's keys are not those of this network"),
     ]:
         with pytest.raises(error, match=why):
             stable(one.folder, CPU, torch.float32, networks=TINY, vae=str(path))
@@ -356,7 +359,7 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
 
 @pytest.mark.parametrize("name", ["./folder/model", "model.safetensors", "model.ckpt"])
 def test_a_path_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no such file or folder"):
+    with pytest.raises(ScorefieldError, match="no such file or folder"):
         load(str(tmp_path / name))
 
 
@@ -428,7 +431,7 @@ def test_another_autoencoder_stands_in_the_record_and_draws_the_picture_again(
     assert run(["replay", str(picture)]) == 0
     assert capsys.readouterr().out.endswith("identical\n")
     moved = Path(vae[1]).rename(tmp_path / "moved.safetensors")
-    assert run(["replay", str(picture)]) == 1
+    assert run(["replay", str(picture)]) == 2
     told = f"{vae[1]}: no such file or folder; if it lies elsewhere now, give its path with --vae"
     assert capsys.readouterr().err == f"error: {told}\n"
     assert run(["replay", str(picture), "--vae", str(moved)]) == 0

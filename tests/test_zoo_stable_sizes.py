@@ -14,13 +14,13 @@ from tests.loading import stable
 
 import scorefield as sf
 from scorefield.core import noise
+from scorefield.errors import DamagedError, ScorefieldError
 from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.specs import SPECS
 from scorefield.nets.clip import SD1_TEXT, SD2_TEXT_23, SDXL_TEXT, SDXL_TEXT_2
 from scorefield.nets.kl import KL
 from scorefield.nets.unet import SD1, SD2, SDXL
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.diffusers_folder import SourceError
 
 UNET_1 = {
     "in_channels": 4, "out_channels": 4, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2,
@@ -87,7 +87,7 @@ def test_the_published_configurations_are_the_published_networks(tmp_path: Path)
 def test_what_no_xl_has_is_one_line(part: str, name: str, value: object, tmp_path: Path) -> None:
     held: dict[str, dict[str, Any]] = {"unet": UNET_XL, "vae": VAE, "text": TEXT_1, "second": TEXT_XL}
     held[part] = held[part] | {name: value}
-    with pytest.raises(SourceError, match=r"config.json: \w+ .* is not that of a Stable Diffusion$") as caught:
+    with pytest.raises(ScorefieldError, match=r"config.json: \w+ .* is not that of a Stable Diffusion$") as caught:
         stated(Checkpoint(folder(tmp_path / "model", **held)))
     assert "\n" not in str(caught.value)
 
@@ -112,7 +112,7 @@ def test_what_no_xl_has_is_one_line(part: str, name: str, value: object, tmp_pat
 def test_what_no_such_network_has_is_one_line(part: str, name: str, value: object, tmp_path: Path) -> None:
     held = {"unet": UNET_1, "vae": VAE, "text": TEXT_1}
     held[part] = held[part] | {name: value}
-    with pytest.raises(SourceError, match=rf"config.json: {name} .* is not that of a Stable Diffusion$") as caught:
+    with pytest.raises(ScorefieldError, match=rf"config.json: {name} .* is not that of a Stable Diffusion$") as caught:
         stated(Checkpoint(folder(tmp_path / "model", **held)))
     assert "\n" not in str(caught.value)
 
@@ -120,7 +120,7 @@ def test_what_no_such_network_has_is_one_line(part: str, name: str, value: objec
 def test_a_part_without_a_configuration_is_one_line(tmp_path: Path) -> None:
     path = folder(tmp_path / "model", UNET_1, VAE, TEXT_1)
     (path / "vae" / "config.json").unlink()
-    with pytest.raises(SourceError, match=r"^cannot read .*vae/config.json: "):
+    with pytest.raises(ScorefieldError, match=r"^cannot read .*vae/config.json: "):
         stated(Checkpoint(path))
 
 
@@ -159,6 +159,6 @@ def test_a_folder_whose_weights_are_not_those_that_it_states_is_one_line(tmp_pat
     config = CONFIGS["vae/config.json"] | {"layers_per_block": 2}
     (path / "vae" / "config.json").write_text(json.dumps(config))
     with pytest.raises(
-        SourceError, match=r"the autoencoder: the file's keys are not those of this network: .* missing"
+        DamagedError, match=r"the autoencoder: the file's keys are not those of this network: .* missing"
     ):
         stable(path, torch.device("cpu"), torch.float32)

@@ -38,7 +38,7 @@ from scorefield.api import Pipeline, load
 from scorefield.cli.main import run
 from scorefield.conversion.plan import conversion
 from scorefield.core import noise, predict
-from scorefield.errors import RequestError, UnsupportedError
+from scorefield.errors import DamagedError, RequestError, UnsupportedError
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.image_encoder import files
@@ -54,7 +54,6 @@ from scorefield.request import ModelChoice
 from scorefield.weights import key_map
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Family
-from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.key_maps import clip_keys as clip_maps
 
 pytestmark = [
@@ -203,7 +202,7 @@ def test_a_single_file_without_statistics_is_only_right_for_vit_h(made: Made, tm
     held = {name: tensor for name, tensor in load_file(made.file).items() if "data_" not in name}
     save_file(held, tmp_path / "model.safetensors")
     with pytest.raises(
-        SourceError, match=r"^[^\n]* lacks the mean of its CLIP's vectors [^\n]*; use the folder of the model$"
+        DamagedError, match=r"^[^\n]* lacks the mean of its CLIP's vectors [^\n]*; use the folder of the model$"
     ):
         stable(tmp_path / "model.safetensors", CPU, torch.float32, "v", TINY)
 

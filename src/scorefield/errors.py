@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from scorefield.printable import printable
+
 Kind = Literal["request", "missing", "damaged", "unsupported", "machine"]
 
 
@@ -16,6 +18,10 @@ class ScorefieldError(Exception):
     """
 
     kind: ClassVar[Kind]
+
+    def __str__(self) -> str:
+        """The line, in which nothing that a file says can control a terminal."""
+        return printable(super().__str__())
 
 
 class RequestError(ScorefieldError, ValueError):

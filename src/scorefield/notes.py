@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
+from scorefield.printable import printable
+
 
 class ScorefieldWarning(UserWarning):
     """A note of scorefield; what was asked is done all the same."""
@@ -55,7 +57,7 @@ _COLLECTED: ContextVar[list[Note] | None] = ContextVar("_COLLECTED", default=Non
 
 def note(kind: type[ScorefieldWarning], text: str) -> None:
     """Add a note to the collection of this thread; where nobody collects, it is a warning."""
-    collected = _COLLECTED.get()
+    text, collected = printable(text), _COLLECTED.get()
     if collected is None:
         warnings.warn(text, kind, stacklevel=3)
     else:

@@ -13,7 +13,7 @@ from scorefield.prompt.sdxl import XlConditioner
 from scorefield.prompt.text import TextConditioner
 from scorefield.request import Embedding
 from scorefield.stages.diffusion import only_stage
-from scorefield.weights.textual_inversion import Inversion, read
+from scorefield.weights.textual_inversion import TextualInversionFile, Word
 
 _TOWERS = {1: "one text encoder", 2: "two text encoders, as Stable Diffusion XL has them"}
 
@@ -22,12 +22,12 @@ class OpenedWord(NamedTuple):
     """A textual inversion of a request, read from its file."""
 
     asked: Embedding
-    file: Inversion
+    file: TextualInversionFile
 
 
 def open_words(embeddings: Sequence[Embedding]) -> list[OpenedWord]:
     """Read the files; RequestError for one that has changed since it was recorded."""
-    opened = [OpenedWord(asked, read(Path(asked.path))) for asked in embeddings]
+    opened = [OpenedWord(asked, TextualInversionFile(Path(asked.path))) for asked in embeddings]
     for asked, file in opened:
         check_hash(asked.path, file.sha256, asked.sha256, "textual inversion")
     return opened
@@ -45,21 +45,15 @@ def with_embeddings(system: System, words: Sequence[OpenedWord]) -> System:
     if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
         raise UnsupportedError(f"the model {system.name} takes no textual inversion")
     towers = 2 if isinstance(conditioner, XlConditioner) else 1
-    for _, file in words:
-        if len(file.vectors) != towers:
-            raise UnsupportedError(f"{file.path} is for {_TOWERS[len(file.vectors)]}; this model has {_TOWERS[towers]}")
-    tokens = [_token(asked.token, file) for asked, file in words]
-    learned = [
-        [Learned(token=token, vectors=file.vectors[k]) for token, (_, file) in zip(tokens, words, strict=True)]
-        for k in range(towers)
-    ]
+    named = [_named(asked.token, file, towers) for asked, file in words]
+    learned = [[Learned(token=token, vectors=word.vectors[k]) for token, word in named] for k in range(towers)]
     try:
         extended = conditioner.with_learned(*learned)
     except InversionError as error:
         raise UnsupportedError(str(error)) from None
     known = tuple(
-        LearnedWord(token=token, vectors=len(file.vectors[0]), path=asked.path, sha256=file.sha256)
-        for token, (asked, file) in zip(tokens, words, strict=True)
+        LearnedWord(token=token, vectors=len(word.vectors[0]), path=asked.path, sha256=file.sha256)
+        for (token, word), (asked, file) in zip(named, words, strict=True)
     )
     recorded = tuple(Embedding(path=one.path, token=one.token, sha256=one.sha256) for one in known)
     return replace(
@@ -81,10 +75,14 @@ def check_hash(path: str, sha256: str, recorded: str | None, what: str) -> None:
         )
 
 
-def _token(requested: str | None, file: Inversion) -> str:
-    token = requested or file.token
+def _named(requested: str | None, file: TextualInversionFile, towers: int) -> tuple[str, Word]:
+    """The token and the vectors of a word; UnsupportedError if they are for another number of text encoders."""
+    word = file.word(requested)
+    if len(word.vectors) != towers:
+        raise UnsupportedError(f"{file.path} is for {_TOWERS[len(word.vectors)]}; this model has {_TOWERS[towers]}")
+    token = requested or word.token
     if token is None:
         raise RequestError(
             f"{file.path} does not name its token: say which word stands for it, as {file.path.stem}={file.path}"
         )
-    return token
+    return token, word

@@ -24,7 +24,7 @@ from scorefield.request import Lora
 from scorefield.stages.diffusion import only_stage
 from scorefield.weights.detect.identity import BY_WORDS, Family
 from scorefield.weights.key_maps import clip_keys, unet_keys
-from scorefield.weights.lora.file import Lora as LoraFile
+from scorefield.weights.lora.file import LoraFile
 from scorefield.weights.lora.merge import Scales, Stack
 from scorefield.weights.lora.targets import TEXT, TEXT_2, UNET, Target, names
 
@@ -38,7 +38,6 @@ class OpenedLora(NamedTuple):
 
     asked: Lora
     file: LoraFile
-    sha256: str
 
 
 def open_loras(loras: Sequence[Lora]) -> list[OpenedLora]:
@@ -48,9 +47,8 @@ def open_loras(loras: Sequence[Lora]) -> list[OpenedLora]:
         path, colon, scale = asked.path.rpartition(":")
         if colon and Path(path).exists() and not Path(asked.path).exists():
             raise RequestError(f"{asked.path}: a scale follows the colon, which is a number, not {scale!r}")
-        file = LoraFile(Path(asked.path))
-        opened.append(OpenedLora(asked, file, file.sha256))
-        check_hash(asked.path, opened[-1].sha256, asked.sha256, "LoRA")
+        opened.append(OpenedLora(asked, file := LoraFile(Path(asked.path))))
+        check_hash(asked.path, file.sha256, asked.sha256, "LoRA")
     return opened
 
 
@@ -73,7 +71,7 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     read = [one.with_tower(_merged(one.encoder, part, "", stack)) for part, one in towers.items()]
     worded = stage.conditioner.with_towers(*read) if isinstance(stage.conditioner, XlConditioner) else read[0]
     applied = tuple(
-        AppliedLora(path=one.asked.path, scales=_scales(one.asked), sha256=one.sha256, unused=tuple(unused))
+        AppliedLora(path=one.asked.path, scales=_scales(one.asked), sha256=one.file.sha256, unused=tuple(unused))
         for one, unused in zip(loras, stack.unused.values(), strict=True)
     )
     made = replace(
@@ -100,7 +98,7 @@ def stacked(net: UnetConfig, texts: Mapping[str, TextConfig], loras: Sequence[Op
     UnsupportedError for one of another family, DamagedError for one that fits no layer.
     """
     mine = BY_WORDS.get(net.context_width, Family.UNKNOWN)
-    for _, file, _ in loras:
+    for _, file in loras:
         if Family.UNKNOWN not in (mine, file.family) and file.family is not mine:
             raise UnsupportedError(f"{file.path} is a LoRA for {file.family}; this model is a {mine}")
     return Stack(dict(_names(net, texts)), [(one.file, _scales(one.asked)) for one in loras])

@@ -9,13 +9,14 @@ import click
 
 from scorefield.cli.common import format_option, show
 from scorefield.cli.inspect_report import model_lines, model_record
-from scorefield.files.open_picture import NoPictureError, PictureError
+from scorefield.errors import MissingError, ScorefieldError
+from scorefield.files.open_picture import NoPictureError
 from scorefield.files.picture import History, json_or_text, read_history
-from scorefield.weights.detect.detect import detect, detect_pipeline
-from scorefield.weights.diffusers_folder import SourceError, is_index
-from scorefield.weights.pipeline import is_pipeline, read_pipeline
+from scorefield.weights.detect.identify import identify_file, identify_folder
+from scorefield.weights.diffusers_folder import is_diffusers_folder, read_folder
+from scorefield.weights.locate import PICKLES, is_index
 from scorefield.weights.tensor_index import TensorIndex
-from scorefield.weights.tensor_index import read as read_listing
+from scorefield.weights.tensor_index import read_index as read_weights_index
 
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 _MOST_ROWS, _MOST_LETTERS = 40, 2000
@@ -33,29 +34,29 @@ def command(file: Path, form: str) -> None:
         record, lines = _report(file)
     except NoPictureError:
         raise click.ClickException(f"{file} is neither a picture nor a weights file that can be read") from None
-    except (PictureError, SourceError) as error:
+    except ScorefieldError as error:
         raise click.ClickException(str(error)) from None
     show({"file": str(file)} | record, form, "\n".join([str(file), *lines]))
 
 
 def _report(file: Path) -> Report:
-    if is_pipeline(file):
+    if is_diffusers_folder(file):
         return _pipeline(file)
     if not file.is_file() or is_index(file) or _is_weights(file):
-        return _weights(read_listing(file, pickled=_pickled))
+        return _weights(read_weights_index(file, pickled=_pickled))
     return _picture(read_history(file))
 
 
 def _is_weights(file: Path) -> bool:
     with file.open("rb") as stream:
         start = stream.read(9)
-    return start[8:] == b"{" or start.startswith((_ZIP, _PICKLE)) or file.suffix == ".safetensors"
+    return start[8:] == b"{" or start.startswith((_ZIP, _PICKLE)) or file.suffix in (".safetensors", *PICKLES)
 
 
 def _pickled(file: Path) -> TensorIndex:
-    from scorefield.weights.torch_pickle import listing  # PyTorch takes seconds to load; safetensors do without
+    from scorefield.weights.torch_pickle import read_index  # PyTorch takes seconds to load; safetensors do without
 
-    return listing(file)
+    return read_index(file)
 
 
 def _picture(history: History) -> Report:
@@ -80,7 +81,7 @@ def _picture(history: History) -> Report:
 
 
 def _weights(listing: TensorIndex) -> Report:
-    found, size = detect(listing), listing.size
+    found, size = identify_file(listing), listing.size
     files = len(set(listing.files.values()))
     numbers = sum(one.numbers for one in listing.tensors.values())
     tensors = {name: {"dtype": one.dtype, "shape": list(one.shape)} for name, one in listing.tensors.items()}
@@ -107,11 +108,11 @@ def _weights(listing: TensorIndex) -> Report:
 
 
 def _pipeline(folder: Path) -> Report:
-    pipeline = read_pipeline(folder, pickled=_pickled)
-    found, size = detect_pipeline(pipeline), sum(part.size for part in pipeline.parts.values())
+    pipeline = read_folder(folder, pickled=_pickled)
+    found, size = identify_folder(pipeline), sum(part.size for part in pipeline.parts.values())
     if found.missing:
         there = ", ".join(pipeline.parts) or "nothing"
-        raise SourceError(
+        raise MissingError(
             f"{folder} lacks {', '.join(found.missing)} of a {pipeline.name}, and has {there}; get it whole"
         )
     parts = {

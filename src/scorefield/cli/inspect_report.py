@@ -2,30 +2,41 @@
 
 from collections.abc import Iterator, Mapping
 
-from scorefield.weights.detect.identity import Identity, Kind, Part
+from scorefield.weights.detect.identity import (
+    AnyIdentity,
+    ClipIdentity,
+    EmbeddingIdentity,
+    LoraIdentity,
+    ModelIdentity,
+    OwnIdentity,
+    Part,
+    UnknownIdentity,
+    VaeIdentity,
+)
 
 
-def model_lines(found: Identity) -> Iterator[str]:
+def model_lines(found: AnyIdentity) -> Iterator[str]:
     """What was found, in lines to read."""
-    if found.kind is Kind.UNKNOWN:
+    if isinstance(found, UnknownIdentity):
         yield f"of no kind that is known here{f'; it most resembles {found.resembles}' if found.resembles else ''}"
         return
-    if found.kind is Kind.OWN:
-        yield f"one of scorefield's own files, a {', '.join(found.parts)}"
+    if isinstance(found, OwnIdentity):
+        yield f"one of scorefield's own files, a {found.holds}"
         return
-    task = f", {found.task}" if found.task else ""
+    model = found if isinstance(found, ModelIdentity) else None
+    task = f", {model.task}" if model and model.task else ""
     yield f"{found.kind}, {found.family}{task}, {found.layout} layout"
     if found.resembles:
         yield f"  resembles {found.resembles}"
     yield from _parts(found.parts)
-    if found.missing:
-        yield f"  without {', '.join(found.missing)}"
-    for name, fact in found.facts.items():
+    if model and model.missing:
+        yield f"  without {', '.join(model.missing)}"
+    for name, fact in _facts(found).items():
         yield f"  {name.replace('_', ' ')} {fact if fact is not None else 'not told'}"
-    if found.ema:
+    if model and model.ema:
         yield "  with an averaged copy of its U-Net (EMA): --ema draws with that one"
-    if found.prediction:
-        yield f"  predicts {found.prediction.value or 'what must be said'}: {found.prediction.why}"
+    if model and model.prediction:
+        yield f"  predicts {model.prediction.value or 'what must be said'}: {model.prediction.why}"
     for note in found.notes:
         yield f"  {note}"
 
@@ -36,22 +47,48 @@ def _parts(parts: Mapping[str, Part]) -> Iterator[str]:
         yield f"  {name.replace('_', ' ')}: {part.numbers:,} parameters in {tensors}"
 
 
-def model_record(found: Identity) -> dict[str, object]:
+def model_record(found: AnyIdentity) -> dict[str, object]:
     """What was found, as plain JSON."""
-    prediction = found.prediction
+    model = found if isinstance(found, ModelIdentity) else ModelIdentity(kind=found.kind)
+    prediction = model.prediction
     return {
         "kind": found.kind,
         "family": found.family,
         "layout": found.layout,
-        "task": found.task,
+        "task": model.task,
         "parts": {
             name: {"prefix": part.prefix, "tensors": part.tensors, "parameters": part.numbers}
             for name, part in found.parts.items()
         },
-        "missing": list(found.missing),
-        "ema": found.ema,
+        "missing": list(model.missing),
+        "ema": model.ema,
         "prediction": {"value": prediction.value, "why": prediction.why} if prediction else None,
-        "facts": dict(found.facts),
+        "facts": _facts(found),
         "notes": list(found.notes),
         "resembles": found.resembles,
     }
+
+
+def _facts(found: AnyIdentity) -> dict[str, object]:
+    """What only things of this kind have, by name."""
+    facts: dict[str, object] = {}
+    match found:
+        case ModelIdentity() if found.channels is not None:
+            facts |= {"channels": found.channels, "context": found.context}
+            facts |= {"zero_snr": True} if found.zero_snr else {}
+        case VaeIdentity():
+            facts = {"channels": found.channels, "levels": found.levels}
+        case ClipIdentity():
+            towers = {"text": found.text, "image": found.image}
+            facts |= {f"{name}_{size}": value for name, tower in towers.items() if tower
+                      for size, value in tower._asdict().items() if value is not None}  # fmt: skip
+        case LoraIdentity():
+            scale = {"rank": ", ".join(map(str, found.ranks)), "alpha": found.alpha} if found.ranks else {}
+            kinds = ", ".join(f"{number} {kind}" for kind, number in found.targets.items())
+            facts = {**scale, "layers": found.layers, "targets": kinds}
+        case EmbeddingIdentity(words=(word,)):
+            facts = {"token": word.token, "vectors": word.vectors}
+            facts["width"] = word.widths[0] if len(word.widths) == 1 else ", ".join(map(str, word.widths))
+        case EmbeddingIdentity():
+            facts = {"words": ", ".join(f"{word.token} ({word.vectors})" for word in found.words)}
+    return facts

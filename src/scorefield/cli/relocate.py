@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
-from scorefield.errors import RequestError
+from scorefield.errors import RequestError, ScorefieldError
 from scorefield.request import Embedding, InputImage, Lora, Request
-from scorefield.weights.diffusers_folder import SourceError
 
 File = TypeVar("File", Lora, Embedding)
 
@@ -29,13 +28,13 @@ def relocated(request: Request, now: Now) -> Request:
 
     A picture that never was a file has no hash to be held to.
     """
-    from scorefield.weights import textual_inversion
-    from scorefield.weights.lora.file import Lora as LoraFile
+    from scorefield.weights.lora.file import LoraFile
+    from scorefield.weights.textual_inversion import TextualInversionFile
 
     told = {"model": now["model"], "device": now["device"], "vae": now["vae"]}
     pictures = {"image": now["image"], "mask": now["mask"], "image_prompt": now["image_prompt"]}
     loras = {path: LoraFile(Path(path)).sha256 for path in now["lora"]}
-    words = {path: textual_inversion.read(Path(path)).sha256 for path in now["embedding"]}
+    words = {path: TextualInversionFile(Path(path)).sha256 for path in now["embedding"]}
     return request.model_copy(
         update={name: value for name, value in told.items() if value}
         | {name: _picture(getattr(request, name), path) for name, path in pictures.items() if path}
@@ -44,13 +43,13 @@ def relocated(request: Request, now: Now) -> Request:
     )
 
 
-def lost(request: Request, error: SourceError) -> SourceError:
+def lost(request: Request, error: ScorefieldError) -> ScorefieldError:
     """`error` of loading what `request` recorded: with the option that says where a file is now, if it is gone."""
     places = {one.path: "--embedding" for one in request.embeddings} | {one.path: "--lora" for one in request.loras}
     places |= {request.model: "--model"} | ({request.vae: "--vae"} if request.vae else {})
     for place, flag in places.items():
         if str(error).startswith(str(Path(place))) and not Path(place).exists():
-            return SourceError(f"{error}; if it lies elsewhere now, give its path with {flag}")
+            return type(error)(f"{error}; if it lies elsewhere now, give its path with {flag}")
     return error
 
 

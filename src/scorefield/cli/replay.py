@@ -8,10 +8,9 @@ import click
 from scorefield import atomic
 from scorefield.cli import common
 from scorefield.cli.relocate import Now, lost, relocated
-from scorefield.errors import DamagedError, UnsupportedError
+from scorefield.errors import DamagedError, MissingError, UnsupportedError
 from scorefield.files.output_names import OutputNames
 from scorefield.files.picture import read, read_history
-from scorefield.weights.diffusers_folder import SourceError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,7 +61,7 @@ def command(
         moved = record.model_copy(update={"request": relocated(record.request, now)})
         try:
             job = replay_job(moved)
-        except SourceError as error:
+        except (DamagedError, MissingError) as error:
             raise lost(record.request, error) from None
         if not quiet and (cost := _cost(job)):
             common.say(cost)

@@ -11,15 +11,15 @@ from scorefield.conversion.folder_texts import text
 from scorefield.conversion.writer import METADATA, Conversion, Piece, WeightsFile, left
 from scorefield.errors import UnsupportedError
 from scorefield.families.fill import fits
+from scorefield.input_files import Json
 from scorefield.nets import unet as nets
 from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig, EncoderConfig, TextEncoder, VisionTower
 from scorefield.nets.kl import KL, Kl
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import Family, Identity, Kind, Layout, Task
-from scorefield.weights.diffusers_folder import Json
-from scorefield.weights.key_map import Entry, under
+from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, ModelIdentity, Task, VaeIdentity
+from scorefield.weights.key_map import Entry, needed_keys, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 from scorefield.weights.reader import Reader
 
@@ -37,6 +37,8 @@ _CLIPS: Mapping[Family, ClipConfig] = {
     Family.VIT_H_14: VIT_H_14,
 }
 
+_Alone = ModelIdentity | VaeIdentity | ClipIdentity  # a U-Net, an autoencoder, a CLIP
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
@@ -50,17 +52,17 @@ class _Part:
     stem: str = "diffusion_pytorch_model"  # the name of its weights in a folder, without the suffix
 
 
-def part_conversion(checkpoint: Checkpoint, *, to_folder: bool) -> Conversion:
+def part_conversion(checkpoint: Checkpoint, found: _Alone, *, to_folder: bool) -> Conversion:
     """The conversion of a part alone to a folder of diffusers or transformers, or to its original layout.
 
-    UnsupportedError for a part that has no other layout here, SourceError for one that is damaged.
+    UnsupportedError for a part that has no other layout here, DamagedError for one that is damaged.
     """
-    source, found = checkpoint.reader(), checkpoint.identity
+    source = checkpoint.reader()
     with hollow():
         part = _part(checkpoint.path, found, source)
     stored = list(part.stored)
-    fits(part.net.state_dict(), str(found.kind), stored, source, clip_keys.used(stored, source.tensors))
-    piece = Piece(source=source, stored=stored, written=list(part.diffusers if to_folder else part.original))
+    fits(ours := part.net.state_dict(), str(found.kind), stored, source, needed_keys(stored, source.tensors))
+    piece = Piece(source=source, ours=ours, stored=stored, written=list(part.diffusers if to_folder else part.original))
     name = f"{part.stem}.safetensors" if to_folder else ""
     return Conversion(
         files=(WeightsFile(name=name, pieces=(piece,), metadata=METADATA),),
@@ -69,16 +71,16 @@ def part_conversion(checkpoint: Checkpoint, *, to_folder: bool) -> Conversion:
     )
 
 
-def _part(path: Path, found: Identity, source: Reader) -> _Part:
+def _part(path: Path, found: _Alone, source: Reader) -> _Part:
     refused = UnsupportedError(
         f"{path} is {found.kind} ({found.family}); of parts alone, those of Stable Diffusion 1 and 2 and the CLIPs up "
         "to ViT-H/14 have another layout here"
     )
-    if found.kind is Kind.UNET:
+    if isinstance(found, ModelIdentity):
         if found.family not in _UNETS or found.task in (None, Task.UPSCALING):
             raise refused
         return _unet(found)
-    if found.kind is Kind.VAE:
+    if isinstance(found, VaeIdentity):
         if found.family is not Family.KL_F8:
             raise refused
         return _vae(found, source)
@@ -87,9 +89,8 @@ def _part(path: Path, found: Identity, source: Reader) -> _Part:
     return _clip(found, source)
 
 
-def _unet(found: Identity) -> _Part:
-    channels = found.facts["channels"]
-    config = replace(_UNETS[found.family], in_channels=channels if isinstance(channels, int) else 4)
+def _unet(found: ModelIdentity) -> _Part:
+    config = replace(_UNETS[found.family], in_channels=found.channels or 4)
     v = found.prediction is not None and found.prediction.value == "v"
     return _Part(
         net=Unet(config),
@@ -100,22 +101,17 @@ def _unet(found: Identity) -> _Part:
     )
 
 
-def _vae(found: Identity, source: Reader) -> _Part:
-    stored = (
-        kl_keys.ldm(KL)
-        if found.layout is Layout.LDM
-        else kl_keys.diffusers(KL, old=kl_keys.has_old_names(source.tensors))
-    )
+def _vae(found: VaeIdentity, source: Reader) -> _Part:
     return _Part(
         net=Kl(KL),
         original=kl_keys.ldm(KL),
         diffusers=kl_keys.diffusers(KL),
-        stored=under("", found.parts["vae"].prefix, stored),
+        stored=iter(kl_keys.stored(KL, source.tensors, found.parts["vae"].prefix)),
         config=configs.vae(KL, 512),
     )
 
 
-def _clip(found: Identity, source: Reader) -> _Part:
+def _clip(found: ClipIdentity, source: Reader) -> _Part:
     config, towers = _CLIPS[found.family], found.parts.keys()
     if towers == {"text_encoder", "image_encoder"}:
         stored = clip_keys.openai(config) if found.layout is Layout.OPENAI else clip_keys.transformers(config)
@@ -130,11 +126,11 @@ def _clip(found: Identity, source: Reader) -> _Part:
     return _text(found, source, config) if "text_encoder" in towers else _image(found, config)
 
 
-def _text(found: Identity, source: Reader, config: ClipConfig) -> _Part:
-    layers, prefix = found.facts["text_layers"], found.parts["text_encoder"].prefix
+def _text(found: ClipIdentity, source: Reader, config: ClipConfig) -> _Part:
+    prefix = found.parts["text_encoder"].prefix
     projected = any(key.startswith("text_projection") or key == f"{prefix}text_projection" for key in source.tensors)
     encoder = EncoderConfig(
-        text=replace(config.text, layers=layers if isinstance(layers, int) else config.text.layers),
+        text=replace(config.text, layers=found.text.layers if found.text else config.text.layers),
         embed_dim=config.embed_dim if projected else None,
         activation=config.activation,
     )
@@ -152,7 +148,7 @@ def _text(found: Identity, source: Reader, config: ClipConfig) -> _Part:
     )
 
 
-def _image(found: Identity, config: ClipConfig) -> _Part:
+def _image(found: ClipIdentity, config: ClipConfig) -> _Part:
     prefix = found.parts["image_encoder"].prefix
     stored = clip_keys.transformers_vision(config.vision)
     return _Part(

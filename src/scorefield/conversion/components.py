@@ -10,15 +10,17 @@ from scorefield.conversion import diffusers_config as configs
 from scorefield.conversion.writer import Change, Piece
 from scorefield.families.fill import fits
 from scorefield.families.stable_diffusion.image_encoder import STATISTICS, STATISTICS_LDM, VISION
-from scorefield.families.stable_diffusion.parts import FIRST, SECOND, Parts, Place
+from scorefield.families.stable_diffusion.parts import Parts, Place
 from scorefield.families.stable_diffusion.specs import Networks
+from scorefield.input_files import Json
 from scorefield.latent.kl_codec import SCALE, XL_SCALE
 from scorefield.nets.clip import ClipConfig, EncoderConfig, TextEncoder, VisionTower
 from scorefield.nets.kl import Kl
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.unet import Unet
 from scorefield.prompt.unclip import Statistics
-from scorefield.weights.diffusers_folder import Json
+from scorefield.weights.checkpoint_layout import OPENCLIP, TRANSFORMERS, VAE, XL_TEXT, XL_TEXT_2
+from scorefield.weights.checkpoint_layout import UNET as UNET_PREFIX
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 from scorefield.weights.lora.merge import Stack
@@ -45,10 +47,12 @@ class Network:
         return f"{self.part}/{'diffusion_pytorch_model' if '_class_name' in self.config else 'model'}.safetensors"
 
     def piece(self, *, to_folder: bool) -> Piece:
-        """What is to be converted; SourceError if the keys or shapes in its source are not those of this network."""
-        fits(self.net.state_dict(), self.part, *self.place)
+        """What is to be converted; DamagedError if the keys or shapes in its source are not those of this network."""
+        fits(ours := self.net.state_dict(), self.part, *self.place)
         written = self.diffusers if to_folder else self.ldm
-        return Piece(source=self.place.source, stored=self.place.entries, written=written, change=self.change)
+        return Piece(
+            source=self.place.source, ours=ours, stored=self.place.entries, written=written, change=self.change
+        )
 
 
 def common(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast: bool) -> Iterator[Network]:
@@ -63,7 +67,7 @@ def common(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast
             net=Unet(networks.unet),
             place=places.unet,
             diffusers=list(unet_keys.diffusers(networks.unet, "add_embedding" if xl else "class_embedding")),
-            ldm=list(under("", "model.diffusion_model.", unet_keys.ldm(networks.unet))),
+            ldm=list(under("", UNET_PREFIX, unet_keys.ldm(networks.unet))),
             config=configs.unet(networks.unet, side, upcast=upcast, summary=xl.embed_dim if xl else None),
             change=partial(stack.merged, UNET),
         )
@@ -72,7 +76,7 @@ def common(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast
             net=Kl(networks.kl),
             place=places.kl,
             diffusers=list(kl_keys.diffusers(networks.kl)),
-            ldm=list(under("", "first_stage_model.", kl_keys.ldm(networks.kl))),
+            ldm=list(under("", VAE, kl_keys.ldm(networks.kl))),
             config=configs.vae(networks.kl, side, XL_SCALE if xl else SCALE),
         )
         yield Network(
@@ -90,8 +94,8 @@ def _text_tower(networks: Networks, encoder: EncoderConfig) -> list[Entry]:
     """The text tower's names in one file: OpenCLIP's own for Stable Diffusion 2."""
     projected = encoder.embed_dim is not None
     if encoder.activation == "gelu":
-        return list(under("", "cond_stage_model.model.", clip_keys.openai_text(encoder.text, projected=projected)))
-    prefix = FIRST if networks.text_2 else "cond_stage_model.transformer."
+        return list(under("", OPENCLIP, clip_keys.openai_text(encoder.text, projected=projected)))
+    prefix = XL_TEXT if networks.text_2 else TRANSFORMERS
     return list(under("", prefix, clip_keys.transformers_text(encoder.text, projected=projected)))
 
 
@@ -103,7 +107,7 @@ def second_text_tower(config: EncoderConfig, place: Place, stack: Stack) -> Netw
             net=TextEncoder(config),
             place=place,
             diffusers=list(clip_keys.transformers_text(config.text, projected=True)),
-            ldm=list(under("", SECOND, clip_keys.openai_text(config.text))),
+            ldm=list(under("", XL_TEXT_2, clip_keys.openai_text(config.text))),
             config=configs.text_encoder(config),
             change=partial(stack.merged, TEXT_2),
         )

@@ -1,11 +1,11 @@
 """The config.json of each network in a diffusers folder."""
 
 from scorefield.families.stable_diffusion.second_encoder import NUMBERS
+from scorefield.input_files import Json
 from scorefield.latent.kl_codec import SCALE
 from scorefield.nets.clip import ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
-from scorefield.weights.diffusers_folder import Json
 
 VERSION = "0.31.0"  # of diffusers, whose names these are
 _IDS: dict[str, Json] = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}  # as published; 2: the largest id

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import cast
 
 from scorefield.conversion.diffusers_config import VERSION
+from scorefield.input_files import Json
 from scorefield.prompt.bpe import MERGES, ClipTokenizer
 from scorefield.prompt.unclip import DEVIATION, MEAN
-from scorefield.weights.diffusers_folder import Json
 
 _CLASSES: dict[str, Json] = {  # of every part that a model may have
     "unet": ["diffusers", "UNet2DConditionModel"],

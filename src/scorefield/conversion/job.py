@@ -58,7 +58,7 @@ class Options(TypedDict, total=False):
 
 
 def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> Job:
-    """The conversion of the file or folder `source` into `out`; RequestError, or SourceError if damaged.
+    """The conversion of the file or folder `source` into `out`; RequestError, or DamagedError if damaged.
 
     `to` is diffusers (a folder) or ldm (one .safetensors file), or as the name of `out` says. `dtype` (float16,
     bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for

@@ -12,21 +12,20 @@ from scorefield.conversion.component import part_conversion
 from scorefield.conversion.components import NORMALIZER, Network, common, image_tower, second_text_tower, statistics
 from scorefield.conversion.diffusers_config import normalizer
 from scorefield.conversion.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
-from scorefield.errors import UnsupportedError
+from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
-from scorefield.families.stable_diffusion.build import recognised
+from scorefield.families.stable_diffusion.build import Recognised, recognised
 from scorefield.families.stable_diffusion.parts import parts
-from scorefield.families.stable_diffusion.recognise import refusal
-from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS, Networks
+from scorefield.families.stable_diffusion.specs import SPECS, Networks
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import Kind
-from scorefield.weights.diffusers_folder import PIPELINE, SourceError, components
+from scorefield.weights.detect.identity import ClipIdentity, Kind, ModelIdentity, VaeIdentity
+from scorefield.weights.diffusers_folder import components
+from scorefield.weights.locate import PIPELINE
 from scorefield.weights.lora.merge import Stack
 from scorefield.weights.lora.targets import TEXT, TEXT_2
 
-_PARTS = (Kind.UNET, Kind.VAE, Kind.CLIP)
 _VOCABULARY = 49408  # tokens of the published tokenizer: a single file has none of its own to say otherwise
 
 
@@ -44,25 +43,28 @@ def conversion(
     - `loras`: LoRAs that go into the weights.
     - `networks`: None for those of its family, or for those that a folder states.
 
-    SourceError for damaged files, UnsupportedError for what has no other layout here.
+    DamagedError for damaged files, UnsupportedError for what has no other layout here.
     """
     checkpoint = Checkpoint(path)
-    found = checkpoint.identity
-    if found.kind in _PARTS and loras:
-        raise UnsupportedError(f"{path} is {found.kind} alone; LoRAs go into a whole model")
-    if found.kind in _PARTS:
-        return part_conversion(checkpoint, to_folder=to_folder)
-    if reason := refusal(checkpoint, None if networks else NETWORKS):
-        raise UnsupportedError(f"{path} {reason}")
+    part = checkpoint.identity
+    if isinstance(part, VaeIdentity | ClipIdentity) or (isinstance(part, ModelIdentity) and part.kind is Kind.UNET):
+        if loras:
+            raise UnsupportedError(f"{path} is {part.kind} alone; LoRAs go into a whole model")
+        return part_conversion(checkpoint, part, to_folder=to_folder)
+    model = recognised(checkpoint, networks)
+    if model is None:
+        raise UnsupportedError(
+            f"{path} is neither a Stable Diffusion nor a part of one: `scorefield inspect` says more"
+        )
+    found = model.found
     if found.missing:
         raise UnsupportedError(f"{path} lacks its {' and its '.join(found.missing)}; get it whole")
-    networks = recognised(checkpoint, networks).networks
     output = prediction or (found.prediction.value if found.prediction else None)
     if to_folder and output not in ("eps", "v"):
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
         raise UnsupportedError(f"{path}: {why} (prediction='v', or --prediction v)")
-    whole = _whole(checkpoint, networks, output, loras)
-    return _folder(whole, networks) if to_folder else _one_file(whole)
+    whole = _whole(model, output, loras)
+    return _folder(whole, model.networks) if to_folder else _one_file(whole)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,8 @@ class _Whole:
         return dict(left(pieces)) | _aside(self.path) | _unused(self.stack)
 
 
-def _whole(checkpoint: Checkpoint, networks: Networks, prediction: str | None, loras: Sequence[OpenedLora]) -> _Whole:
-    path, found = checkpoint.path, checkpoint.identity
+def _whole(model: Recognised, prediction: str | None, loras: Sequence[OpenedLora]) -> _Whole:
+    checkpoint, found, networks, path = model.checkpoint, model.found, model.networks, model.checkpoint.path
     places = parts(checkpoint, networks, ModelChoice())
     texts = {TEXT: places.encoder.text} | ({TEXT_2: networks.text_2.text} if networks.text_2 else {})
     stack = stacked(networks.unet, texts, loras)
@@ -111,7 +113,7 @@ def _whole(checkpoint: Checkpoint, networks: Networks, prediction: str | None, l
         tokenizers=dict(zip(("tokenizer", "tokenizer_2"), tokenizers, strict=False)),
         pad_ids=(0 if places.encoder.activation == "gelu" else END_ID, 0),
         prediction=prediction,
-        zero_snr=found.facts.get("zero_snr") is True,
+        zero_snr=found.zero_snr,
         blank=blank,
         stack=stack,
     )
@@ -165,7 +167,7 @@ def _folder(whole: _Whole, networks: Networks) -> Conversion:
 def _pad(tokenizer: ClipTokenizer) -> str:
     word: str | None = tokenizer.tokenizer.id_to_token(tokenizer.pad_id)
     if word is None:
-        raise SourceError(f"the tokenizer fills prompts up with {tokenizer.pad_id}, which is no token of its own")
+        raise DamagedError(f"the tokenizer fills prompts up with {tokenizer.pad_id}, which is no token of its own")
     return word
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.key_map import Entry, read, views, write
+from scorefield.errors import DamagedError
+from scorefield.weights.key_map import Entry, views, write
 from scorefield.weights.reader import Reader
-from scorefield.weights.safetensors_writer import Planned, saving
+from scorefield.weights.safetensors_file import Planned, saving
 
 Change = Callable[[str, Tensor], Tensor]
 
@@ -33,6 +33,7 @@ class Piece:
     """One network to be converted: the maps from its source to our names, and from these to the names to be written."""
 
     source: Reader
+    ours: Mapping[str, Tensor]  # of the network, for their shapes: a file's may differ by sides of 1
     stored: Sequence[Entry]
     written: Sequence[Entry]  # of the same tensors of ours as `stored`, or of some of them
     change: Change | None = None  # applied to each tensor of ours, with its name, before it is written
@@ -44,7 +45,7 @@ class Piece:
                 yield name, Planned(tensor.dtype, tuple(tensor.shape))
 
     def tensors(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
-        """The tensors by name, in the order of the source; SourceError for numbers that `dtype` cannot hold."""
+        """The tensors by name, in the order of the source; DamagedError for numbers that `dtype` cannot hold."""
         by_ours = {entry.ours: entry for entry in self.stored}
         for entry, ours in self._pairs("cpu", dtype):
             theirs = by_ours[entry.ours]
@@ -52,7 +53,7 @@ class Piece:
                 self.source.copy(key, place, lambda _: None)
             if self.source.dtype(theirs.theirs[0]) != ours.dtype and not ours.isfinite().all():
                 name = str(ours.dtype).removeprefix("torch.")
-                raise SourceError(f"{self.source.listing.path}: {theirs.theirs[0]} holds numbers that {name} cannot")
+                raise DamagedError(f"{self.source.index.path}: {theirs.theirs[0]} holds numbers that {name} cannot")
             ours = ours if self.change is None else self.change(entry.ours, ours)
             yield from write([entry], {entry.ours: ours}).items()
 
@@ -67,10 +68,9 @@ class Piece:
         stored = {entry.ours: entry for entry in self.stored}
         for entry in sorted(self.written, key=lambda one: min(map(self.source.place, stored[one.ours].theirs))):
             theirs = stored[entry.ours]
-            ((_, shaped),) = read([theirs], lambda key: torch.empty(self.source.tensors[key].shape, device="meta"))
             own = self.source.dtype(theirs.theirs[0])
             cast = dtype if dtype is not None and own.is_floating_point else own
-            yield entry, torch.empty(shaped.shape, dtype=cast, device=device)
+            yield entry, torch.empty(self.ours[entry.ours].shape, dtype=cast, device=device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
     used: dict[Path, set[str]] = {}
     keys: dict[Path, Iterable[str]] = {}
     for piece in pieces:
-        path = piece.source.listing.path
+        path = piece.source.index.path
         keys[path] = piece.source.tensors
         used.setdefault(path, {V, ZERO_SNR}).update(piece.used)  # these two are written anew
     return Counter(_why(key) for path, own in keys.items() for key in own if key not in used[path])

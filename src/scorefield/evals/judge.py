@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scorefield.data.scenes import COLOURED, HATTED, NAMES
 from scorefield.data.things import COLOURS, PLACES, WORN
+from scorefield.errors import DamagedError
 from scorefield.nets.detector import Detection, Detector, DetectorConfig
 from scorefield.weights import scorefield_file
 
@@ -23,7 +24,7 @@ SURE = 0.6  # probability of its kind that a thing needs; on true renders 99 of 
 UNCLEAR = "something unclear"  # the kind of a thing that could be several
 
 
-class Identity(NamedTuple):
+class Found(NamedTuple):
     """A thing in a picture: its centre in px, and how sure the judge is that there is something."""
 
     thing: str  # one of NAMES, or UNCLEAR
@@ -37,7 +38,7 @@ class Identity(NamedTuple):
 class Seen(NamedTuple):
     """What the judge finds in one picture, the surest first."""
 
-    found: tuple[Identity, ...]
+    found: tuple[Found, ...]
     place: str
 
 
@@ -61,13 +62,13 @@ def read(detection: Detection, stride: int, threshold: float) -> list[Seen]:
     offset = detection.offset.float().tanh()
     kinds, kind = detection.thing.float().softmax(1).max(1)
     colour, worn = detection.colour.argmax(1), detection.worn.argmax(1)
-    found: list[list[Identity]] = [[] for _ in scores]
+    found: list[list[Found]] = [[] for _ in scores]
     for b, i, j in peaks(scores, threshold).nonzero().tolist():
         name = NAMES[kind[b, i, j]] if kinds[b, i, j] >= SURE else UNCLEAR
         x, y = (j + 0.5 + float(offset[b, 0, i, j])) * stride, (i + 0.5 + float(offset[b, 1, i, j])) * stride
         tint = COLOUR_NAMES[colour[b, i, j]] if name in COLOURED else None
         hat = WORN_NAMES[worn[b, i, j]] if name in HATTED else None
-        found[b].append(Identity(name, x, y, float(scores[b, i, j]), tint, hat))
+        found[b].append(Found(name, x, y, float(scores[b, i, j]), tint, hat))
     places = detection.place.argmax(1).tolist()
     return [
         Seen(tuple(sorted(some, key=lambda one: -one.score)), PLACE_NAMES[place])
@@ -94,13 +95,11 @@ def unlike(labels: Mapping[str, object]) -> list[str]:
 
 
 def load(path: Path = FILE) -> Look:
-    """The judge that ships; WeightsError if its file is damaged, or of other things than there are now."""
+    """The judge that ships; DamagedError if its file is damaged, or of other things than there are now."""
     tensors, header = scorefield_file.load(path, "judge")
     labels, threshold = header.notes.get("labels"), header.notes.get("threshold")
     if not isinstance(labels, dict) or not isinstance(threshold, float) or unlike(labels):
-        raise scorefield_file.WeightsError(
-            f"{path} knows other things than this version of scorefield; train or install it again"
-        )
+        raise DamagedError(f"{path} knows other things than this version of scorefield; train or install it again")
     with torch.device("meta"):
         module = Detector(config())
     scorefield_file.fill(module, tensors, torch.float32, path)

@@ -5,12 +5,12 @@ from collections import Counter
 
 from scorefield.data.captions import Noun
 from scorefield.data.scenes import HATTED, Scene
-from scorefield.evals.judge import Identity, Seen
+from scorefield.evals.judge import Found, Seen
 
 ON = (28.0, 56.0)  # px: how far aside, and how far above, a thing's centre may be of what it stands on
 
 
-def holds(first: Identity, second: Identity, relation: str) -> bool:
+def holds(first: Found, second: Found, relation: str) -> bool:
     """Whether the first thing's centre lies `relation` of the second's: within 60 degrees of it, as in GenEval."""
     right, down = first.x - second.x, first.y - second.y
     if relation == "on":
@@ -19,7 +19,7 @@ def holds(first: Identity, second: Identity, relation: str) -> bool:
     return along > 0.5 * math.hypot(right, down)
 
 
-def _how_many(nouns: tuple[Noun, ...], found: tuple[Identity, ...]) -> list[str]:
+def _how_many(nouns: tuple[Noun, ...], found: tuple[Found, ...]) -> list[str]:
     wanted, there = {noun.thing: noun.count for noun in nouns}, Counter(one.thing for one in found)
     names = [*wanted, *sorted(there.keys() - wanted.keys())]
     return [
@@ -29,7 +29,7 @@ def _how_many(nouns: tuple[Noun, ...], found: tuple[Identity, ...]) -> list[str]
     ]
 
 
-def _qualities(noun: Noun, found: tuple[Identity, ...]) -> list[str]:
+def _qualities(noun: Noun, found: tuple[Found, ...]) -> list[str]:
     """Colours that were said, and headgear: what was said, and none that was not."""
     wrong = []
     for one in found:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from xxhash import xxh3_128
 
+from scorefield.errors import DamagedError
 from scorefield.model.system import Place
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.packed import layers, packs
-from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.key_map import Entry, Form, KeysError, check, views
+from scorefield.weights.key_map import Entry, Form, KeysError, check, same_numbers, views
 from scorefield.weights.reader import Reader
 
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
@@ -60,7 +60,7 @@ class Filling:
     ) -> M:
         """The network that `build` makes, with the weights that `source` has under `keys`; errors call it `part`.
 
-        Convolutions are channels last in memory; layers that can be packed are, see `nets.packed`. SourceError for keys
+        Convolutions are channels last in memory; layers that can be packed are (`nets.packed`). DamagedError for keys
         or shapes that are not those of the network. On a hollow place nothing is read, since nothing would be kept.
         """
         with hollow():
@@ -84,7 +84,7 @@ class Filling:
             places = views([entry], tensors)
             for key in entry.theirs:
                 if entry.form is Form.TRANSPOSED:  # hashed in our order, which is not that of the file
-                    transposed = source.fetch(key).T.contiguous()
+                    transposed = source.fetch(key).reshape(places[key].shape).T.contiguous()
                     numbers.update(transposed.view(torch.uint8).numpy().data)
                     tensors[name].copy_(transposed)
                 else:
@@ -110,14 +110,14 @@ class Filling:
 def fits(
     wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Reader, keys: Iterable[str]
 ) -> None:
-    """SourceError unless what `source` has under `keys` are the tensors `wanted`, in their shapes, and no others."""
+    """DamagedError unless what `source` has under `keys` are the tensors `wanted`, in their shapes, and no others."""
     try:
         check(entries, keys)
     except KeysError as error:
-        raise SourceError(f"{source.listing.path}: the {part}: {error}") from None
+        raise DamagedError(f"{source.index.path}: the {part}: {error}") from None
     for key, place in views(entries, wanted).items():
-        if (shape := source.tensors[key].shape) != tuple(place.shape):
-            raise SourceError(
-                f"{source.listing.path}: the {part}: {key} is of shape {shape}, where this network has "
+        if not same_numbers(shape := source.tensors[key].shape, place.shape):
+            raise DamagedError(
+                f"{source.index.path}: the {part}: {key} is of shape {shape}, where this network has "
                 f"{tuple(place.shape)}: it is of another model"
             )

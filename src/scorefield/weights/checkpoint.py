@@ -4,18 +4,18 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
+from scorefield.input_files import Json, read_json
 from scorefield.weights import torch_pickle
-from scorefield.weights.detect.detect import detect, detect_pipeline
-from scorefield.weights.detect.identity import Identity
-from scorefield.weights.diffusers_folder import Json, read_json
-from scorefield.weights.pipeline import Pipeline, is_pipeline, read_pipeline
+from scorefield.weights.detect.identify import identify_file, identify_folder
+from scorefield.weights.detect.identity import AnyIdentity
+from scorefield.weights.diffusers_folder import DiffusersFolder, is_diffusers_folder, read_folder
 from scorefield.weights.reader import Reader
 
 
 class Checkpoint:
     """The file or folder at `path`; `variant` ("fp16") chooses among a folder's files.
 
-    Nothing is read before it is asked for, and nothing twice. SourceError for what is missing or damaged.
+    Nothing is read before it is asked for, and nothing twice. MissingError or DamagedError for what cannot be read.
     """
 
     def __init__(self, path: Path, variant: str | None = None) -> None:
@@ -26,23 +26,23 @@ class Checkpoint:
     @cached_property
     def is_folder(self) -> bool:
         """Whether it is the folder of a diffusers pipeline."""
-        return is_pipeline(self.path)
+        return is_diffusers_folder(self.path)
 
     @cached_property
-    def pipeline(self) -> Pipeline:
+    def folder(self) -> DiffusersFolder:
         """The parts of a folder."""
-        return read_pipeline(self.path, self.variant, pickled=torch_pickle.listing)
+        return read_folder(self.path, self.variant, pickled=torch_pickle.read_index)
 
     @cached_property
-    def identity(self) -> Identity:
+    def identity(self) -> AnyIdentity:
         """What it is, by its names and shapes."""
-        return detect_pipeline(self.pipeline) if self.is_folder else detect(self.reader().listing)
+        return identify_folder(self.folder) if self.is_folder else identify_file(self.reader().index)
 
     def reader(self, part: str = "") -> Reader:
         """The weights of a part's folder, or of the one file."""
         if part not in self._readers:
-            index = self.pipeline.parts.get(part) if part else None
-            self._readers[part] = Reader(self.path / part, self.variant, index)
+            index = self.folder.parts.get(part) if part else None
+            self._readers[part] = Reader.of(index) if index else Reader(self.path / part, self.variant)
         return self._readers[part]
 
     def json(self, name: str) -> Mapping[str, Json]:

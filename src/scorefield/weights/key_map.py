@@ -1,7 +1,7 @@
-"""How a network's tensors are named and laid out in a published file, key by key, in both directions.
+"""The names and shapes of a network's tensors in a published file, key by key, in both directions.
 
 A map is a list of entries. The functions in `maps` build one from a network's configuration, part by part, so it names
-every key, and a file with one key too many or too few is refused. `under` puts the entries of a part behind its
+every key, and a file with a missing or an extra key is refused. `under` puts the entries of a part behind its
 prefixes.
 """
 
@@ -11,6 +11,8 @@ from enum import Enum
 
 import torch
 from torch import Tensor
+
+from scorefield.weights.checkpoint_layout import harmless
 
 
 class KeysError(ValueError):
@@ -36,7 +38,7 @@ class Entry:
 
 
 def same(ours: str, theirs: str, leaves: Sequence[str] = ("weight", "bias"), form: Form = Form.SAME) -> Iterator[Entry]:
-    """The tensors `leaves` of a layer, which has one name with us and one with them; `form` is that of its weight."""
+    """The tensors `leaves` of a layer named `ours` here and `theirs` there; `form` is that of its weight."""
     for leaf in leaves:
         yield Entry(f"{ours}.{leaf}", (f"{theirs}.{leaf}",), form if leaf == "weight" else Form.SAME)
 
@@ -45,6 +47,12 @@ def under(ours: str, theirs: str, entries: Iterable[Entry]) -> Iterator[Entry]:
     """The entries of a part, with the prefixes `ours` and `theirs` before its names."""
     for entry in entries:
         yield replace(entry, ours=ours + entry.ours, theirs=tuple(theirs + name for name in entry.theirs))
+
+
+def needed_keys(entries: Sequence[Entry], keys: Iterable[str]) -> list[str]:
+    """A file's `keys` without the harmless ones that the network of `entries` does not have."""
+    wanted = {name for entry in entries for name in entry.theirs}
+    return [key for key in keys if key in wanted or not harmless(key)]
 
 
 def check(entries: Sequence[Entry], keys: Iterable[str]) -> None:
@@ -57,6 +65,11 @@ def check(entries: Sequence[Entry], keys: Iterable[str]) -> None:
     ]
     if problems:
         raise KeysError(f"the file's keys are not those of this network: {' and '.join(problems)}")
+
+
+def same_numbers(shape: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two shapes differ by sides of 1 alone, so that they hold the same numbers in the same order."""
+    return [side for side in shape if side != 1] == [side for side in other if side != 1]
 
 
 def read(entries: Sequence[Entry], fetch: Callable[[str], Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -2,30 +2,26 @@
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from scorefield import atomic
-from scorefield.errors import DamagedError
+from scorefield.errors import DamagedError, MachineError
+from scorefield.input_files import Json
+from scorefield.weights.reader import Reader
 
 KEY, CHECKSUM = "scorefield", "crc32"  # entries of the file's metadata: our JSON, and the checksum of all it holds
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-
-
-class WeightsError(DamagedError):
-    """A weights file that cannot be used; the message names the file, what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a file says of itself: its kind, the network's configuration, how long it trained, how good it is."""
+    """The record in a file: its kind, the network's configuration, how long it trained, how good it is."""
 
     kind: str  # autoencoder, clip, generator, judge
     config: Mapping[str, Json]
@@ -38,9 +34,9 @@ class Header:
         kinds = {"kind": str, "config": Mapping, "step": int, "samples": int, "figures": Mapping, "notes": Mapping}
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} is no {kind.__name__}")
+                raise TypeError(f"{name} is not a {kind.__name__}")
         if odd := [name for name, value in self.figures.items() if not isinstance(value, (int, float))]:
-            raise TypeError(f"figure {odd[0]} is no number")
+            raise TypeError(f"figure {odd[0]} is not a number")
 
     def text(self) -> str:
         """The JSON that the file holds."""
@@ -48,14 +44,14 @@ class Header:
 
 
 def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Floating tensors in float16, contiguous, on the CPU; WeightsError if a value does not fit."""
+    """Floating tensors in float16, contiguous, on the CPU; DamagedError if a value does not fit."""
     out = {}
     for name, value in tensors.items():
         value = value.detach().cpu().contiguous()
         if value.is_floating_point():
             value = value.half()
             if not value.isfinite().all():
-                raise WeightsError(f"tensor {name} holds values that float16 cannot; the training went wrong")
+                raise DamagedError(f"tensor {name} holds values that float16 cannot; the training went wrong")
         out[name] = value
     return out
 
@@ -63,15 +59,16 @@ def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def save(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Path:
     """Write a file whole or not at all, floating tensors in float16.
 
-    WeightsError if a value does not fit float16 or the disk is full.
+    DamagedError if a value does not fit float16, MachineError if the disk is full.
     """
     kept = half(tensors)
     metadata = {KEY: header.text(), CHECKSUM: _checksum(header.text(), kept)}
     try:
         with atomic.replacing(path) as part:
             save_file(kept, part, metadata=metadata)
+            part.chmod(0o644)  # safetensors gives it to its owner alone
     except SafetensorError as error:
-        raise WeightsError(f"cannot write {path} ({error}); nothing of it was kept") from None
+        raise MachineError(f"cannot write {path} ({error}); nothing of it was kept") from None
     return path
 
 
@@ -84,56 +81,44 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     return f"{crc:08x}"
 
 
-@contextmanager
-def _weights_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of reading a file into a WeightsError."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is damaged or no safetensors file ({error}); get it again") from None
-
-
-def _header(metadata: Mapping[str, str], path: Path) -> Header:
-    if KEY not in metadata:
-        raise WeightsError(f"{path} has no scorefield header; it is not one of our own files")
-    if metadata.keys() - {KEY, CHECKSUM}:
-        raise WeightsError(f"{path} is damaged (its header has entries that are not ours); get it again")
-    try:
-        return Header(**json.loads(metadata[KEY]))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} has a scorefield header that cannot be read ({error}); get it again") from None
-
-
 def read_header(path: Path) -> Header:
-    """The header, read without the tensors; WeightsError for a file that is missing, damaged or not ours."""
-    with _weights_errors(path), safe_open(path, framework="pt") as file:
-        return _header(file.metadata() or {}, path)
+    """Read the header alone; MissingError if there is no such file, DamagedError if it is damaged or not ours."""
+    return _header(Reader(path), path)
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], Header]:
-    """Every tensor of a file of `kind`, as stored, and its header; WeightsError also if any byte of it is damaged."""
-    with _weights_errors(path), safe_open(path, framework="pt") as file:
-        metadata: Mapping[str, str] = file.metadata() or {}
-        header = _header(metadata, path)
-        if header.kind != kind:
-            raise WeightsError(f"{path} holds a {header.kind}, not a {kind}")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    """Read every tensor of a file of `kind`, as stored, and its header; DamagedError if any byte of it is damaged."""
+    reader = Reader(path)
+    header, metadata = _header(reader, path), reader.index.metadata
+    if header.kind != kind:
+        raise DamagedError(f"{path} holds a {header.kind}, not a {kind}")
+    tensors = {name: reader.fetch(name) for name in reader.tensors}
     if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(metadata[KEY], tensors):  # the first files have none
-        raise WeightsError(f"{path} is damaged (its checksum is wrong); get it again")
+        raise DamagedError(f"{path} is damaged (its checksum is wrong); get it again")
     return tensors, header
 
 
+def _header(reader: Reader, path: Path) -> Header:
+    metadata = reader.index.metadata
+    if KEY not in metadata:
+        raise DamagedError(f"{path} has no scorefield header; it is not one of our own files")
+    if metadata.keys() - {KEY, CHECKSUM}:
+        raise DamagedError(f"{path} is damaged (its header has entries that are not ours); get it again")
+    try:
+        return Header(**json.loads(metadata[KEY]))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{path} has a scorefield header that cannot be read ({error}); get it again") from None
+
+
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> None:
-    """Assign every tensor to `module` in `dtype`; WeightsError names keys that are missing, unknown or misshapen."""
+    """Assign every tensor to `module` in `dtype`; DamagedError names keys that are missing, unknown or misshapen."""
     wanted = module.state_dict()
     missing, unknown = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     odd = sorted(name for name in wanted.keys() & tensors.keys() if _form(wanted[name]) != _form(tensors[name]))
     if missing or unknown or odd:
         problems = {"missing": missing, "unknown": unknown, "of another shape or type": odd}
         listed = "; ".join(f"{what}: {', '.join(names[:4])}" for what, names in problems.items() if names)
-        raise WeightsError(f"{path} does not fit its own configuration: {listed}")
+        raise DamagedError(f"{path} does not fit its own configuration: {listed}")
     cast = {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
     module.load_state_dict(cast, assign=True)
 

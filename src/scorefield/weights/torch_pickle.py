@@ -1,120 +1,135 @@
 """Files of torch.save, read by torch's loader that runs no code; a file that needs code is refused.
 
-The published files of Stable Diffusion are states of a training program, and beside their weights name a few of its
-objects. In place of these, and of no others, the loader gets a stand-in that does nothing; see `_Inert`.
+The published files of Stable Diffusion are training states, which name a few objects of the training program. Only for
+these, the loader gets a stand-in that does nothing; see `_Inert`.
 """
 
 import re
 import struct
+import sys
 import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.tensor_index import TORCH, Plain, Stored, TensorIndex
+from scorefield.errors import DamagedError, ScorefieldError, UnsupportedError
+from scorefield.weights.file_kind import TORCH
+from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
 
 CONVERTER = "https://huggingface.co/spaces/safetensors/convert"
-# What torch.load and zipfile say of damaged files, in a trial of 12000: PyTorch has no error of its own for them.
+# What torch.load and zipfile raise for damaged files, in a trial of 12000: PyTorch has no error of its own for them.
 _DAMAGED = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError,
     RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
-
-
-# All that the files of Stable Diffusion 1 and 2 name besides tensors: the class that saved them, and its best score.
+# The objects that the files of Stable Diffusion 1 and 2 name: the class that saved them, and its best score.
 _BESIDE = (
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-    "_codecs.encode",
-)
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint", "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode",
+)  # fmt: skip
 _GLOBALS = threading.Lock()  # torch.load has one set of allowed names for all threads
 
 
 class _Inert:
-    """The stand-in for an object beside the weights: it ignores whatever the file gives it."""
+    """The stand-in for an object of a training program: it ignores its arguments and its state."""
 
     def __init__(self, *arguments: object) -> None: ...
 
     def __setstate__(self, state: object) -> None: ...
 
 
-class Held(NamedTuple):
-    """The tensors of a file by name, where nested names are joined by dots, and its plain values."""
+def read_index(file: Path) -> TensorIndex:
+    """Read the names, shapes and places of a file's tensors; if it has a `state_dict`, of the tensors in that alone.
 
-    tensors: dict[str, Tensor]
-    values: dict[str, Plain]
-
-
-def listing(file: Path) -> TensorIndex:
-    """The listing of a file of PyTorch; SourceError if it is damaged or needs more than tensors and plain values."""
-    held = load(file, data=False)
-    tensors = {name: _stored(tensor) for name, tensor in held.tensors.items()}
-    return TensorIndex(path=file, form=TORCH, tensors=tensors, files=dict.fromkeys(tensors, file), values=held.values)
-
-
-def _stored(tensor: Tensor) -> Stored:
-    return Stored(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-
-
-def load(file: Path, *, data: bool = True) -> Held:
-    """The tensors of a file, mapped from the disk and not copied; if it has a `state_dict`, only the tensors of that.
-
-    A file of PyTorch before 1.6 cannot be mapped, and is read whole; without `data`, only for names and shapes.
+    DamagedError or UnsupportedError for a file that needs more than tensors and plain values, or whose tensors claim
+    more numbers than it stores.
     """
-    with _source_errors(file):
+    with _pickle_errors(file):
         zipped = zipfile.is_zipfile(file)
         if zipped:
-            _check(file)
-        inert = [(_Inert, name) for name in _BESIDE]
-        with _GLOBALS, warnings.catch_warnings(), torch.serialization.safe_globals([nn.ParameterDict, *inert]):
-            warnings.simplefilter("ignore")  # torch's own, about the age of the file
-            where = "cpu" if zipped or data else "meta"
-            root = torch.load(file, map_location=where, weights_only=True, mmap=zipped)
-        return _held(file, root)
+            _check_archive(file)
+        held, values = _tensors_and_values(file, _load(file, "meta"))
+        if zipped and any(_offset(tensor) is None for tensor in held.values()):  # an older torch
+            held, values = _tensors_and_values(file, _load(file, None, FakeTensorMode()))
+        size = file.stat().st_size
+        tensors = {name: _stored(file, name, tensor, size, zipped) for name, tensor in held.items()}
+    return TensorIndex(path=file, form=TORCH, tensors=tensors, files=dict.fromkeys(tensors, file), values=values)
 
 
-def _check(file: Path) -> None:
-    """SourceError if a zip archive is not one of torch.save, or has been changed since."""
+def load(file: Path) -> Mapping[str, Tensor]:
+    """All tensors of a file, read whole: for those of PyTorch before 1.6, whose tensors have no known place."""
+    with _pickle_errors(file):
+        return _tensors_and_values(file, _load(file, "cpu"))[0]
+
+
+def _load(file: Path, place: str | None, mode: AbstractContextManager[object] | None = None) -> object:
+    inert = [(_Inert, name) for name in _BESIDE]
+    with _GLOBALS, warnings.catch_warnings(), torch.serialization.safe_globals([nn.ParameterDict, *inert]):
+        warnings.simplefilter("ignore")  # torch's own, about the age of the file
+        with mode or nullcontext(), file.open("rb") as stream:  # given a path, torch goes by its suffix
+            return torch.load(stream, map_location=place, weights_only=True)
+
+
+def _offset(tensor: Tensor) -> int | None:
+    """Where the storage of a tensor without numbers begins in its file."""
+    place: int | None = getattr(tensor.untyped_storage(), "_checkpoint_offset", None)
+    return place
+
+
+def _stored(file: Path, name: str, tensor: Tensor, size: int, zipped: bool) -> Stored:
+    """A tensor's place; DamagedError if its numbers overlap, as with a stride of 0, or are not in the file."""
+    shape, strides, width = tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype.itemsize
+    span = 1 + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
+    start = (_offset(tensor) or 0) + int(tensor.storage_offset()) * width if zipped else -1
+    if tensor.numel() and (tensor.numel() > span or max(start, 0) + span * width > size):
+        raise DamagedError(f"{file} is damaged: {name!r} of shape {shape} has more numbers than the file; get it again")
+    return Stored(str(tensor.dtype).removeprefix("torch."), shape, start, None if tensor.is_contiguous() else strides)
+
+
+def _check_archive(file: Path) -> None:
+    """Refuse a zip archive that is not of torch.save, or has been changed since."""
     with zipfile.ZipFile(file) as archive:
         records = {record.filename.partition("/")[2]: record for record in archive.infolist()}
         if "constants.pkl" in records:
-            raise SourceError(
+            raise UnsupportedError(
                 f"{file} is a TorchScript archive, a program with its weights, and code in a file is never run; take"
                 " the same weights as safetensors (OpenAI's CLIP: model.safetensors of openai/clip-vit-base-patch32 or"
                 " openai/clip-vit-large-patch14)"
             )
         if "data.pkl" not in records:
-            raise SourceError(f"{file} is a zip archive, but none of torch.save")
+            raise UnsupportedError(
+                f"{file} is a zip archive, but not one of torch.save; unpack it, take the weights in it"
+            )
         if any(record.compress_type != zipfile.ZIP_STORED for record in records.values()):
-            raise SourceError(f"{file} is compressed, which torch.save never does; get it as it was published")
+            raise DamagedError(f"{file} is compressed, which torch.save never does; get it as it was published")
         pickle = records["data.pkl"]
-        if pickle.CRC:  # 0 where torch.save was told to leave it out
+        if pickle.CRC:  # 0 where torch.save left it out
             archive.read(pickle)  # BadZipFile if a byte of it has changed
+            if "byteorder" in records and archive.read(records["byteorder"]).decode() != sys.byteorder:
+                raise UnsupportedError(f"{file} was saved on a machine of another byte order; take it as safetensors")
 
 
-def _held(file: Path, root: object) -> Held:
+def _tensors_and_values(file: Path, root: object) -> tuple[dict[str, Tensor], dict[str, Plain]]:
+    """The tensors of a file by name, with dots between nested names, and its plain values."""
     whole = root if isinstance(root, Mapping) else {}
     inner = whole.get("state_dict")
     tensors: dict[str, Tensor] = {}
     for name, tensor in _tensors("", inner if isinstance(inner, Mapping) else root, set()):
         if name in tensors:
-            raise SourceError(f"{file} holds two tensors of the name {name!r}")
+            raise DamagedError(f"{file} holds two tensors of the name {name!r}")
         tensors[name] = tensor.detach()
     if not tensors:
-        raise SourceError(f"{file} holds no tensors")
+        raise DamagedError(f"{file} holds no tensors")
     values = {str(name): value for name, value in whole.items() if isinstance(value, Plain)}
     "".join([*tensors, *values, *map(str, values.values())]).encode()  # UnicodeError for what is no text
-    return Held(tensors, values)
+    return tensors, values
 
 
 def _tensors(name: str, held: object, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
@@ -137,18 +152,18 @@ def _tensors(name: str, held: object, seen: set[int]) -> Iterator[tuple[str, Ten
 
 
 @contextmanager
-def _source_errors(file: Path) -> Iterator[None]:
-    """Turn the errors of reading a file of PyTorch into a SourceError of one line."""
+def _pickle_errors(file: Path) -> Iterator[None]:
+    """Turn the errors of reading a file of PyTorch into one line."""
     try:
         yield
-    except SourceError:
+    except ScorefieldError:
         raise
     except UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = found[1] if found else "more than tensors and plain values"
-        raise SourceError(
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = named[1] if named else "more than tensors and plain values"
+        raise UnsupportedError(
             f"{file} needs {what} to be loaded, and code in a file is never run; take it as safetensors, or have it"
             f" converted at {CONVERTER}"
         ) from None
     except _DAMAGED:
-        raise SourceError(f"{file} is damaged, cut off, or no weights file of PyTorch; get it again") from None
+        raise DamagedError(f"{file} is damaged, cut off, or not a weights file of PyTorch; get it again") from None

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from scorefield.weights.diffusers_folder import PIPELINE, SourceError, no_variant, shards_of, standard
+from scorefield.errors import DamagedError, ScorefieldError
+from scorefield.weights.locate import PIPELINE, no_variant, shards_of, standard
 
 _NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
 _UNREAD = ("safety_checker", "feature_extractor")  # parts of a pipeline that drawing does not need
@@ -54,7 +55,7 @@ def named(name: str) -> HubName | None:
 def fetch(name: HubName, variant: str | None = None) -> Fetched:
     """Download those files of a model that are missing here, with a progress bar; an interrupted download goes on.
 
-    Without a network, or with HF_HUB_OFFLINE, it returns what was downloaded before. SourceError in one line for a
+    Without a network, or with HF_HUB_OFFLINE, it returns what was downloaded before. DamagedError in one line for a
     repository that does not exist, is not open or holds no model, and for a hub that does not answer.
     """
     library = _library()
@@ -75,7 +76,7 @@ def _library() -> ModuleType:
         import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError:
-        raise SourceError(_EXTRA) from None
+        raise DamagedError(_EXTRA) from None
     return huggingface_hub
 
 
@@ -83,18 +84,18 @@ def chosen(name: HubName, names: Sequence[str], variant: str | None) -> list[str
     """Which files of a repository a model is loaded from: those of a pipeline's parts, or one file of weights."""
     if name.file is not None:
         if name.file not in names:
-            raise SourceError(f"{name.repo} has no file {name.file!r}; it has {', '.join(_weights(names)) or 'none'}")
+            raise DamagedError(f"{name.repo} has no file {name.file!r}; it has {', '.join(_weights(names)) or 'none'}")
         return [name.file]
     if PIPELINE in names:
         wanted = [*_pipeline(names, variant)]
         if variant and not any(f".{variant}." in file or f".{variant}-" in file for file in wanted):
             parts = [file.rpartition("/")[2] for file in names if "/" in file and not file.startswith(_UNREAD)]
-            raise SourceError(f"{name.repo} {no_variant(parts, variant)}")
+            raise DamagedError(f"{name.repo} {no_variant(parts, variant)}")
         return [PIPELINE, *wanted]
     single = _weights(names)
     if len(single) != 1:
         what = f"several: name one, as hf:{name.repo}:{single[0]}" if single else "none of weights"
-        raise SourceError(f"{name.repo} is no diffusers pipeline, and of single files it has {what}")
+        raise DamagedError(f"{name.repo} is no diffusers pipeline, and of single files it has {what}")
     return single
 
 
@@ -155,30 +156,30 @@ def _keep(name: HubName, cache: Path, commit: str) -> None:
 
 @contextmanager
 def _source_errors(name: HubName, library: ModuleType) -> Iterator[None]:
-    """Turn the library's errors into a SourceError of one line."""
+    """Turn the library's errors into a DamagedError of one line."""
     constants, errors = library.constants, library.errors
     page = f"{constants.ENDPOINT}/{name.repo}"
     try:
         yield
-    except SourceError:
+    except ScorefieldError:
         raise
     except errors.GatedRepoError:
-        raise SourceError(
+        raise DamagedError(
             f"{name.repo} is gated: accept its terms at {page}, then log in with `hf auth login`"
         ) from None
     except errors.RepositoryNotFoundError:
-        raise SourceError(
+        raise DamagedError(
             f"there is no {name.repo}, neither as a path here nor at {page}; if it is private: `hf auth login`"
         ) from None
     except errors.RevisionNotFoundError:
-        raise SourceError(f"{name.repo} has no revision {name.revision!r}: see {page}") from None
+        raise DamagedError(f"{name.repo} has no revision {name.revision!r}: see {page}") from None
     except (errors.HTTPError, errors.EntryNotFoundError, errors.HFValidationError, OSError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SourceError(f"no room on the disk for {name.repo}, at {constants.HF_HUB_CACHE}") from None
+            raise DamagedError(f"no room on the disk for {name.repo}, at {constants.HF_HUB_CACHE}") from None
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         why = f"the hub at {constants.ENDPOINT} cannot be used ({first[:160]})"
         if constants.HF_HUB_OFFLINE:
             why = "HF_HUB_OFFLINE forbids to ask the hub"
-        raise SourceError(
+        raise DamagedError(
             f"{name.repo} is no path here, is not downloaded ({constants.HF_HUB_CACHE}), and {why}"
         ) from None

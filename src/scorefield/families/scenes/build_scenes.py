@@ -12,7 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.denoiser import Preconditioned
-from scorefield.errors import RequestError
+from scorefield.errors import DamagedError, MissingError, RequestError
+from scorefield.input_files import Json
 from scorefield.latent.picture_codec import PictureCodec
 from scorefield.latent.scenes_codec import Codec
 from scorefield.model.spec import Defaults, ModelSpec
@@ -46,7 +47,7 @@ SCENES = ModelSpec(
 C = TypeVar("C")
 
 
-def _read(hint: type[Any], stored: scorefield_file.Json | Mapping[str, scorefield_file.Json]) -> Any:
+def _read(hint: type[Any], stored: Json | Mapping[str, Json]) -> Any:
     """A stored value as the type `hint`, where a dataclass is stored by its fields; ValueError for anything else."""
     if not is_dataclass(hint):
         if hint in (int, float, str) and not isinstance(stored, hint):
@@ -60,13 +61,13 @@ def _read(hint: type[Any], stored: scorefield_file.Json | Mapping[str, scorefiel
     return build(**{name: _read(hints[name], value) for name, value in values.items()})
 
 
-def _config(kind: type[C], stored: Mapping[str, scorefield_file.Json], path: Path) -> C:
-    """The configuration that a header holds; WeightsError if another version of scorefield wrote it."""
+def _config(kind: type[C], stored: Mapping[str, Json], path: Path) -> C:
+    """The configuration that a header holds; DamagedError if another version of scorefield wrote it."""
     try:
         return cast(C, _read(kind, stored))
     except ValueError as error:
         message = f"{path} was made by another version of scorefield ({error}); train or install it again"
-        raise scorefield_file.WeightsError(message) from None
+        raise DamagedError(message) from None
 
 
 class _Blank(TorchFunctionMode):
@@ -117,9 +118,9 @@ def conditioner(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Te
     try:
         return TextConditioner(WordTokenizer.from_file(folder / TOKENIZER), tower)
     except FileNotFoundError:
-        raise scorefield_file.WeightsError(f"{folder / TOKENIZER}: no such file") from None
+        raise MissingError(f"{folder / TOKENIZER}: no such file or folder") from None
     except (OSError, ValueError) as error:
-        raise scorefield_file.WeightsError(f"{folder / TOKENIZER} cannot be used ({error}); get it again") from None
+        raise DamagedError(f"{folder / TOKENIZER} cannot be used ({error}); get it again") from None
 
 
 def spec(folder: Path = ASSETS) -> ModelSpec:
@@ -134,7 +135,7 @@ def _hash(folder: Path) -> str:
 
 
 def scenes(place: Place, choice: ModelChoice, folder: Path = ASSETS) -> System:
-    """The whole model from the files in `folder`; WeightsError names a file that is missing or damaged."""
+    """The whole model from the files in `folder`; DamagedError names a file that is missing or damaged."""
     path = folder / GENERATOR
     tensors, header = scorefield_file.load(path, "generator")
     with _Blank():

@@ -10,7 +10,7 @@ from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
 from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.parts import Parts, parts
-from scorefield.families.stable_diffusion.recognise import refusal
+from scorefield.families.stable_diffusion.recognise import whole_model
 from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS, Networks, from_pure_noise, kinds
 from scorefield.latent.kl_codec import XL_COLOURS, XL_SCALE, KlCodec
 from scorefield.latent.picture_codec import PictureCodec
@@ -26,7 +26,7 @@ from scorefield.request.input_pictures import PicturePrompt
 from scorefield.request.words import ClipWords
 from scorefield.stages.diffusion import Diffusion
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import Family, Identity, Kind, Task
+from scorefield.weights.detect.identity import Family, ModelIdentity, Task
 
 _WORDS: frozenset[type[Group]] = frozenset({ClipWords})
 _WITH_PICTURES: frozenset[type[Group]] = frozenset({ClipWords, PicturePrompt})
@@ -37,7 +37,7 @@ class Recognised:
     """The files of a Stable Diffusion, and the sizes of its networks."""
 
     checkpoint: Checkpoint
-    found: Identity
+    found: ModelIdentity
     networks: Networks
 
 
@@ -52,11 +52,6 @@ class StableDiffusion:
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
         """The model, if the files are a whole one; UnsupportedError for a kind that cannot be drawn with."""
-        found = checkpoint.identity
-        if found.kind not in (Kind.CHECKPOINT, Kind.PIPELINE):
-            return None
-        if reason := refusal(checkpoint, NETWORKS):
-            raise UnsupportedError(f"{checkpoint.path} {reason}")
         return recognised(checkpoint)
 
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
@@ -91,21 +86,26 @@ class StableDiffusion:
         )
 
 
-def recognised(checkpoint: Checkpoint, networks: Networks | None = None) -> Recognised:
-    """The files with the sizes of their family, or those that a folder states; `networks` for others."""
-    found = checkpoint.identity
+def recognised(checkpoint: Checkpoint, networks: Networks | None = None) -> Recognised | None:
+    """The files with the sizes of their family, or those that a folder states, or `networks`; None for no whole model.
+
+    UnsupportedError for a model that no picture can be drawn with.
+    """
+    found = whole_model(checkpoint, None if networks else NETWORKS)
+    if found is None:
+        return None
     return Recognised(checkpoint=checkpoint, found=found, networks=networks or published(found) or stated(checkpoint))
 
 
-def published(found: Identity) -> Networks | None:
+def published(found: ModelIdentity) -> Networks | None:
     """The published networks of the family that was found; None if its sizes are those of no family.
 
     For inpainting the U-Net has nine channels: the latents, a mask, and the latents of the masked picture.
     """
-    networks, channels = NETWORKS.get(found.family), found.facts.get("channels")
-    if networks is None or not isinstance(channels, int):
+    networks = NETWORKS.get(found.family)
+    if networks is None or found.channels is None:
         return networks
-    return replace(networks, unet=replace(networks.unet, in_channels=channels))
+    return replace(networks, unet=replace(networks.unet, in_channels=found.channels))
 
 
 def _conditioner(checkpoint: Checkpoint, networks: Networks, places: Parts, fill: Filling) -> Conditioner:
@@ -126,7 +126,7 @@ def _lacks(path: Path, missing: Sequence[str]) -> str:
     return f"{line}, or give an autoencoder with --vae" if missing == ["vae"] else line
 
 
-def _spec(path: Path, found: Identity, prediction: str | None, networks: Networks) -> tuple[str, ModelSpec]:
+def _spec(path: Path, found: ModelIdentity, prediction: str | None, networks: Networks) -> tuple[str, ModelSpec]:
     """What the model predicts, as asked or else as its files say, and its spec."""
     specs = SPECS.get(found.family, SPECS[Family.SDXL if networks.text_2 else Family.SD1])
     output = prediction or (found.prediction and found.prediction.value)
@@ -135,7 +135,7 @@ def _spec(path: Path, found: Identity, prediction: str | None, networks: Network
         raise RequestError(f"{path}: {why} (prediction='v', or --prediction v)")
     if output not in specs:
         raise UnsupportedError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {output}")
-    if not found.facts.get("zero_snr"):
+    if not found.zero_snr:
         return output, specs[output]
     if output != "v":
         raise UnsupportedError(f"{path} was trained with zero terminal SNR, which needs v-prediction, not {output}")

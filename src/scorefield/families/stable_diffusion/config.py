@@ -5,17 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from scorefield.errors import DamagedError
 from scorefield.families.stable_diffusion.second_encoder import NUMBERS
 from scorefield.families.stable_diffusion.specs import Networks
+from scorefield.input_files import Json
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.diffusers_folder import Json, SourceError
 
 
 def stated(checkpoint: Checkpoint) -> Networks:
-    """The networks of the folder's configurations; SourceError for one that these networks cannot have."""
+    """The networks of the folder's configurations; DamagedError for one that these networks cannot have."""
 
     def sizes_of(part: str) -> _Sizes:
         return _Sizes(checkpoint.path / part / "config.json", checkpoint.json(f"{part}/config.json"))
@@ -55,9 +56,9 @@ class _Sizes:
         return widths
 
     def hold(self, holds: bool, name: str) -> None:
-        """SourceError about the entry of that name unless something holds."""
+        """DamagedError about the entry of that name unless something holds."""
         if not holds:
-            raise SourceError(f"{self.path}: {name} {self.told.get(name)} is not that of a Stable Diffusion")
+            raise DamagedError(f"{self.path}: {name} {self.told.get(name)} is not that of a Stable Diffusion")
 
     def _whole(self, name: str, value: Json) -> int:
         self.hold(type(value) is int and value > 0, name)

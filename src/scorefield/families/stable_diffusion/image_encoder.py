@@ -1,18 +1,19 @@
 """What Stable Diffusion 2.1 unCLIP has beyond other models: an image tower, and the statistics of its vectors."""
 
-from scorefield.errors import UnsupportedError
+from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.fill import Filling
-from scorefield.families.stable_diffusion.parts import EMBEDDER, NOISE_AUGMENTOR, Place, placed
+from scorefield.families.stable_diffusion.parts import Place, placed
 from scorefield.families.stable_diffusion.recognise import first_other
+from scorefield.input_files import Json
 from scorefield.nets.clip import VIT_H_14, ClipConfig, VisionTower
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.unclip import Statistics, UnclipConditioner
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.diffusers_folder import Json, SourceError
+from scorefield.weights.checkpoint_layout import IMAGE_ENCODER, NOISE_AUGMENTOR
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys
 
-VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and is not read
+VISION = f"{IMAGE_ENCODER}model.visual."  # the rest of the CLIP lies beside it, and is not read
 STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:
 STATISTICS_LDM = tuple(under("", f"{NOISE_AUGMENTOR}data_", STATISTICS))
 _LEVELS: dict[str, Json] = {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 1000, "trained_betas": None}
@@ -23,7 +24,7 @@ def reading(
 ) -> UnclipConditioner:
     """The conditioner of an unCLIP: that of `words`, which also reads an image prompt.
 
-    SourceError for files that are missing or hold something else, UnsupportedError for other levels of noise on the
+    DamagedError for files that are missing or hold something else, UnsupportedError for other levels of noise on the
     image prompt than the published ones.
     """
     tower_place, statistics = files(checkpoint, config)
@@ -56,7 +57,7 @@ def _file(checkpoint: Checkpoint, config: ClipConfig) -> tuple[Place, Place | No
     if all(name in source.tensors for name in names):
         return tower_place, Place(STATISTICS_LDM, source, names)
     if config != VIT_H_14:  # the statistics for ViT-H are 0 and 1, so its files leave them out
-        raise SourceError(
+        raise DamagedError(
             f"{checkpoint.path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model"
         )
     return tower_place, None

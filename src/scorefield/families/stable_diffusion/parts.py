@@ -5,44 +5,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from scorefield.errors import RequestError, UnsupportedError
+from scorefield.errors import DamagedError, RequestError, UnsupportedError
 from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.nets.clip import EncoderConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.detect import detect
-from scorefield.weights.detect.identity import Kind
-from scorefield.weights.diffusers_folder import SourceError
-from scorefield.weights.key_map import Entry, under
-from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
-from scorefield.weights.pipeline import is_pipeline
-from scorefield.weights.reader import Reader
-
-EMBEDDER, NOISE_AUGMENTOR = (
-    "embedder.",
-    "noise_augmentor.",
-)  # of unCLIP: families/stable_diffusion/image_encoder.py reads them
-_UNET, _VAE = "model.diffusion_model.", "first_stage_model."
-FIRST, SECOND = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."  # of XL
-_TRANSFORMERS, _OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."
-_EMA = "model_ema.diffusion_model"  # the averaged copy of the U-Net
-# What training left in a single file and drawing does not need. That includes the averaged copy, unless it is asked
-# for: a file with both copies was published to go on training from, with the weights for that in the usual place.
-_LEFT = ("model_ema.", "first_stage_model.loss.", "cond_stage_model.model.attn_mask", "cond_stage_model.logit_scale")
-_TABLES = (  # of the training's schedule
-    "betas",
-    "alphas_",
-    "sqrt_",
-    "log_one_minus_",
-    "posterior_",
-    "logvar",
-    "scale_factor",
-    "v_pred",
-    "ztsnr",
-    "denoiser.",
+from scorefield.weights.checkpoint_layout import (
+    EMA,
+    IMAGE_ENCODER,
+    NOISE_AUGMENTOR,
+    OPENCLIP,
+    TRANSFORMERS,
+    UNET,
+    VAE,
+    XL_TEXT,
+    XL_TEXT_2,
+    check_rest,
 )
+from scorefield.weights.detect.identify import identify_file
+from scorefield.weights.detect.identity import Kind
+from scorefield.weights.diffusers_folder import is_diffusers_folder
+from scorefield.weights.key_map import Entry, needed_keys, under
+from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
+from scorefield.weights.reader import Reader
 
 
 class Place(NamedTuple):
@@ -66,7 +53,7 @@ class Parts(NamedTuple):
 def parts(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> Parts:
     """The parts of the folder or file, with the autoencoder of `choice` in place of its own if there is one.
 
-    SourceError for files that are missing or hold something else, RequestError for a choice that they lack.
+    DamagedError for files that are missing or hold something else, RequestError for a choice that they lack.
     """
     vae = None if choice.vae is None else _other_vae(Path(choice.vae), networks.kl)
     if not checkpoint.is_folder:
@@ -80,43 +67,41 @@ def _folder(checkpoint: Checkpoint, networks: Networks, vae: Place | None) -> Pa
     unet_entries = unet_keys.diffusers(networks.unet, "add_embedding" if networks.text_2 else "class_embedding")
     return Parts(
         unet=_whole(unet_entries, checkpoint.reader("unet")),
-        kl=vae or _folder_vae(checkpoint.reader("vae"), networks.kl),
+        kl=vae or _vae(networks.kl, checkpoint.reader("vae"), ""),
         text=_text(networks.text, checkpoint.reader("text_encoder"), ""),
         encoder=networks.text,
         tokenizer=tokenizer_of(checkpoint.path / "tokenizer"),
     )
 
 
-def _folder_vae(source: Reader, config: KlConfig) -> Place:
-    return _whole(kl_keys.diffusers(config, old=kl_keys.has_old_names(source.tensors)), source)
-
-
 def tokenizer_of(folder: Path) -> ClipTokenizer:
-    """The tokenizer in a part's folder; SourceError for one that is missing or damaged."""
+    """The tokenizer in a part's folder; DamagedError for one that is missing or damaged."""
     try:
         return ClipTokenizer.from_folder(folder)
     except ValueError as error:
-        raise SourceError(str(error).partition("\n")[0]) from None
+        raise DamagedError(str(error).partition("\n")[0]) from None
 
 
 def _file(checkpoint: Checkpoint, networks: Networks, vae: Place | None, *, ema: bool) -> Parts:
     path, source = checkpoint.path, checkpoint.reader()
-    further = (EMBEDDER, NOISE_AUGMENTOR) if networks.image_clip else (FIRST, SECOND) if networks.text_2 else ()
-    for key in source.tensors:
-        if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *further, *_LEFT, *_TABLES)):
-            raise SourceError(f"{path} holds {key!r}, which is of no part of a Stable Diffusion")
-    openclip = any(key.startswith(_OPENCLIP) for key in source.tensors)
+    openclip = any(key.startswith(OPENCLIP) for key in source.tensors)
     encoder = _openclip(source, networks) if openclip else networks.text
     if encoder is None:
-        raise SourceError(f"{path} has Stable Diffusion 2's text tower beside another U-Net")
+        raise DamagedError(f"{path} has Stable Diffusion 2's text tower beside another U-Net")
     if openclip:
         entries = clip_keys.openai_text(encoder.text, projected=encoder.embed_dim is not None)
-        text = placed(list(under("", _OPENCLIP, entries)), source, _OPENCLIP)
+        text = placed(list(under("", OPENCLIP, entries)), source, OPENCLIP)
     else:
-        text = _text(encoder, source, FIRST if networks.text_2 else _TRANSFORMERS)
+        text = _text(encoder, source, XL_TEXT if networks.text_2 else TRANSFORMERS)
+    unet = (_averaged if ema else _behind)(UNET, unet_keys.ldm(networks.unet), source)
+    kl = vae or _vae(networks.kl, source, VAE)
+    further = (IMAGE_ENCODER, NOISE_AUGMENTOR) if networks.image_clip else (XL_TEXT_2,) if networks.text_2 else ()
+    used = {*unet.keys, *kl.keys, *text.keys}
+    parts_of_its_own = (UNET, *further, *([VAE] if vae else []))
+    check_rest(path, [key for key in source.tensors if key not in used and not key.startswith(parts_of_its_own)])
     return Parts(
-        unet=(_averaged if ema else _behind)(_UNET, unet_keys.ldm(networks.unet), source),
-        kl=vae or _behind(_VAE, kl_keys.ldm(networks.kl), source),
+        unet=unet,
+        kl=kl,
         text=text,
         encoder=encoder,
         tokenizer=ClipTokenizer.packaged(pad_id=0 if openclip else END_ID),
@@ -126,16 +111,16 @@ def _file(checkpoint: Checkpoint, networks: Networks, vae: Place | None, *, ema:
 def _openclip(source: Reader, networks: Networks) -> EncoderConfig | None:
     """Stable Diffusion 2's text tower in a single file: as published, or without its last layer, as folders have it."""
     whole = networks.openclip
-    if whole is None or f"{_OPENCLIP}text_projection" in source.tensors:
+    if whole is None or f"{OPENCLIP}text_projection" in source.tensors:
         return whole
     return networks.text
 
 
 def _averaged(prefix: str, entries: Iterator[Entry], source: Reader) -> Place:
     """The averaged copy of the network behind `prefix`; its names are the network's without the dots."""
-    keys = [key for key in source.tensors if key.startswith(_EMA)]
+    keys = [key for key in source.tensors if key.startswith(EMA)]
     if not keys:
-        raise RequestError(f"{source.listing.path} has no averaged copy of its U-Net (EMA)")
+        raise RequestError(f"{source.index.path} has no averaged copy of its U-Net (EMA)")
     inner = prefix.removeprefix("model.").replace(".", "")
     copies = [replace(one, theirs=tuple(f"model_ema.{inner}{name.replace('.', '')}" for name in one.theirs))
               for one in entries]  # fmt: skip
@@ -144,16 +129,16 @@ def _averaged(prefix: str, entries: Iterator[Entry], source: Reader) -> Place:
 
 def _other_vae(path: Path, config: KlConfig) -> Place:
     """The autoencoder at `path`: a file or folder that holds it alone, or a whole model."""
-    source = Reader(path / "vae" if is_pipeline(path) else path)
-    kind = detect(source.listing).kind
+    source = Reader(path / "vae" if is_diffusers_folder(path) else path)
+    kind = identify_file(source.index).kind
     if kind in (Kind.UNET, Kind.CLIP, Kind.LORA, Kind.EMBEDDING):
         raise UnsupportedError(f"{path} holds no autoencoder: it is a {kind}")
-    prefix = _VAE if any(key.startswith(_VAE) for key in source.tensors) else ""
-    ldm = f"{prefix}encoder.down.0.block.0.norm1.weight" in source.tensors
-    entries = kl_keys.ldm(config) if ldm else kl_keys.diffusers(config, old=kl_keys.has_old_names(source.tensors))
-    left = (f"{prefix}loss.", "model_ema.")
-    keys = [key for key in source.tensors if key.startswith(prefix) and not key.startswith(left)]
-    return Place(list(under("", prefix, entries)), source, keys)
+    return _vae(config, source, VAE if any(key.startswith(VAE) for key in source.tensors) else "")
+
+
+def _vae(config: KlConfig, source: Reader, prefix: str) -> Place:
+    """The autoencoder behind `prefix`, in either layout."""
+    return placed(kl_keys.stored(config, source.tensors, prefix), source, prefix)
 
 
 def _whole(entries: Iterator[Entry], source: Reader) -> Place:
@@ -163,8 +148,7 @@ def _whole(entries: Iterator[Entry], source: Reader) -> Place:
 
 def _behind(prefix: str, entries: Iterator[Entry], source: Reader) -> Place:
     """A network whose keys all begin with `prefix`."""
-    keys = [key for key in source.tensors if key.startswith(prefix) and not key.startswith(_LEFT)]
-    return Place(list(under("", prefix, entries)), source, keys)
+    return placed(list(under("", prefix, entries)), source, prefix)
 
 
 def _text(encoder: EncoderConfig, source: Reader, prefix: str) -> Place:
@@ -176,6 +160,5 @@ def _text(encoder: EncoderConfig, source: Reader, prefix: str) -> Place:
 
 
 def placed(entries: Sequence[Entry], source: Reader, prefix: str) -> Place:
-    """The place of a CLIP tower behind `prefix`, without the keys that some files have and no network needs."""
-    keys = [key for key in source.tensors if key.startswith(prefix) and not key.startswith(_LEFT)]
-    return Place(entries, source, list(clip_keys.used(entries, keys)))
+    """The place of a network behind `prefix`, without the keys that some files have and no network needs."""
+    return Place(entries, source, needed_keys(entries, (key for key in source.tensors if key.startswith(prefix))))

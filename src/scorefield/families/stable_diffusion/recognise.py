@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+from scorefield.errors import UnsupportedError
+from scorefield.input_files import Json
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import Family, Kind, Task
-from scorefield.weights.diffusers_folder import Json
+from scorefield.weights.detect.identity import Family, Kind, ModelIdentity, Task
 
 _PARTS = {  # of the models that can be drawn with; a file with another part is none of them
     "unet",
@@ -25,21 +26,27 @@ _LEVELS: Mapping[str, Json] = {  # of every model here: a folder's scheduler say
 }
 
 
-def refusal(checkpoint: Checkpoint, known: Iterable[Family] | None) -> str | None:
-    """Why no picture can be drawn with the files, in words that follow their path; None if one can.
+def whole_model(checkpoint: Checkpoint, known: Iterable[Family] | None) -> ModelIdentity | None:
+    """The model in the files, None if they are no whole one; it may lack parts, which a choice may bring.
 
-    It may lack parts, which a choice may bring. `known` None stands for any family.
+    `known` None stands for any family. UnsupportedError for one that no picture can be drawn with.
     """
     found = checkpoint.identity
-    scheduler = checkpoint.pipeline.scheduler or {} if checkpoint.is_folder else {}
+    if not isinstance(found, ModelIdentity) or found.kind is Kind.UNET:
+        return None
+    if reason := _refusal(checkpoint, found, known):
+        raise UnsupportedError(f"{checkpoint.path} {reason}")
+    return found
+
+
+def _refusal(checkpoint: Checkpoint, found: ModelIdentity, known: Iterable[Family] | None) -> str | None:
+    """Why no picture can be drawn with the files, in words that follow their path; None if one can."""
+    scheduler = checkpoint.folder.scheduler or {} if checkpoint.is_folder else {}
     if other := first_other(scheduler, _LEVELS):
         return f"was trained on other levels of noise: its scheduler has {other}"
     named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
-    if found.kind not in (Kind.CHECKPOINT, Kind.PIPELINE):
-        what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"no model that is known; it is {named}"
-        return f"is not a whole Stable Diffusion but {what}: `scorefield inspect` tells more"
-    stated = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.facts  # folders state their sizes
-    if known is not None and found.family not in known and not stated:
+    states_its_sizes = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.channels
+    if known is not None and found.family not in known and not states_its_sizes:
         return f"is {named}, with which nothing can be drawn; what can: {', '.join(known)}"
     if found.task not in (Task.TEXT, Task.INPAINTING, Task.VARIATION):
         task = found.task or "another task"

@@ -2,17 +2,19 @@
 
 from typing import NamedTuple
 
+from scorefield.errors import DamagedError
 from scorefield.families.fill import Filling
-from scorefield.families.stable_diffusion.parts import SECOND, Place, placed, tokenizer_of
+from scorefield.families.stable_diffusion.parts import Place, placed, tokenizer_of
 from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.nets.clip import EncoderConfig, TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.diffusers_folder import PIPELINE, SourceError
+from scorefield.weights.checkpoint_layout import XL_TEXT_2
 from scorefield.weights.key_map import under
 from scorefield.weights.key_maps import clip_keys
+from scorefield.weights.locate import PIPELINE
 
 NUMBERS = 6  # a size, a place and a size, two numbers each
 
@@ -26,9 +28,9 @@ class Second(NamedTuple):
 
 
 def second(checkpoint: Checkpoint, config: EncoderConfig) -> Second:
-    """The second encoder of the file or folder; SourceError for what is missing."""
+    """The second encoder of the file or folder; DamagedError for what is missing."""
     if not checkpoint.is_folder:
-        place = placed(list(under("", SECOND, clip_keys.openai_text(config.text))), checkpoint.reader(), SECOND)
+        place = placed(list(under("", XL_TEXT_2, clip_keys.openai_text(config.text))), checkpoint.reader(), XL_TEXT_2)
         return Second(place, ClipTokenizer.packaged(pad_id=0), blank=True)
     return Second(
         placed(list(clip_keys.transformers_text(config.text, projected=True)), checkpoint.reader("text_encoder_2"), ""),
@@ -38,7 +40,7 @@ def second(checkpoint: Checkpoint, config: EncoderConfig) -> Second:
 
 
 def reading(checkpoint: Checkpoint, networks: Networks, first: PublishedConditioner, fill: Filling) -> XlConditioner:
-    """`first` beside the second tower of the file or folder; SourceError for what is missing or not theirs."""
+    """`first` beside the second tower of the file or folder; DamagedError for what is missing or not theirs."""
     config, pooled = networks.text_2, networks.unet.pooled_width
     if config is None or config.embed_dim is None or pooled is None:
         raise ValueError("networks without a second text tower, its projection or a U-Net that is given its summary")
@@ -47,5 +49,5 @@ def reading(checkpoint: Checkpoint, networks: Networks, first: PublishedConditio
     try:
         words = PublishedConditioner(found.tokenizer, encoder)
     except ValueError as error:
-        raise SourceError(f"{checkpoint.path}: {error}") from None
+        raise DamagedError(f"{checkpoint.path}: {error}") from None
     return XlConditioner(first, words, features=(pooled - config.embed_dim) // NUMBERS, blank=found.blank)

@@ -30,7 +30,7 @@ from torch.nn.functional import interpolate
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, Preconditioned
 from scorefield.core.level import Level
-from scorefield.evals.judge import Identity, Seen
+from scorefield.evals.judge import Found, Seen
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, LabError, Settings, Watch
 from scorefield.lab.pictures import panel, scenes
@@ -167,12 +167,12 @@ def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
     return looked
 
 
-def _find(seen: Seen, thing: str) -> list[Identity]:
+def _find(seen: Seen, thing: str) -> list[Found]:
     """All finds of that thing in a picture."""
     return [one for one in seen.found if one.thing == thing]
 
 
-def inside(found: Identity, height: int, width: int) -> Tensor:
+def inside(found: Found, height: int, width: int) -> Tensor:
     """Which patches (height, width) of a picture have their centres in the box around a thing."""
     size_y, size_x = _size() / height, _size() / width
     y, x = (torch.arange(height) + 0.5) * size_y, (torch.arange(width) + 0.5) * size_x
@@ -184,7 +184,7 @@ def _size() -> int:
     return scenes.pipeline().stage.spec.defaults.width
 
 
-def contrast(maps: Tensor, found: Identity) -> Tensor:
+def contrast(maps: Tensor, found: Found) -> Tensor:
     """The attention of maps (steps, h, w) in the thing's box relative to outside it: (steps,)."""
     near = inside(found, *maps.shape[-2:])
     return maps[:, near].mean(1) / maps[:, ~near].mean(1)

@@ -1,1 +1,1 @@
-"""What a file or folder of weights is, from the names and shapes of its tensors."""
+"""Identifying files and folders of weights by the names and shapes of their tensors."""

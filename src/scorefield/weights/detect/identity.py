@@ -1,14 +1,16 @@
-"""What can be found out about a file of weights: its kind, family, layout, task and parts, and notes on it."""
+"""The identity of a file or folder of weights: one dataclass for each kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar, NamedTuple
 
-from scorefield.weights.tensor_index import Plain, Stored
+from scorefield.printable import printable
+from scorefield.weights.tensor_index import Stored
 
 
 class Kind(StrEnum):
-    """What a path holds."""
+    """Kinds of files and folders."""
 
     CHECKPOINT = "checkpoint"  # every part of a model in one file
     PIPELINE = "pipeline"  # a folder with a part in each of its folders
@@ -56,13 +58,13 @@ class Layout(StrEnum):
     OLD_DIFFUSERS = "diffusers before PEFT"
     LYCORIS = "LyCORIS"
     A1111 = "A1111"
-    BARE = "bare"  # tensors without a word of what they belong to
+    BARE = "bare"  # tensors without a name
     SCOREFIELD = "scorefield"
     UNKNOWN = "unknown"
 
 
 class Task(StrEnum):
-    """What a U-Net is for, by what it sees beside the noisy latents."""
+    """The task of a U-Net, by its inputs in addition to the noisy latents."""
 
     TEXT = "text to image"
     INPAINTING = "inpainting"
@@ -72,8 +74,7 @@ class Task(StrEnum):
     VARIATION = "image variation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(NamedTuple):
     """One network in a file: what its names begin with, and how large it is."""
 
     prefix: str
@@ -81,44 +82,122 @@ class Part:
     numbers: int  # parameters; buffers are not counted
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the network's output means, and how that is known."""
+class Prediction(NamedTuple):
+    """The meaning of the network's output, and how that is known."""
 
-    value: str | None  # "eps" or "v"; None where the user must say it
+    value: str | None  # "eps" or "v"; None if the user must say it
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """All that names and shapes tell about a file or folder."""
+    """The fields of every kind."""
 
-    kind: Kind
     family: Family = Family.UNKNOWN
     layout: Layout = Layout.UNKNOWN
-    task: Task | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()  # parts that such a model has and this path has not
-    ema: bool = False  # an averaged copy of the U-Net lies beside it
-    prediction: Prediction | None = None  # None where nothing is predicted
-    facts: Mapping[str, Plain] = field(default_factory=dict)  # as rank, token, vectors, layers
-    notes: tuple[str, ...] = ()  # what a user should know, a sentence each
-    resembles: str | None = None  # of an unknown file
+    notes: tuple[str, ...] = ()  # sentences for the user
+    resembles: str | None = None  # the nearest known thing, if the family is unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity(Identity):
+    """A whole model in one file or in a folder, or its U-Net alone."""
+
+    kind: Kind  # CHECKPOINT, PIPELINE or UNET
+    task: Task | None = None
+    channels: int | None = None  # into the U-Net; None for a model without one
+    context: int | None = None  # the width of the tokens that the U-Net reads
+    prediction: Prediction | None = None  # None for a model without a U-Net
+    zero_snr: bool = False  # trained to pure noise (zero terminal SNR)
+    missing: tuple[str, ...] = ()  # parts that such a model needs and this one lacks
+    ema: bool = False  # whether the file also has an averaged copy of its U-Net
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VaeIdentity(Identity):
+    """An autoencoder alone."""
+
+    kind: ClassVar[Kind] = Kind.VAE
+    channels: int  # of the latents
+    levels: int
+
+
+class Tower(NamedTuple):
+    """The sizes of a tower of CLIP."""
+
+    layers: int
+    width: int
+    patch: int | None = None  # px: the side of the squares that an image tower reads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipIdentity(Identity):
+    """A CLIP, or one of its towers: the other is None."""
+
+    kind: ClassVar[Kind] = Kind.CLIP
+    text: Tower | None = None
+    image: Tower | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraIdentity(Identity):
+    """A LoRA, or a product of LyCORIS."""
+
+    kind: ClassVar[Kind] = Kind.LORA
+    ranks: tuple[int, ...]  # of its layers; () for a product of LyCORIS
+    alpha: str | None  # in words; None for a product of LyCORIS
+    layers: int
+    targets: Mapping[str, int]  # how many layers of each kind it changes
+    dora: bool = False
+
+
+class LearnedWord(NamedTuple):
+    """A word of a textual inversion."""
+
+    token: str | None  # None if the file does not name it
+    keys: tuple[str, ...]  # its tensors: one for each text tower, the first tower's first
+    vectors: int = 0
+    widths: tuple[int, ...] = ()  # one for each text tower
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingIdentity(Identity):
+    """A textual inversion: one learned word, or several."""
+
+    kind: ClassVar[Kind] = Kind.EMBEDDING
+    words: tuple[LearnedWord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnIdentity(Identity):
+    """One of scorefield's own files."""
+
+    kind: ClassVar[Kind] = Kind.OWN
+    holds: str  # generator, clip, ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownIdentity(Identity):
+    """A file of an unknown kind; `resembles` names the nearest known one."""
+
+    kind: ClassVar[Kind] = Kind.UNKNOWN
+
+
+AnyIdentity = (ModelIdentity | VaeIdentity | ClipIdentity | LoraIdentity | EmbeddingIdentity | OwnIdentity |
+               UnknownIdentity)  # fmt: skip
+
+
+def shown(text: str) -> str:
+    """A file's text for a line of output: without line breaks and what a terminal would obey."""
+    return printable(" ".join(text.split()))
+
+
+_BUFFERS = ("position_ids", "attn_mask", "model_ema.decay", "model_ema.num_updates")
 
 
 def part(tensors: Mapping[str, Stored], prefix: str, but: str | None = None) -> Part:
     """The part of all tensors whose names begin with `prefix`, and do not begin with `but`."""
-    mine = {
-        name: one for name, one in tensors.items() if name.startswith(prefix) and not (but and name.startswith(but))
-    }
-    return Part(prefix=prefix, tensors=len(mine), numbers=numbers(mine))
-
-
-def numbers(tensors: Mapping[str, Stored]) -> int:
-    """How many parameters there are: numbers in floating tensors, without known buffers."""
-    weights = (one for name, one in tensors.items() if one.dtype[0] in "FBfb" and not name.endswith(_BUFFERS))
-    return sum(one.numbers for one in weights if one.dtype not in _TRUTHS)
-
-
-_BUFFERS = ("position_ids", "attn_mask", "model_ema.decay", "model_ema.num_updates")
-_TRUTHS = ("BOOL", "bool")
+    names = [name for name in tensors if name.startswith(prefix) and not (but and name.startswith(but))]
+    weights = (tensors[name] for name in names if not name.endswith(_BUFFERS))
+    return Part(prefix=prefix, tensors=len(names), numbers=sum(one.numbers for one in weights if one.floating))

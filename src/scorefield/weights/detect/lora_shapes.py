@@ -1,14 +1,15 @@
-"""What a LoRA is, from the names and shapes of its tensors and from its metadata, without loading it."""
+"""Identify a LoRA by its names, shapes and metadata, without loading it."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from scorefield.weights.detect.identity import BY_WORDS, Family, Identity, Kind, Layout, part
-from scorefield.weights.lora.keys import parse_key
-from scorefield.weights.lora.settings import settings
-from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
+from scorefield.input_files import Json
+from scorefield.weights.detect.identity import BY_WORDS, Family, Layout, LoraIdentity, part, shown
+from scorefield.weights.lora.keys import NORMS, parse_key
+from scorefield.weights.lora.settings import read_settings
+from scorefield.weights.tensor_index import Stored, TensorIndex
 
 _PARTS = {
     "lora_unet_": "unet", "unet.": "unet", "diffusion_model.": "unet",
@@ -18,10 +19,9 @@ _PARTS = {
 _READS = (re.compile(r".*attn2[._]to_k"), re.compile(r"(lora_te_|text_encoder\.).*self_attn[._](q_proj|to_q)"))
 _STATED = ("ss_base_model_version", "modelspec.architecture")  # by kohya's trainer, and by the model specification
 _NAMED = {
-    Family.SD1: ("sd_v1", "stable-diffusion-v1"),
-    Family.SD2: ("sd_v2", "stable-diffusion-v2"),
+    Family.SD1: ("sd_v1", "stable-diffusion-v1"), Family.SD2: ("sd_v2", "stable-diffusion-v2"),
     Family.SDXL: ("sdxl", "stable-diffusion-xl"),
-}
+}  # fmt: skip
 _KINDS = {  # of layers, by what is in the name
     "of attention": re.compile(r".*attn\d?[._]"),
     "of feed-forward": re.compile(r".*[._](ff|mlp)[._]"),
@@ -29,42 +29,42 @@ _KINDS = {  # of layers, by what is in the name
 }
 _OTHER = "other"
 _LYCORIS = re.compile(r"(?P<layer>.+)\.(hada_w1_b|lokr_w1(_b)?|oft_blocks)")
-_NOT_USED = "its kind of product cannot be used here, only LoRA and LoCon"
-_IN_FILE = "of its own for each layer, in the file"
-_NO_ALPHA = "not there: the scale is 1"
+_NOT_USED = "this kind of product is not supported, only LoRA and LoCon"
+_IN_FILE = "one for each layer, in the file"
+_NO_ALPHA = "none: the scale is 1"
 _DORA = "with DoRA's norms of the weights"
 
 
 class Half(NamedTuple):
-    """The half of a layer that is (rank, in, ...), or the tensor that stands for it in another kind of product."""
+    """The half of a layer that is (rank, in, ...), or its counterpart in another kind of product."""
 
     layer: str
     layout: Layout
     shape: tuple[int, ...]
 
 
-def lora(listing: TensorIndex) -> Identity | None:
-    """The LoRA that a whole file is, or None."""
-    tensors = listing.tensors
+def identify_lora(index: TensorIndex, stated: Mapping[str, Json] | None = None) -> LoraIdentity | None:
+    """The LoRA that a whole file is, or None; its settings are read unless they are `stated`."""
+    tensors = index.tensors
     halves = [half for name, one in tensors.items() if (half := _half(name, one))]
     if not halves:
         return None
-    layout = Layout.LYCORIS if any(half.layout is Layout.LYCORIS for half in halves) else halves[0].layout
-    parts = {
-        name: part(tensors, prefix) for prefix, name in _PARTS.items() if any(key.startswith(prefix) for key in tensors)
-    }
-    stated = next((listing.metadata[name] for name in _STATED if listing.metadata.get(name)), None)
-    family = _by_width(halves, parts) or _by_name(stated)
-    dora = any(name.endswith(".dora_scale") or ".lora_magnitude_vector" in name for name in tensors)
-    return Identity(
-        kind=Kind.LORA,
-        family=family or Family.UNKNOWN,
-        layout=layout,
-        parts=parts,
-        facts=({} if layout is Layout.LYCORIS else _scale(halves, listing)) | _layers(halves),
-        notes=(_NOT_USED,) if layout is Layout.LYCORIS else (_DORA,) if dora else (),
-        resembles=None if family else stated,
-    )
+    lycoris = any(half.layout is Layout.LYCORIS for half in halves)
+    there = {prefix: name for prefix, name in _PARTS.items() if any(key.startswith(prefix) for key in tensors)}
+    parts = {name: part(tensors, prefix) for prefix, name in there.items()}
+    named = next((index.metadata[name] for name in _STATED if index.metadata.get(name)), None)
+    named = named and shown(named)
+    family = _by_width(halves, parts) or _by_name(named)
+    dora = any((key := parse_key(name)) is not None and key.role in NORMS for name in tensors)
+    counted = Counter(_kind(half.layer) for half in halves)
+    return LoraIdentity(
+        family=family or Family.UNKNOWN, layout=Layout.LYCORIS if lycoris else halves[0].layout, parts=parts,
+        notes=(_NOT_USED,) if lycoris else (_DORA,) if dora else (),
+        resembles=None if family else named,
+        ranks=() if lycoris else tuple(sorted({half.shape[0] for half in halves})),
+        alpha=None if lycoris else _alpha(index, read_settings(index) if stated is None else stated),
+        layers=len(halves), targets={kind: counted[kind] for kind in (*_KINDS, _OTHER) if counted[kind]}, dora=dora,
+    )  # fmt: skip
 
 
 def _half(name: str, stored: Stored) -> Half | None:
@@ -90,20 +90,11 @@ def _by_name(stated: str | None) -> Family | None:
     return next((family for family, names in _NAMED.items() if stated and stated.startswith(names)), None)
 
 
-def _scale(halves: Sequence[Half], listing: TensorIndex) -> dict[str, Plain]:
-    """The ranks, and alpha where it can be told without loading a tensor."""
-    alphas = {str(value) for name, value in settings(listing).items() if name.endswith("lora_alpha")}
-    alpha = listing.metadata.get("ss_network_alpha") or ", ".join(sorted(alphas))
-    if not alpha:
-        alpha = _IN_FILE if any(name.endswith(".alpha") for name in listing.tensors) else _NO_ALPHA
-    return {"rank": ", ".join(map(str, sorted({half.shape[0] for half in halves}))), "alpha": alpha}
-
-
-def _layers(halves: Sequence[Half]) -> dict[str, Plain]:
-    """How many layers it changes, and of which kinds."""
-    counted = Counter(_kind(half.layer) for half in halves)
-    targets = (f"{counted[kind]} {kind}" for kind in (*_KINDS, _OTHER) if counted[kind])
-    return {"layers": len(halves), "targets": ", ".join(targets)}
+def _alpha(index: TensorIndex, stated: Mapping[str, Json]) -> str:
+    """Alpha in words, as far as it is known without loading a tensor."""
+    alphas = {str(value) for name, value in stated.items() if name.endswith("lora_alpha")}
+    alpha = index.metadata.get("ss_network_alpha") or ", ".join(sorted(alphas))
+    return shown(alpha) or (_IN_FILE if any(name.endswith(".alpha") for name in index.tensors) else _NO_ALPHA)
 
 
 def _kind(layer: str) -> str:

@@ -1,4 +1,4 @@
-"""What an unknown file most resembles, by fragments of its tensors' names."""
+"""The model that an unknown file resembles most, by fragments of its tensors' names."""
 
 from collections.abc import Iterable
 

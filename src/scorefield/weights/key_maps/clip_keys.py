@@ -1,27 +1,38 @@
 """CLIP in the layouts of OpenAI's and OpenCLIP's files and of transformers' folders: whole, and each tower alone."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from scorefield.weights.key_map import Entry, Form, same, under
 
-_UNUSED = {"position_ids", "input_resolution", "context_length", "vocab_size", "logit_scale"}
-
 
 class Tower(Protocol):
-    """What a map must know of a tower's config."""
+    """The settings of a tower that its map depends on."""
 
     @property
     def layers(self) -> int: ...
 
 
 class Towers(Protocol):
-    """What a map must know of a whole CLIP's config."""
+    """The settings of a whole CLIP that its map depends on."""
 
     @property
     def vision(self) -> Tower: ...
     @property
     def text(self) -> Tower: ...
+
+
+_OPENAI_BLOCK = (
+    Entry("attention.qkv.weight", ("attn.in_proj_weight",)), Entry("attention.qkv.bias", ("attn.in_proj_bias",)),
+    *same("attention.out", "attn.out_proj"), *same("norm1", "ln_1"), *same("norm2", "ln_2"),
+    *same("fc1", "mlp.c_fc"), *same("fc2", "mlp.c_proj"),
+)  # fmt: skip
+_TRANSFORMERS_BLOCK = (
+    *(Entry(f"attention.qkv.{leaf}", tuple(f"self_attn.{part}_proj.{leaf}" for part in "qkv"), Form.STACKED)
+      for leaf in ("weight", "bias")),
+    *same("attention.out", "self_attn.out_proj"), *same("norm1", "layer_norm1"), *same("norm2", "layer_norm2"),
+    *same("fc1", "mlp.fc1"), *same("fc2", "mlp.fc2"),
+)  # fmt: skip
 
 
 def openai(config: Towers) -> Iterator[Entry]:
@@ -37,9 +48,8 @@ def openai_vision(config: Tower) -> Iterator[Entry]:
     yield Entry("class_token", ("class_embedding",))
     yield Entry("positions", ("positional_embedding",))
     yield Entry("projection.weight", ("proj",), Form.TRANSPOSED)
-    yield from same("norm_pre", "ln_pre")
-    yield from same("norm_post", "ln_post")
-    yield from _openai_blocks(config.layers)
+    yield from (*same("norm_pre", "ln_pre"), *same("norm_post", "ln_post"))
+    yield from _blocks(config, "transformer.resblocks", _OPENAI_BLOCK)
 
 
 def openai_text(config: Tower, *, projected: bool = True) -> Iterator[Entry]:
@@ -52,22 +62,7 @@ def openai_text(config: Tower, *, projected: bool = True) -> Iterator[Entry]:
     if projected:
         yield Entry("projection.weight", ("text_projection",), Form.TRANSPOSED)
     yield from same("norm", "ln_final")
-    yield from _openai_blocks(config.layers)
-
-
-def _openai_blocks(layers: int) -> Iterator[Entry]:
-    for index in range(layers):
-        yield from under(f"blocks.{index}.", f"transformer.resblocks.{index}.", _openai_block())
-
-
-def _openai_block() -> Iterator[Entry]:
-    yield Entry("attention.qkv.weight", ("attn.in_proj_weight",))
-    yield Entry("attention.qkv.bias", ("attn.in_proj_bias",))
-    yield from same("attention.out", "attn.out_proj")
-    yield from same("norm1", "ln_1")
-    yield from same("norm2", "ln_2")
-    yield from same("fc1", "mlp.c_fc")
-    yield from same("fc2", "mlp.c_proj")
+    yield from _blocks(config, "transformer.resblocks", _OPENAI_BLOCK)
 
 
 def transformers(config: Towers) -> Iterator[Entry]:
@@ -79,55 +74,28 @@ def transformers(config: Towers) -> Iterator[Entry]:
 
 def transformers_vision(config: Tower) -> Iterator[Entry]:
     """The image tower as CLIPVisionModelWithProjection."""
+    model = "vision_model."
     yield Entry("projection.weight", ("visual_projection.weight",))
-    yield from under("", "vision_model.", _transformers_vision(config.layers))
-
-
-def _transformers_vision(layers: int) -> Iterator[Entry]:
-    yield Entry("patch.weight", ("embeddings.patch_embedding.weight",))
-    yield Entry("class_token", ("embeddings.class_embedding",))
-    yield Entry("positions", ("embeddings.position_embedding.weight",))
-    yield from same("norm_pre", "pre_layrnorm")  # published so
-    yield from same("norm_post", "post_layernorm")
-    yield from _transformers_blocks(layers)
+    yield Entry("patch.weight", (f"{model}embeddings.patch_embedding.weight",))
+    yield Entry("class_token", (f"{model}embeddings.class_embedding",))
+    yield Entry("positions", (f"{model}embeddings.position_embedding.weight",))
+    yield from (*same("norm_pre", f"{model}pre_layrnorm"), *same("norm_post", f"{model}post_layernorm"))  # published so
+    yield from _blocks(config, f"{model}encoder.layers", _TRANSFORMERS_BLOCK)
 
 
 def transformers_text(config: Tower, *, projected: bool, prefix: str = "text_model.") -> Iterator[Entry]:
-    """The text tower as CLIPTextModel, or as CLIPTextModelWithProjection where it is `projected`.
+    """The text tower as CLIPTextModel, or as CLIPTextModelWithProjection if `projected`.
 
-    A CLIPTextModel of transformers 5 has no `prefix` in memory; files of either kind are about.
+    A CLIPTextModel of transformers 5 has no `prefix` in memory; files of both kinds exist.
     """
     if projected:
         yield Entry("projection.weight", ("text_projection.weight",))
-    yield from under("", prefix, _transformers_text(config.layers))
+    yield Entry("tokens.weight", (f"{prefix}embeddings.token_embedding.weight",))
+    yield Entry("positions", (f"{prefix}embeddings.position_embedding.weight",))
+    yield from same("norm", f"{prefix}final_layer_norm")
+    yield from _blocks(config, f"{prefix}encoder.layers", _TRANSFORMERS_BLOCK)
 
 
-def _transformers_text(layers: int) -> Iterator[Entry]:
-    yield Entry("tokens.weight", ("embeddings.token_embedding.weight",))
-    yield Entry("positions", ("embeddings.position_embedding.weight",))
-    yield from same("norm", "final_layer_norm")
-    yield from _transformers_blocks(layers)
-
-
-def _transformers_blocks(layers: int) -> Iterator[Entry]:
-    for index in range(layers):
-        yield from under(f"blocks.{index}.", f"encoder.layers.{index}.", _transformers_block())
-
-
-def _transformers_block() -> Iterator[Entry]:
-    for leaf in ("weight", "bias"):
-        yield Entry(f"attention.qkv.{leaf}", tuple(f"self_attn.{part}_proj.{leaf}" for part in "qkv"), Form.STACKED)
-    yield from same("attention.out", "self_attn.out_proj")
-    yield from same("norm1", "layer_norm1")
-    yield from same("norm2", "layer_norm2")
-    yield from same("fc1", "mlp.fc1")
-    yield from same("fc2", "mlp.fc2")
-
-
-def used(entries: Sequence[Entry], keys: Iterable[str]) -> Iterator[str]:
-    """A file's `keys` without those that some have and no network needs.
-
-    They are the positions counted out, the sizes in OpenAI's archives, and the temperature beside a text tower alone.
-    """
-    wanted = {name for entry in entries for name in entry.theirs}
-    return (key for key in keys if key in wanted or key.rpartition(".")[2] not in _UNUSED)
+def _blocks(config: Tower, theirs: str, block: Sequence[Entry]) -> Iterator[Entry]:
+    for index in range(config.layers):
+        yield from under(f"blocks.{index}.", f"{theirs}.{index}.", block)

@@ -1,14 +1,14 @@
 """Latent diffusion's autoencoder in the layouts of ldm's single files and of diffusers' folders, old and new."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from scorefield.weights.key_map import Entry, Form, same
+from scorefield.weights.key_map import Entry, Form, same, under
 
 
 class Kl(Protocol):
-    """What a map must know of an autoencoder's config."""
+    """The settings of an autoencoder that its map depends on."""
 
     @property
     def multipliers(self) -> tuple[int, ...]: ...
@@ -44,22 +44,23 @@ LDM = Layout(
 )
 
 
-def _diffusers(*attention: str) -> Layout:
-    return Layout(
-        down="encoder.down_blocks.{level}.resnets.{k}",
-        shrink="encoder.down_blocks.{level}.downsamplers.0.conv",
-        up="decoder.up_blocks.{turn}.resnets.{k}",
-        grow="decoder.up_blocks.{turn}.upsamplers.0.conv",
-        middle=("mid_block.resnets.0", "mid_block.attentions.0", "mid_block.resnets.1"),
-        skip="conv_shortcut",
-        norm="conv_norm_out",
-        attention=attention,
-        projections=Form.SAME,
-    )
-
-
-DIFFUSERS = _diffusers("group_norm", "to_q", "to_k", "to_v", "to_out.0")
-OLD_DIFFUSERS = _diffusers("group_norm", "query", "key", "value", "proj_attn")  # before diffusers 0.15
+DIFFUSERS = Layout(
+    down="encoder.down_blocks.{level}.resnets.{k}",
+    shrink="encoder.down_blocks.{level}.downsamplers.0.conv",
+    up="decoder.up_blocks.{turn}.resnets.{k}",
+    grow="decoder.up_blocks.{turn}.upsamplers.0.conv",
+    middle=("mid_block.resnets.0", "mid_block.attentions.0", "mid_block.resnets.1"),
+    skip="conv_shortcut",
+    norm="conv_norm_out",
+    attention=("group_norm", "to_q", "to_k", "to_v", "to_out.0"),
+    projections=Form.SAME,
+)
+# Every name that a layer of attention has had: those of ldm, of diffusers, and of diffusers before 0.15. Conversions
+# between the layouts have left each of them in either.
+_ATTENTION = (
+    ("norm", "group_norm"), ("q", "to_q", "query"), ("k", "to_k", "key"), ("v", "to_v", "value"),
+    ("proj_out", "to_out.0", "proj_attn"),
+)  # fmt: skip
 
 
 def ldm(config: Kl) -> Iterator[Entry]:
@@ -67,14 +68,18 @@ def ldm(config: Kl) -> Iterator[Entry]:
     return _kl(config, LDM)
 
 
-def diffusers(config: Kl, old: bool = False) -> Iterator[Entry]:
-    """The entries in diffusers' layout; `old` is that of files which `has_old_names`."""
-    return _kl(config, OLD_DIFFUSERS if old else DIFFUSERS)
+def diffusers(config: Kl) -> Iterator[Entry]:
+    """The entries in diffusers' layout."""
+    return _kl(config, DIFFUSERS)
 
 
-def has_old_names(keys: Iterable[str]) -> bool:
-    """Whether a file's attention has the names that diffusers gave it before 0.15."""
-    return any(key.endswith(".proj_attn.weight") for key in keys)
+def stored(config: Kl, keys: Collection[str], prefix: str = "") -> list[Entry]:
+    """The entries of a file with these `keys`: in either layout, with any of the names that attention has had."""
+    layout = LDM if f"{prefix}encoder.down.0.block.0.norm1.weight" in keys else DIFFUSERS
+    place = f"{prefix}encoder.{layout.middle[1]}"
+    attention = (next((one for one in names if f"{place}.{one}.weight" in keys), usual)
+                 for names, usual in zip(_ATTENTION, layout.attention, strict=True))  # fmt: skip
+    return list(under("", prefix, _kl(config, replace(layout, attention=tuple(attention)))))
 
 
 def _kl(config: Kl, layout: Layout) -> Iterator[Entry]:

@@ -10,7 +10,7 @@ RESIDUAL = ("norm1", "conv1", "time", "norm2", "conv2", "skip")  # our layers of
 
 
 class Unet(Protocol):
-    """What a map must know of a U-Net's config."""
+    """The settings of a U-Net that its map depends on."""
 
     @property
     def multipliers(self) -> tuple[int, ...]: ...
@@ -127,24 +127,20 @@ def _stages(config: Unet, layout: Layout) -> Iterator[tuple[str, Place, int, boo
             yield f"up.{block}.stages.{stage}", layout.up(level, stage), config.depths[level], True
 
 
+_TRANSFORMER_BLOCK = (
+    *same("norm1", "norm1"), *same("norm2", "norm2"), *same("norm3", "norm3"),
+    Entry("self_attention.qkv.weight", tuple(f"attn1.to_{part}.weight" for part in "qkv"), Form.STACKED),
+    *same("self_attention.out", "attn1.to_out.0"), *same("cross_attention.q", "attn2.to_q", ("weight",)),
+    Entry("cross_attention.kv.weight", ("attn2.to_k.weight", "attn2.to_v.weight"), Form.STACKED),
+    *same("cross_attention.out", "attn2.to_out.0"), *same("mlp.fc1", "ff.net.0.proj"), *same("mlp.fc2", "ff.net.2"),
+)  # fmt: skip
+
+
 def _transformer(depth: int, linear_projections: bool) -> Iterator[Entry]:
-    """Both layouts name the inside of a transformer alike."""
+    """The inside of a transformer, which both layouts name alike."""
     projection = Form.SAME if linear_projections else Form.CONVOLUTION
     yield from same("norm", "norm")
     yield from same("project_in", "proj_in", form=projection)
     for k in range(depth):
-        yield from under(f"blocks.{k}.", f"transformer_blocks.{k}.", _transformer_block())
+        yield from under(f"blocks.{k}.", f"transformer_blocks.{k}.", _TRANSFORMER_BLOCK)
     yield from same("project_out", "proj_out", form=projection)
-
-
-def _transformer_block() -> Iterator[Entry]:
-    for norm in ("norm1", "norm2", "norm3"):
-        yield from same(norm, norm)
-    q, k, v = (f"attn1.to_{part}.weight" for part in "qkv")
-    yield Entry("self_attention.qkv.weight", (q, k, v), Form.STACKED)
-    yield from same("self_attention.out", "attn1.to_out.0")
-    yield from same("cross_attention.q", "attn2.to_q", ("weight",))
-    yield Entry("cross_attention.kv.weight", ("attn2.to_k.weight", "attn2.to_v.weight"), Form.STACKED)
-    yield from same("cross_attention.out", "attn2.to_out.0")
-    yield from same("mlp.fc1", "ff.net.0.proj")
-    yield from same("mlp.fc2", "ff.net.2")

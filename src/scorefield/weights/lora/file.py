@@ -1,102 +1,116 @@
 """A LoRA: a file that adds a delta to the weights of many layers, in kohya's layout, PEFT's or diffusers' older one.
 
-`lora.keys` reads the names of its tensors, `lora.targets` says which weight of ours a layer means, and `lora.delta`
-computes what its tensors add.
+`lora.keys` takes the names of its tensors apart, `lora.targets` says which weight of ours a layer means, and
+`lora.delta` computes what its tensors add.
 """
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
 
-from scorefield.weights.detect import lora_shapes
-from scorefield.weights.detect.identity import Family
-from scorefield.weights.diffusers_folder import SourceError
+from scorefield.errors import DamagedError, UnsupportedError
+from scorefield.input_files import file_errors
+from scorefield.weights.detect.identity import Family, LoraIdentity
+from scorefield.weights.detect.lora_shapes import identify_lora
 from scorefield.weights.lora.delta import MisfitError, added, linear_shape, weight_shape
-from scorefield.weights.lora.keys import Role, other_product, parse_key
-from scorefield.weights.lora.settings import Settings, SettingsError, beside, scale, settings
+from scorefield.weights.lora.keys import NORMS, Role, other_product, parse_key, plain
+from scorefield.weights.lora.settings import SettingsError, of_part, read_settings, scale, settings_file
 from scorefield.weights.reader import Reader
 
 
-class Lora:
-    """The LoRA in a file, or in a folder of PEFT's.
+class LoraFile:
+    """The LoRA in a file, or in a folder of PEFT's. Its index is read at once, and once; its tensors when used.
 
-    SourceError for one that is damaged, for another file, and for LoHa, LoKr and OFT, which are other products.
+    DamagedError for one that is damaged; UnsupportedError for another file, and for LoHa, LoKr and OFT, which are other
+    products.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.source = path, Reader(path)
-        self.found = lora_shapes.lora(self.source.listing)
-        self.settings: Settings = settings(self.source.listing)
-        self.layers: dict[str, dict[Role, str]] = {}  # the keys of each layer's tensors
-        self.unknown: list[str] = []  # keys that are of no delta
-        for key in self.source.tensors:
+        self.path, self.reader = path, Reader(path)
+        self.settings = read_settings(self.reader.index)
+        self.identity: LoraIdentity | None = identify_lora(self.reader.index, self.settings)
+        self.layers: dict[str, dict[Role, str]] = {}  # the keys of each layer's tensors, by its `plain` name
+        self.names: dict[str, str] = {}  # the name of each layer as the file has it
+        self.unknown: list[str] = []  # keys that belong to no delta
+        for key in self.reader.tensors:
             self._place(key)
-        for name, keys in list(self.layers.items()):
+        for layer, keys in list(self.layers.items()):
             halves = keys.keys() & {"down", "up"}
             if len(halves) == 1:
-                raise SourceError(f"{path} has only the {halves.pop()} half of {name}; get it again")
+                raise DamagedError(f"{path} has only the {halves.pop()} half of {self.names[layer]}; get it again")
             if not halves:
-                self.unknown += self.layers.pop(name).values()
+                if lone := next((key for role, key in keys.items() if role != "alpha"), None):
+                    raise DamagedError(f"{path} has {lone}, but no halves of that layer; get it again")
+                self.unknown += self.layers.pop(layer).values()
         if not self.layers:
-            raise SourceError(f"{path} is no LoRA: `scorefield inspect` tells what it is")
+            raise UnsupportedError(f"{path} is not a LoRA: `scorefield inspect` says what it is")
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """The hash of its file, as sha256sum tells it; of a folder that of its files one after the other."""
-        config, digest = beside(self.source.listing), hashlib.sha256()
-        for file in (*sorted(set(self.source.listing.files.values())), *([config] if config else [])):
-            with file.open("rb") as stream:
+        """SHA-256 of its file; of a folder, of its files one after the other. Computed once."""
+        config, digest = settings_file(self.reader.index), hashlib.sha256()
+        for file in (*sorted(set(self.reader.index.files.values())), *([config] if config else [])):
+            with file_errors(file), file.open("rb") as stream:
                 hashlib.file_digest(stream, lambda: digest)
         return digest.hexdigest()
 
     @property
     def family(self) -> Family:
-        """The family of models that it is for, UNKNOWN if nothing tells it."""
-        return self.found.family if self.found else Family.UNKNOWN
+        """The family of models that it was trained for; UNKNOWN if the file does not show it."""
+        return self.identity.family if self.identity else Family.UNKNOWN
 
     @property
     def intended_for(self) -> str:
-        """The models that it is for, in words."""
+        """The models that it was trained for, in words."""
         if self.family is not Family.UNKNOWN:
             return str(self.family)
-        return (self.found and self.found.resembles) or "another model"
+        return (self.identity and self.identity.resembles) or "another model"
 
     def delta(self, layer: str, part: str, weight: Tensor) -> Tensor:
-        """What a layer adds to the `weight` (out, in, ...) of `part` at scale 1: float32, in its shape, on its device.
+        """Compute what a layer adds to the `weight` (out, in, ...) of `part` at scale 1, in float32 on its device.
 
-        SourceError if the layer is for a weight of another shape, or holds numbers that are not finite.
+        DamagedError if its tensors do not fit together or hold numbers that are not finite, UnsupportedError if they
+        are for a weight of another shape. Shapes are compared before anything is read.
         """
-        tensors = {role: self._numbers(key).to(weight.device) for role, key in self.layers[layer].items()}
+        keys, name = self.layers[layer], self.names[layer]
+        shapes = {role: self.reader.tensors[key].shape for role, key in keys.items()}
+        settings = of_part(self.settings, part)
+        if settings.get("use_dora") is True and not keys.keys() & set(NORMS):
+            raise DamagedError(f"{self.path} is a DoRA, but has no norms for {name}; get it again")
         try:
-            wanted, rank = weight_shape(tensors), len(tensors["down"])
-            alpha = tensors.get("alpha")
-            own_scale = scale(self.settings, part, layer, rank) if alpha is None else alpha.item() / rank
+            wanted, rank = weight_shape(shapes), shapes["down"][0]
+            own_scale = None if "alpha" in keys else scale(settings, name.removeprefix(f"{part}."), rank)
         except (MisfitError, SettingsError) as error:
-            raise SourceError(f"{self.path}: {layer}: {error}") from None
-        if wanted != linear_shape(weight):
-            raise SourceError(
-                f"{self.path}: {layer} is for a weight of shape {wanted}, where this model has "
-                f"{linear_shape(weight)}: it is a LoRA for {self.intended_for}"
+            raise DamagedError(f"{self.path}: {name}: {error}") from None
+        if wanted != (mine := linear_shape(tuple(weight.shape))):
+            raise UnsupportedError(
+                f"{self.path}: {name} is for a weight of shape {wanted}, where this model has {mine}: it is a LoRA for "
+                f"{self.intended_for}"
             )
-        return added(tensors, own_scale, weight.float())
+        tensors = {role: self._numbers(role, key).to(weight.device) for role, key in keys.items()}
+        return added(tensors, tensors["alpha"].item() / rank if own_scale is None else own_scale, weight.float())
 
     def _place(self, name: str) -> None:
         if kind := other_product(name):
-            raise SourceError(f"{self.path} is a {kind} of LyCORIS ({name}); only LoRA and LoCon can be used")
+            raise UnsupportedError(f"{self.path} is a {kind} of LyCORIS ({name}); only LoRA and LoCon are supported")
         key = parse_key(name)
         if key is None:
             self.unknown.append(name)
             return
-        keys = self.layers.setdefault(key.layer, {})
+        layer = plain(key.layer)
+        keys = self.layers.setdefault(layer, {})
+        if key.role in ("down", "up") or layer not in self.names:
+            self.names[layer] = key.layer
         if key.role in keys:
-            raise SourceError(f"{self.path} holds two of the same for one layer: {keys[key.role]} and {name}")
+            raise DamagedError(f"{self.path} holds two of the same for one layer: {keys[key.role]} and {name}")
         keys[key.role] = name
 
-    def _numbers(self, key: str) -> Tensor:
-        tensor = self.source.fetch(key)
-        if not tensor.is_floating_point():
-            raise SourceError(f"{self.path}: {key} is of {tensor.dtype}, where a LoRA has numbers with a point")
+    def _numbers(self, role: Role, key: str) -> Tensor:
+        tensor = self.reader.fetch(key)
+        if role != "alpha" and not tensor.is_floating_point():
+            raise UnsupportedError(f"{self.path}: {key} holds {tensor.dtype}; LoRA weights must be floating point")
         if not (numbers := tensor.float()).isfinite().all():
-            raise SourceError(f"{self.path}: {key} holds a number that is not finite; it was spoilt in training")
+            raise DamagedError(f"{self.path}: {key} holds a number that is not finite; its training went wrong")
         return numbers

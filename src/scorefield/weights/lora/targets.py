@@ -1,4 +1,4 @@
-"""Which weight of ours a LoRA's layer is for, by each of the names that files give it.
+"""The weights that a LoRA's layers change, by every name that files give a layer.
 
 All names are made from the maps of published networks, so every weight there can be a target. kohya's name of a layer
 is the published one with underscores for dots, behind `lora_unet_` or `lora_te_`; PEFT's is the published one itself.
@@ -13,7 +13,7 @@ UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"  # the parts of a 
 
 _UNDERSCORED = {UNET: ("lora_unet_",), TEXT: ("lora_te_", "lora_te1_"), TEXT_2: ("lora_te2_",)}
 _DOTTED = {UNET: ("", "unet.", "diffusion_model."), TEXT: ("", "text_encoder."), TEXT_2: ("text_encoder_2.",)}
-_BEFORE_PEFT = {  # what diffusers called a layer then, by its end
+_BEFORE_PEFT = {  # diffusers' names of that time, by their ends
     ".to_out.0": ".to_out",
     ".self_attn.q_proj": ".self_attn.to_q",
     ".self_attn.k_proj": ".self_attn.to_k",

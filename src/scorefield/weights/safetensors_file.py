@@ -1,4 +1,4 @@
-"""A safetensors file written tensor by tensor, so that no more than one of them is in memory."""
+"""Safetensors files: their number formats, and writing one tensor by tensor, with one of them in memory at a time."""
 
 import json
 import math
@@ -9,7 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scorefield.weights.dtypes import NAMES
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ def saving(
     """Write the file at `path`: the header first, then each of `tensors`, in any order; yields the bytes of each.
 
     In the file the widest numbers come first, so that every tensor starts at a multiple of its item size, as programs
-    that map the file need. ValueError if a tensor is not as `planned`, or is missing.
+    that map the file need. ValueError if a tensor is not as `planned`, or is missing: a bug of the caller.
     """
     starts, header = _header(planned, metadata)
     waited_for = set(planned)
