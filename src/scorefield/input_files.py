@@ -39,7 +39,7 @@ def file_errors(path: Path) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Mapping[str, Json]:
-    """Read the object that a JSON file holds; MissingError or DamagedError if it cannot be read or is no object."""
+    """Read the object that a JSON file holds; MissingError or DamagedError if it cannot be read or is not an object."""
     check_regular(path)
     with file_errors(path):
         if path.stat().st_size > _LARGEST:
@@ -50,18 +50,18 @@ def read_json(path: Path) -> Mapping[str, Json]:
     except ValueError as error:
         raise DamagedError(f"{path} is damaged: {error}; get it again") from None
     if not isinstance(value, dict):
-        raise DamagedError(f"{path} is damaged: it holds no JSON object; get it again")
+        raise DamagedError(f"{path} is damaged: it is not a JSON object; get it again")
     return value
 
 
 def parse_json(text: str | bytes) -> Json:
-    """Parse JSON; ValueError, in a few words, for text that is no JSON, nested too deep or has a number too long."""
+    """Parse JSON; ValueError, in a few words, if it is not JSON, is nested too deeply or has too long a number."""
     try:
         value: Json = json.loads(text, parse_int=lambda digits: int(digits[: _DIGITS + 2]))
     except RecursionError:
-        raise ValueError("its JSON is nested too deep") from None
+        raise ValueError("its JSON is nested too deeply") from None
     except ValueError:
-        raise ValueError("it is no JSON") from None
+        raise ValueError("it is not JSON") from None
     level: list[Json] = [value]
     for _ in range(_DEEPEST):
         if any(type(one) is int and len(str(abs(one))) > _DIGITS for one in level):
@@ -70,4 +70,4 @@ def parse_json(text: str | bytes) -> Json:
                                                       one if isinstance(one, list) else ())]  # fmt: skip
         if not level:
             return value
-    raise ValueError("its JSON is nested too deep")
+    raise ValueError("its JSON is nested too deeply")

@@ -42,7 +42,7 @@ def is_index(path: Path) -> bool:
 
 
 def shards(index: Path) -> dict[str, Path]:
-    """The file that holds each tensor; an error for a file that is missing or a name that leaves the folder."""
+    """Map each tensor to its file; an error for a missing file and for a name that leaves the folder."""
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise DamagedError(f"{index} is not an index of shards: it has no weight_map")

@@ -140,14 +140,11 @@ def _tensors(name: str, held: object, seen: set[int]) -> Iterator[tuple[str, Ten
     if id(held) in seen:
         return
     seen.add(id(held))
-    below: Iterator[tuple[object, object]] = iter(())
     if isinstance(held, nn.ParameterDict):
-        below = held.named_parameters()
-    elif isinstance(held, Mapping):
-        below = iter(held.items())
+        held = dict(held.named_parameters())
     elif isinstance(held, list | tuple):
-        below = enumerate(held)
-    for key, value in below:
+        held = dict(enumerate(held))
+    for key, value in held.items() if isinstance(held, Mapping) else ():
         yield from _tensors(f"{name}.{key}" if name else str(key), value, seen)
 
 

@@ -33,7 +33,7 @@ _LOOKS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def resemblance(names: Iterable[str]) -> str | None:
-    """The model of whose fragments the largest share is in `names`, if that is more than half; else None."""
+    """The model with the largest share of its fragments in `names`, if that is more than half; else None."""
     every = "\n".join(names)
     shares = [(sum(fragment in every for fragment in fragments) / len(fragments), look) for look, fragments in _LOOKS]
     share, look = max(shares, key=lambda one: one[0])  # the first of equals: the list goes from special to general

@@ -58,7 +58,7 @@ def unet_shapes(tensors: Mapping[str, Stored], prefix: str = "") -> UnetShapes |
 
 
 def _added(tensors: Mapping[str, Stored], prefix: str, ldm: bool) -> tuple[int | None, bool]:
-    """The width of the vector that is added to the time, if any, and whether the embedding of a noise level is, too."""
+    """The width of the vector added to the time, if any, and whether a noise level's embedding is added, too."""
     names = ("label_emb.0.0.weight",) if ldm else ("class_embedding.linear_1.weight", "add_embedding.linear_1.weight")
     found = [tensors[prefix + name].shape for name in names if prefix + name in tensors]
     levels = prefix + ("label_emb.weight" if ldm else "class_embedding.weight") in tensors

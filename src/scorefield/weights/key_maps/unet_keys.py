@@ -47,7 +47,7 @@ class Layout:
 def ldm(config: Unet) -> Iterator[Entry]:
     """The entries in ldm's layout, without the prefix `model.diffusion_model.` that its single files have.
 
-    There are one row of blocks down and one up; a block lists its residual block, transformer and resampling.
+    The file has one row of blocks down and one up; a block lists its residual block, transformer and resampling.
     """
     row, coarsest = config.resblocks + 1, len(config.depths) - 1
 
@@ -113,7 +113,7 @@ def _unet(config: Unet, layout: Layout) -> Iterator[Entry]:
 
 
 def _stages(config: Unet, layout: Layout) -> Iterator[tuple[str, Place, int, bool]]:
-    """Our name of each stage, its place in the file, its transformer's depth, and has its residual block a skip?"""
+    """Each stage's name here, its place in the file, its transformer's depth, whether its residual block has a skip."""
     before = 1
     for level, depth in enumerate(config.depths):
         for stage in range(config.resblocks):

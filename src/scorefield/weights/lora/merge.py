@@ -1,4 +1,4 @@
-"""Several LoRAs fitted to one model: what each weight becomes with all of them."""
+"""Several LoRAs fitted to one model: each weight with the deltas of all of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -56,7 +56,7 @@ def scale(settings: Settings, layer: str, rank: int) -> float:
     """The factor of a layer's delta by its part's settings: alpha / rank (Hu et al. 2021), or 1 without an alpha.
 
     With `use_rslora` it is alpha / sqrt(rank) (Kalajdzievski 2023). The first `alpha_pattern` that matches
-    counts, as in `peft.utils.other.get_pattern_key`. SettingsError for an alpha that is no number.
+    counts, as in `peft.utils.other.get_pattern_key`. SettingsError for an alpha that is not a number.
     """
     patterns, general = settings.get("alpha_pattern"), settings.get("lora_alpha")
     named = patterns.items() if isinstance(patterns, dict) else ()
