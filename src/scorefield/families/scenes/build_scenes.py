@@ -22,7 +22,7 @@ from scorefield.prompt.text import TextConditioner
 from scorefield.prompt.tokenizer import WordTokenizer
 from scorefield.weights import scorefield_file
 
-ASSETS = Path(__file__).parent.parent / "assets"
+ASSETS = Path(__file__).parents[2] / "assets"
 AUTOENCODER, CLIP, GENERATOR = (f"scenes-{part}.safetensors" for part in ("autoencoder", "clip", "generator"))
 TOKENIZER = "scenes-tokenizer.json"
 
