@@ -190,7 +190,7 @@ def test_a_settled_request_draws_the_same_picture_again(pipe):
     [
         ("Euler a", "euler_ancestral", "trailing"),
         ("k_euler", "euler", "trailing"),
-        ("DPM++ 2M", "dpmpp_2m", "karras"),
+        ("DPM++ 2M", "dpmpp_2m", "trailing"),
         ("DPM++ 2M Karras", "dpmpp_2m", "karras"),
         ("DPM++ 2M SDE Exponential", "dpmpp_2m_sde", "exponential"),
         ("sample_heun", "heun", "trailing"),
@@ -201,8 +201,9 @@ def test_samplers_go_by_the_names_of_other_programs(pipe, name, sampler, schedul
     assert (request.sampler, request.schedule) == (sampler, schedule)
 
 
-def test_an_explicit_schedule_wins_over_the_samplers_own(pipe):
-    assert pipe.plan(TREE, sampler="dpmpp_2m", schedule="SGM Uniform")[0].request.schedule == "sgm_uniform"
+def test_an_explicit_schedule_wins_over_the_models_own_and_over_that_of_a_name(pipe):
+    for name in ("dpmpp_2m", "DPM++ 2M Karras"):
+        assert pipe.plan(TREE, sampler=name, schedule="SGM Uniform")[0].request.schedule == "sgm_uniform"
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,6 @@ def settle(request: Request, model: zoo.Model) -> Settled:
     _check_sides(width, height, model.spec.size_multiple)
     try:
         record, schedule = registry.find(request.sampler or defaults.sampler)
-        if request.sampler:
-            schedule = schedule or record.schedule
         schedule = request.schedule or schedule or defaults.schedule
         filled = {
             "model": model.spec.name,

@@ -28,7 +28,6 @@ GRIDS: Mapping[str, grid.Builder] = MappingProxyType(
 
 ALIASES: Mapping[str, str] = MappingProxyType(
     {
-        "automatic": "normal",  # A1111, for samplers without a grid of their own
         "uniform": "normal",  # A1111
         "discrete": "normal",  # stable-diffusion.cpp
         "sgmuniform": "sgm_uniform",  # A1111's old spelling

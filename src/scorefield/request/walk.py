@@ -10,7 +10,7 @@ SEEDS = 2**64
 
 
 def _automatic(value: str | None) -> str | None:
-    # A1111's "Automatic": the sampler's own schedule, or else the model's.
+    # "Automatic" names no schedule: the model keeps its own. What A1111 means by it: sample.registry.find_a1111.
     return None if value is not None and value.strip().lower() == "automatic" else value
 
 

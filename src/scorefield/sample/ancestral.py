@@ -9,15 +9,15 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import Step, Trail, denoise_once, walk
+from scorefield.sample.walk import History, Step, denoise_once, walk
 
 Split = Callable[[Level, Level], tuple[float, float]]
 
 
 def _renewing(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, split: Split) -> Iterator[Step]:
-    def advance(trail: Trail, to: Level) -> Tensor:
-        now = trail[-1]
-        return formulas.hop(now.x, now.x0, now.at, to, split(now.at, to), noise)
+    def advance(history: History, to: Level) -> Tensor:
+        now = history[-1]
+        return formulas.renoise_step(now.x, now.x0, now.at, to, split(now.at, to), noise)
 
     return walk(denoise_once(denoise), advance, x, levels)
 

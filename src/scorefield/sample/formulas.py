@@ -24,7 +24,7 @@ def gap(at: Level, to: Level) -> float:
     return float(to.lam - at.lam)
 
 
-def straight(x: Tensor, x0: Tensor, at: Level, to: Level) -> Tensor:
+def ddim_step(x: Tensor, x0: Tensor, at: Level, to: Level) -> Tensor:
     """alpha' x0 + sigma' eps, eps the noise that x holds if x0 is the picture.
 
     Euler's step of dx = x0 d(alpha) + eps d(sigma) in every gauge, DDIM (Song et al. 2021a, eq. 12 at eta = 0), the
@@ -34,10 +34,10 @@ def straight(x: Tensor, x0: Tensor, at: Level, to: Level) -> Tensor:
     return share * x + float(to.alpha - at.alpha * share) * x0
 
 
-def hop(x: Tensor, x0: Tensor, at: Level, to: Level, split: tuple[float, float], noise: Noise) -> Tensor:
-    """`straight` with the noise of `to` split in two: `split` = (what stays of eps, what is drawn afresh)."""
+def renoise_step(x: Tensor, x0: Tensor, at: Level, to: Level, split: tuple[float, float], noise: Noise) -> Tensor:
+    """`ddim_step` with the noise of `to` split in two: `split` = (what stays of eps, what is drawn afresh)."""
     kept, fresh = split
-    landed = straight(x, x0, at, Level(to.alpha, kept))
+    landed = ddim_step(x, x0, at, Level(to.alpha, kept))
     return landed + fresh * noise(at, to) if fresh else landed
 
 

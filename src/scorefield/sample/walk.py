@@ -1,4 +1,4 @@
-"""A sampler is a walk along levels: one driver for all, and two functions, `arrive` and `advance`, for each sampler."""
+"""The walk along the levels that all samplers share: each brings two functions, `evaluate` and `advance`."""
 
 import math
 from collections import deque
@@ -36,43 +36,50 @@ class Sampler(Protocol):
     def __call__(self, denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise) -> Iterator[Step]: ...
 
 
-Trail = Sequence[Step]  # the steps so far, newest last
-Arrive = Callable[[Trail, Tensor, Level], tuple[Level, Tensor, Tensor]]  # trail, x, at -> level, state and x0 there
-Advance = Callable[[Trail, Level], Tensor]  # trail, next level -> the state there
+History = Sequence[Step]  # the steps so far, newest last
+Evaluate = Callable[[History, Tensor, Level], tuple[Level, Tensor, Tensor]]  # history, x, at -> level, x and x0 there
+Advance = Callable[[History, Level], Tensor]  # history, next level -> the state there
+
+LONGEST = 2.5  # in lam: in a longer step a polynomial through earlier steps does more harm than good (docs/loop.md)
 
 
-def denoise_once(denoise: Denoise) -> Arrive:
-    """The `Arrive` of most samplers: take the state as it is and denoise it once."""
+def denoise_once(denoise: Denoise) -> Evaluate:
+    """The `Evaluate` of most samplers: denoise the state once, as it is."""
     return lambda _, x, at: (at, x, denoise(x, at))
 
 
 def walk(
-    arrive: Arrive, advance: Advance, x: Tensor, levels: Sequence[Level], *, past: Trail = (), memory: int = 1
+    evaluate: Evaluate, advance: Advance, x: Tensor, levels: Sequence[Level], *, past: History = (), memory: int = 1
 ) -> Iterator[Step]:
     """Walk from levels[0] to levels[-1]; `advance` sees the last `memory` steps, at first those of `past`.
 
     ValueError, already at the call and not at the first step, if no walk can follow these levels.
     """
-    return _steps(arrive, advance, x, _checked(levels), deque(past, maxlen=memory))
+    return _steps(evaluate, advance, x, _checked(levels), deque(past, maxlen=memory))
 
 
-def _steps(arrive: Arrive, advance: Advance, x: Tensor, levels: list[Level], trail: deque[Step]) -> Iterator[Step]:
+def _steps(
+    evaluate: Evaluate, advance: Advance, x: Tensor, levels: list[Level], history: deque[Step]
+) -> Iterator[Step]:
     n = len(levels) - 1
     for i, (here, to) in enumerate(pairwise(levels)):
-        at, x, x0 = arrive(trail, x, here)
-        trail.append(Step(i, n, at, x, x0))
-        yield trail[-1]
-        x = advance(trail, to)
+        at, x, x0 = evaluate(history, x, here)
+        history.append(Step(i, n, at, x, x0))
+        yield history[-1]
+        x = advance(history, to)
     yield Step(n, n, levels[-1], x, x)
 
 
-def recent(trail: Trail, most: int) -> list[Step]:
+def recent(history: History, most: int, to: Level | None = None) -> list[Step]:
     """The last steps, newest first, that a polynomial in lam can go through: at least one, at most `most`.
 
     A level of pure noise has no finite lam, so it and the steps before it are left out, unless it is the last step.
+    Over a step longer than LONGEST to the next level, `to`, it is the last step alone.
     """
-    steps = [trail[-1]]
-    for step in list(trail)[-2::-1]:
+    steps = [history[-1]]
+    if to is not None and to.lam - steps[0].at.lam > LONGEST:
+        return steps
+    for step in list(history)[-2::-1]:
         if len(steps) == most or math.isinf(step.at.lam) or math.isinf(steps[-1].at.lam):
             break
         steps.append(step)

@@ -1,0 +1,87 @@
+"""Few steps: every sampler, by its bare name and with Karras levels, against the exact flow of a mixture.
+
+docs/make_few_steps.py measures the same on the embedded model, for the table of docs/loop.md.
+"""
+
+import functools
+import inspect
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import pytest
+import torch
+from tests.mixture import Mixture
+from torch import Tensor
+
+from scorefield.core import gauge, grid, grid_names, noise_schedule
+from scorefield.core.level import Level
+from scorefield.sample.registry import SAMPLERS, SamplerRecord, find
+from scorefield.sample.walk import LONGEST
+
+WIDTH, STEPS = 16, (6, 8, 10, 12)
+ABAR = noise_schedule.cumulative(noise_schedule.scaled_linear())
+EIGHT = Mixture(
+    weights=torch.full((8,), 1 / 8, dtype=torch.float64),
+    means=torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(3), dtype=torch.float64),
+    deviations=torch.full((8,), 0.15, dtype=torch.float64),
+)
+
+
+class Trained(NamedTuple):
+    """A model's gauge, its ladder and its own schedule."""
+
+    gauge: gauge.Gauge
+    ladder: noise_schedule.Ladder
+    schedule: str
+
+
+MODELS = {
+    "flow": Trained(gauge.rf, noise_schedule.flow(), "trailing"),  # from pure noise, as the embedded model
+    "stable diffusion": Trained(gauge.vp, noise_schedule.discrete(noise_schedule.lams(ABAR)), "leading"),
+    "zero snr": Trained(
+        gauge.vp, noise_schedule.discrete(noise_schedule.lams(noise_schedule.zero_snr(ABAR))), "trailing"
+    ),
+}
+HELD = [record for record in SAMPLERS if record.name != "ddpm"]  # which has no ODE
+
+
+def no_noise(at: Level, to: Level) -> Tensor:
+    raise AssertionError("an ODE sampler asked for noise")
+
+
+@functools.cache
+def drawn(name: str, model: str, schedule: str, steps: int) -> Tensor:
+    trained, sampler = MODELS[model], find(name)[0].sampler
+    if "eta" in inspect.signature(sampler).parameters:
+        sampler = functools.partial(sampler, eta=0.0)
+    path = grid.levels(trained.gauge, grid_names.find(schedule)(trained.ladder)(steps))
+    eps = torch.randn(64, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    *_, last = sampler(EIGHT, math.hypot(*path[0]) * eps, path, no_noise)
+    assert last.x.isfinite().all()
+    return last.x
+
+
+def error(name: str, model: str, schedule: str, steps: int) -> float:
+    return float((drawn(name, model, schedule, steps) - drawn("heun", model, "karras", 200)).square().mean().sqrt())
+
+
+@pytest.mark.parametrize("schedule", ["its own", "karras", "exponential"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("record", HELD, ids=[record.name for record in HELD])
+def test_from_six_steps_on_every_sampler_draws_at_least_about_as_well_as_euler(
+    record: SamplerRecord, model: str, schedule: str
+) -> None:
+    schedule = MODELS[model].schedule if schedule == "its own" else schedule
+    for steps in STEPS:
+        assert error(record.name, model, schedule, steps) <= 2 * error("euler", model, schedule, steps)
+
+
+def test_karras_levels_of_stable_diffusion_stay_below_the_bound_from_five_steps_on() -> None:
+    """So there the samplers equal their peers, which know no bound."""
+
+    def longest(model: str, steps: int) -> float:
+        return max(to - at for at, to in pairwise(grid.karras(MODELS[model].ladder)(steps)[1:-1]))
+
+    assert longest("stable diffusion", 5) < LONGEST < longest("stable diffusion", 4)
+    assert longest("flow", 8) > LONGEST
