@@ -71,12 +71,12 @@ def _weighted(tokenizer: ClipTokenizer, parts: Sequence[Part]) -> Iterator[list[
 
 
 def _divided(tokenizer: ClipTokenizer, words: list[WeightedToken], cut: Cut) -> Iterator[list[WeightedToken]]:
-    room = tokenizer.context_length - 2
-    while len(words) > room:
-        end = cut(words, room, tokenizer)
-        yield words[:end]
-        words = words[end:]
-    yield words
+    room, start = tokenizer.context_length - 2, 0
+    while len(words) - start > room:
+        end = start + cut(words[start : start + room + _LONG_WORD], room, tokenizer)
+        yield words[start:end]
+        start = end
+    yield words[start:]
 
 
 def whole_letters(words: Sequence[WeightedToken], room: int) -> int:
@@ -87,5 +87,21 @@ def whole_letters(words: Sequence[WeightedToken], room: int) -> int:
 def whole_words(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokenizer) -> int:
     """As many tokens as fit into `room` without dividing a word of fewer than 8 tokens (ComfyUI)."""
     begin = next((k for k in range(room, 0, -1) if words[k].word), 0)
-    end = next((k for k in range(room + 1, len(words)) if words[k].word), len(words))
+    far = min(len(words), begin + _LONG_WORD)
+    end = next((k for k in range(room + 1, far) if words[k].word), far)
     return begin if begin and end - begin < _LONG_WORD else whole_letters(words, room)
+
+
+class States:
+    """The text encoder's states (n, L, D) of ids (n, L), in float32; `read` runs the encoder in its own dtype."""
+
+    def __init__(self, read: Callable[[Tensor, Tensor | None], Tensor], empty: Tensor) -> None:
+        self._read, self._empty = read, empty
+
+    def __call__(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The states of `ids`; no token attends to one where `mask` (n, L) bool is False."""
+        return self._read(ids, mask).float()
+
+    def empty(self) -> Tensor:
+        """The states (1, L, D) of the empty prompt."""
+        return self(self._empty)
