@@ -67,7 +67,7 @@ def _blended(
     after: int,
 ) -> Tensor:
     """`run` over one picture (1, C, H, W), tile by tile: the weighted mean where tiles overlap."""
-    total = weight = torch.zeros(())
+    total = weight = torch.zeros((), device=x.device)
     for (top, bottom), down in _ramps(rows, after):
         for (left, right), along in _ramps(columns, after):
             tile = run(x[..., top * before : bottom * before, left * before : right * before])
@@ -87,7 +87,7 @@ def _ramps(spans: list[tuple[int, int]], unit: int) -> Iterator[tuple[tuple[int,
     The outer quarter of an overlap has weight 0: at its very edge a tile suffers most from what it does not see.
     """
     for k, (start, end) in enumerate(spans):
-        place = torch.arange(start * unit, end * unit) + 0.5
+        place = torch.arange(start * unit, end * unit, dtype=torch.float32, device="cpu") + 0.5
         weights = torch.ones_like(place)
         if k:
             weights = _rising((place - start * unit) / (unit * (spans[k - 1][1] - start)))

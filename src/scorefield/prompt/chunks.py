@@ -48,13 +48,15 @@ def chunks(tokenizer: ClipTokenizer, parts: Sequence[Part], cut: Cut) -> Chunks:
     if len(divided) > 1 and not divided[-1]:
         divided.pop()
     length = tokenizer.context_length
-    ids = torch.full((len(divided), length), tokenizer.pad_id)
-    weights, pieces = torch.ones(ids.shape), torch.full(ids.shape, -1)
+    ids = torch.full((len(divided), length), tokenizer.pad_id, device="cpu")
+    weights, pieces = torch.ones(ids.shape, dtype=torch.float32, device="cpu"), torch.full_like(ids, -1)
     for k, chunk in enumerate(divided):
         inside = slice(1, len(chunk) + 1)
-        ids[k, : len(chunk) + 2] = torch.tensor([tokenizer.start_id, *(one.id for one in chunk), tokenizer.end_id])
-        weights[k, inside] = torch.tensor([one.weight for one in chunk])
-        pieces[k, inside] = torch.tensor([one.piece for one in chunk], dtype=torch.int64)
+        ids[k, : len(chunk) + 2] = torch.tensor(
+            [tokenizer.start_id, *(one.id for one in chunk), tokenizer.end_id], device="cpu"
+        )
+        weights[k, inside] = torch.tensor([one.weight for one in chunk], dtype=torch.float32, device="cpu")
+        pieces[k, inside] = torch.tensor([one.piece for one in chunk], dtype=torch.int64, device="cpu")
     return Chunks(ids=ids, weights=weights, pieces=pieces, tokens=sum(map(len, divided)))
 
 

@@ -114,9 +114,9 @@ def _elements(text: str, at: int, depth: int) -> Parsed | None:
 def cut(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokenizer) -> int:
     """As many tokens as make whole sentences, else whole phrases (up to one of `.,;:`), else whole words."""
     count = whole_letters(words, room)
-    ids = torch.tensor([one.id for one in words[:count]])
+    ids = torch.tensor([one.id for one in words[:count]], device="cpu")
     stop, *others = (tokenizer.split(mark)[0].id for mark in ".,;:")
-    for last in (ids == stop, torch.isin(ids, torch.tensor([stop, *others])), tokenizer.ends(ids)):
+    for last in (ids == stop, torch.isin(ids, torch.tensor([stop, *others], device="cpu")), tokenizer.ends(ids)):
         if last.any():
             return int(last.nonzero()[-1]) + 1
     return count

@@ -143,7 +143,8 @@ def _bh_weights(places: Sequence[float], h: float, kind: Basis) -> list[float]:
         factorial *= power + 2
         phi = -phi / h - 1 / factorial
     solved: list[float] = torch.linalg.solve(
-        torch.tensor(rows, dtype=torch.float64), torch.tensor(right, dtype=torch.float64)
+        torch.tensor(rows, dtype=torch.float64, device="cpu"),
+        torch.tensor(right, dtype=torch.float64, device="cpu"),
     ).tolist()
     return solved
 
