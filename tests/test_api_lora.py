@@ -1,5 +1,6 @@
 """LoRAs from the front door: a pipeline beside the first, what its pictures record, and the command line."""
 
+import copy
 import functools
 import json
 import shutil
@@ -22,10 +23,10 @@ from scorefield import zoo
 from scorefield.api import Pipeline, UnusedKeysWarning
 from scorefield.cli.main import run
 from scorefield.core.denoiser import Preconditioned
-from scorefield.core.half_precision import in_float32
 from scorefield.errors import RequestError
 from scorefield.files.picture import read
-from scorefield.nets.packed import dense
+from scorefield.nets.packed import dense, unpack
+from scorefield.nets.shared_copy import twin
 from scorefield.nets.unet import SD1, SD2, SDXL, Unet
 from scorefield.request import Lora, Settled, parse
 from scorefield.weights.diffusers_folder import SourceError
@@ -125,9 +126,10 @@ def test_in_bfloat16_the_weights_are_those_of_bfloat16_with_the_lora_and_packed_
 ) -> None:
     plain = sf.load(str(base), device="cpu", dtype="bfloat16")
     changed = plain.with_loras([(style, 0.8)])
-    wider = zoo.with_loras(
-        replace(plain.model, denoiser=in_float32(plain.model.denoiser)), [(str(style), Scales(0.8, 0.8))]
-    )
+    unpacked = twin(plain.model.denoiser)
+    unpack(unpacked)
+    full = copy.deepcopy(unpacked).float()
+    wider = zoo.with_loras(replace(plain.model, denoiser=full), [(str(style), Scales(0.8, 0.8))])
     ours, theirs = weights(plain.model), weights(changed.model)
     for name, weight in weights(wider).items():
         assert torch.equal(dense(theirs[name]), weight.to(torch.bfloat16)), name

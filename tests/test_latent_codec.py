@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from scorefield.core.half_precision import HalfPrecisionWarning
 from scorefield.latent.scenes_codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
+from scorefield.notes import HalfPrecisionWarning
 
 SMALL = AutoencoderConfig(channels=4, width_quarter=16, width_eighth=16, width_half=8)
 

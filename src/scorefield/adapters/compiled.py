@@ -5,7 +5,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import UnsupportedError
 from scorefield.model.system import Model
 from scorefield.nets import shared_copy
@@ -23,9 +22,7 @@ def compiled(model: Model) -> Model:
             f"torch can compile nothing here ({_cause(error)}); install a C++ compiler, or draw without compiling"
         ) from None
     was = model.denoiser
-    return replace(
-        model, denoiser=Preconditioned(shared_copy.compiled(was.net), was.prediction, was.clock), compiled=True
-    )
+    return replace(model, denoiser=was.with_net(shared_copy.compiled(was.net)), compiled=True)
 
 
 def _line(x: Tensor) -> Tensor:

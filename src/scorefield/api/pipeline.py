@@ -19,6 +19,7 @@ from scorefield.api.result import Origin, Picture, Result
 from scorefield.api.start import Start, start, tensor
 from scorefield.core import noise
 from scorefield.core.denoiser import Denoise, Denoiser, bind, steady
+from scorefield.core.half_precision import no_autocast
 from scorefield.core.level import Level
 from scorefield.errors import RequestError
 from scorefield.guide.cfg import cfg_batched
@@ -203,7 +204,8 @@ class Pipeline:
 
     def _guided(self, group: Group, begin: Start, denoiser: Denoiser) -> Denoise:
         request = group.request
-        pos, neg = self.model.conditioner.pair(self._prompt_batch(group))
+        with no_autocast():
+            pos, neg = self.model.conditioner.pair(self._prompt_batch(group))
         if begin.image is not None:
             image = begin.image.expand(len(group.seeds), *begin.image.shape[1:])
             pos, neg = replace(pos, image=image), replace(neg, image=image)

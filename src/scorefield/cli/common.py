@@ -91,7 +91,7 @@ def drawing() -> Iterator[None]:
         import torch
 
         from scorefield.api import UnseenWarning, UnusedKeysWarning
-        from scorefield.core.half_precision import HalfPrecisionWarning
+        from scorefield.notes import HalfPrecisionWarning
 
         warnings.simplefilter("ignore")
         for kind in (UnseenWarning, UnusedKeysWarning, HalfPrecisionWarning):
