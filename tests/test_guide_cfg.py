@@ -10,9 +10,8 @@ from scorefield.core import gauge, grid, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, bind
 from scorefield.core.level import Level
-from scorefield.guide.cfg import cfg, cfg_batched
+from scorefield.guide.cfg import Scale, cfg, cfg_batched
 from scorefield.guide.interval import at_levels, within
-from scorefield.guide.scale import Scale
 
 AT = gauge.vp(-0.4)
 

@@ -1,15 +1,23 @@
 """Classifier-free guidance: away from one denoiser, along another."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from scorefield.core import predict
 from scorefield.core.cond import Cond, cat
-from scorefield.core.denoiser import Denoise, Denoiser, bind
+from scorefield.core.denoiser import Denoise, Denoiser, VarianceDenoise, VarianceDenoiser, bind, changed
 from scorefield.core.level import Level, Number, per_sample
 from scorefield.core.predict import Prediction
 from scorefield.errors import RequestError
-from scorefield.guide.scale import Scale, strength
+
+Scale = float | Callable[[Level], float]  # how strongly a guide pulls: one number, or one a level
+
+
+def strength(scale: Scale, at: Level) -> float:
+    """The number that `scale` is at the level `at`."""
+    return scale(at) if callable(scale) else scale
 
 
 def cfg(pos: Denoise, neg: Denoise, scale: Scale, rescale: float = 0.0, output: Prediction = predict.x0) -> Denoise:
@@ -17,17 +25,16 @@ def cfg(pos: Denoise, neg: Denoise, scale: Scale, rescale: float = 0.0, output: 
 
     `neg` is the denoiser without condition, or of a negative prompt, or a weaker model (autoguidance, Karras et al.
     2024). `rescale` in [0, 1] draws the guided prediction's deviation back to that of `pos` (Lin et al. 2023, eq. 15
-    and 16), in terms of `output`: published pipelines do that on the network's own prediction, say `predict.v`.
+    and 16), in terms of `output`: published pipelines do that on the network's own prediction, say `predict.v`. A
+    learned variance is that of `pos`.
     """
     _check(rescale)
 
-    def guided(x: Tensor, at: Level) -> Tensor:
+    def guided(x: Tensor, at: Level, x0: Tensor) -> Tensor:
         weight = strength(scale, at)
-        if weight == 1:
-            return pos(x, at)
-        return _mix(x, at, pos(x, at), neg(x, at), weight, rescale, output)
+        return x0 if weight == 1 else _mix(x, at, x0, neg(x, at), weight, rescale, output)
 
-    return guided
+    return changed(pos, guided)
 
 
 def cfg_batched(
@@ -47,11 +54,19 @@ def cfg_batched(
         weight = strength(scale, at)
         if weight == 1:
             return denoiser(x, at, pos)
-        twice = Level(_twice(at.alpha), _twice(at.sigma))
-        toward, away = denoiser(torch.cat([x, x]), twice, both).chunk(2)
+        toward, away = denoiser(torch.cat([x, x]), _twice(at), both).chunk(2)
         return _mix(x, at, toward, away, weight, rescale, output)
 
-    return guided
+    def with_variance(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
+        assert isinstance(denoiser, VarianceDenoiser)
+        weight = strength(scale, at)
+        if weight == 1:
+            return denoiser.both(x, at, pos)
+        x0, share = denoiser.both(torch.cat([x, x]), _twice(at), both)
+        toward, away = x0.chunk(2)
+        return _mix(x, at, toward, away, weight, rescale, output), share.chunk(2)[0]
+
+    return VarianceDenoise(with_variance) if isinstance(denoiser, VarianceDenoiser) else guided
 
 
 def _check(rescale: float) -> None:
@@ -59,7 +74,11 @@ def _check(rescale: float) -> None:
         raise RequestError(f"the rescale of guidance must lie in [0, 1], got {rescale}")
 
 
-def _twice(value: Number) -> Number:
+def _twice(at: Level) -> Level:
+    return Level(_doubled(at.alpha), _doubled(at.sigma))
+
+
+def _doubled(value: Number) -> Number:
     return torch.cat([value, value]) if isinstance(value, Tensor) and value.ndim == 1 else value
 
 

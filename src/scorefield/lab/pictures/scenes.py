@@ -20,8 +20,7 @@ from scorefield.core.denoiser import Denoise, bind
 from scorefield.core.level import Level
 from scorefield.evals import judge
 from scorefield.evals.judge import Look, Seen
-from scorefield.guide.cfg import cfg_batched
-from scorefield.guide.scale import Scale
+from scorefield.guide.cfg import Scale, cfg_batched
 from scorefield.lab.experiment import LabError
 from scorefield.nets.clip import Clip
 from scorefield.prompt.text import TextConditioner
