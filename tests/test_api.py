@@ -16,7 +16,7 @@ from scorefield.api import Pipeline, UnknownSizeWarning, UnknownWordsWarning, pi
 from scorefield.errors import RequestError
 from scorefield.files import picture
 from scorefield.request import Request, parse
-from scorefield.sample.nan_guard import NonFiniteError
+from scorefield.sample.walk import NonFiniteError
 
 TREE = "a tree in the desert"
 

@@ -21,7 +21,7 @@ from scorefield.core.half_precision import in_float32, repaired
 from scorefield.core.level import Level
 from scorefield.nets.packed import Linear, pack
 from scorefield.notes import HalfPrecisionWarning
-from scorefield.sample.nan_guard import NonFiniteError
+from scorefield.sample.walk import NonFiniteError
 
 LEVELS = [gauge.rf(lam) for lam in (-2.0, 0.0, 2.0)]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scorefield.core import grid_names
+from scorefield.core import grid
 from scorefield.files import film as films
 from scorefield.files import looks, parameters, picture
 from scorefield.files.looks import Look
@@ -198,4 +198,4 @@ def test_samplers_and_schedules_are_written_as_a1111_writes_them_and_are_found_a
     assert all(registry.find(theirs) == (registry.find(ours)[0], None) for ours, theirs in parameters.SAMPLERS.items())
     assert parameters.SCHEDULES["sgm_uniform"] == "SGM Uniform"
     for ours, theirs in parameters.SCHEDULES.items():
-        assert grid_names.find(theirs) is grid_names.find(ours)
+        assert grid.find(theirs) is grid.find(ours)

@@ -14,7 +14,7 @@ import torch
 from tests.mixture import Mixture
 from torch import Tensor
 
-from scorefield.core import gauge, grid, grid_names, noise_schedule
+from scorefield.core import gauge, grid, noise_schedule
 from scorefield.core.level import Level
 from scorefield.sample.registry import SAMPLERS, SamplerRecord, find
 from scorefield.sample.walk import LONGEST
@@ -55,7 +55,7 @@ def drawn(name: str, model: str, schedule: str, steps: int) -> Tensor:
     trained, sampler = MODELS[model], find(name)[0].sampler
     if "eta" in inspect.signature(sampler).parameters:
         sampler = functools.partial(sampler, eta=0.0)
-    path = grid.levels(trained.gauge, grid_names.find(schedule)(trained.ladder)(steps))
+    path = grid.levels(trained.gauge, grid.find(schedule)(trained.ladder)(steps))
     eps = torch.randn(64, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     *_, last = sampler(EIGHT, math.hypot(*path[0]) * eps, path, no_noise)
     assert last.x.isfinite().all()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scorefield.core import grid_names
+from scorefield.core import grid
 from scorefield.errors import RequestError
 from scorefield.sample import registry
 from scorefield.sample.registry import SAMPLERS, find
@@ -104,7 +104,7 @@ def test_no_name_stands_for_two_samplers() -> None:
 
 def test_every_schedule_that_a_name_can_mean_is_a_grid() -> None:
     meant = {record.a1111_schedule for record in SAMPLERS} | set(registry.SCHEDULE_ENDINGS.values())
-    assert meant <= set(grid_names.GRIDS)
+    assert meant <= set(grid.SCHEDULES)
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,7 @@ from scorefield.latent import tiling
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.rules import Count, Rules, Weighting
 from scorefield.request import SEEDS, Embeddings, Loras, Options, Request, Settled, parse
-from scorefield.sample.nan_guard import NonFiniteError, finite
-from scorefield.sample.walk import Step
+from scorefield.sample.walk import NonFiniteError, Step, finite
 
 Prompt = str | Sequence[str] | Request
 

@@ -13,7 +13,7 @@ from scorefield.api import inputs, words
 from scorefield.api.embeddings import embeddings_of, has_embeddings
 from scorefield.api.loras import has_loras, loras_of
 from scorefield.api.start import steps_walked, strength
-from scorefield.core import grid, grid_names, noise, predict
+from scorefield.core import grid, noise, predict
 from scorefield.core.level import Level
 from scorefield.core.name_lookup import canonical
 from scorefield.errors import RequestError
@@ -49,7 +49,7 @@ def settle(request: Request, model: zoo.Model) -> Settled:
             "steps": request.steps or defaults.steps,
             "cfg_scale": defaults.cfg_scale if request.cfg_scale is None else request.cfg_scale,
             "sampler": record.name,
-            "schedule": canonical("schedule", schedule, grid_names.GRIDS, grid_names.ALIASES),
+            "schedule": canonical("schedule", schedule, grid.SCHEDULES, grid.ALIASES),
             "noise": canonical("noise policy", request.noise, noise.POLICIES, {}),
             "strength": strength(request),
             "long_prompt": request.long_prompt or defaults.long_prompt,
@@ -69,7 +69,7 @@ def settle(request: Request, model: zoo.Model) -> Settled:
 def levels(request: Settled, spec: zoo.ModelSpec) -> list[Level]:
     """The levels that a walk visits, from noise to clean; ValueError if the schedule has fewer levels than steps."""
     steps, last = steps_walked(request)
-    return grid.levels(spec.gauge, grid_names.find(request.schedule)(spec.ladder)(steps))[-last - 1 :]
+    return grid.levels(spec.gauge, grid.find(request.schedule)(spec.ladder)(steps))[-last - 1 :]
 
 
 def stepper(request: Settled) -> Sampler:

@@ -150,7 +150,7 @@ def steady(denoiser: Preconditioned, levels: Sequence[Level]) -> Denoiser:
         def run(net: nn.Module, rows: Rows, dtype: torch.dtype) -> Tensor:
             level = Level(_rows_of(at.alpha, rows), _rows_of(at.sigma, rows))
             one = denoiser if net is denoiser.net else denoiser.with_net(net)
-            return one.answer(x[rows], level, cond.map(lambda value: value[rows]), dtype)
+            return one.answer(x[rows], level, cond[rows], dtype)
 
         def warn(what: str) -> None:
             if not warned:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from scorefield.notes import HalfPrecisionWarning, note
+
 HALVES = (torch.float16, torch.bfloat16)
 _AUTOCAST = ("cpu", "cuda", "mps")
 
@@ -49,6 +51,18 @@ def repaired(run: Run[N], net: N, warn: Callable[[str], None]) -> Tensor:
         samples = ", ".join(map(str, broken.nonzero().flatten().tolist()))
         warn(f"({dtype}) is not finite in sample {samples} of the batch; computed again in float32")
         return out.index_put((broken,), run(in_float32(net), broken, torch.float32).to(out.dtype))
+
+
+def run_in_dtype(side: Callable[[N, Tensor], Tensor], net: N, values: Tensor, what: str) -> Tensor:
+    """`side(net, values)` in the dtype of `net`, `repaired`; `values` (B, ...) and the result are float32.
+
+    The HalfPrecisionWarning calls the result `what`.
+    """
+
+    def run(net: N, rows: Rows, dtype: torch.dtype) -> Tensor:
+        return side(net, values[rows].to(dtype)).float()
+
+    return repaired(run, net, lambda text: note(HalfPrecisionWarning, f"{what} {text}"))
 
 
 def in_float32(net: N) -> N:

@@ -45,7 +45,7 @@ def cfg_batched(
     If they differ in length, as a long prompt and a short one do, it takes two forwards, since padding the shorter one
     would change its pictures.
     """
-    if any(one.shape != neg.tensors()[name].shape for name, one in pos.tensors().items() if name in neg.tensors()):
+    if pos.differs_in_shape(neg):
         return cfg(bind(denoiser, pos), bind(denoiser, neg), scale, rescale, output)
     _check(rescale)
     both = cat([pos, neg])

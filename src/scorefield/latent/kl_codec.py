@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scorefield.latent.latent_codec import LatentCodec
 from scorefield.nets.kl import Kl
@@ -25,19 +25,19 @@ XL_COLOURS = (
 class KlCodec(LatentCodec):
     """A KL autoencoder and the number `factor` that brings its latents to unit variance.
 
-    The preview has the `colours` (5, 3) of the four latents: those of Stable Diffusion 1 and 2, or of XL.
+    It encodes to the mean of the encoder's distribution, no sample of it. The preview has the `colours` (5, 3) of the
+    four latents: those of Stable Diffusion 1 and 2, or of XL.
     """
 
     autoencoder: Kl
 
     def __init__(self, autoencoder: Kl, factor: float = SCALE, colours: Sequence[Sequence[float]] = COLOURS) -> None:
-        super().__init__()
-        self.autoencoder, self.shift, self.scale, self.factor = autoencoder, 0.0, 1.0, factor
+        super().__init__(autoencoder, _mean, Kl.decode, factor)
+        self.shift, self.scale = 0.0, 1.0
         *weight, bias = torch.tensor(colours, dtype=torch.float32)
         self.register_buffer("preview_weight", torch.stack(weight, 1), persistent=False)
         self.register_buffer("preview_bias", bias, persistent=False)
 
-    @staticmethod
-    def latents(autoencoder: nn.Module, pixels: Tensor) -> Tensor:
-        """The mean of the encoder's distribution, no sample of it."""
-        return Kl.encode(autoencoder, pixels)[0]  # type: ignore[arg-type]
+
+def _mean(autoencoder: Kl, pixels: Tensor) -> Tensor:
+    return autoencoder.encode(pixels)[0]

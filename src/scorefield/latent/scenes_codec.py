@@ -1,7 +1,7 @@
 """The codec of the embedded model, whose file has the statistics of the latents, channel by channel."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scorefield.latent.latent_codec import LatentCodec
 from scorefield.nets.autoencoder import Autoencoder
@@ -18,15 +18,9 @@ class Codec(LatentCodec):
     scale: Tensor
 
     def __init__(self, autoencoder: Autoencoder) -> None:
-        super().__init__()
+        super().__init__(autoencoder, Autoencoder.encode, Autoencoder.decode)
         channels = autoencoder.config.channels
-        self.autoencoder, self.factor = autoencoder, 1.0
         self.register_buffer("shift", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("preview_weight", torch.zeros(3, channels))
         self.register_buffer("preview_bias", torch.zeros(3))
-
-    @staticmethod
-    def latents(autoencoder: nn.Module, pixels: Tensor) -> Tensor:
-        """The latents of the autoencoder, which has no distribution."""
-        return Autoencoder.encode(autoencoder, pixels)  # type: ignore[arg-type]

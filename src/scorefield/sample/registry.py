@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
-from scorefield.core import grid_names
+from scorefield.core import grid
 from scorefield.core.name_lookup import canonical, normal_form
 from scorefield.errors import RequestError
 from scorefield.sample.ancestral import ddim, ddpm, euler_ancestral
@@ -163,7 +163,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
 
 SCHEDULE_ENDINGS: Mapping[str, str] = MappingProxyType(
     {
-        **{name: name for name in grid_names.GRIDS},
+        **{name: name for name in grid.SCHEDULES},
         "sgmuniform": "sgm_uniform",
         "uniform": "normal",
         "ka": "karras",  # A1111's old aliases, k_dpmpp_2m_ka and k_dpmpp_2m_sde_exp
@@ -199,7 +199,7 @@ def find_a1111(name: str, schedule: str | None) -> tuple[SamplerRecord, str]:
     record, named = find(name)
     if schedule is None or normal_form(schedule) == "automatic":
         return record, named or record.a1111_schedule
-    return record, canonical("schedule", schedule, grid_names.GRIDS, grid_names.ALIASES)
+    return record, canonical("schedule", schedule, grid.SCHEDULES, grid.ALIASES)
 
 
 def _words(name: str) -> list[str]:

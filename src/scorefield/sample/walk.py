@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, Number
 from scorefield.core.noise import Noise
+from scorefield.errors import MachineError
 
 
 class Step(NamedTuple):
@@ -105,3 +107,28 @@ def _scalar(value: Number) -> float:
     if isinstance(value, Tensor) and value.numel() != 1:
         raise ValueError(f"a sampler's levels are scalars, got a tensor of shape {tuple(value.shape)}")
     return float(value)
+
+
+class NonFiniteError(MachineError, ArithmeticError):
+    """A walk met NaN or infinity; the message names the step, the level, the tensor and the samples of the batch."""
+
+
+def finite(steps: Iterator[Step]) -> Iterator[Step]:
+    """The same steps; NonFiniteError, not a black picture, at the first whose x or x0 (B, ...) is not finite."""
+    for step in steps:
+        for name, value in (("x, the state", step.x), ("x0, what the denoiser sees in it", step.x0)):
+            if not torch.isfinite(value).all():
+                raise NonFiniteError(_report(step, name, value))
+        yield step
+
+
+def _report(step: Step, name: str, value: Tensor) -> str:
+    bad = ~torch.isfinite(value).flatten(1)
+    samples = bad.any(1).nonzero().flatten().tolist()
+    share = 100 * bad[samples].float().mean().item()
+    alpha, sigma = step.at
+    return (
+        f"step {step.i} of {step.n}, alpha = {alpha:.6g}, sigma = {sigma:.6g}, lam = {step.at.lam:.4g}: {name} "
+        f"({value.dtype}), is not finite in sample {', '.join(map(str, samples))} of the batch ({share:.3g} % of its "
+        "numbers); try another dtype or a lower guidance scale"
+    )
