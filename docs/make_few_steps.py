@@ -17,8 +17,8 @@ STEPS = (6, 8, 10, 12)
 
 
 def drawn(pipe: sf.Pipeline, sampler: str, steps: int, options: Mapping[str, float]) -> np.ndarray:
-    """The pixels, of 255, of two pictures a prompt."""
-    result = pipe(PROMPTS, sampler=sampler, steps=steps, count=2, guidance=3, seed=1, **options)
+    """The pixels, of 255, of a picture for each prompt."""
+    result = pipe(PROMPTS, sampler=sampler, steps=steps, guidance=3, seed=1, **options)
     return np.stack([np.asarray(image, float) for image in result.images])
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from scorefield.core import gauge, grid, noise_schedule
 from scorefield.core.level import Level
 from scorefield.sample.registry import SAMPLERS, SamplerRecord, find
-from scorefield.sample.walk import LONGEST
+from scorefield.sample.walk import TWO_STEPS, Reach
 
 WIDTH, STEPS = 16, (6, 8, 10, 12)
 ABAR = noise_schedule.cumulative(noise_schedule.scaled_linear())
@@ -77,11 +77,24 @@ def test_from_six_steps_on_every_sampler_draws_at_least_about_as_well_as_euler(
         assert error(record.name, model, schedule, steps) <= 2 * error("euler", model, schedule, steps)
 
 
-def test_karras_levels_of_stable_diffusion_stay_below_the_bound_from_five_steps_on() -> None:
+def test_karras_levels_of_stable_diffusion_are_within_reach_from_six_steps_on() -> None:
     """So there the samplers equal their peers, which know no bound."""
 
-    def longest(model: str, steps: int) -> float:
-        return max(to - at for at, to in pairwise(grid.karras(MODELS[model].ladder)(steps)[1:-1]))
+    def within(model: str, steps: int) -> bool:
+        trained = MODELS[model]
+        path = grid.levels(trained.gauge, grid.karras(trained.ladder)(steps))
+        return all(TWO_STEPS.holds(at, to) for at, to in pairwise(path[:-1]))
 
-    assert longest("stable diffusion", 5) < LONGEST < longest("stable diffusion", 4)
-    assert longest("flow", 8) > LONGEST
+    assert all(within("stable diffusion", steps) for steps in range(6, 60))
+    assert not within("stable diffusion", 5)
+    assert not within("flow", 12)
+
+
+def test_a_reach_ends_where_it_says() -> None:
+    reach = Reach(clean=2.0, noisy=1.0)
+    for lam, longest in ((-1.5, 1.0), (-0.1, 1.0), (0.1, 2.0), (3.0, 2.0)):
+        at = gauge.vp(lam)
+        assert reach.holds(at, gauge.vp(lam + longest - 0.01))
+        assert not reach.holds(at, gauge.vp(lam + longest + 0.01))
+    assert not reach.holds(Level(0.0, 1.0), gauge.vp(-3.0))
+    assert not reach.holds(gauge.vp(5.0), Level(1.0, 0.0))

@@ -13,7 +13,9 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import LONGEST, History, Step, denoise_once, recent, walk
+from scorefield.sample.walk import History, Reach, Step, denoise_once, recent, walk
+
+THREE_STEPS = Reach(clean=1.0, noisy=0.7)  # of a parabola through the last three predictions
 
 
 def dpmpp_2m(
@@ -46,7 +48,7 @@ def dpmpp_3m_sde(
 ) -> Iterator[Step]:
     """DPM-Solver++(3M) SDE: three predictions a step, the first steps with as many as there are (k-diffusion).
 
-    A step longer than LONGEST / 2 takes two: in the third the error of extrapolation grows fastest.
+    A step beyond THREE_STEPS takes two, since the error of extrapolation grows fastest in the third.
     """
     return _multistep(denoise, x, levels, noise, order=3, eta=eta, kind="heun")
 
@@ -63,7 +65,7 @@ def _multistep(
 ) -> Iterator[Step]:
     def advance(history: History, to: Level) -> Tensor:
         now = history[-1]
-        steps = recent(history, order if formulas.gap(now.at, to) <= LONGEST / 2 else 2, to)
+        steps = recent(history, order if THREE_STEPS.holds(now.at, to) else 2, to)
         x0s, lams = [step.x0 for step in steps], [float(step.at.lam) for step in steps]
         if len(steps) == 1:
             x0 = now.x0

@@ -10,7 +10,9 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, eps_of
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import LONGEST, Evaluate, History, Step, denoise_once, walk
+from scorefield.sample.walk import Evaluate, History, Reach, Step, denoise_once, walk
+
+_REACH = Reach(clean=2.5, noisy=1.25)  # of DPM2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +78,9 @@ def dpm2(
 ) -> Iterator[Step]:
     """DPM-Solver-2, order 2 at two evaluations, the second half-way in lam (Lu et al. 2022a, algorithm 1).
 
-    The same in every gauge. A step from alpha = 0 or to sigma = 0 has no middle and is Euler's. In a step longer than
-    LONGEST the noise at the middle would count e^(h/2) times, so there x0 at the middle stands for the whole step
-    (DPM-Solver++(2S), Lu et al. 2022b).
+    The same in every gauge. A step from alpha = 0 or to sigma = 0 has no middle and is Euler's. In a step beyond
+    its reach, where the change of x0 at the middle would count 2 sinh(h / 2) times, that x0 stands for the whole step,
+    as in DPM-Solver++(2S) (Lu et al. 2022b).
     """
 
     def advance(history: History, to: Level) -> Tensor:
@@ -89,7 +91,7 @@ def dpm2(
         middle = formulas.between(now.at, to, 0.5)
         x_middle = formulas.ddim_step(now.x, now.x0, now.at, middle)
         x0_middle = denoise(x_middle, middle)
-        if h > LONGEST:
+        if not _REACH.holds(now.at, to):
             return formulas.ddim_step(now.x, x0_middle, now.at, to)
         change = eps_of(x_middle, x0_middle, middle) - eps_of(now.x, now.x0, now.at)
         return x + float(to.sigma - to.alpha * now.at.sigma / now.at.alpha) * change

@@ -26,15 +26,16 @@ def unipc(
     """UniPC-p in the data prediction, one evaluation a step (Zhao et al. 2023, algorithms 1 and 2).
 
     A step's x is the corrected state; its x0 was seen at the predicted one. `order` p is 1 to 3 (ValueError else);
-    `lower_order_final` lets it fall to 1 over the last p steps, as published.
+    `lower_order_final` lets it fall to 1 over the last p steps, as published, and in steps beyond TWO_STEPS.
     """
     if not 1 <= order <= 3:
         raise RequestError(f"unipc has orders 1 to 3, got {order}")
 
     def bases(history: History, to: Level) -> list[Step]:
         now = history[-1]
-        left = now.n - now.i if lower_order_final else order
-        return recent(history, min(order, left), to)
+        if not lower_order_final:
+            return recent(history, order if math.isfinite(to.lam) else 1)
+        return recent(history, min(order, now.n - now.i), to)
 
     def advance(history: History, to: Level) -> Tensor:
         now, *_ = steps = bases(history, to)

@@ -42,7 +42,23 @@ History = Sequence[Step]  # the steps so far, newest last
 Evaluate = Callable[[History, Tensor, Level], tuple[Level, Tensor, Tensor]]  # history, x, at -> level, x and x0 there
 Advance = Callable[[History, Level], Tensor]  # history, next level -> the state there
 
-LONGEST = 2.5  # in lam: in a longer step a polynomial through earlier steps does more harm than good (docs/loop.md)
+
+class Reach(NamedTuple):
+    """The longest step in lam that a method may take: over a longer one, extrapolation does more harm than good.
+
+    All bounds are measured (docs/loop.md). Karras levels of Stable Diffusion are within them from 6 steps on, so there
+    samplers of order 2 equal those of other programs.
+    """
+
+    clean: float  # from a level that holds more picture than noise
+    noisy: float  # from one that holds more noise
+
+    def holds(self, at: Level, to: Level) -> bool:
+        """Whether the step is short enough; never from pure noise nor to the clean end."""
+        return bool(to.lam - at.lam <= (self.noisy if at.lam < 0 else self.clean))
+
+
+TWO_STEPS = Reach(clean=1.8, noisy=1.25)  # of a line through the last two predictions
 
 
 def denoise_once(denoise: Denoise) -> Evaluate:
@@ -76,10 +92,10 @@ def recent(history: History, most: int, to: Level | None = None) -> list[Step]:
     """The last steps, newest first, that a polynomial in lam can go through: at least one, at most `most`.
 
     A level of pure noise has no finite lam, so it and the steps before it are left out, unless it is the last step.
-    Over a step longer than LONGEST to the next level, `to`, it is the last step alone.
+    If the step to the next level, `to`, is beyond TWO_STEPS, it is the last step alone.
     """
     steps = [history[-1]]
-    if to is not None and to.lam - steps[0].at.lam > LONGEST:
+    if to is not None and not TWO_STEPS.holds(steps[0].at, to):
         return steps
     for step in list(history)[-2::-1]:
         if len(steps) == most or math.isinf(step.at.lam) or math.isinf(steps[-1].at.lam):
