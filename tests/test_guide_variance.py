@@ -19,10 +19,9 @@ from scorefield.core.denoiser import (
     steady,
 )
 from scorefield.core.level import Level
-from scorefield.guide.cfg import cfg, cfg_batched
+from scorefield.guide.cfg import at_levels, cfg, cfg_batched, within
 from scorefield.guide.gradient import classifier_guided, loss_guided
 from scorefield.guide.inpaint import known
-from scorefield.guide.interval import at_levels, within
 from scorefield.notes import HalfPrecisionWarning
 from scorefield.sample.ancestral import ddpm
 from scorefield.sample.registry import SAMPLERS, SamplerRecord

@@ -22,9 +22,8 @@ from scorefield.core.denoiser import Denoise, Denoiser, bind, steady
 from scorefield.core.half_precision import no_autocast
 from scorefield.core.level import Level
 from scorefield.errors import RequestError
-from scorefield.guide.cfg import cfg_batched
+from scorefield.guide.cfg import cfg_batched, within
 from scorefield.guide.inpaint import known
-from scorefield.guide.interval import within
 from scorefield.latent import tiling
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.rules import Count, Rules, Weighting

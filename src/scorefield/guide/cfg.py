@@ -1,6 +1,6 @@
-"""Classifier-free guidance: away from one denoiser, along another."""
+"""Classifier-free guidance: away from one denoiser, along another, at all levels or at some."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -97,3 +97,30 @@ def _rescaled(guided: Tensor, pos: Tensor, share: float) -> Tensor:
     have, want = (value.std(over, correction=0, keepdim=True) for value in (guided, pos))
     ratio = torch.where(have > 0, want / have, torch.ones_like(have))
     return guided * (share * ratio + (1 - share))
+
+
+def within(guided: Denoise, plain: Denoise, lo: float, hi: float) -> Denoise:
+    """`guided` where lo <= lam <= hi, else `plain` (Kynkaanniemi et al. 2024); lo below hi, either may be infinite."""
+    if not lo <= hi:
+        raise RequestError(f"a guidance interval needs lo <= hi in lam, got {lo} and {hi}")
+    return _either(guided, plain, lambda at: bool(lo <= at.lam <= hi))
+
+
+def at_levels(guided: Denoise, plain: Denoise, levels: Collection[Level]) -> Denoise:
+    """`guided` at exactly these levels, else `plain`; `levels[::5]` of a run's levels is every fifth step.
+
+    Levels that a sampler puts between those of the run (DPM2's midpoints) are plain.
+    """
+    chosen = frozenset(levels)
+    return _either(guided, plain, lambda at: at in chosen)
+
+
+def _either(guided: Denoise, plain: Denoise, at_level: Callable[[Level], bool]) -> Denoise:
+    if not (isinstance(guided, VarianceDenoise) and isinstance(plain, VarianceDenoise)):
+        return lambda x, at: guided(x, at) if at_level(at) else plain(x, at)
+    first, second = guided.both, plain.both
+
+    def both(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
+        return first(x, at) if at_level(at) else second(x, at)
+
+    return VarianceDenoise(both)
