@@ -272,5 +272,5 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 
 
 def find(name: str) -> Schedule:
-    """The schedule that `name` or its alias stands for; RequestError with the nearest names for an unknown one."""
+    """The schedule of that name or alias; RequestError with the nearest names for an unknown one."""
     return SCHEDULES[canonical("schedule", name, SCHEDULES, ALIASES)]

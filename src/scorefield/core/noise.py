@@ -143,5 +143,5 @@ POLICIES: Mapping[str, Policy] = MappingProxyType({"per_sample": per_sample, "ba
 
 
 def find(name: str) -> Policy:
-    """The policy of that name; unknown is a ValueError with the nearest names."""
+    """The policy of that name; RequestError with the nearest names for an unknown one."""
     return POLICIES[canonical("noise policy", name, POLICIES, {})]

@@ -1,4 +1,4 @@
-"""Training schedules: the levels that a model was trained on, numbered from the cleanest to the noisiest.
+"""Noise schedules: the levels that a model was trained on, numbered from the cleanest to the noisiest.
 
 Tables are float64: published code differs in float32 and float64 by about 1e-7.
 """

@@ -14,7 +14,7 @@ _ANSWER = "the autoencoder's answer"
 
 
 class Autoencoder(Protocol):
-    """What a codec needs of its network, an nn.Module."""
+    """A network that a codec can run."""
 
     @property
     def factor(self) -> int: ...  # pixels per latent along a side

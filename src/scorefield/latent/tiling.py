@@ -1,4 +1,4 @@
-"""Encoding and decoding in bounded memory: large pictures in overlapping tiles, blended linearly, many in parts.
+"""Encode and decode in bounded memory: large pictures in overlapping tiles, blended linearly, many pictures in parts.
 
 A tile is computed without what lies around it. Published autoencoders have group norms, which take their mean and
 deviation from the tile alone, so a tile differs a little in tone from the same place of a picture that is decoded
@@ -20,7 +20,7 @@ OVERLAP = 128  # px that a tile shares with each neighbour; at most half of it
 
 
 class Sides(Protocol):
-    """What tiling needs of a codec."""
+    """A codec that tiling can run."""
 
     @property
     def size_factor(self) -> int: ...

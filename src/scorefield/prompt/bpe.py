@@ -32,7 +32,7 @@ Clean = Callable[[str], str]
 
 
 class Token(NamedTuple):
-    """A token of a prompt: its id, and from where to where it stands in the cleaned prompt, in letters."""
+    """A token of a prompt: its id, and the letters of the cleaned prompt that it covers."""
 
     id: int
     start: int
@@ -205,7 +205,7 @@ def _merges(text: str) -> Merges:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a file holds; nothing where there is none."""
+    """Read a JSON file; empty if it does not exist."""
     held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return held
 

@@ -1,4 +1,4 @@
-"""Prompts of any length in chunks: as many tokens as a text tower reads at once, with a start and an end token each."""
+"""Divide prompts of any length into chunks: as many tokens as a text encoder reads at once, with start and end."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class WeightedToken(NamedTuple):
     weight: float
     piece: int  # the number of its piece in the prompt
     letter: bool  # it begins a letter or a learned word; False for further bytes or vectors of the one before
-    word: bool  # it begins a word, that is what stands between two spaces
+    word: bool  # it begins a word, that is a text between two spaces
 
 
 Cut = Callable[[Sequence[WeightedToken], int, ClipTokenizer], int]  # tokens, room -> how many go into the first chunk

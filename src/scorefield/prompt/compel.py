@@ -31,7 +31,7 @@ _ESCAPED = re.compile(rf"\\([{_SIGNS[2:]}])")
 
 
 class Parsed(NamedTuple):
-    """What was read from some place on."""
+    """The pieces that were read from one position on."""
 
     pieces: list[Piece]
     end: int  # where it ends in the text

@@ -39,7 +39,7 @@ def check_depth(depth: int) -> None:
 
 
 class Span(NamedTuple):
-    """A stretch of a prompt; an unread one is a sign of another program's, which stays as it is written."""
+    """A stretch of a prompt; an unread one is a sign of another program's, which is kept as it is written."""
 
     text: str
     unread: bool
@@ -59,8 +59,8 @@ def spans(
     """A prompt divided into spans, in one pass.
 
     `signs` matches brackets, separators (each one character), escapes, and words that are unread by themselves; `pairs`
-    maps a closing bracket to its opening one. `unread(prompt, bracket, end)` says whether what stands between a bracket
-    and its partner at `end` is unread; the outermost such pair is one span.
+    maps a closing bracket to its opening one. `unread(prompt, bracket, end)` says whether a bracket, with its partner
+    at `end`, holds something unread; the outermost such pair is one span.
     """
     found: list[tuple[int, int]] = []
     opened: list[Bracket] = []

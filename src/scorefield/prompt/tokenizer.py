@@ -135,7 +135,7 @@ class WordTokenizer:
 
 
 def _spelt(token: str, k: int) -> str:
-    """How the vocabulary spells the k-th vector of a learned word; no word of a prompt has a space in it."""
+    """The vocabulary's spelling of the k-th vector of a learned word; no word of a prompt has a space in it."""
     return f"{token.lower()} {k + 1}" if k else token.lower()
 
 

@@ -1,4 +1,4 @@
-"""The weighting rules by name; each has its own signs, its own arithmetic, and its own way to divide chunks."""
+"""The weighting rules by name. Each has its own signs, arithmetic and division into chunks."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ _WEIGHT = re.compile(r"\([^()]*:\s*(?:\d+(?:\.\d+)?|\.\d+)\s*\)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How one program reads the signs of a prompt."""
+    """The reading of a prompt's signs by one program."""
 
     parse: Callable[[str], list[Part]]  # a prompt -> its parts, in pieces of one weight
     cut: Cut  # where a chunk ends

@@ -84,7 +84,7 @@ def between(at: Level, to: Level, share: float) -> Level:
 
 
 def second(x0s: Sequence[Tensor], lams: Sequence[float], to: float, eta: float, kind: Kind) -> Tensor:
-    """The prediction that stands for the whole step of DPM-Solver++(2M), newest first (Lu et al. 2022b, algorithm 2).
+    """The prediction for the whole step of DPM-Solver++(2M), newest first (Lu et al. 2022b, algorithm 2).
 
     `kind` says how the slope enters: "midpoint" takes it at the middle of the step, "heun" integrates it.
     """
@@ -116,7 +116,7 @@ def _phis(z: float) -> tuple[float, float, float]:
 
 
 def bh(x0s: Sequence[Tensor], lams: Sequence[float], to: float, kind: Basis) -> Tensor:
-    """The prediction that stands for the whole step of UniPC (Zhao et al. 2023, eq. 3 and 9), B(h) of `kind`.
+    """The prediction for the whole step of UniPC (Zhao et al. 2023, eq. 3 and 9), B(h) of `kind`.
 
     x0s[0] is the prediction at `at`; the others, earlier ones or one at `to` itself, bend it: UniP with p - 1 of them
     is the predictor of order p, and with the one at `to` besides, UniC, the corrector.

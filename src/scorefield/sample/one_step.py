@@ -17,7 +17,7 @@ _REACH = Reach(clean=2.5, noisy=1.25)  # of DPM2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Churn:
-    """How much noise to add before each step; sigmas are those of the VE gauge, sigma / alpha.
+    """The noise to add before each step; sigmas are those of the VE gauge, sigma / alpha.
 
     The noise must be independent from call to call: churned intervals lie on those of earlier steps.
     """
@@ -79,8 +79,8 @@ def dpm2(
     """DPM-Solver-2, order 2 at two evaluations, the second half-way in lam (Lu et al. 2022a, algorithm 1).
 
     The same in every gauge. A step from alpha = 0 or to sigma = 0 has no middle and is Euler's. In a step beyond
-    its reach, where the change of x0 at the middle would count 2 sinh(h / 2) times, that x0 stands for the whole step,
-    as in DPM-Solver++(2S) (Lu et al. 2022b).
+    its reach, where the change of x0 at the middle would count 2 sinh(h / 2) times, that x0 is used for the whole
+    step, as in DPM-Solver++(2S) (Lu et al. 2022b).
     """
 
     def advance(history: History, to: Level) -> Tensor:

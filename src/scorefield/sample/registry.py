@@ -174,7 +174,7 @@ SCHEDULE_ENDINGS: Mapping[str, str] = MappingProxyType(
 
 
 def find(name: str) -> tuple[SamplerRecord, str | None]:
-    """The sampler that `name` stands for, and the schedule that it names, if it names one: "DPM++ 2M Karras" does.
+    """The sampler of that name, and the schedule if the name ends in one: "DPM++ 2M Karras" does.
 
     Case, spaces, hyphens and underscores do not matter. An "Automatic" at the end names no schedule. RequestError with
     the nearest names for an unknown one.
