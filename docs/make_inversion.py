@@ -127,7 +127,7 @@ def judged(file: Path, count: int, figure: Path) -> dict[str, dict[str, float]]:
     """
     pipe = sf.load(embeddings=[str(file)])
     word = pipe.embeddings[0].token
-    conditioner = pipe.model.conditioner
+    conditioner = pipe.stage.conditioner
     assert isinstance(conditioner, TextConditioner)
     says = judge(conditioner)
     before, after = drawn(pipe, INIT, count), drawn(pipe, word, count)

@@ -32,7 +32,7 @@ GAP, LINE = 6, 22  # px between pictures, and of a line of words
 
 def sheet(pipe: sf.Pipeline) -> Image.Image:
     """Every prompt over its pictures."""
-    side = pipe.model.spec.defaults.width
+    side = pipe.stage.spec.defaults.width
     width, height = SEEDS * (side + GAP) + 3 * GAP, side + LINE + GAP
     canvas = Image.new("RGB", (COLUMNS * width, -(-len(PROMPTS) // COLUMNS) * height + GAP), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from scorefield import zoo
+from scorefield.api import Pipeline, load
 from scorefield.core.cond import Cond
 from scorefield.data.folder import pictures
 from scorefield.files import atomic
@@ -53,15 +53,15 @@ def towers(conditioner: Conditioner) -> Sequence[Tower]:
     return (conditioner.first, conditioner.second) if isinstance(conditioner, XlConditioner) else (conditioner,)
 
 
-def loaded(model: str, token: str, count: int, init: str | None) -> tuple[zoo.Model, Conditioner, Sequence[Tensor]]:
+def loaded(model: str, token: str, count: int, init: str | None) -> tuple[Pipeline, Conditioner, Sequence[Tensor]]:
     """A model, its conditioner that knows `token`, and for each tower the vectors (count, D) from which it begins.
 
     These are the vectors of the word `init`, over and over, or else the mean of all words; and some noise, a tenth of
     how far words are apart, so that no two are the same.
     """
     try:
-        held = zoo.load(model)
-        conditioner = held.conditioner
+        held = load(model)
+        conditioner = held.stage.conditioner
         if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
             raise TrainError(f"the model {model} reads no words")
         generator, start = torch.Generator().manual_seed(0), []
@@ -90,14 +90,14 @@ def condition(conditioner: Conditioner, learned: Sequence[Tensor], batch: Batch,
     return conditioner.read(vectors[0], batch["ids_0"], batch["mask_0"])
 
 
-def latents(model: zoo.Model, folder: Path, size: int | None) -> Tensor:
+def latents(model: Pipeline, folder: Path, size: int | None) -> Tensor:
     """The pictures of a folder as the model's network knows them, x0 (N, C, H, W)."""
-    defaults = model.spec.defaults
+    defaults, codec = model.stage.spec.defaults, model.codec
     try:
         found = pictures(folder, size or defaults.width, size or defaults.height)
         pixels = torch.from_numpy(found).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.no_grad():
-            return torch.cat([model.codec.encode(one[None]) for one in pixels])
+            return torch.cat([codec.encode(one[None, None]) for one in pixels])
     except ValueError as error:
         raise TrainError(str(error)) from None
 
@@ -123,7 +123,7 @@ def recipe(
     """
     held, conditioner, start = loaded(model, token, vectors, init)
     x0 = latents(held, images, size)
-    side = x0.shape[-1] * held.codec.size_factor
+    side = x0.shape[-1] * held.codec.stride[-1]
     captions = [one.format(token) for one in (STYLE if style else THING)]
     captions = [one for one in captions if not conditioner.unknown([one])]
 
@@ -136,13 +136,13 @@ def recipe(
 
     def errors(module: Vectors, batch: Batch, generator: torch.Generator) -> Tensor:
         device = batch["x0"].device
-        held.denoiser.to(device)
+        held.stage.denoiser.to(device)
         for tower in towers(conditioner):
             tower.encoder.to(device)
         cond = condition(conditioner, [*module.vectors], batch, side)
-        at = levels(held.spec.gauge, DENSITY, len(batch["x0"]), generator, device)
+        at = levels(held.stage.spec.gauge, DENSITY, len(batch["x0"]), generator, device)
         eps = torch.randn(batch["x0"].shape, generator=generator).to(device)
-        return objective(held.denoiser, batch["x0"], cond, at, eps)
+        return objective(held.stage.denoiser, batch["x0"], cond, at, eps)
 
     def loss(module: Vectors, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         length = torch.cat([one.detach().norm(dim=1) for one in module.vectors]).mean()
@@ -161,8 +161,8 @@ def recipe(
     def finish(module: Vectors, progress: Progress) -> Path:
         names = ("clip_l", "clip_g") if len(start) == 2 else (token,)
         told = {
-            "model": model, "model_sha256": held.sha256, "pictures": len(x0), "init": init, "step": progress.step,
-            "samples": progress.samples, "figures": dict(progress.figures),
+            "model": model, "model_sha256": held.system.sha256, "pictures": len(x0), "init": init,
+            "step": progress.step, "samples": progress.samples, "figures": dict(progress.figures),
         }  # fmt: skip
         learned = {one: each.detach().cpu().contiguous() for one, each in zip(names, module.vectors, strict=True)}
         data = save(learned, {TOKEN: token, "textual_inversion": json.dumps(told)})

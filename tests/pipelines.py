@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from tests import peer_networks
 from torch import Tensor, nn
 
-from scorefield import zoo
 from scorefield.api import Pipeline
-from scorefield.convert.plan import conversion
+from scorefield.conversion.plan import conversion
 from scorefield.core import noise
-from scorefield.families.stable_diffusion.parts import Networks
+from scorefield.families.stable_diffusion.specs import Networks
+from scorefield.model.system import System
 from scorefield.prompt.bpe import MERGES, ClipTokenizer
 from scorefield.weights import key_map
 from scorefield.weights.key_map import Entry, under
@@ -99,13 +99,14 @@ def tokenizer(folder: Path, pad: str) -> Any:
     return transformers.CLIPTokenizer.from_pretrained(folder, pad_token=pad, model_max_length=77)
 
 
-def as_one_file(path: Path, model: zoo.Model, networks: Networks) -> None:
+def as_one_file(path: Path, model: System, networks: Networks) -> None:
     """The weights of `model` as one ldm file, with the tables and the averaged copy that training leaves in it."""
+    vae = model.stages[0].codec.pictures.autoencoder
     parts: list[tuple[list[Entry], dict[str, Tensor]]] = [
-        (_under("model.diffusion_model.", unet_maps.ldm(networks.unet)), model.denoiser.net.state_dict()),
-        (_under("first_stage_model.", kl_maps.ldm(networks.kl)), model.codec.autoencoder.state_dict()),  # type: ignore[attr-defined]
+        (_under("model.diffusion_model.", unet_maps.ldm(networks.unet)), model.stages[0].denoiser.net.state_dict()),
+        (_under("first_stage_model.", kl_maps.ldm(networks.kl)), vae.state_dict()),
     ]
-    text = model.conditioner.encoder.state_dict()  # type: ignore[attr-defined]
+    text = model.stages[0].conditioner.encoder.state_dict()  # type: ignore[attr-defined]
     if networks.openclip is None:
         listed = clip_maps.transformers_text(networks.text.text, projected=False)
         parts.append((_under("cond_stage_model.transformer.", listed), text))
@@ -155,7 +156,7 @@ def _under(prefix: str, listed: Iterator[Entry]) -> list[Entry]:
 
 
 def drawn(
-    model: zoo.Model, sampler: str, schedule: str, prompt: str = PROMPT, *,
+    model: System, sampler: str, schedule: str, prompt: str = PROMPT, *,
     width: int = SIZE, height: int = SIZE, steps: int = STEPS, **given: Any,
 ) -> Pixels:  # fmt: skip
     """Our picture (H, W, 3) of values from 0 to 255."""

@@ -13,24 +13,26 @@ from PIL import Image
 from tests import toy
 
 import scorefield as sf
-from scorefield import zoo
+from scorefield.adapters.compiled import compiled
 from scorefield.api import Pipeline
 from scorefield.cli import common, main
 from scorefield.errors import RequestError
 from scorefield.files.picture import read
+from scorefield.model.system import System
 from scorefield.request import Request
+from scorefield.zoo import opened_model, registry
 
 
 @pytest.fixture(autouse=True)
 def the_toy_is_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model())
+    monkeypatch.setattr(registry, "FAMILIES", [toy.Toys()])
     monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     monkeypatch.chdir(tmp_path)
 
 
 def is_compiled(pipe: Pipeline) -> bool:
-    return pipe.model.denoiser.net._compiled_call_impl is not None
+    return pipe.stage.denoiser.net._compiled_call_impl is not None
 
 
 def test_a_compiled_pipeline_draws_the_same_picture_and_says_so() -> None:
@@ -43,10 +45,11 @@ def test_a_compiled_pipeline_draws_the_same_picture_and_says_so() -> None:
 
 def test_compiling_leaves_the_model_as_it_is() -> None:
     plain = toy.model()
-    fast = zoo.compiled(plain)
-    assert not plain.compiled
-    assert plain.denoiser.net._compiled_call_impl is None
-    assert fast.denoiser.net.kernel is plain.denoiser.net.kernel
+    fast = compiled(plain)
+    assert not plain.choice.compiled
+    before, after = (one.stages[0].denoiser.net for one in (plain, fast))
+    assert before._compiled_call_impl is None
+    assert after.kernel is before.kernel
 
 
 def test_a_pipeline_that_is_not_compiled_draws_no_request_that_is() -> None:
@@ -64,9 +67,8 @@ def test_a_compiled_picture_is_replayed_by_a_compiled_network(
     history = read(Path("x.png"))[1]
     assert history.ours is not None
     assert history.ours["request"]["compiled"] is True  # type: ignore[index, call-overload]
-    asked: list[zoo.Model] = []
-    compiled = zoo.compiled
-    monkeypatch.setattr(zoo, "compiled", lambda model: asked.append(model) or compiled(model))
+    asked: list[System] = []
+    monkeypatch.setattr(opened_model, "compiled", lambda model: asked.append(model) or compiled(model))
     assert main.run(["replay", "x.png", "-o", "y.png"]) == 0
     assert capsys.readouterr().out == "identical\ny.png\n"
     assert len(asked) == 1
@@ -80,7 +82,7 @@ def test_where_nothing_can_be_compiled_one_line_says_why(
         raise RuntimeError("backend='inductor' raised:\nInvalidCxxCompiler: No working C++ compiler found.\n\nMore.")
 
     monkeypatch.setattr(torch, "compile", fail)
-    assert main.run(["generate", "a tree", "--compiled", "-o", "x.png"]) == 2
+    assert main.run(["generate", "a tree", "--compiled", "-o", "x.png"]) == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "can compile nothing here (InvalidCxxCompiler: No working C++ compiler found)" in told

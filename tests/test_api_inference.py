@@ -12,7 +12,7 @@ import scorefield as sf
 from scorefield.api import Pipeline
 from scorefield.core.level import Level
 
-pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning")
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def test_a_model_loads_and_draws_in_inference_mode_as_outside(files: Path, dtype
 
 def test_what_was_loaded_in_inference_mode_has_gradients_outside(files: Path) -> None:
     with torch.inference_mode():
-        model = load(files, "float32").model
+        model = load(files, "float32").system
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    model.denoiser(x, Level(1.0, 1.0), model.conditioner(["a <birb>"])).sum().backward()
+    model.stages[0].denoiser(x, Level(1.0, 1.0), model.stages[0].conditioner(["a <birb>"])).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert x.grad.norm() > 0.1

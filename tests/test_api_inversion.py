@@ -9,13 +9,14 @@ import pytest
 import torch
 
 import scorefield as sf
-from scorefield.api import Pipeline, UnknownWordsWarning
+from scorefield.api import Pipeline
 from scorefield.cli.main import run
 from scorefield.errors import RequestError
 from scorefield.files.picture import read
+from scorefield.notes import UnknownWordsWarning
 from scorefield.request import Embedding, parse
 
-pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning")
 
 SMALL = {"steps": 2, "size": 32, "seed": 3}
 TINY = ["--steps", "2", "--size", "32", "--seed", "3"]
@@ -49,11 +50,11 @@ def test_a_word_changes_its_own_prompts_and_no_others(file: Path, plain: Pipelin
     assert plain.embeddings == ()
 
 
-@pytest.mark.filterwarnings("ignore::scorefield.api.UnknownWordsWarning")
+@pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownWordsWarning")
 def test_a_pipeline_can_be_taught_and_gone_back_from(file: Path, plain: Pipeline) -> None:
     taught = plain.with_embeddings([("<other>", file)])
     assert [one.token for one in taught.embeddings] == ["<other>"]
-    assert taught.model.denoiser is plain.model.denoiser
+    assert taught.stage.denoiser is plain.stage.denoiser
     wanted = pixels(plain.with_embeddings(file), PROMPT)
     assert (pixels(taught, "a <other> in the snow") == wanted).all()
     assert (pixels(plain, PROMPT) != wanted).any()
@@ -80,11 +81,11 @@ def test_the_ways_to_say_an_embedding(file: Path) -> None:
 def test_a_request_is_for_the_words_that_it_names(file: Path, plain: Pipeline) -> None:
     request = parse({"prompt": PROMPT, "embeddings": [str(file)], **SMALL})
     taught = plain.with_embeddings([str(file)])
-    (group,) = taught.plan(request)
-    (recorded,) = group.request.embeddings
+    plan = taught.plan(request)
+    (recorded,) = plan.request.embeddings
     assert (recorded.path, recorded.token) == (str(file), "<birb>")
     assert recorded.sha256 == taught.embeddings[0].sha256
-    taught.plan(group.request)
+    taught.plan(plan.request)
     with pytest.raises(RequestError, match="not loaded with the embeddings"):
         plain.plan(request)
 

@@ -11,9 +11,10 @@ from docs.notebooks.tiny_stable import tiny_stable
 from safetensors.torch import load_file, save_file
 
 import scorefield as sf
-from scorefield.api.loading import load_for
-from scorefield.errors import RequestError
+from scorefield.api import Pipeline, prepare
+from scorefield.errors import RequestError, ScorefieldError, UnsupportedError
 from scorefield.families.fill import Filling
+from scorefield.model.events import Loading
 from scorefield.request import parse
 from scorefield.weights.diffusers_folder import SourceError
 
@@ -45,17 +46,15 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_model_cannot_draw_is_refused_before_its_weights_are_read(
     tiny: Path, asked: dict[str, object], why: str
 ) -> None:
-    said: list[str] = []
-    with pytest.raises(RequestError) as caught:
-        load_for(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64", **asked}), said.append)
+    with pytest.raises(ScorefieldError) as caught:
+        prepare(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64", **asked}))
     assert why in str(caught.value)
-    assert not said
 
 
 @pytest.mark.usefixtures("unread")
 def test_a_textual_inversion_of_another_model_is_refused_before_weights_are_read(tiny: Path, tmp_path: Path) -> None:
     save_file({"<birb>": torch.ones(768)}, tmp_path / "birb.safetensors")
-    with pytest.raises(RequestError, match="it was learned with another model"):
+    with pytest.raises(UnsupportedError, match="it was learned with another model"):
         sf.load(str(tiny), device="cpu", embeddings=[str(tmp_path / "birb.safetensors")])
 
 
@@ -81,7 +80,6 @@ def test_a_hollow_model_takes_what_the_whole_one_takes_whose_loading_is_told(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    said: list[str] = []
     filled = Filling._filled
 
     def noted(self: Filling, net: torch.nn.Module, part: str, *rest: object) -> object:
@@ -89,15 +87,17 @@ def test_a_hollow_model_takes_what_the_whole_one_takes_whose_loading_is_told(
         return filled(self, net, part, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Filling, "_filled", noted)
-    pipe = load_for(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64"}), said.append)
-    assert read == ["U-Net", "autoencoder", "text tower"]  # once each
-    assert said == [f"loading {tiny}"]
-    assert not any(weight.is_meta for weight in pipe.model.denoiser.net.parameters())
+    job = prepare(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64", "steps": 2}))
+    assert read == []
+    assert [event.model for event in job if isinstance(event, Loading)] == [str(tiny)]
+    assert read == ["U-Net", "autoencoder", "text encoder"]  # once each
+    pipe = Pipeline(job.system)
+    assert not any(weight.is_meta for weight in pipe.stage.denoiser.net.parameters())
 
 
 def test_a_model_is_named_by_a_path_and_by_what_torch_calls_device_and_dtype(tiny: Path) -> None:
     pipe = sf.load(tiny, device=torch.device("cpu"), dtype=torch.bfloat16, vae=tiny)
-    assert (pipe.model.dtype, pipe.model.spec.name, pipe.model.spec.choice.vae) == (torch.bfloat16, *[str(tiny)] * 2)
+    assert (pipe.system.dtype, pipe.system.name, pipe.system.choice.vae) == (torch.bfloat16, *[str(tiny)] * 2)
     for asked in ({"dtype": torch.int8}, {"dtype": 16}, {"device": torch.device("meta")}, {"model": 3}):
         with pytest.raises(RequestError, match="must be"):
             sf.load(**{"model": tiny, **asked})  # type: ignore[arg-type]

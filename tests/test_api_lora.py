@@ -16,28 +16,31 @@ import torch
 from docs.notebooks.tiny_stable import tiny_stable
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tests.loading import with_loras
 from torch import Tensor
 
 import scorefield as sf
-from scorefield import zoo
-from scorefield.api import Pipeline, UnusedKeysWarning
+from scorefield.adapters.compiled import compiled
+from scorefield.api import Pipeline
 from scorefield.cli.main import run
 from scorefield.core.denoiser import Preconditioned
-from scorefield.errors import RequestError
+from scorefield.errors import RequestError, UnsupportedError
 from scorefield.files.picture import read
+from scorefield.model.system import System
 from scorefield.nets.packed import dense, unpack
 from scorefield.nets.shared_copy import twin
 from scorefield.nets.unet import SD1, SD2, SDXL, Unet
-from scorefield.request import Lora, Settled, parse
+from scorefield.notes import UnusedKeysWarning
+from scorefield.request import Lora, Request, parse
 from scorefield.weights.diffusers_folder import SourceError
-from scorefield.zoo import Scales
+from scorefield.weights.lora.merge import Scales
 
 QKV = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
 WORDS = "lora_te_text_model_encoder_layers_1_mlp_fc1"
 IN = "down_blocks_0_resnets_0_conv1"
 CHANGED = {"middle.0.transformer.blocks.0.self_attention.qkv.weight", "down.0.stages.0.residual.conv1.weight"}
 
-pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning")
 
 
 def halves(layer: str, outs: int, ins: int, *kernel: int, seed: int) -> dict[str, Tensor]:
@@ -73,28 +76,28 @@ def drawn(pipe: Pipeline) -> Tensor:
     return torch.from_numpy(np.asarray(image).astype(int))
 
 
-def weights(model: zoo.Model) -> dict[str, Tensor]:
-    return dict(model.denoiser.net.named_parameters())
+def weights(model: System) -> dict[str, Tensor]:
+    return dict(model.stages[0].denoiser.net.named_parameters())
 
 
 def test_a_pipeline_with_a_lora_shares_with_the_first_all_that_it_leaves_alone(pipe: Pipeline, style: Path) -> None:
-    before = {name: weight.clone() for name, weight in weights(pipe.model).items()}
+    before = {name: weight.clone() for name, weight in weights(pipe.system).items()}
     picture = drawn(pipe)
     changed = pipe.with_loras([(style, 0.8)])
     assert (drawn(changed) - picture).abs().max() > 10
-    ours, theirs = weights(pipe.model), weights(changed.model)
+    ours, theirs = weights(pipe.system), weights(changed.system)
     assert {name for name in ours if ours[name].data_ptr() != theirs[name].data_ptr()} == CHANGED
     assert not any(weight.requires_grad for weight in theirs.values())
     assert theirs["down.0.stages.0.residual.conv1.weight"].is_contiguous(memory_format=torch.channels_last)
-    assert changed.model.codec is pipe.model.codec
-    assert all(torch.equal(weight, before[name]) for name, weight in weights(pipe.model).items())
+    assert changed.stage.codec is pipe.stage.codec
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(pipe.system).items())
     assert torch.equal(drawn(pipe), picture)  # to unload is to go back
 
 
 def test_a_file_whose_name_holds_a_colon_and_no_number_is_that_file(pipe: Pipeline, style: Path) -> None:
     named = shutil.copy(style, style.with_name("style.safetensors:abc"))
     for given in (named, f"{named}:1"):
-        assert [one.path for one in pipe.with_loras([given]).model.loras] == [str(named)]
+        assert [one.path for one in pipe.with_loras([given]).system.loras] == [str(named)]
 
 
 def test_scale_0_draws_the_identical_picture(pipe: Pipeline, style: Path) -> None:
@@ -102,19 +105,19 @@ def test_scale_0_draws_the_identical_picture(pipe: Pipeline, style: Path) -> Non
 
 
 def test_load_takes_loras_in_every_form(base: Path, pipe: Pipeline, style: Path) -> None:
-    wanted, whole = pipe.with_loras([(style, 0.5)]).model.loras, pipe.with_loras([style]).model.loras
+    wanted, whole = pipe.with_loras([(style, 0.5)]).system.loras, pipe.with_loras([style]).system.loras
     for given in (f"{style}:0.5", (str(style), 0.5), Lora(path=str(style), scale=0.5)):
-        assert pipe.with_loras([given]).model.loras == wanted
+        assert pipe.with_loras([given]).system.loras == wanted
     assert (wanted[0].scales, whole[0].scales) == ((0.5, 0.5), (1, 1))
     assert torch.equal(drawn(sf.load(str(base), device="cpu", loras=[style])), drawn(pipe.with_loras([style])))
 
 
 def test_the_text_tower_alone_can_be_changed(pipe: Pipeline, tmp_path: Path) -> None:
     save_file(halves(WORDS, 128, 32, seed=0), tmp_path / "words.safetensors")
-    changed = pipe.with_loras([tmp_path / "words.safetensors"]).model
-    assert weights(changed).keys() == weights(pipe.model).keys()
-    assert all(weight is weights(pipe.model)[name] for name, weight in weights(changed).items())
-    ours, theirs = (model.conditioner(["a tree"]).tokens for model in (changed, pipe.model))
+    changed = pipe.with_loras([tmp_path / "words.safetensors"]).system
+    assert weights(changed).keys() == weights(pipe.system).keys()
+    assert all(weight is weights(pipe.system)[name] for name, weight in weights(changed).items())
+    ours, theirs = (model.stages[0].conditioner(["a tree"]).tokens for model in (changed, pipe.system))
     assert ours is not None
     assert theirs is not None
     assert ours.isfinite().all()
@@ -126,11 +129,11 @@ def test_in_bfloat16_the_weights_are_those_of_bfloat16_with_the_lora_and_packed_
 ) -> None:
     plain = sf.load(str(base), device="cpu", dtype="bfloat16")
     changed = plain.with_loras([(style, 0.8)])
-    unpacked = twin(plain.model.denoiser)
+    unpacked = twin(plain.stage.denoiser)
     unpack(unpacked)
-    full = copy.deepcopy(unpacked).float()
-    wider = zoo.with_loras(replace(plain.model, denoiser=full), [(str(style), Scales(0.8, 0.8))])
-    ours, theirs = weights(plain.model), weights(changed.model)
+    wide = replace(plain.stage, denoiser=copy.deepcopy(unpacked).float())
+    wider = with_loras(replace(plain.system, stages=(wide,)), [(str(style), Scales(0.8, 0.8))])
+    ours, theirs = weights(plain.system), weights(changed.system)
     for name, weight in weights(wider).items():
         assert torch.equal(dense(theirs[name]), weight.to(torch.bfloat16)), name
         assert theirs[name].is_mkldnn == ours[name].is_mkldnn
@@ -145,12 +148,16 @@ def test_the_table_of_tokens_can_be_changed(pipe: Pipeline, tmp_path: Path) -> N
     save_file({"<cat>": learned}, tmp_path / "cat.safetensors")
     taught = pipe.with_embeddings([tmp_path / "cat.safetensors"])
     for prompt in ("a tree", "<cat>"):
-        ours, theirs = (one.model.conditioner([prompt]).tokens for one in (taught.with_loras([path]), taught))
+        ours, theirs = (
+            one.system.stages[0].conditioner([prompt]).tokens for one in (taught.with_loras([path]), taught)
+        )
         assert ours is not None
         assert theirs is not None
         assert ours.isfinite().all()
         assert (ours - theirs).abs().max() > 0.1  # the start and the end are of the table, too
-    (table_with, both) = (one.model.conditioner.table for one in (pipe.with_loras([path]), taught.with_loras([path])))  # type: ignore[attr-defined]
+    (table_with, both) = (
+        one.system.stages[0].conditioner.table for one in (pipe.with_loras([path]), taught.with_loras([path]))
+    )  # type: ignore[attr-defined]
     assert torch.equal(table_with.known.weight, both.known.weight)
     assert torch.equal(both.learned, learned)
 
@@ -172,7 +179,7 @@ def test_a_picture_records_the_file_the_scale_and_the_hash(pipe: Pipeline, style
     assert history.ours is not None
     told = {"path": str(style), "scale": 0.8, "text_scale": None, "sha256": hashed}
     assert history.ours["request"]["loras"] == [told]  # type: ignore[index]
-    assert history.ours["sha256"] == pipe.model.sha256
+    assert history.ours["sha256"] == pipe.system.sha256
     assert history.a1111 is not None
     assert history.a1111.pairs["Lora hashes"] == f"style: {hashed[:10]}"
     assert history.a1111.prompt == "a tree <lora:style:0.8>"
@@ -181,8 +188,8 @@ def test_a_picture_records_the_file_the_scale_and_the_hash(pipe: Pipeline, style
 
 def test_a_scale_of_its_own_for_the_text_tower_changes_that_alone(pipe: Pipeline, style: Path, tmp_path: Path) -> None:
     def two(unet: float, te: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        model = pipe.with_loras([(style, {"unet": unet, "te": te})]).model
-        return weights(model), dict(model.conditioner.encoder.named_parameters())  # type: ignore[attr-defined]
+        model = pipe.with_loras([(style, {"unet": unet, "te": te})]).system
+        return weights(model), dict(model.stages[0].conditioner.encoder.named_parameters())  # type: ignore[attr-defined]
 
     both = two(0.8, 0.5)
     for found, alone in zip(both, (two(0.8, 0.8)[0], two(0.5, 0.5)[1]), strict=True):
@@ -191,7 +198,7 @@ def test_a_scale_of_its_own_for_the_text_tower_changes_that_alone(pipe: Pipeline
     result = pipe.with_loras([f"{style}:te=0.5:unet=0.8"])("a tree", size=64, steps=1, seed=1)
     (recorded,) = result.request.loras
     assert (recorded.scale, recorded.text_scale) == (0.8, 0.5)
-    assert pipe.with_loras([f"{style}:te=0.8:unet=0.8"]).plan("a tree", size=64)[0].request.loras[0].text_scale is None
+    assert pipe.with_loras([f"{style}:te=0.8:unet=0.8"]).plan("a tree", size=64).request.loras[0].text_scale is None
     history = read(result.save(tmp_path)[0])[1]
     assert history.a1111 is not None
     assert history.a1111.prompt == "a tree <lora:style:0.5:0.8>"  # A1111's order: the text tower's first
@@ -199,9 +206,9 @@ def test_a_scale_of_its_own_for_the_text_tower_changes_that_alone(pipe: Pipeline
 
 def test_a_request_for_other_loras_than_are_there_is_refused(pipe: Pipeline, style: Path) -> None:
     changed = pipe.with_loras([(style, 0.8)])
-    settled = changed.plan("a tree", size=64)[0].request
-    assert isinstance(settled, Settled)
-    assert changed.plan(settled)[0].request == settled
+    settled = changed.plan("a tree", size=64).request
+    assert isinstance(settled, Request)
+    assert changed.plan(settled).request == settled
     (lora,) = settled.loras
     others = [lora.model_copy(update=one) for one in ({"scale": 0.7}, {"text_scale": 0.5}, {"sha256": "0" * 64})]
     for other in ((), *((one,) for one in others)):
@@ -213,35 +220,35 @@ def test_a_request_for_other_loras_than_are_there_is_refused(pipe: Pipeline, sty
 
 def test_a_compiled_model_with_loras_is_compiled(pipe: Pipeline, style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
-    fast = Pipeline(zoo.compiled(pipe.model)).with_loras([style])
-    assert fast.model.compiled
-    assert len(fast.model.loras) == 1
-    assert fast.model.denoiser.net._compiled_call_impl is not None
+    fast = Pipeline(compiled(pipe.system)).with_loras([style])
+    assert fast.system.choice.compiled
+    assert len(fast.system.loras) == 1
+    assert fast.stage.denoiser.net._compiled_call_impl is not None
 
 
 def test_loras_are_given_all_at_once(pipe: Pipeline, style: Path) -> None:
     with pytest.raises(RequestError, match="has LoRAs already: give all of them at once to the one without"):
         pipe.with_loras([style]).with_loras([style])
-    assert pipe.with_loras([]).model is pipe.model
+    assert pipe.with_loras([]).system is pipe.system
 
 
 def test_loras_and_learned_words_go_together_in_any_order(pipe: Pipeline, style: Path, tmp_path: Path) -> None:
     save_file({"<cat>": torch.randn(1, 32, generator=torch.Generator().manual_seed(5))}, tmp_path / "cat.safetensors")
     learned = [tmp_path / "cat.safetensors"]
     both = [pipe.with_loras([style]).with_embeddings(learned), pipe.with_embeddings(learned).with_loras([style])]
-    first, second = (one.model.conditioner(["a <cat>"]).tokens for one in both)
+    first, second = (one.system.stages[0].conditioner(["a <cat>"]).tokens for one in both)
     assert first is not None
     assert second is not None
     assert torch.equal(first, second)
-    assert [len(one.model.loras) + len(one.embeddings) for one in both] == [2, 2]
+    assert [len(one.system.loras) + len(one.embeddings) for one in both] == [2, 2]
     for other in (pipe.with_loras([style]), pipe.with_embeddings(learned)):
-        apart = other.model.conditioner(["a <cat>"]).tokens
+        apart = other.stage.conditioner(["a <cat>"]).tokens
         assert apart is not None
         assert (first - apart).abs().max() > 0.1
 
 
 def test_the_embedded_model_takes_none(style: Path) -> None:
-    with pytest.raises(RequestError, match="the model scenes takes no LoRA"):
+    with pytest.raises(UnsupportedError, match="the model scenes takes no LoRA"):
         sf.load(loras=[style])
 
 
@@ -249,8 +256,9 @@ def _of_the_size(pipe: Pipeline, config: object) -> Pipeline:
     """A pipeline whose U-Net has the names and shapes of a published one, and no numbers."""
     with torch.device("meta"):
         net = Unet(config)  # type: ignore[arg-type]
-    old = pipe.model.denoiser
-    return Pipeline(replace(pipe.model, denoiser=Preconditioned(net, old.prediction, old.clock)))
+    old = pipe.stage.denoiser
+    stage = replace(pipe.stage, denoiser=Preconditioned(net, old.prediction, old.clock))
+    return Pipeline(replace(pipe.system, stages=(stage,)))
 
 
 @pytest.mark.parametrize(
@@ -267,7 +275,7 @@ def test_a_lora_of_another_family_is_refused(
 ) -> None:
     layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
     save_file(halves(layer, 320, words, seed=0), tmp_path / "x.safetensors")
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UnsupportedError) as caught:
         _of_the_size(pipe, config).with_loras([tmp_path / "x.safetensors"])
     assert str(caught.value) == f"{tmp_path / 'x.safetensors'} {told}"
 
@@ -278,7 +286,7 @@ def test_keys_that_are_not_used_are_one_warning(pipe: Pipeline, tmp_path: Path) 
     with pytest.warns(UnusedKeysWarning) as caught:
         pipe.with_loras([tmp_path / "odd.safetensors"])
     (line,) = [str(one.message) for one in caught]
-    assert line.startswith(f"{tmp_path / 'odd.safetensors'}: 6 keys are of no layer of this model and not used (")
+    assert line.startswith(f"{tmp_path / 'odd.safetensors'}: 6 keys fit no layer of this model, unused (")
     assert line.count("lora_unet_mixer_") == 3
     assert caught[0].filename == __file__
 
@@ -410,7 +418,7 @@ def test_the_command_line_says_what_is_wrong_and_what_is_not_used(
     assert run(call(base, tmp_path / "a.png", "--lora", str(style), "--dry-run", "--format", "json")) == 0
     out, err = capsys.readouterr()
     assert "warning:" in err
-    assert "1 key is of no layer of this model and not used (lora_unet_mixer.diff)" in err
+    assert "1 key fits no layer of this model, unused (lora_unet_mixer.diff)" in err
     assert json.loads(out)["request"]["loras"][0]["scale"] == 1.0
 
 
@@ -424,12 +432,12 @@ def test_convert_writes_the_weights_with_the_loras_in_them(
     save_file(tensors(), style)
     changed = pipe.with_loras([(style, 0.8)])
     merged = sf.load(str(tmp_path / "merged"), device="cpu")
-    for name, weight in weights(changed.model).items():
-        assert torch.equal(weights(merged.model)[name], weight), name
+    for name, weight in weights(changed.system).items():
+        assert torch.equal(weights(merged.system)[name], weight), name
     assert torch.equal(drawn(merged), drawn(changed))
     one = load_file(sf.convert(base, tmp_path / "one.safetensors", loras=[(style, 0.8)]))
     key = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_k.weight"
-    qkv = weights(changed.model)["middle.0.transformer.blocks.0.self_attention.qkv.weight"]
+    qkv = weights(changed.system)["middle.0.transformer.blocks.0.self_attention.qkv.weight"]
     assert torch.equal(one[key], qkv[64:128])
 
 

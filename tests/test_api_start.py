@@ -10,11 +10,11 @@ from PIL import Image
 from tests import toy
 
 from scorefield.api import Pipeline
-from scorefield.api.start import start, steps_walked
-from scorefield.errors import RequestError
-from scorefield.request import Given, Options, Settled
+from scorefield.errors import ScorefieldError
+from scorefield.request import InputImage, Options, Request
+from scorefield.stages.init_state import InitState, steps_walked
 
-pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning")
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,19 @@ def mask(
     return made
 
 
-def settled(pipe: Pipeline, **options: object) -> Settled:
+def settled(pipe: Pipeline, **options: object) -> Request:
     given: Options = {"image": picture(), **options}  # type: ignore[typeddict-item]
-    return pipe.plan("a tree", **given)[0].request
+    return pipe.plan("a tree", **given).request
+
+
+def begun(pipe: Pipeline, **options: object) -> InitState:
+    given: Options = {"image": picture(), **options}  # type: ignore[typeddict-item]
+    (plan,) = pipe.plan("a tree", **given).stages
+    return plan.start.encoded(pipe.codec, plan.canvas, torch.device("cpu"), inpaints=False)
 
 
 def wrong(pipe: Pipeline, **options: object) -> str:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ScorefieldError) as caught:
         settled(pipe, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -53,7 +59,7 @@ def wrong(pipe: Pipeline, **options: object) -> str:
 def test_a_strength_walks_the_last_of_the_steps(pipe: Pipeline, steps: int, strength: float, few: int) -> None:
     request = settled(pipe, steps=steps, strength=strength)
     whole = pipe.levels(request.model_copy(update={"strength": 1.0}))
-    assert steps_walked(request) == (steps, few)
+    assert steps_walked(steps, strength, exact=False) == (steps, few)
     assert pipe.levels(request) == whole[-few - 1 :]
     assert [step.i for step in pipe.stream("a tree", image=picture(), steps=steps, strength=strength)] == [
         *range(few + 1)
@@ -64,7 +70,7 @@ def test_a_strength_walks_the_last_of_the_steps(pipe: Pipeline, steps: int, stre
 @pytest.mark.parametrize("strength", [0.05, 0.3, 0.6, 0.99, 1.0])
 def test_exact_steps_walks_all_of_them_from_near_the_same_level(pipe: Pipeline, steps: int, strength: float) -> None:
     request = settled(pipe, steps=steps, strength=strength, exact_steps=True)
-    whole, few = steps_walked(request)
+    whole, few = steps_walked(steps, strength, exact=True)
     assert few == steps == int(whole * strength)
     levels = pipe.levels(request)
     assert len(levels) == steps + 1
@@ -72,7 +78,7 @@ def test_exact_steps_walks_all_of_them_from_near_the_same_level(pipe: Pipeline, 
 
 
 def test_the_walk_starts_from_the_picture_under_the_noise_of_its_seed(pipe: Pipeline) -> None:
-    clean = start(pipe.model, settled(pipe)).x0
+    clean = begun(pipe).x0
     assert clean is not None
     one, two = (next(pipe.stream("a tree", image=picture(), strength=0.5, seed=seed)) for seed in (1, 2))
     noise = (one.x - one.at.alpha * clean) / one.at.sigma
@@ -127,7 +133,7 @@ def test_a_picture_of_other_proportions_is_cropped_or_stretched(pipe: Pipeline) 
     wide = Image.new("RGB", (32, 16), "white")
     wide.paste((0, 0, 0), (0, 0, 8, 16))
     dark = [
-        (start(pipe.model, settled(pipe, image=wide, size=16, fit=fit)).x0[0, 0] < 0).float().mean().item()  # type: ignore[index]
+        (begun(pipe, image=wide, size=16, fit=fit).x0[0, 0] < 0).float().mean().item()  # type: ignore[index]
         for fit in ("crop", "stretch")
     ]
     assert dark[0] == 0
@@ -137,7 +143,7 @@ def test_a_picture_of_other_proportions_is_cropped_or_stretched(pipe: Pipeline) 
 def test_the_strength_is_three_quarters_and_with_a_mask_all(pipe: Pipeline) -> None:
     assert settled(pipe).strength == 0.75
     assert settled(pipe, mask=mask()).strength == 1
-    assert pipe.plan("a tree")[0].request.strength is None
+    assert pipe.plan("a tree").request.strength is None
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
@@ -167,7 +173,7 @@ def test_a_mask_of_another_size_is_brought_to_the_pictures(pipe: Pipeline) -> No
 
 
 def test_without_pasting_the_decoder_has_the_last_word(pipe: Pipeline) -> None:
-    begin = start(pipe.model, settled(pipe, mask=mask(), paste=False))
+    begin = begun(pipe, mask=mask(), paste=False)
     drawn = pipe("a tree", image=picture(), mask=mask(), seed=3, paste=False).image
     assert begin.keep is not None
     assert begin.keep[0, 0].sum() == 16 * 8
@@ -213,7 +219,7 @@ def test_a_picture_that_is_not_the_recorded_one_is_refused(pipe: Pipeline, tmp_p
     assert settled(pipe, image=meant).image == held
     Image.new("RGB", (16, 16)).save(path)
     assert wrong(pipe, image=meant).startswith(f"the image {path} is another one than was recorded: its sha256 is ")
-    assert "must be given again with --image" in wrong(pipe, image=Given(sha256="00"))
+    assert "must be given again with --image" in wrong(pipe, image=InputImage(sha256="00"))
 
 
 def test_two_groups_of_one_request_start_from_the_same_picture(pipe: Pipeline) -> None:

@@ -35,7 +35,7 @@ def python(*args, **options):
 def test_the_help_lists_every_command(capsys, args):
     code, out, err = run(capsys, *args)
     assert (code, err) == (0, "")
-    for name, face in main.FACES.items():
+    for name, face in main.COMMANDS.items():
         assert name in out
         assert face.help in out
 
@@ -43,12 +43,12 @@ def test_the_help_lists_every_command(capsys, args):
 def test_no_help_of_a_command_imports_torch():
     code = (
         "import sys; from scorefield.cli import main\n"
-        "assert all(main.run([name, '--help']) == 0 for name in main.FACES)\n"
+        "assert all(main.run([name, '--help']) == 0 for name in main.COMMANDS)\n"
         "assert 'torch' not in sys.modules"
     )
     done = python("-c", code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Usage: scorefield") == len(main.FACES)
+    assert done.stdout.count("Usage: scorefield") == len(main.COMMANDS)
 
 
 def test_the_version(capsys):

@@ -13,9 +13,9 @@ from tests.tiny import TINY
 
 import scorefield
 from scorefield.cli.main import run
-from scorefield.convert.job import Job, prepare
-from scorefield.convert.plan import conversion
-from scorefield.convert.writer import Conversion
+from scorefield.conversion.job import Job, prepare
+from scorefield.conversion.plan import conversion
+from scorefield.conversion.writer import Conversion
 
 
 @pytest.fixture(scope="module")

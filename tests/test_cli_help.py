@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 import pytest
 
-from scorefield.cli.generate import HEADINGS
-from scorefield.cli.main import FACES, group
+from scorefield.cli.generate import command as generate
+from scorefield.cli.main import COMMANDS, group
 
 COMMAND = str(Path(sys.executable).parent / "scorefield")
 ROUNDS = 10
@@ -52,12 +52,15 @@ def test_every_help_runs(words: tuple[str, ...]) -> None:
 def test_the_help_lists_every_command() -> None:
     done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
     listed = {line.split()[0] for line in done.stdout.split("Commands:")[1].splitlines() if line.strip()}
-    assert set(FACES) <= listed
+    assert set(COMMANDS) <= listed
 
 
 def test_the_help_of_generate_has_every_option_below_its_heading() -> None:
     done = subprocess.run([COMMAND, "generate", "--help"], capture_output=True, text=True, check=True)
-    below = {heading: done.stdout.index(f"\n{heading}:\n") for heading in HEADINGS.values()}
+    below = {
+        heading: done.stdout.index(f"\n{heading}:\n")
+        for heading in [*dict.fromkeys(generate.headings.values()), generate.last]
+    }
     assert list(below.values()) == sorted(below.values())
     for option, heading in {
         "--image-prompt": "Words", "--lora": "Model", "--noise": "Walk", "--size": "Size and number",

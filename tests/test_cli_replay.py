@@ -8,16 +8,16 @@ import torch
 from PIL import Image
 from tests import toy
 
-from scorefield import zoo
 from scorefield.cli import common, main
+from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.files import picture
 from scorefield.weights.diffusers_folder import SourceError
+from scorefield.zoo import registry
 
 
 @pytest.fixture(autouse=True)
 def the_toy_is_the_model(monkeypatch, tmp_path):
-    monkeypatch.setattr(zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model())
-    monkeypatch.setattr(zoo, "available", lambda: toy.NAMED)
+    monkeypatch.setattr(registry, "FAMILIES", [toy.Toys(), StableDiffusion()])
     monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.chdir(tmp_path)
 
@@ -101,9 +101,7 @@ def test_a_picture_without_a_record_is_refused(scorefield):
 
 def test_other_weights_are_refused_with_both_hashes(scorefield, monkeypatch):
     scorefield("generate", "a tree", "-o", "x.png")
-    monkeypatch.setattr(
-        zoo, "load", lambda name, device, dtype, prediction, choice, hollow: toy.model(sha256="0ddba11" * 9)
-    )
+    monkeypatch.setattr(registry, "FAMILIES", [toy.Toys(sha256="0ddba11" * 9)])
     code, line = one_line(scorefield("replay", "x.png", "-o", "y.png"))
     assert code == 1
     assert "5ca1ab1e5c" in line
@@ -164,14 +162,14 @@ def test_a_picture_of_a_device_that_is_not_here_says_so(scorefield):
 
 
 def test_a_model_that_lies_elsewhere_now_says_how_to_name_it(scorefield, monkeypatch):
-    def load(name, device, dtype, prediction, choice, hollow):
-        raise SourceError(f"{name}: no such file or folder")
+    def build(_, identity, choice, place):
+        raise SourceError("toy: no such file or folder")
 
     scorefield("generate", "a tree", "-o", "x.png", "-q")
-    monkeypatch.setattr(zoo, "load", load)
+    monkeypatch.setattr(toy.Toys, "build", build)
     code, err = one_line(scorefield("replay", "x.png"))
     assert (code, err) == (
         1,
         "error: toy: no such file or folder; if it lies elsewhere now, give its path with --model\n",
     )
-    assert one_line(scorefield("replay", "x.png", "-m", "y"))[1] == "error: y: no such file or folder\n"
+    assert one_line(scorefield("replay", "x.png", "-m", "./y"))[1] == "error: y: no such file or folder\n"

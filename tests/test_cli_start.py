@@ -10,17 +10,16 @@ import torch
 from PIL import Image
 from tests import toy
 
-from scorefield import zoo
 from scorefield.api import Pipeline
 from scorefield.cli import common, main
+from scorefield.zoo import registry
 
 Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
 def the_toy_is_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(zoo, "load", lambda *_, **__: toy.model())
-    monkeypatch.setattr(zoo, "available", lambda: toy.NAMED)
+    monkeypatch.setattr(registry, "FAMILIES", [toy.Toys()])
     monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.chdir(tmp_path)
     values = np.random.default_rng(0).integers(0, 255, (16, 16, 3))
@@ -70,7 +69,7 @@ def test_a_picture_that_is_gone_or_another_is_one_line(scorefield: Call) -> None
     scorefield("generate", "a tree", "-i", "a.png", "-o", "x.png", "-q")
     Path("a.png").rename("b.png")
     code, out, err = scorefield("replay", "x.png")
-    assert (code, out, err) == (2, "", "error: the picture a.png is not there\n")
+    assert (code, out, err) == (1, "", "error: the picture a.png is not there\n")
     Image.new("RGB", (16, 16)).save("a.png")
     code, _, err = scorefield("replay", "x.png")
     assert code == 2
@@ -91,14 +90,12 @@ def test_a_picture_that_was_given_in_memory_is_drawn_again_from_a_file_of_the_sa
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["-i", "no.png"], "the picture no.png is not there"),
-        (["-i", "."], "the picture . is a folder, not a picture"),
-        (["-i", "a.png", "--strength", "1.5"], "strength must be a number from 0 to 1, not '1.5'"),
-        (["-i", "a.png", "--strength", "0.01"], "strength 0.01 leaves none of 4 steps; 0.25 leaves one"),
-        (["--strength", "0.5"], "strength is of a picture to start from; give an image, too"),
-        (["--mask", "mask.png"], "mask is of a picture to start from; give an image, too"),
-        (["--exact-steps"], "exact_steps is of a picture to start from; give an image, too"),
-        (["-i", "a.png", "--fit", "tile"], "fit must be crop or stretch, not 'tile'"),
+        (["-i", "a.png", "--strength", "1.5"], "--strength must be a number from 0 to 1, not '1.5'"),
+        (["-i", "a.png", "--strength", "0.01"], "--strength 0.01 leaves none of 4 steps; 0.25 leaves one"),
+        (["--strength", "0.5"], "--strength needs an image to start from (--image)"),
+        (["--mask", "mask.png"], "--mask needs an image to start from (--image)"),
+        (["--exact-steps"], "--exact-steps needs an image to start from (--image)"),
+        (["-i", "a.png", "--fit", "tile"], "--fit must be crop or stretch, not 'tile'"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_leaves_nothing(scorefield: Call, args: list[str], words: str) -> None:
@@ -107,11 +104,19 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(scorefield: Call, args: l
     assert sorted(Path().iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [("no.png", "the picture no.png is not there"), (".", "the picture . is a folder, not a picture")],
+)
+def test_a_picture_that_is_none_is_one_line(scorefield: Call, given: str, words: str) -> None:
+    assert scorefield("generate", "a tree", "-i", given) == (1, "", f"error: {words}\n")
+
+
 def test_a_damaged_picture_is_one_line(scorefield: Call) -> None:
     held = Path("a.png").read_bytes()
     Path("a.png").write_bytes(held[: len(held) // 2])
     code, out, err = scorefield("generate", "a tree", "-i", "a.png")
-    assert (code, out) == (2, "")
+    assert (code, out) == (1, "")
     assert err.startswith("error: a.png is damaged: ")
     assert err.count("\n") == 1
 

@@ -20,7 +20,7 @@ BROKEN = [
     ("S1", "seen = x / sqrt(sigma**2 + 1)", "seen = x"),
     ("S2", "latents = codec.encode(pixels)", "latents = codec.encode(pixels) / 0.18215"),
     ("S3", "0.00085**0.5", "0.0009**0.5"),
-    ("S4", "model.spec.prediction(at).c_in", "1.0"),
+    ("S4", "model.stages[0].spec.prediction(at).c_in", "1.0"),
     ("S5", "strength=STRENGTH", "strength=0.5"),
     ("S6", ".triu(1)", ".triu(2)"),
     ("S7", 'surgery.rows(conditioner, "cat")', 'surgery.rows(conditioner, "puppy")'),
@@ -92,7 +92,7 @@ def namespaces(screen: Shown) -> dict[str, dict[str, object]]:
     return before
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning", "ignore:plotting with agg")
+pytestmark = pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning", "ignore:plotting with agg")
 
 
 def test_every_cell_runs_in_order(namespaces: dict[str, dict[str, object]]) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from tests import toy
+from tests.loading import load
 from torch import Tensor
 
-from scorefield import zoo
 from scorefield.api import Pipeline
 from scorefield.errors import RequestError
 from scorefield.latent import tiling
@@ -87,8 +87,8 @@ def test_many_pictures_are_decoded_a_megapixel_at_a_time() -> None:
 
 def test_the_seams_of_the_embedded_model_are_less_than_a_quarter_of_a_grey_value() -> None:
     """It has no statistics of the whole picture, and 128 px are more than its reach: 0.11 of 255 at most, measured."""
-    codec = zoo.load("scenes", device="cpu").codec
-    drawn = np.asarray(Pipeline(zoo.load("scenes", device="cpu"))("a tree in the desert", steps=4, seed=1).image)
+    codec = load("scenes", device="cpu").stages[0].codec.pictures
+    drawn = np.asarray(Pipeline(load("scenes", device="cpu"))("a tree in the desert", steps=4, seed=1).image)
     pixels = torch.from_numpy(np.tile(drawn, (3, 3, 1)) / 127.5 - 1).float().movedim(-1, 0)[None]
     whole = codec.encode(pixels)
     assert (tiling.encode(codec, pixels, 256) - whole).abs().max() < 0.02 * whole.std()

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 from tests import pipelines, tiny
+from tests.loading import stable
 from tests.networks import relative_error
 
 from scorefield.api import Pipeline
 from scorefield.core import noise
-from scorefield.families.stable_diffusion.build_stable import stable
+from scorefield.model.system import System
 from scorefield.prompt.rules import Rules
-from scorefield.zoo import Model
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning"),
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
 
@@ -43,32 +43,32 @@ LONG = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Model]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, System]:
     """A small Stable Diffusion as diffusers has it and as we load it."""
     folder = tmp_path_factory.mktemp("sd1")
     peer = pipelines.written(folder, tiny.TINY, "epsilon")
     return peer, stable(folder / "model", torch.device("cpu"), torch.float32, networks=tiny.TINY)
 
 
-def assert_same(made: tuple[Any, Model], prompt: str, *, whole: bool) -> None:
+def assert_same(made: tuple[Any, System], prompt: str, *, whole: bool) -> None:
     peer, model = made
     theirs = compel.Compel(peer.tokenizer, peer.text_encoder, truncate_long_prompts=not whole)(prompt)
-    ours = model.conditioner([prompt], Rules(weighting="compel", long_prompt="chunks")).tokens
+    ours = model.stages[0].conditioner([prompt], Rules(weighting="compel", long_prompt="chunks")).tokens
     assert ours is not None
     assert relative_error(ours, theirs, least=0.1) < 2e-6, prompt
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_a_condition_is_that_of_compel(made: tuple[Any, Model], prompt: str) -> None:
+def test_a_condition_is_that_of_compel(made: tuple[Any, System], prompt: str) -> None:
     assert_same(made, prompt, whole=False)
 
 
 @pytest.mark.parametrize("prompt", LONG)
-def test_a_long_prompt_is_divided_where_compel_divides_it(made: tuple[Any, Model], prompt: str) -> None:
+def test_a_long_prompt_is_divided_where_compel_divides_it(made: tuple[Any, System], prompt: str) -> None:
     assert_same(made, prompt, whole=True)
 
 
-def test_prompts_of_any_signs_have_the_condition_of_compel(made: tuple[Any, Model]) -> None:
+def test_prompts_of_any_signs_have_the_condition_of_compel(made: tuple[Any, System]) -> None:
     source = random.Random(0)
     parts = ["cat", "red", "well-known", "it's", "+", "++", "-", "(", ")", ")1.3", ")0.5", ")+", " ", " ", ", ", ". "]
     for _ in range(25):
@@ -76,7 +76,9 @@ def test_prompts_of_any_signs_have_the_condition_of_compel(made: tuple[Any, Mode
         assert_same(made, prompt, whole=False)
 
 
-def test_a_picture_of_weighted_words_is_that_of_diffusers_with_the_condition_of_compel(made: tuple[Any, Model]) -> None:
+def test_a_picture_of_weighted_words_is_that_of_diffusers_with_the_condition_of_compel(
+    made: tuple[Any, System],
+) -> None:
     peer, model = made
     prompt, negative = "a (red fox)1.4 in the snow--", "(blurry)1.2"
     read = compel.Compel(peer.tokenizer, peer.text_encoder)

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import torch
 from tests import pipelines, tiny
+from tests.loading import load, stable
 from torch import Tensor
 
-from scorefield import zoo
-from scorefield.api import Pipeline, UnreadSignsWarning, words
+from scorefield.api import Pipeline
 from scorefield.cli.main import run
 from scorefield.core.cond import Cond
 from scorefield.core.level import Level
 from scorefield.errors import RequestError
-from scorefield.families.stable_diffusion.build_stable import stable
 from scorefield.files import picture
 from scorefield.guide.cfg import cfg, cfg_batched
+from scorefield.notes import UnreadSignsWarning
 from scorefield.prompt.rules import Count, Rules
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning"),
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
 
@@ -57,10 +57,11 @@ def test_a_picture_of_a_long_prompt_in_a_batch_is_the_one_that_it_is_alone(pipe:
 
 
 def test_neighbours_of_equally_many_chunks_are_a_batch(pipe: Pipeline) -> None:
-    groups = pipe.plan(["a fox", "a dog", LONG, LONG, LONGER, "a fox"], seed=1, batch_size=2)
-    assert [(group.first, len(group.seeds)) for group in groups] == [(0, 2), (2, 2), (4, 1), (5, 1)]
-    assert [seed for group in groups for seed in group.seeds] == [1, 2, 3, 4, 5, 6]
-    assert list(words.batches([1] * 5 + [2] * 3, 4)) == [slice(0, 4), slice(4, 5), slice(5, 8)]
+    batches = pipe.plan(["a fox", "a dog", LONG, LONG, LONGER, "a fox"], seed=1, batch_size=2).batches
+    assert [(batch.first, len(batch.seeds)) for batch in batches] == [(0, 2), (2, 2), (4, 1), (5, 1)]
+    assert [seed for batch in batches for seed in batch.seeds] == [1, 2, 3, 4, 5, 6]
+    batches = pipe.plan(["a fox"] * 5 + [LONG] * 3, batch_size=4).batches
+    assert [(batch.first, len(batch.seeds)) for batch in batches] == [(0, 4), (4, 1), (5, 3)]
     with pytest.raises(RequestError, match="different numbers of chunks"):
         pipe.stream(["a fox", LONG])
 
@@ -72,8 +73,8 @@ def test_what_stands_behind_the_75th_token_is_seen(pipe: Pipeline) -> None:
 
 def test_neither_prompt_is_filled_up_to_the_length_of_the_other(pipe: Pipeline) -> None:
     """Two forwards where the lengths differ; a condition twice over is no other to attention, and makes one of them."""
-    denoiser, rules = pipe.model.denoiser, Rules(long_prompt="chunks")
-    pos, neg = pipe.model.conditioner([LONG], rules), pipe.model.conditioner(["blurry"], rules)
+    denoiser, rules = pipe.stage.denoiser, Rules(long_prompt="chunks")
+    pos, neg = pipe.stage.conditioner([LONG], rules), pipe.stage.conditioner(["blurry"], rules)
     assert pos.tokens is not None
     assert neg.tokens is not None
     assert pos.tokens.shape[1] == 2 * neg.tokens.shape[1]
@@ -86,7 +87,7 @@ def test_neither_prompt_is_filled_up_to_the_length_of_the_other(pipe: Pipeline) 
 
     torch.testing.assert_close(ours, cfg(bound(pos), bound(neg), 3.0)(x, at), rtol=0, atol=0)
     torch.testing.assert_close(ours, cfg_batched(denoiser, pos, twice, 3.0)(x, at), rtol=0, atol=1e-4)
-    empty = pipe.model.conditioner([""], rules).tokens
+    empty = pipe.stage.conditioner([""], rules).tokens
     assert isinstance(empty, Tensor)
     padded = Cond(tokens=torch.cat([neg.tokens, empty], 1))
     assert (ours - cfg_batched(denoiser, pos, padded, 3.0)(x, at)).abs().max() > 1e-3
@@ -116,17 +117,17 @@ def test_tokens_are_counted_on_request(pipe: Pipeline) -> None:
 
 
 def test_the_scenes_weigh_nothing_and_read_no_chunks() -> None:
-    scenes = Pipeline(zoo.load("scenes"))
+    scenes = Pipeline(load("scenes"))
     assert scenes.tokens("a tree in the desert") == Count(5, 30, 1)
-    with pytest.raises(RequestError, match="this model weighs no words: weighting is for Stable Diffusion"):
+    with pytest.raises(RequestError, match="the model scenes takes no weighting; it is for Stable Diffusion"):
         scenes.plan("a (tree:1.3)", weighting="a1111")
-    with pytest.raises(RequestError, match="whole or not at all: chunks are for Stable Diffusion"):
+    with pytest.raises(RequestError, match="takes no long_prompt; it is for Stable Diffusion"):
         scenes.plan("a tree", long_prompt="chunks")
-    with pytest.raises(RequestError, match="reads the last block of its text tower: clip_skip is for Stable Diffusion"):
+    with pytest.raises(RequestError, match="takes no clip_skip; it is for Stable Diffusion"):
         scenes.plan("a tree", clip_skip=2)
     with pytest.raises(RequestError, match="this model reads at most 30"):
         scenes.plan("tree " * 40)
-    assert scenes.plan("a tree")[0].request.long_prompt == "refuse"
+    assert scenes.plan("a tree").request.long_prompt == "refuse"
 
 
 @pytest.mark.parametrize("options", [{"weighting": "a111"}, {"long_prompt": "cut"}])

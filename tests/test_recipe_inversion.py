@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import scorefield as sf
-from scorefield import zoo
+from scorefield import api
 from scorefield.cli.train import command
+from scorefield.model.system import System
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.text import TextConditioner
 from scorefield.train import loop
@@ -81,12 +82,12 @@ def test_a_run_that_goes_on_is_the_run_that_was_long_from_the_start(tmp_path: Pa
 
 
 def test_the_loss_falls_and_only_the_vectors_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    models: list[zoo.Model] = []
-    load = zoo.load
-    monkeypatch.setattr(zoo, "load", lambda name: models.append(load(name)) or models[-1])
+    pipes: list[api.Pipeline] = []
+    load = api.load
+    monkeypatch.setattr(api, "load", lambda name: pipes.append(load(name)) or pipes[-1])
     folder = str(tiny_stable(tmp_path / "tiny"))
     recipe = _recipe(model=folder, size="64", lr="0.05", init="cat")
-    (model,) = models
+    model = pipes[0].system
     before = {name: value.clone() for name, value in _weights(model).items()}
     run = loop.start(recipe, CPU)
     start = run.module.get_parameter("vectors.0").detach().clone()
@@ -101,18 +102,18 @@ def test_the_loss_falls_and_only_the_vectors_change(tmp_path: Path, monkeypatch:
     assert [name for name, value in _weights(model).items() if not torch.equal(value, before[name])] == []
 
 
-def _weights(model: zoo.Model) -> dict[str, torch.Tensor]:
+def _weights(model: System) -> dict[str, torch.Tensor]:
     """Every weight of a model that training could reach."""
-    assert isinstance(model.conditioner, PublishedConditioner)
-    parts = {"denoiser": model.denoiser, "text": model.conditioner.encoder}
+    assert isinstance(model.stages[0].conditioner, PublishedConditioner)
+    parts = {"denoiser": model.stages[0].denoiser, "text": model.stages[0].conditioner.encoder}
     return {f"{part}.{name}": value for part, net in parts.items() for name, value in net.state_dict().items()}
 
 
 def test_a_caption_with_words_that_the_model_never_saw_is_left_out() -> None:
     batch = next(_recipe(batch="64").batches(0))
     pipe = sf.load()
-    assert isinstance(pipe.model.conditioner, TextConditioner)
-    words = {row: word for word, row in pipe.model.conditioner.tokenizer.vocabulary.items()}
+    assert isinstance(pipe.stage.conditioner, TextConditioner)
+    words = {row: word for word, row in pipe.stage.conditioner.tokenizer.vocabulary.items()}
     count = len(words)
     said = {
         " ".join(words.get(row, "*") for row in ids if words.get(row) != "<pad>") for ids in batch["ids_0"].tolist()

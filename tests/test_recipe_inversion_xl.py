@@ -6,10 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests import pipelines
+from tests.loading import with_embeddings
 from tests.tiny import TINY_XL
 from torch import Tensor
 
-from scorefield import zoo
+from scorefield import api
+from scorefield.model.system import System
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.train import loop
@@ -28,23 +30,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path / "model")
 
 
-def weights(model: zoo.Model) -> dict[str, Tensor]:
+def weights(model: System) -> dict[str, Tensor]:
     """Every weight of a model that training could reach."""
-    assert isinstance(model.conditioner, XlConditioner)
-    nets = {"unet": model.denoiser, "1": model.conditioner.first.encoder, "2": model.conditioner.second.encoder}
+    assert isinstance(model.stages[0].conditioner, XlConditioner)
+    nets = {
+        "unet": model.stages[0].denoiser,
+        "1": model.stages[0].conditioner.first.encoder,
+        "2": model.stages[0].conditioner.second.encoder,
+    }
     return {f"{part}.{name}": value for part, net in nets.items() for name, value in net.state_dict().items()}
 
 
 def test_both_towers_learn_the_word_and_nothing_else_changes(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models: list[zoo.Model] = []
-    load = zoo.load
-    monkeypatch.setattr(zoo, "load", lambda name: models.append(load(name)) or models[-1])
+    pipes: list[api.Pipeline] = []
+    load = api.load
+    monkeypatch.setattr(api, "load", lambda name: pipes.append(load(name)) or pipes[-1])
     function = recipes.read(recipes.find("textual-inversion"))
     monkeypatch.setitem(function.__globals__, "MEASURED", 4)
     recipe = function(**recipes.settings(function, GIVEN | {"model": folder, "lr": "0.05"}))
-    (model,) = models
+    model = pipes[0].system
     before = {name: value.clone() for name, value in weights(model).items()}
     run = loop.start(recipe, CPU)
     start = [one.detach().clone() for one in run.module.parameters()]
@@ -63,7 +69,7 @@ def test_both_towers_learn_the_word_and_nothing_else_changes(
     assert all(
         torch.equal(held[name], one) for name, one in zip(("clip_l", "clip_g"), run.ema.parameters(), strict=True)
     )
-    (word,) = zoo.with_embeddings(model, [(str(path), None)]).embeddings
+    (word,) = with_embeddings(model, [(str(path), None)]).embeddings
     assert (word.token, word.vectors) == ("<light>", 2)
 
 
@@ -74,7 +80,7 @@ def test_the_word_is_read_in_training_as_it_is_read_in_a_prompt(folder: str) -> 
     caption = "a photo of a <light>, in the snow"
     read = made["condition"](conditioner, start, made["encoded"](conditioner, [caption]), 72).tensors()
     batch = PromptBatch(prompts=[caption], negative_prompt="", seeds=[1], width=72, height=72)
-    asked, plain = (one.pair(batch)[0].tensors() for one in (conditioner, model.conditioner))
+    asked, plain = (one.pair(batch)[0].tensors() for one in (conditioner, model.stages[0].conditioner))
     assert read.keys() == asked.keys() == {"tokens", "pooled"}
     for name, value in read.items():
         assert value.isfinite().all()

@@ -2,9 +2,8 @@ import json
 
 import pytest
 
-from scorefield import request as requests
 from scorefield.errors import RequestError
-from scorefield.request import Options, Request, parse, sides
+from scorefield.request import GROUPS, Options, Request, fields, parse, sides
 
 
 def wrong(**values):
@@ -158,11 +157,11 @@ def test_a_request_survives_json():
 
 
 def test_every_option_has_its_own_flags_and_words():
-    shown = requests.options()
-    assert set(shown) == set(Request.model_fields) - {"prompts"}
+    shown = {name: (option, words) for group in GROUPS for name, option, words in fields(group)}
+    assert set(shown) == {*Request.model_fields, "size", "guidance_scale"}
     flags = [flag for option, _ in shown.values() for flag in option.flags]
     assert len(flags) == len(set(flags))
-    assert all(option.expects and description for option, description in shown.values())
+    assert all(option.expects and words for name, (option, words) in shown.items() if name != "prompts")
 
 
 def test_the_keyword_arguments_of_the_pipeline_are_options_of_the_request():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from scorefield.errors import RequestError
-from scorefield.request import Given, parse
+from scorefield.request import InputImage, parse
 
 
 def wrong(**values: object) -> str:
@@ -29,14 +29,14 @@ def wrong(**values: object) -> str:
     ],
 )
 def test_the_names_that_others_use_mean_the_same(alias: str, name: str, value: object) -> None:
-    wanted = Given(path="a.png") if value == "a.png" else value
+    wanted = InputImage(path="a.png") if value == "a.png" else value
     given = {alias: value} if name == "image" else {alias: value, "image": "b.png"}
     assert getattr(parse({"prompt": "a", **given}), name) == wanted
 
 
 @pytest.mark.parametrize("path", ["b/a.png", Path("b/a.png")])
 def test_a_picture_is_given_by_its_path(path: str | Path) -> None:
-    assert parse({"prompt": "a", "image": path}).image == Given(path="b/a.png")
+    assert parse({"prompt": "a", "image": path}).image == InputImage(path="b/a.png")
 
 
 def test_a_picture_in_memory_and_the_bytes_of_a_file_are_data() -> None:
@@ -49,10 +49,10 @@ def test_a_picture_in_memory_and_the_bytes_of_a_file_are_data() -> None:
 
 
 def test_a_record_holds_where_the_picture_is_and_its_hash_not_the_picture() -> None:
-    request = parse({"prompt": "a", "image": Given(path="a.png", sha256="0f", data=b"pixels!"), "strength": 0.5})
+    request = parse({"prompt": "a", "image": InputImage(path="a.png", sha256="0f", data=b"pixels!"), "strength": 0.5})
     held = json.loads(request.model_dump_json())
     assert held["image"] == {"path": "a.png", "sha256": "0f"}
-    assert parse(held) == request.model_copy(update={"image": Given(path="a.png", sha256="0f")})
+    assert parse(held) == request.model_copy(update={"image": InputImage(path="a.png", sha256="0f")})
     assert "pixels!" not in repr(request)
 
 
@@ -72,4 +72,4 @@ def test_a_strength_out_of_range_says_the_range(strength: object) -> None:
 
 @pytest.mark.parametrize("option", [{"mask": "a.png"}, {"strength": 0.5}, {"exact_steps": True}])
 def test_what_is_of_a_picture_needs_one(option: dict[str, object]) -> None:
-    assert wrong(**option) == f"{next(iter(option))} is of a picture to start from; give an image, too"
+    assert wrong(**option) == f"{next(iter(option))} needs an image to start from (--image)"

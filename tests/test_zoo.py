@@ -9,18 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.loading import load
 from torch import Tensor, nn
 
 from scorefield import zoo
+from scorefield.errors import RequestError
 from scorefield.families.scenes import build_scenes
 from scorefield.latent.scenes_codec import Codec
+from scorefield.model.system import Place, System
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
 from scorefield.nets.dit import Dit, DitConfig
 from scorefield.prompt.text import TextConditioner
 from scorefield.prompt.tokenizer import build
+from scorefield.request import ModelChoice
 from scorefield.weights import scorefield_file
-from scorefield.zoo import Model
 
 CPU = torch.device("cpu")
 WORDS = ["a", "tree", "in", "the", "desert", "car"]
@@ -67,15 +70,16 @@ def _write(folder: Path) -> Path:
     return folder
 
 
-def _load(folder: Path, dtype: torch.dtype = torch.float32) -> Model:
-    return build_scenes.scenes(CPU, dtype, folder)
+def _load(folder: Path, dtype: torch.dtype = torch.float32) -> System:
+    choice = ModelChoice(device="cpu", dtype=str(dtype).removeprefix("torch."))
+    return build_scenes.scenes(Place(device=CPU, dtype=dtype), choice, folder)
 
 
-def _parts(model: Model) -> dict[str, nn.Module]:
+def _parts(model: System) -> dict[str, nn.Module]:
     """The modules of a model by the files that they came from."""
-    assert isinstance(model.codec, Codec)
-    assert isinstance(model.conditioner, TextConditioner)
-    parts = (model.codec, model.conditioner.clip, model.denoiser.net)
+    assert isinstance(model.stages[0].codec.pictures, Codec)
+    assert isinstance(model.stages[0].conditioner, TextConditioner)
+    parts = (model.stages[0].codec.pictures, model.stages[0].conditioner.clip, model.stages[0].denoiser.net)
     return dict(zip(WEIGHTS, parts, strict=True))
 
 
@@ -87,14 +91,14 @@ def _saved_with(path: Path, change: Callable[[dict[str, scorefield_file.Json]], 
     scorefield_file.save(path, tensors, scorefield_file.Header(kind=header.kind, config=config))
 
 
-def _x0(model: Model, prompt: str, seed: int = 0) -> Tensor:
+def _x0(model: System, prompt: str, seed: int = 0) -> Tensor:
     """One question at pure noise and one half-way, decoded: (3, 32, 32)."""
-    x = torch.randn(1, *model.codec.shape(32, 32), generator=torch.Generator().manual_seed(seed))
-    cond = model.conditioner([prompt])
+    x = torch.randn(1, *model.stages[0].codec.pictures.shape(32, 32), generator=torch.Generator().manual_seed(seed))
+    cond = model.stages[0].conditioner([prompt])
     for lam in (-torch.inf, 0.0):
-        at = model.spec.gauge(torch.tensor(lam))
-        x = at.alpha * model.denoiser(x, at, cond) + at.sigma * x
-    return model.codec.decode(x)[0]
+        at = model.stages[0].spec.gauge(torch.tensor(lam))
+        x = at.alpha * model.stages[0].denoiser(x, at, cond) + at.sigma * x
+    return model.stages[0].codec.pictures.decode(x)[0]
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +123,9 @@ def test_a_model_is_put_together_from_its_files(folder: Path) -> None:
 
 def test_its_denoiser_is_the_flow_of_its_network(folder: Path) -> None:
     model, net = _load(folder), _modules()[build_scenes.GENERATOR]
-    x, cond = torch.randn(1, *model.codec.shape(32, 32)), model.conditioner(["a tree"])
-    at = model.spec.gauge(torch.tensor(0.3))
-    x0 = model.denoiser(x, at, cond)
+    x, cond = torch.randn(1, *model.stages[0].codec.pictures.shape(32, 32)), model.stages[0].conditioner(["a tree"])
+    at = model.stages[0].spec.gauge(torch.tensor(0.3))
+    x0 = model.stages[0].denoiser(x, at, cond)
     flow = net(x, torch.tensor([1000.0 * at.sigma]), tokens=cond.tokens, mask=cond.mask)
     assert x0.isfinite().all()
     torch.testing.assert_close(x0, x - at.sigma * flow)
@@ -129,11 +133,11 @@ def test_its_denoiser_is_the_flow_of_its_network(folder: Path) -> None:
 
 def test_the_spec_says_what_the_file_knows(folder: Path) -> None:
     model = _load(folder)
-    assert model.spec == build_scenes.spec(folder)
-    assert model.spec.knows == {"things": ["tree", "car"]}
+    assert model.stages[0].spec == build_scenes.spec(folder)
+    assert model.stages[0].spec.knows == {"things": ["tree", "car"]}
 
 
-@pytest.mark.parametrize("name", build_scenes.SCENES.files)
+@pytest.mark.parametrize("name", build_scenes.FILES)
 def test_a_change_in_any_file_of_the_model_changes_its_hash(folder: Path, name: str) -> None:
     before = _load(folder).sha256
     assert _load(folder).sha256 == before
@@ -148,9 +152,9 @@ def test_a_change_in_any_file_of_the_model_changes_its_hash(folder: Path, name: 
 
 def test_in_bfloat16_the_text_tower_and_the_statistics_stay_in_float32(folder: Path) -> None:
     model, plain = _load(folder, torch.bfloat16), _load(folder)
-    assert isinstance(model.codec, Codec)
-    assert model.denoiser.dtype == model.codec.dtype == model.dtype == torch.bfloat16
-    assert model.codec.scale.dtype == torch.float32
+    assert isinstance(model.stages[0].codec.pictures, Codec)
+    assert model.stages[0].denoiser.dtype == model.stages[0].codec.pictures.dtype == model.dtype == torch.bfloat16
+    assert model.stages[0].codec.pictures.scale.dtype == torch.float32
     assert {value.dtype for value in _parts(model)[build_scenes.CLIP].state_dict().values()} == {torch.float32}
     pixels, wanted = _x0(model, "a tree"), _x0(plain, "a tree")
     assert pixels.isfinite().all()
@@ -159,7 +163,7 @@ def test_in_bfloat16_the_text_tower_and_the_statistics_stay_in_float32(folder: P
 
 
 def test_words_that_it_never_saw_are_named_with_the_nearest(folder: Path) -> None:
-    assert _load(folder).conditioner.unknown(["a tre", "a car"]) == {"tre": ["tree", "the"]}
+    assert _load(folder).stages[0].conditioner.unknown(["a tre", "a car"]) == {"tre": ["tree", "the"]}
 
 
 def test_two_threads_with_one_model_get_what_one_gets(folder: Path) -> None:
@@ -181,15 +185,17 @@ def test_loading_draws_no_random_number(folder: Path) -> None:
 def test_loading_does_not_load_torchs_compiler(folder: Path) -> None:
     code = f"""
 import pathlib, sys, torch
-from scorefield.zoo import embedded
-embedded.scenes(torch.device("cpu"), torch.float32, pathlib.Path({str(folder)!r}))
+from scorefield.families.scenes.build_scenes import scenes
+from scorefield.model.system import Place
+from scorefield.request import ModelChoice
+scenes(Place(device=torch.device("cpu"), dtype=torch.float32), ModelChoice(), pathlib.Path({str(folder)!r}))
 sys.exit("torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr or "a second of every start goes into modules that nobody uses"
 
 
-@pytest.mark.parametrize("name", build_scenes.SCENES.files)
+@pytest.mark.parametrize("name", build_scenes.FILES)
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     _write(tmp_path)
     (tmp_path / name).unlink()
@@ -199,7 +205,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "alien"])
-@pytest.mark.parametrize("name", build_scenes.SCENES.files)
+@pytest.mark.parametrize("name", build_scenes.FILES)
 def test_a_damaged_file_is_one_line_that_names_it(tmp_path: Path, name: str, damage: str) -> None:
     path = _write(tmp_path) / name
     data = path.read_bytes()
@@ -278,10 +284,10 @@ def test_tensors_that_the_configuration_does_not_ask_for_are_named(tmp_path: Pat
     assert str(caught.value).startswith(f"{path} does not fit its own configuration")
 
 
-@pytest.mark.parametrize("name", ["scene", "Scenes", "sd15", ""])
+@pytest.mark.parametrize("name", ["scene", "Scenes", "sd15"])
 def test_an_unknown_model_names_the_nearest(name: str) -> None:
-    with pytest.raises(zoo.MissingError) as caught:
-        zoo.load(name)
+    with pytest.raises(RequestError) as caught:
+        load(name)
     assert (
         str(caught.value)
         == f"no model {name!r}; there is scenes, or give a path, or owner/name of the Hugging Face hub"
@@ -290,16 +296,16 @@ def test_an_unknown_model_names_the_nearest(name: str) -> None:
 
 def test_the_model_that_ships_loads_and_reads_every_word_of_its_grammar() -> None:
     (spec,) = zoo.available()
-    model = zoo.load(device="cpu")
-    assert model.spec == spec
-    assert model.spec.name == "scenes"
+    model = load(device="cpu")
+    assert model.stages[0].spec == spec
+    assert model.stages[0].spec.name == "scenes"
     assert "tree" in spec.knows["things"]
     assert "in the desert" in spec.knows["places"]
     phrases = [phrase for phrases in spec.knows.values() for phrase in phrases]
-    assert model.conditioner.unknown(phrases) == {}
-    cond = model.conditioner(["a tree in the desert"])
+    assert model.stages[0].conditioner.unknown(phrases) == {}
+    cond = model.stages[0].conditioner(["a tree in the desert"])
     defaults = spec.defaults
-    shape = model.codec.shape(defaults.width, defaults.height)
-    x0 = model.denoiser(torch.randn(1, *shape), spec.gauge(torch.tensor(0.0)), cond)
+    shape = model.stages[0].codec.pictures.shape(defaults.width, defaults.height)
+    x0 = model.stages[0].denoiser(torch.randn(1, *shape), spec.gauge(torch.tensor(0.0)), cond)
     assert x0.isfinite().all()
     assert x0.shape == (1, *shape)

@@ -13,10 +13,10 @@ from tests.published import sparse
 from tests.tiny import TINY, TINY_2
 from torch import Tensor, nn
 
-from scorefield.convert.plan import conversion
-from scorefield.convert.writer import Conversion
+from scorefield.conversion.plan import conversion
+from scorefield.conversion.writer import Conversion
 from scorefield.errors import UnsupportedError
-from scorefield.families.stable_diffusion.parts import Networks
+from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.nets.clip import TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet

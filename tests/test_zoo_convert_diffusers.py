@@ -7,15 +7,15 @@ import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.loading import stable
 from tests.pipelines import PROMPT, assert_same_weights, drawn, drawn_there, scheduler, there_and_back, written
 from tests.tiny import TINY, TINY_2
 
 from scorefield.core import gauge
-from scorefield.families.stable_diffusion.build_stable import stable
-from scorefield.families.stable_diffusion.parts import Networks
+from scorefield.families.stable_diffusion.specs import Networks
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning"),
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
 CPU = torch.device("cpu")
@@ -59,7 +59,7 @@ def test_a_model_that_was_trained_to_pure_noise_stays_one_and_draws_the_identica
     assert (theirs != drawn_there(peer, scheduler("DDIMScheduler", "v_prediction", timestep_spacing="trailing"))).any()
     places = (tmp_path / "model", file, folder)
     models = [stable(path, CPU, torch.float32, networks=TINY_2) for path in places]
-    assert {(one.sha256, one.spec.gauge, one.spec.defaults.schedule) for one in models} == {
+    assert {(one.sha256, one.stages[0].spec.gauge, one.stages[0].spec.defaults.schedule) for one in models} == {
         (models[0].sha256, gauge.vp, "trailing")
     }
     ours = [drawn(one, "ddim", "trailing", PROMPT.rstrip("!")) for one in models]

@@ -17,16 +17,15 @@ from safetensors.torch import save_file
 from tests.test_zoo_convert import done, single
 from tests.tiny import TINY
 
-from scorefield import zoo
 from scorefield.api import load
 from scorefield.cli.main import run
-from scorefield.convert.plan import conversion
+from scorefield.conversion.plan import conversion
 from scorefield.weights.diffusers_folder import SourceError
 from scorefield.zoo import hub
 from scorefield.zoo.hub import HubName, chosen, fetch, named
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -259,9 +258,9 @@ def test_a_picture_records_the_commit_and_is_drawn_again_from_it(
 
 def test_a_pipeline_takes_the_name_that_it_was_loaded_by_and_the_one_with_the_commit(server: Hub) -> None:
     pipe = load("someone/tiny")
-    request = pipe.plan("a tree", size=64)[0].request
+    request = pipe.plan("a tree", size=64).request
     assert request.model == f"hf:someone/tiny@{COMMIT}"
-    assert pipe.plan(request.model_copy(update={"model": "someone/tiny"}))[0].request.model == request.model
+    assert pipe.plan(request.model_copy(update={"model": "someone/tiny"})).request.model == request.model
 
 
 def test_a_path_that_is_there_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +272,7 @@ def test_a_path_that_is_there_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Path("someone").mkdir()
     assert named("someone/tiny") is None  # a slip in a path
     with pytest.raises(SourceError, match="someone/tiny: no such file or folder"):
-        zoo.load("someone/tiny")
+        load("someone/tiny")
     assert named("hf:someone/tiny") == REPO
 
 

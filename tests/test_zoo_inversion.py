@@ -9,19 +9,22 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
+from tests.loading import with_embeddings
 from torch import Tensor, nn
 
-from scorefield import zoo
-from scorefield.adapters.textual_inversion_words import with_embeddings
 from scorefield.core.denoiser import Preconditioned
-from scorefield.families.stable_diffusion.build_stable import STABLE_1
+from scorefield.errors import ScorefieldError
+from scorefield.families.stable_diffusion.specs import STABLE_1
 from scorefield.latent.kl_codec import KlCodec
+from scorefield.latent.picture_codec import PictureCodec
+from scorefield.model.system import System
 from scorefield.nets.clip import EncoderConfig, TextConfig, TextEncoder
 from scorefield.nets.kl import Kl, KlConfig
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.published import PublishedConditioner
+from scorefield.request import ModelChoice
+from scorefield.stages.diffusion import Diffusion
 from scorefield.weights import key_map
-from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.key_maps import clip_keys
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz<>-_0123456789'.,:()"
@@ -62,8 +65,8 @@ class Peer(diffusers.loaders.TextualInversionLoaderMixin):  # type: ignore[misc]
 
 
 @functools.cache
-def model() -> zoo.Model:
-    """A model of the peer's text tower and vocabulary."""
+def model() -> System:
+    """A model of the peer's text encoder and vocabulary."""
     text = TextConfig(width=16, layers=2, heads=2, context_length=77, vocab_size=len(WORDS), end_id=len(WORDS) - 1)
     encoder = TextEncoder(EncoderConfig(text=text)).eval().requires_grad_(False)
     held = Peer().text_encoder.state_dict()
@@ -72,19 +75,20 @@ def model() -> zoo.Model:
     encoder.load_state_dict(dict(key_map.read(listed, held.__getitem__)))
     vocabulary = {word: row for row, word in enumerate(WORDS)}
     tokenizer = ClipTokenizer(vocabulary, MERGES, pad_id=len(WORDS) - 1)
-    return zoo.Model(
+    stage = Diffusion(
         spec=STABLE_1,
         denoiser=Preconditioned(nn.Identity(), STABLE_1.prediction, STABLE_1.clock),
         conditioner=PublishedConditioner(tokenizer, encoder),
-        codec=KlCodec(Kl(KlConfig(width=32, multipliers=(1, 1, 1, 1), resblocks=1))),
+        codec=PictureCodec(KlCodec(Kl(KlConfig(width=32, multipliers=(1, 1, 1, 1), resblocks=1)))),
         device=torch.device("cpu"),
-        dtype=torch.float32,
-        sha256="0" * 64,
+    )
+    return System(
+        choice=ModelChoice(), stages=(stage,), device=torch.device("cpu"), dtype=torch.float32, sha256="0" * 64
     )
 
 
-def states(of: zoo.Model, prompts: list[str]) -> Tensor:
-    tokens = of.conditioner(prompts).tokens
+def states(of: System, prompts: list[str]) -> Tensor:
+    tokens = of.stages[0].conditioner(prompts).tokens
     assert tokens is not None
     assert tokens.isfinite().all()
     return tokens
@@ -143,7 +147,7 @@ def test_a_model_says_what_it_was_taught_and_the_one_before_knows_nothing_of_it(
     assert all(len(one.sha256) == 64 for one in taught.embeddings)
     assert model().embeddings == ()
     assert torch.equal(states(model(), PROMPTS), before)
-    assert taught.denoiser is model().denoiser
+    assert taught.stages[0].denoiser is model().stages[0].denoiser
     again = with_embeddings(taught, [(files["one.safetensors"], None)])
     assert [one.token for one in again.embeddings] == ["<one>"]
     assert torch.equal(states(again, ["a <birb>"]), states(model(), ["a <birb>"]))
@@ -151,7 +155,7 @@ def test_a_model_says_what_it_was_taught_and_the_one_before_knows_nothing_of_it(
 
 def test_what_a_model_cannot_take_is_one_line(files: dict[str, str], tmp_path: Path) -> None:
     def refused(*embeddings: tuple[str, str | None]) -> str:
-        with pytest.raises((zoo.UnsupportedError, SourceError)) as caught:
+        with pytest.raises(ScorefieldError) as caught:
             with_embeddings(model(), embeddings)
         assert "\n" not in str(caught.value)
         return str(caught.value)
@@ -161,7 +165,7 @@ def test_what_a_model_cannot_take_is_one_line(files: dict[str, str], tmp_path: P
     bare, of_xl = files["EasyNegative.safetensors"], tmp_path / "xl.safetensors"
     save_file({"clip_l": torch.ones(1, 16), "clip_g": torch.ones(1, 24)}, of_xl)
     assert refused((str(of_xl), "<xl>")) == (
-        f"{of_xl} is for two text towers, as Stable Diffusion XL has them; this model has one text tower"
+        f"{of_xl} is for two text encoders, as Stable Diffusion XL has them; this model has one text encoder"
     )
     assert refused((bare, None)).endswith(f"say which word stands for it, as EasyNegative={bare}")
     assert refused((files["birb.bin"], "cat")).startswith("'cat' is a word of this model already")

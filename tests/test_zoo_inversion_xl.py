@@ -1,4 +1,4 @@
-"""Textual inversions of Stable Diffusion XL, with vectors for either text tower: the words are those of diffusers."""
+"""Textual inversions of Stable Diffusion XL, with vectors for either text encoder: the words are those of diffusers."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,25 +7,26 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import pipelines
+from tests.loading import stable, with_embeddings
 from tests.tiny import TINY_XL as TINY
 from torch import Tensor
 
-from scorefield import zoo
 from scorefield.api import Pipeline
-from scorefield.families.stable_diffusion.build_stable import stable
+from scorefield.errors import UnsupportedError
 from scorefield.files.picture import read
+from scorefield.model.system import System
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.request import Embedding
 from scorefield.weights.diffusers_folder import SourceError
 
-pytestmark = pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning")
 
 PROMPTS = ["a photo of <birb>, in the snow", "<birb> and a <birb> beside <one>", "a dog"]
 
 
 class Made(NamedTuple):
     peer: Any
-    model: zoo.Model
+    model: System
     birb: str  # of three vectors
     one: str
 
@@ -45,17 +46,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(peer, model, *(str(folder / f"{name}.safetensors") for name in ("birb", "one")))
 
 
-def read_by(model: zoo.Model, prompt: str) -> tuple[Tensor, Tensor, Tensor]:
+def read_by(model: System, prompt: str) -> tuple[Tensor, Tensor, Tensor]:
     """The words of the first tower and of the second, and the summary."""
     batch = PromptBatch(prompts=[prompt], negative_prompt="", seeds=[1], width=64, height=64)
-    found = model.conditioner.pair(batch)[0].tensors()
+    found = model.stages[0].conditioner.pair(batch)[0].tensors()
     assert found["tokens"].isfinite().all()
     first, second = found["tokens"].chunk(2, -1)
     return first, second, found["pooled"][:, :32]
 
 
 def test_the_words_and_the_summary_are_those_of_diffusers(made: Made) -> None:
-    ours = zoo.with_embeddings(made.model, [(made.birb, "<birb>"), (made.one, "<one>")])
+    ours = with_embeddings(made.model, [(made.birb, "<birb>"), (made.one, "<one>")])
     before = [read_by(made.model, prompt) for prompt in PROMPTS]
     for path, token in ((made.birb, "<birb>"), (made.one, "<one>")):
         for key, part in (("clip_l", ""), ("clip_g", "_2")):
@@ -86,8 +87,8 @@ def test_a_picture_records_it_and_the_model_lists_it(made: Made, tmp_path: Path)
 
 def test_what_is_for_other_towers_is_one_line(made: Made, tmp_path: Path) -> None:
     def refused(*embeddings: tuple[str, str | None]) -> str:
-        with pytest.raises((zoo.UnsupportedError, SourceError)) as caught:
-            zoo.with_embeddings(made.model, embeddings)
+        with pytest.raises((UnsupportedError, SourceError)) as caught:
+            with_embeddings(made.model, embeddings)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -95,7 +96,7 @@ def test_what_is_for_other_towers_is_one_line(made: Made, tmp_path: Path) -> Non
     save_file({"<birb>": drawn(1, 0)}, of_one)
     save_file({"clip_l": drawn(1, 0), "clip_g": torch.ones(1, 64)}, wide)
     assert refused((str(of_one), None)) == (
-        f"{of_one} is for one text tower; this model has two text towers, as Stable Diffusion XL has them"
+        f"{of_one} is for one text encoder; this model has two text encoders, as Stable Diffusion XL has them"
     )
     assert "have 64 numbers, the words of this model 32" in refused((str(wide), "<birb>"))
     assert refused((made.birb, None)).endswith(f"say which word stands for it, as birb={made.birb}")

@@ -10,25 +10,25 @@ import torch
 from diffusers.loaders import lora_conversion_utils as renaming
 from safetensors.torch import save_file
 from tests import pipelines
+from tests.loading import opened, stable, with_loras
 from tests.networks import relative_error
 from tests.peer_loras import kohya, text_names, trained, unet_names, written
 from tests.tiny import TINY_XL as TINY
 from torch import Tensor
 
-from scorefield import zoo
 from scorefield.api import Pipeline
-from scorefield.convert.plan import conversion
-from scorefield.families.stable_diffusion.build_stable import stable
+from scorefield.conversion.plan import conversion
+from scorefield.model.system import System
 from scorefield.nets.unet import SDXL
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.weights.key_maps import unet_keys
 from scorefield.weights.lora import keys
+from scorefield.weights.lora.merge import Scales
 from scorefield.weights.lora.targets import UNET, names
-from scorefield.zoo import Scales
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*_pattern keys did not match:RuntimeWarning"),  # of those of the other networks
-    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning"),
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Already found a `peft_config`:UserWarning"),  # of the second of two
 ]
@@ -41,7 +41,7 @@ TIME = torch.tensor([500.0, 20.0])
 
 class Made(NamedTuple):
     peer: Any
-    model: zoo.Model
+    model: System
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +58,16 @@ def made(whole: Made) -> Iterator[Made]:
 
 
 @torch.no_grad()
-def errors(made: Made, changed: zoo.Model | None = None) -> dict[str, float]:
+def errors(made: Made, changed: System | None = None) -> dict[str, float]:
     """How far the words of each tower, the summary and the U-Net's output of the same words are from diffusers'."""
     model, peer = changed or made.model, made.peer
     words, _, pooled, _ = peer.encode_prompt(PROMPTS, do_classifier_free_guidance=False)
     batch = PromptBatch(prompts=PROMPTS, negative_prompt="", seeds=[1, 2], width=64, height=64)
-    ours = model.conditioner.pair(batch)[0].tensors()
+    ours = model.stages[0].conditioner.pair(batch)[0].tensors()
     sizes = torch.tensor([[64, 64, 0, 0, 64, 64]] * 2)
     theirs = peer.unet(X, TIME, words, added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes}).sample
     features = ours["pooled"][:, pooled.shape[1] :]
-    found = model.denoiser.net(X, TIME, tokens=words, pooled=torch.cat([pooled, features], 1))
+    found = model.stages[0].denoiser.net(X, TIME, tokens=words, pooled=torch.cat([pooled, features], 1))
     first, second = ours["tokens"].chunk(2, -1)
     return {
         "first": relative_error(first, words.chunk(2, -1)[0], least=0.1),
@@ -77,7 +77,7 @@ def errors(made: Made, changed: zoo.Model | None = None) -> dict[str, float]:
     }
 
 
-def close(made: Made, changed: zoo.Model) -> None:
+def close(made: Made, changed: System) -> None:
     """The changed model is what diffusers has now, and the first one far from it: the LoRA does something."""
     assert max(errors(made, changed).values()) <= 1e-5
     assert min(errors(made).values()) > 0.1
@@ -106,7 +106,7 @@ def test_a_file_of_kohyas_trainer_is_what_diffusers_makes_of_it(
     path = file(made.peer, tmp_path / "a.safetensors", named)
     assert max(errors(made).values()) <= 1e-5
     made.peer.load_lora_weights(path)
-    close(made, zoo.with_loras(made.model, [(str(path), ONE)]))
+    close(made, with_loras(made.model, [(str(path), ONE)]))
 
 
 def test_at_the_published_size_every_layer_of_ldm_is_the_one_that_diffusers_makes_of_it() -> None:
@@ -118,7 +118,7 @@ def test_at_the_published_size_every_layer_of_ldm_is_the_one_that_diffusers_make
     converted, _ = renaming._convert_non_diffusers_lora_to_diffusers(renamed)
     assert len(converted) == 2 * len(listed) > 1500
     for key, name in converted.items():
-        read = keys.key(key)
+        read = keys.parse_key(key)
         assert read is not None
         assert known[read.layer] == found[name]
 
@@ -126,7 +126,7 @@ def test_at_the_published_size_every_layer_of_ldm_is_the_one_that_diffusers_make
 def test_what_peft_trains_and_diffusers_saves_is_the_same_here(made: Made, tmp_path: Path) -> None:
     towers = {"text_encoder": made.peer.text_encoder, "text_encoder_2": made.peer.text_encoder_2}
     path = trained(made.peer, tmp_path, towers, use_rslora=True)
-    close(made, zoo.with_loras(made.model, [(str(path), ONE)]))
+    close(made, with_loras(made.model, [(str(path), ONE)]))
 
 
 def test_two_with_scales_of_their_own_are_what_diffusers_makes_of_them(made: Made, tmp_path: Path) -> None:
@@ -137,19 +137,19 @@ def test_two_with_scales_of_their_own_are_what_diffusers_makes_of_them(made: Mad
         peer.load_lora_weights(path, adapter_name=path.stem)
     # With 0.7 in place of 0.5 diffusers' float32 is 8e-6 from its own float64, and with 0.5 3e-6.
     peer.set_adapters(["a", "b"], [0.5, {"unet": -0.4, "text_encoder": 0.9, "text_encoder_2": 0.9}])
-    close(made, zoo.with_loras(made.model, [(str(paths[0]), Scales(0.5, 0.5)), (str(paths[1]), Scales(-0.4, 0.9))]))
+    close(made, with_loras(made.model, [(str(paths[0]), Scales(0.5, 0.5)), (str(paths[1]), Scales(-0.4, 0.9))]))
 
 
 @pytest.mark.parametrize("to_folder", [True, False])
 def test_conversion_puts_it_into_all_three_networks(whole: Made, tmp_path: Path, to_folder: bool) -> None:
     path = file(whole.peer, tmp_path / "a.safetensors", ldm)
     out = tmp_path / ("out" if to_folder else "out.safetensors")
-    source, loras = Path(whole.model.spec.name), [(str(path), Scales(0.5, 0.7))]
-    made = conversion(source, to_folder=to_folder, networks=TINY, loras=loras)
+    source, loras = Path(whole.model.name), [(str(path), Scales(0.5, 0.7))]
+    made = conversion(source, to_folder=to_folder, networks=TINY, loras=opened(loras))
     if to_folder:
         out.mkdir()
     list(made.run(out, None))
-    wanted = held(zoo.with_loras(whole.model, loras))
+    wanted = held(with_loras(whole.model, loras))
     found = held(stable(out, torch.device("cpu"), torch.float32, networks=TINY))
     assert made.left == {}
     assert found.keys() == wanted.keys()
@@ -163,9 +163,9 @@ def test_a_picture_with_a_lora_is_that_of_diffusers_and_records_it(made: Made, t
     name, schedule, options = pipelines.SAMPLERS["euler"]
     theirs = pipelines.drawn_there(made.peer, pipelines.scheduler(name, "epsilon", **options))
     changed = Pipeline(made.model).with_loras([(path, {"unet": 0.3, "te": 0.6})])
-    assert abs(pipelines.drawn(changed.model, "euler", schedule) - theirs).max() <= 1
+    assert abs(pipelines.drawn(changed.system, "euler", schedule) - theirs).max() <= 1
     assert abs(pipelines.drawn(made.model, "euler", schedule) - theirs).max() > 20
-    (recorded,) = changed.plan("a tree", size=64)[0].request.loras
+    (recorded,) = changed.plan("a tree", size=64).request.loras
     assert (recorded.path, recorded.scales) == (str(path), (0.3, 0.6))
 
 
@@ -173,7 +173,7 @@ def test_a_lora_of_one_network_leaves_the_others_as_they_are(whole: Made, tmp_pa
     tensors = kohya(text_names(whole.peer.text_encoder_2, "lora_te2_"))
     odd = {"lora_te3_x.lora_down.weight": torch.ones(1, 2), "lora_te3_x.lora_up.weight": torch.ones(2, 1)}
     save_file(tensors | odd, tmp_path / "a.safetensors")
-    changed = zoo.with_loras(whole.model, [(str(tmp_path / "a.safetensors"), ONE)])
+    changed = with_loras(whole.model, [(str(tmp_path / "a.safetensors"), ONE)])
     before, after = held(whole.model), held(changed)
     assert {name for name in before if before[name].data_ptr() != after[name].data_ptr()} == {
         f"second.blocks.{k}.{layer}.weight"
@@ -189,15 +189,15 @@ def test_the_projection_of_the_second_tower_can_be_changed(whole: Made, tmp_path
     down, up = torch.randn(2, 32, generator=source), torch.randn(32, 2, generator=source)
     layer = "text_encoder_2.text_projection"
     save_file({f"{layer}.lora_A.weight": down, f"{layer}.lora_B.weight": up}, path)
-    changed = held(zoo.with_loras(whole.model, [(str(path), ONE)]))["second.projection.weight"]
+    changed = held(with_loras(whole.model, [(str(path), ONE)]))["second.projection.weight"]
     torch.testing.assert_close(changed, held(whole.model)["second.projection.weight"] + up @ down)
 
 
-def held(model: zoo.Model) -> dict[str, Tensor]:
+def held(model: System) -> dict[str, Tensor]:
     """Every weight that a LoRA may change."""
     nets = {
-        "first": model.conditioner.first.encoder,  # type: ignore[attr-defined]
-        "second": model.conditioner.second.encoder,  # type: ignore[attr-defined]
-        "unet": model.denoiser.net,
+        "first": model.stages[0].conditioner.first.encoder,  # type: ignore[attr-defined]
+        "second": model.stages[0].conditioner.second.encoder,  # type: ignore[attr-defined]
+        "unet": model.stages[0].denoiser.net,
     }
     return {f"{part}.{name}": weight for part, net in nets.items() for name, weight in net.named_parameters()}

@@ -13,6 +13,7 @@ import torch
 from diffusers.loaders import single_file_utils
 from safetensors.torch import save_file
 from tests import networks, peer_networks, pipelines, published
+from tests.loading import stable
 from tests.pipelines import (
     PROMPT,
     SAMPLERS,
@@ -26,12 +27,12 @@ from tests.test_zoo_convert import planned
 from tests.tiny import TINY_XL as TINY
 from torch import Tensor, nn
 
-from scorefield import zoo
 from scorefield.cli.main import run
-from scorefield.convert.plan import conversion
+from scorefield.conversion.plan import conversion
 from scorefield.errors import UnsupportedError
-from scorefield.families.stable_diffusion.build_stable import NETWORKS, stable
 from scorefield.families.stable_diffusion.parts import FIRST, SECOND
+from scorefield.families.stable_diffusion.specs import NETWORKS
+from scorefield.model.system import System
 from scorefield.nets.clip import SDXL_TEXT_2, TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import SDXL, Unet
@@ -42,7 +43,7 @@ from scorefield.weights.detect.identity import Family
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning"),
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
 
@@ -51,7 +52,7 @@ CPU = torch.device("cpu")
 
 class Made(NamedTuple):
     peer: Any
-    model: zoo.Model
+    model: System
     folder: Path
 
 
@@ -62,7 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(peer, stable(folder / "model", CPU, torch.float32), folder / "model")
 
 
-def drawn(model: zoo.Model, sampler: str = "ddim", prompt: str = PROMPT, **sides: int) -> Pixels:
+def drawn(model: System, sampler: str = "ddim", prompt: str = PROMPT, **sides: int) -> Pixels:
     return pipelines.drawn(model, sampler, SAMPLERS[sampler][1], prompt, **sides)
 
 
@@ -78,7 +79,7 @@ def test_a_picture_is_that_of_diffusers(sampler: str, made: Made) -> None:
 @torch.no_grad()
 def test_the_condition_is_that_of_diffusers_zeros_where_there_is_no_negative_prompt(negative: str, made: Made) -> None:
     batch = PromptBatch(prompts=[PROMPT, "a dog"], negative_prompt=negative, seeds=[1, 2], width=64, height=80)
-    pos, neg = made.model.conditioner.pair(batch)
+    pos, neg = made.model.stages[0].conditioner.pair(batch)
     told = [negative] * 2 if negative else None
     tokens, blank, pooled, none = made.peer.encode_prompt([PROMPT, "a dog"], negative_prompt=told)
     sizes = made.peer.unet.add_time_proj(torch.tensor([80, 64, 0, 0, 80, 64])).flatten().expand(2, -1)
@@ -91,7 +92,7 @@ def test_the_condition_is_that_of_diffusers_zeros_where_there_is_no_negative_pro
 
 def test_the_picture_depends_on_the_prompt_and_on_the_size_that_it_is_told(made: Made) -> None:
     assert abs(drawn(made.model) - drawn(made.model, prompt="a dog")).max() > 20
-    conditioner = made.model.conditioner
+    conditioner = made.model.stages[0].conditioner
     small, large = (
         conditioner.pair(PromptBatch(prompts=["a"], negative_prompt="", seeds=[1], width=side, height=64))[0].tensors()
         for side in (64, 512)
@@ -99,13 +100,13 @@ def test_the_picture_depends_on_the_prompt_and_on_the_size_that_it_is_told(made:
     assert (small["pooled"] != large["pooled"]).any()
 
 
-def as_one_file(path: Path, model: zoo.Model) -> None:
-    conditioner = model.conditioner
+def as_one_file(path: Path, model: System) -> None:
+    conditioner = model.stages[0].conditioner
     assert isinstance(conditioner, XlConditioner)
     assert TINY.text_2 is not None
     parts: list[tuple[str, list[key_map.Entry], dict[str, Tensor]]] = [
-        ("model.diffusion_model.", list(unet_keys.ldm(TINY.unet)), model.denoiser.net.state_dict()),
-        ("first_stage_model.", list(kl_keys.ldm(TINY.kl)), model.codec.autoencoder.state_dict()),  # type: ignore[attr-defined]
+        ("model.diffusion_model.", list(unet_keys.ldm(TINY.unet)), model.stages[0].denoiser.net.state_dict()),
+        ("first_stage_model.", list(kl_keys.ldm(TINY.kl)), model.stages[0].codec.pictures.autoencoder.state_dict()),  # type: ignore[attr-defined]
         (
             "conditioner.embedders.0.transformer.",
             list(clip_keys.transformers_text(TINY.text.text, projected=False)),
@@ -162,7 +163,7 @@ def test_a_model_for_inpainting_goes_there_and_back_and_is_told(
     assert_same_weights(again, peer, "unet", "vae", "text_encoder", "text_encoder_2")
     models = [stable(tmp_path / "model", CPU, torch.float32), stable(file, CPU, torch.float32, networks=tiny)]
     assert models[0].sha256 == models[1].sha256
-    assert [(one.spec.inpaints, one.spec.defaults.width) for one in models] == [(True, 1024)] * 2
+    assert [(one.stages[0].spec.inpaints, one.stages[0].spec.defaults.width) for one in models] == [(True, 1024)] * 2
     assert run(["inspect", str(folder)]) == 0
     assert "inpainting" in capsys.readouterr().out
 
@@ -269,8 +270,8 @@ def test_the_latents_are_of_another_scale_and_have_other_colours(made: Made) -> 
     x0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         theirs = made.peer.vae.decode(x0 / 0.13025).sample.clamp(-1, 1)
-    assert networks.relative_error(made.model.codec.decode(x0), theirs, least=0.1) <= 1e-5
-    none = made.model.codec.preview(torch.zeros(1, 4, 1, 1)).flatten()
+    assert networks.relative_error(made.model.stages[0].codec.pictures.decode(x0), theirs, least=0.1) <= 1e-5
+    none = made.model.stages[0].codec.pictures.preview(torch.zeros(1, 4, 1, 1)).flatten()
     torch.testing.assert_close(none, torch.tensor([0.1084, -0.0175, -0.0011]))
 
 

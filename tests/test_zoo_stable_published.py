@@ -20,21 +20,21 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from tests import networks
+from tests.loading import stable
 from tests.pipelines import SAMPLERS, Pixels, as_one_file, drawn, drawn_there, scheduler, written
 from torch import Tensor
 
-from scorefield import zoo
 from scorefield.core import predict
 from scorefield.core.denoiser import Preconditioned
-from scorefield.families.stable_diffusion.build_stable import NETWORKS, stable
-from scorefield.families.stable_diffusion.parts import Networks
+from scorefield.families.stable_diffusion.specs import NETWORKS, Networks
 from scorefield.latent.kl_codec import KlCodec
+from scorefield.model.system import System
 from scorefield.nets.unet import SD1, SD2, UnetConfig
 from scorefield.weights.detect.identity import Family
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning"),
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
 
@@ -122,17 +122,17 @@ def their_pictures(peer: Any, kind: Kind) -> Iterator[tuple[tuple[str, str], Pix
 
 
 @torch.inference_mode()
-def our_answers(model: zoo.Model, kind: Kind) -> Parts:
-    asked, codec = given(kind.unet), cast(KlCodec, model.codec)
+def our_answers(model: System, kind: Kind) -> Parts:
+    asked, codec = given(kind.unet), cast(KlCodec, model.stages[0].codec.pictures)
     return {
-        "text tower": cast(Tensor, model.conditioner([PROMPT, ""]).tokens),
-        "U-Net": model.denoiser.net(asked["x"], asked["time"], asked["tokens"]),
+        "text tower": cast(Tensor, model.stages[0].conditioner([PROMPT, ""]).tokens),
+        "U-Net": model.stages[0].denoiser.net(asked["x"], asked["time"], asked["tokens"]),
         "encoder": codec.autoencoder.encode(asked["pixels"])[0],
         "decoder": codec.autoencoder.decode(asked["x"][:1, :4]),
     }
 
 
-def our_pictures(model: zoo.Model, kind: Kind, prediction: str) -> Iterator[tuple[tuple[str, str], Pixels]]:
+def our_pictures(model: System, kind: Kind, prediction: str) -> Iterator[tuple[tuple[str, str], Pixels]]:
     options: dict[str, Any] = {}
     if kind.unet.in_channels == 9:
         options = dict(zip(("image", "mask"), painted(), strict=True)) | {"strength": 1.0, "paste": False}
@@ -141,10 +141,10 @@ def our_pictures(model: zoo.Model, kind: Kind, prediction: str) -> Iterator[tupl
         yield (sampler, prediction), drawn(model, sampler, schedule, PROMPT, **size, **options)
 
 
-def predicting(model: zoo.Model, prediction: predict.Prediction) -> zoo.Model:
+def predicting(model: System, prediction: predict.Prediction) -> System:
     """`model` with its network's output taken for a prediction of that kind."""
-    denoiser = Preconditioned(model.denoiser.net, prediction, model.spec.clock)
-    return replace(model, spec=replace(model.spec, prediction=prediction), denoiser=denoiser)
+    denoiser = Preconditioned(model.stages[0].denoiser.net, prediction, model.stages[0].spec.clock)
+    return replace(model, spec=replace(model.stages[0].spec, prediction=prediction), denoiser=denoiser)
 
 
 @pytest.fixture(scope="module", params=KINDS)

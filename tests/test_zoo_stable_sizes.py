@@ -10,14 +10,16 @@ import pytest
 import torch
 from docs.notebooks.tiny_stable import CONFIGS, tiny_stable
 from PIL import ImageChops, ImageStat
+from tests.loading import stable
 
 import scorefield as sf
 from scorefield.core import noise
-from scorefield.families.stable_diffusion.build_stable import SPECS, stable
 from scorefield.families.stable_diffusion.config import stated
+from scorefield.families.stable_diffusion.specs import SPECS
 from scorefield.nets.clip import SD1_TEXT, SD2_TEXT_23, SDXL_TEXT, SDXL_TEXT_2
 from scorefield.nets.kl import KL
 from scorefield.nets.unet import SD1, SD2, SDXL
+from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.diffusers_folder import SourceError
 
 UNET_1 = {
@@ -61,11 +63,11 @@ def folder(
 
 
 def test_the_published_configurations_are_the_published_networks(tmp_path: Path) -> None:
-    one = stated(folder(tmp_path / "1", UNET_1, VAE, TEXT_1))
-    two = stated(folder(tmp_path / "2", UNET_2, VAE, TEXT_2))
+    one = stated(Checkpoint(folder(tmp_path / "1", UNET_1, VAE, TEXT_1)))
+    two = stated(Checkpoint(folder(tmp_path / "2", UNET_2, VAE, TEXT_2)))
     assert (one.unet, one.kl, one.text) == (SD1, KL, SD1_TEXT)
     assert (two.unet, two.kl, two.text) == (SD2, KL, SD2_TEXT_23)
-    xl = stated(folder(tmp_path / "xl", UNET_XL, VAE, TEXT_1))
+    xl = stated(Checkpoint(folder(tmp_path / "xl", UNET_XL, VAE, TEXT_1)))
     assert (xl.unet, xl.kl, xl.text, xl.text_2, xl.image_clip) == (SDXL, KL, SDXL_TEXT, SDXL_TEXT_2, None)
 
 
@@ -86,7 +88,7 @@ def test_what_no_xl_has_is_one_line(part: str, name: str, value: object, tmp_pat
     held: dict[str, dict[str, Any]] = {"unet": UNET_XL, "vae": VAE, "text": TEXT_1, "second": TEXT_XL}
     held[part] = held[part] | {name: value}
     with pytest.raises(SourceError, match=r"config.json: \w+ .* is not that of a Stable Diffusion$") as caught:
-        stated(folder(tmp_path / "model", **held))
+        stated(Checkpoint(folder(tmp_path / "model", **held)))
     assert "\n" not in str(caught.value)
 
 
@@ -111,7 +113,7 @@ def test_what_no_such_network_has_is_one_line(part: str, name: str, value: objec
     held = {"unet": UNET_1, "vae": VAE, "text": TEXT_1}
     held[part] = held[part] | {name: value}
     with pytest.raises(SourceError, match=rf"config.json: {name} .* is not that of a Stable Diffusion$") as caught:
-        stated(folder(tmp_path / "model", **held))
+        stated(Checkpoint(folder(tmp_path / "model", **held)))
     assert "\n" not in str(caught.value)
 
 
@@ -119,21 +121,21 @@ def test_a_part_without_a_configuration_is_one_line(tmp_path: Path) -> None:
     path = folder(tmp_path / "model", UNET_1, VAE, TEXT_1)
     (path / "vae" / "config.json").unlink()
     with pytest.raises(SourceError, match=r"^cannot read .*vae/config.json: "):
-        stated(path)
+        stated(Checkpoint(path))
 
 
-@pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning")
+@pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning")
 def test_a_small_folder_draws_by_its_path_and_every_weight_counts(tmp_path: Path) -> None:
     pipe = sf.load(str(tiny_stable(tmp_path / "tiny")), device="cpu")
-    assert pipe.model.spec.prediction is next(iter(SPECS.values()))["eps"].prediction
+    assert pipe.stage.spec.prediction is next(iter(SPECS.values()))["eps"].prediction
     picture, other = (pipe(prompt, seed=1, steps=2, size=64).image for prompt in ("a tree", "a dog"))
     assert picture.size == (64, 64)
     assert picture.tobytes() != other.tobytes()
-    weights = [*pipe.model.denoiser.parameters(), *pipe.codec.autoencoder.parameters()]  # type: ignore[attr-defined]
+    weights = [*pipe.stage.denoiser.parameters(), *pipe.codec.pictures.autoencoder.parameters()]  # type: ignore[attr-defined]
     assert all(weight.isfinite().all() and weight.std() > 0 for weight in weights if weight.numel() > 1)
 
 
-@pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning", "ignore:__array:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning", "ignore:__array:DeprecationWarning")
 def test_diffusers_draws_the_same_from_that_folder(tmp_path: Path) -> None:
     path = tiny_stable(tmp_path / "tiny")
     diffusers = importlib.import_module("diffusers")

@@ -12,17 +12,17 @@ import pytest
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
+from tests.loading import stable
 from tests.pipelines import GUIDANCE, NEGATIVE, PROMPT, SAMPLERS, SIZE, Pixels, scheduler, written, written_xl
 from tests.tiny import TINY, TINY_XL
 
 from scorefield.api import Pipeline
 from scorefield.core import noise
-from scorefield.families.stable_diffusion.build_stable import stable
-from scorefield.families.stable_diffusion.parts import Networks
-from scorefield.zoo import Model
+from scorefield.families.stable_diffusion.specs import Networks
+from scorefield.model.system import System
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning"),
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
 
@@ -32,7 +32,7 @@ STEPS = 5
 
 class Made(NamedTuple):
     peer: Any
-    model: Model
+    model: System
 
 
 def _made(folder: Path, networks: Networks) -> Made:
@@ -79,7 +79,7 @@ def mask() -> Image.Image:
     return Image.fromarray(values)
 
 
-def ours(model: Model, sampler: str, strength: float, **options: Any) -> Pixels:
+def ours(model: System, sampler: str, strength: float, **options: Any) -> Pixels:
     made = Pipeline(model)(
         PROMPT, negative_prompt=NEGATIVE, steps=STEPS, guidance=GUIDANCE, seed=7, image=picture(), strength=strength,
         sampler=sampler, schedule=SAMPLERS[sampler][1], **options,
@@ -126,7 +126,7 @@ def test_from_a_picture_it_draws_what_diffusers_draws(
 def test_an_inpainting_network_paints_what_it_paints_in_diffusers(
     nine: Made, sampler: str, strength: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert nine.model.spec.inpaints
+    assert nine.model.stages[0].spec.inpaints
     options = {"mask_image": mask(), "height": SIZE, "width": SIZE}
     peer = theirs(nine, diffusers.StableDiffusionInpaintPipeline, sampler, strength, monkeypatch, **options)
     assert_same(ours(nine.model, sampler, strength, mask=mask(), paste=False), peer)

@@ -17,6 +17,7 @@ from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import 
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tests import networks, peer_networks, pipelines, published
+from tests.loading import stable
 from tests.pipelines import (
     PROMPT,
     SAMPLERS,
@@ -33,29 +34,31 @@ from tests.pipelines import (
 from tests.tiny import TINY_2
 from torch import Tensor
 
-from scorefield import zoo
 from scorefield.api import Pipeline, load
 from scorefield.cli.main import run
-from scorefield.convert.plan import conversion
+from scorefield.conversion.plan import conversion
 from scorefield.core import noise, predict
 from scorefield.errors import RequestError, UnsupportedError
-from scorefield.families.stable_diffusion.build_stable import NETWORKS, SPECS, stable
+from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.image_encoder import files
 from scorefield.families.stable_diffusion.parts import Place, parts
-from scorefield.families.stable_diffusion.recognise import identify_drawable
+from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS
 from scorefield.files.crop import middle
+from scorefield.model.system import System
 from scorefield.nets.clip import ClipConfig, VisionConfig
 from scorefield.prompt import unclip
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.unclip import UnclipConditioner
+from scorefield.request import ModelChoice
 from scorefield.weights import key_map
+from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Family
 from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.key_maps import clip_keys as clip_maps
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::scorefield.api.UnknownSizeWarning"),
+    pytest.mark.filterwarnings("ignore::scorefield.notes.UnknownSizeWarning"),
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
 
@@ -66,13 +69,13 @@ TINY = replace(TINY_2, unet=replace(TINY_2.unet, pooled_width=32), image_clip=EY
 
 class Made(NamedTuple):
     peer: Any
-    model: zoo.Model
+    model: System
     folder: Path
     file: Path
 
     @property
     def conditioner(self) -> UnclipConditioner:
-        return cast(UnclipConditioner, self.model.conditioner)
+        return cast(UnclipConditioner, self.model.stages[0].conditioner)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +85,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     model = stable(folder / "model", CPU, torch.float32, networks=TINY)
     as_one_file(folder / "model.safetensors", model, TINY)
     held = load_file(folder / "model.safetensors")
-    conditioner = cast(UnclipConditioner, model.conditioner)
+    conditioner = cast(UnclipConditioner, model.stages[0].conditioner)
     listed = list(key_map.under("", "embedder.model.visual.", clip_maps.openai_vision(EYE.vision)))
     held |= key_map.write(listed, conditioner.tower.state_dict())
     held |= {"embedder.model.token_embedding.weight": torch.ones(3), "noise_augmentor.betas": torch.ones(3)}
@@ -151,7 +154,7 @@ def test_the_vector_of_a_image_prompt_is_that_of_diffusers(level: int, made: Mad
     assert networks.relative_error(ours, theirs, least=0.1) <= 1e-5
 
 
-def drawn(model: zoo.Model, sampler: str = "ddim", prompt: str = PROMPT, **options: Any) -> Pixels:
+def drawn(model: System, sampler: str = "ddim", prompt: str = PROMPT, **options: Any) -> Pixels:
     return pipelines.drawn(model, sampler, SAMPLERS[sampler][1], prompt, **{"image_prompt": picture(), **options})
 
 
@@ -222,15 +225,15 @@ def test_a_folder_comes_back_from_one_file_and_draws_the_identical_picture(made:
     pictures = [drawn(one, prompt=prompt, noise_level=300) for one in (made.model, *models)]
     assert (pictures[0] == pictures[1]).all()
     assert (pictures[0] == pictures[2]).all()
-    assert stated(folder).unet == TINY.unet
+    assert stated(Checkpoint(folder)).unet == TINY.unet
     assert conversion(made.folder, to_folder=False, networks=TINY).left == {}
     told = conversion(made.file, to_folder=True, prediction="v", networks=TINY).left
     assert told["part of the image prompt's CLIP that is not read"] == 1
 
 
 def test_a_folder_of_other_sizes_tells_them(made: Made) -> None:
-    assert stated(made.folder).image_clip == EYE
-    assert stated(made.folder).unet == TINY.unet
+    assert stated(Checkpoint(made.folder)).image_clip == EYE
+    assert stated(Checkpoint(made.folder)).unet == TINY.unet
 
 
 @pytest.mark.parametrize("part", ["image_encoder", "image_normalizer"])
@@ -252,7 +255,7 @@ def test_other_levels_of_noise_are_refused(made: Made, tmp_path: Path) -> None:
 def test_a_image_prompt_is_for_models_that_read_one_and_they_need_it(made: Made, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"draws after a picture; give it one with --image-prompt$"):
         Pipeline(made.model).plan("a fox", size=SIZE)
-    with pytest.raises(RequestError, match="the model scenes reads no image prompt; give the picture as --image"):
+    with pytest.raises(RequestError, match="the model scenes takes no image_prompt; give the picture as --image"):
         load().plan("a tree", image_prompt=picture())
     with pytest.raises(RequestError, match="noise_level is of an image prompt; give one, too"):
         Pipeline(made.model).plan("a fox", noise_level=3)
@@ -289,11 +292,12 @@ def test_the_published_models_are_known(family: str, vector: int) -> None:
 @pytest.mark.parametrize("kind", ["h", "l"])
 def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: Path) -> None:
     path = published.sparse(tmp_path / "model.safetensors", published.unclip(kind))
-    found = identify_drawable(path, known=NETWORKS)
+    checkpoint = Checkpoint(path)
+    found = StableDiffusion().recognise(checkpoint).found
     assert found.family is {"h": Family.UNCLIP_H, "l": Family.UNCLIP_L}[kind]
     networks_ = NETWORKS[found.family]
     assert networks_.image_clip is not None
-    tower_place, statistics = files(path, networks_.image_clip)
-    for place in (*parts(path, networks_)[:3], tower_place, *([statistics] if statistics else [])):
+    tower_place, statistics = files(checkpoint, networks_.image_clip)
+    for place in (*parts(checkpoint, networks_, ModelChoice())[:3], tower_place, *([statistics] if statistics else [])):
         key_map.check(*cast(Place, place)[::2])
     assert (statistics is None) == (kind == "h")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from scorefield.families.stable_diffusion.parts import Networks
+from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.nets.clip import EncoderConfig, TextConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig

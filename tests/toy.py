@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,16 @@ from torch import Tensor, nn
 from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned
-from scorefield.prompt.conditioner import Conditioner
+from scorefield.errors import RequestError
+from scorefield.latent.picture_codec import PictureCodec
+from scorefield.model.spec import Defaults, ModelSpec
+from scorefield.model.system import Place, System
+from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized
 from scorefield.prompt.rules import PLAIN, Count, Rules
-from scorefield.zoo import Defaults, Model, ModelSpec
+from scorefield.request import ModelChoice
+from scorefield.request.words import ClipWords
+from scorefield.stages.diffusion import Diffusion
+from scorefield.weights.checkpoint import Checkpoint
 
 WORDS = {"a", "and", "tree", "in", "the", "desert", "cat", "dog", "fog", "red"}
 LONGEST = 12
@@ -51,7 +59,8 @@ class Net(nn.Module):
 class Words(Conditioner):
     """Tokens from the spelling of words."""
 
-    def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
+    def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
+        prompts = [one.text for one in self.tokenized(prompts, rules)]
         tokens, mask = torch.zeros(len(prompts), LONGEST, 8), torch.zeros(len(prompts), LONGEST, dtype=torch.bool)
         for row, prompt in enumerate(prompts):
             for k, word in enumerate(re.findall(r"\w+", prompt.lower())):
@@ -59,11 +68,11 @@ class Words(Conditioner):
                 tokens[row, k], mask[row, k] = torch.tensor([byte / 128 - 1 for byte in digest]), True
         return Cond(tokens=tokens, mask=mask)
 
-    def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
+    def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
         found = [Count(tokens=len(re.findall(r"\w+", prompt)), room=LONGEST, chunks=1) for prompt in prompts]
         if (longest := max(one.tokens for one in found)) > LONGEST:
-            raise ValueError(f"the prompt has {longest} words, this model reads at most {LONGEST}")
-        return found
+            raise RequestError(f"the prompt has {longest} words, this model reads at most {LONGEST}")
+        return [Tokenized(text=text, count=count, tokens=text) for text, count in zip(prompts, found, strict=True)]
 
     def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
         words = [word for prompt in prompts for word in re.findall(r"\w+", prompt.lower())]
@@ -88,14 +97,38 @@ class Pixels:
         return x0[..., ::4, ::4].clamp(-1, 1)
 
 
-def model(net: nn.Module | None = None, sha256: str = "5ca1ab1e" * 8) -> Model:
+def model(net: nn.Module | None = None, sha256: str = "5ca1ab1e" * 8, choice: ModelChoice | None = None) -> System:
     """The toy, or a model of the same make around another network."""
-    return Model(
+    stage = Diffusion(
         spec=TOY,
         denoiser=Preconditioned((net or Net()).eval().requires_grad_(False), TOY.prediction, TOY.clock),
         conditioner=Words(),
-        codec=Pixels(),
+        codec=PictureCodec(Pixels()),
+        device=torch.device("cpu"),
+        further=frozenset({ClipWords}),
+    )
+    return System(
+        choice=choice or ModelChoice(model="toy", device="cpu", dtype="float32"),
+        stages=(stage,),
         device=torch.device("cpu"),
         dtype=torch.float32,
         sha256=sha256,
     )
+
+
+class Toys:
+    """The family of the toy, which is also loaded where the embedded model is asked for."""
+
+    names: ClassVar = {"toy": TOY, "scenes": TOY}
+
+    def __init__(self, sha256: str = "5ca1ab1e" * 8) -> None:
+        self.sha256 = sha256
+
+    def specs(self) -> Sequence[ModelSpec]:
+        return NAMED
+
+    def recognise(self, checkpoint: Checkpoint) -> None:
+        return None
+
+    def build(self, identity: ModelSpec, choice: ModelChoice, place: Place) -> System:
+        return model(sha256=self.sha256, choice=choice.model_copy(update={"model": "toy"}))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scorefield import lab
     from scorefield.api import Pipeline, load
-    from scorefield.convert.job import convert
+    from scorefield.conversion.job import convert
     from scorefield.errors import RequestError, ScorefieldError
     from scorefield.request import Request
 
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Pipeline": "scorefield.api",
     "load": "scorefield.api",
-    "convert": "scorefield.convert.job",
+    "convert": "scorefield.conversion.job",
     "Request": "scorefield.request",
     "RequestError": "scorefield.errors",
     "ScorefieldError": "scorefield.errors",

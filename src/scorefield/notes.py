@@ -27,6 +27,10 @@ class UnknownSizeWarning(UnseenWarning):
     """A picture is much larger or smaller than those that the model saw."""
 
 
+class UnusedWordWarning(ScorefieldWarning):
+    """No prompt has a word that was learned by textual inversion."""
+
+
 class UnusedKeysWarning(ScorefieldWarning):
     """A file holds tensors that nothing here uses."""
 

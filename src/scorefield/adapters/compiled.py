@@ -5,24 +5,31 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from scorefield.errors import UnsupportedError
-from scorefield.model.system import Model
+from scorefield.errors import MachineError
+from scorefield.model.system import System
 from scorefield.nets import shared_copy
+from scorefield.stages.diffusion import only_stage
 
 
-def compiled(model: Model) -> Model:
-    """`model` with a twin of its network that is compiled at its first step; `model` itself is not changed.
+def compiled(system: System) -> System:
+    """`system` with a copy of its network that is compiled at its first step; `system` itself is not changed.
 
-    UnsupportedError where nothing can be compiled, as without a C++ compiler; it is tried on one line of arithmetic.
+    MachineError where nothing can be compiled, as without a C++ compiler; it is tried on one line of arithmetic.
     """
+    stage = only_stage(system.stages)
     try:
-        torch.compile(_line)(torch.zeros(8, device=model.device))
+        torch.compile(_line)(torch.zeros(8, device=system.device))
     except RuntimeError as error:
-        raise UnsupportedError(
+        raise MachineError(
             f"torch can compile nothing here ({_cause(error)}); install a C++ compiler, or draw without compiling"
         ) from None
-    was = model.denoiser
-    return replace(model, denoiser=was.with_net(shared_copy.compiled(was.net)), compiled=True)
+    was = stage.denoiser
+    made = was.with_net(shared_copy.compiled(was.net))
+    return replace(
+        system,
+        stages=(replace(stage, denoiser=made),),
+        choice=system.choice.model_copy(update={"compiled": True}),
+    )
 
 
 def _line(x: Tensor) -> Tensor:

@@ -4,64 +4,115 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
 from scorefield.adapters.compiled import compiled
-from scorefield.errors import UnsupportedError
-from scorefield.model.system import AppliedLora, Model
+from scorefield.adapters.learned_words import check_hash
+from scorefield.errors import RequestError, UnsupportedError
+from scorefield.model.system import AppliedLora, System
 from scorefield.nets.clip import TextConfig
 from scorefield.nets.packed import dense, pack
 from scorefield.nets.unet import Unet, UnetConfig
+from scorefield.notes import UnusedKeysWarning, note
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.sdxl import XlConditioner
+from scorefield.request import Lora
+from scorefield.stages.diffusion import only_stage
 from scorefield.weights.detect.identity import BY_WORDS, Family
 from scorefield.weights.key_maps import clip_keys, unet_keys
-from scorefield.weights.lora.file import Lora
+from scorefield.weights.lora.file import Lora as LoraFile
 from scorefield.weights.lora.merge import Scales, Stack
 from scorefield.weights.lora.targets import TEXT, TEXT_2, UNET, Target, names
+
+_MOST_KEYS = 3  # that a note names
 
 M = TypeVar("M", bound=nn.Module)
 
 
+class OpenedLora(NamedTuple):
+    """A LoRA of a request and its file."""
+
+    asked: Lora
+    file: LoraFile
+    sha256: str
+
+
+def open_loras(loras: Sequence[Lora]) -> list[OpenedLora]:
+    """Open the files; RequestError for one that has changed since it was recorded, or for a scale that is no number."""
+    opened = []
+    for asked in loras:
+        path, colon, scale = asked.path.rpartition(":")
+        if colon and Path(path).exists() and not Path(asked.path).exists():
+            raise RequestError(f"{asked.path}: a scale follows the colon, which is a number, not {scale!r}")
+        file = LoraFile(Path(asked.path))
+        opened.append(OpenedLora(asked, file, file.sha256))
+        check_hash(asked.path, opened[-1].sha256, asked.sha256, "LoRA")
+    return opened
+
+
 @torch.inference_mode(False)  # as in `zoo.load`
-def with_loras(model: Model, loras: Sequence[tuple[str, Scales]]) -> Model:
-    """`model` with the LoRAs of (path, scales) pairs; `model` itself does not change.
+def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
+    """`system` with `loras`; `system` itself does not change.
 
     A weight becomes W + the sum of scale * delta, computed in float32 and cast once. UnsupportedError for a model that
-    takes no LoRA or already has some, and for a LoRA of another family; SourceError for files that are damaged or do
-    not fit.
+    takes no LoRA or already has some, and for a LoRA of another family; DamagedError for files that do not fit.
     """
-    net, towers = model.denoiser.net, _towers(model.conditioner)
+    if not loras:
+        return system
+    stage = only_stage(system.stages)
+    net, towers = stage.denoiser.net, _towers(stage.conditioner)
     if not isinstance(net, Unet) or not towers:
-        raise UnsupportedError(f"the model {model.spec.name} takes no LoRA: they are for Stable Diffusion")
-    if model.loras:
-        raise UnsupportedError("this model has LoRAs already: give all of them at once to the one without")
+        raise UnsupportedError(f"the model {system.name} takes no LoRA: they are for Stable Diffusion")
+    if system.loras:
+        raise RequestError("this model has LoRAs already: give all of them at once to the one without")
     stack = stacked(net.config, {part: one.encoder.config.text for part, one in towers.items()}, loras)
     read = [one.with_tower(_merged(one.encoder, part, "", stack)) for part, one in towers.items()]
-    worded = model.conditioner.with_towers(*read) if isinstance(model.conditioner, XlConditioner) else read[0]
+    worded = stage.conditioner.with_towers(*read) if isinstance(stage.conditioner, XlConditioner) else read[0]
     applied = tuple(
-        AppliedLora(path=path, scales=scales, sha256=lora.sha256, unused=tuple(unused))
-        for (path, scales), (lora, unused) in zip(loras, stack.unused.items(), strict=True)
+        AppliedLora(path=one.asked.path, scales=_scales(one.asked), sha256=one.sha256, unused=tuple(unused))
+        for one, unused in zip(loras, stack.unused.values(), strict=True)
     )
-    made = replace(model, denoiser=_merged(model.denoiser, UNET, "net.", stack), conditioner=worded, loras=applied)
-    return compiled(made) if model.compiled else made  # copies are not
+    made = replace(
+        system,
+        stages=(replace(stage, denoiser=_merged(stage.denoiser, UNET, "net.", stack), conditioner=worded),),
+        choice=system.choice.model_copy(update={"loras": tuple(map(_recorded, applied))}),
+        loras=applied,
+    )
+    return compiled(made) if system.choice.compiled else made  # copies are not
 
 
-def stacked(net: UnetConfig, texts: Mapping[str, TextConfig], loras: Sequence[tuple[str, Scales]]) -> Stack:
-    """The LoRAs at those paths, each with its scales, fitted to the model of this U-Net and these text towers by part.
+def note_unused(system: System) -> None:
+    """A note for each LoRA of `system` with keys that belong to no layer."""
+    for lora in system.loras:
+        if lora.unused:
+            named = ", ".join(lora.unused[:_MOST_KEYS]) + (", ..." if len(lora.unused) > _MOST_KEYS else "")
+            many = "1 key fits" if len(lora.unused) == 1 else f"{len(lora.unused)} keys fit"
+            note(UnusedKeysWarning, f"{lora.path}: {many} no layer of this model, unused ({named})")
 
-    UnsupportedError for one of another family, SourceError for one that is damaged or fits no layer.
+
+def stacked(net: UnetConfig, texts: Mapping[str, TextConfig], loras: Sequence[OpenedLora]) -> Stack:
+    """The LoRAs fitted to the model of this U-Net and these text encoders by part.
+
+    UnsupportedError for one of another family, DamagedError for one that fits no layer.
     """
-    opened = [(Lora(Path(path)), scales) for path, scales in loras]
     mine = BY_WORDS.get(net.context_width, Family.UNKNOWN)
-    for lora, _ in opened:
-        if Family.UNKNOWN not in (mine, lora.family) and lora.family is not mine:
-            raise UnsupportedError(f"{lora.path} is a LoRA for {lora.family}; this model is a {mine}")
-    return Stack(dict(_names(net, texts)), opened)
+    for _, file, _ in loras:
+        if Family.UNKNOWN not in (mine, file.family) and file.family is not mine:
+            raise UnsupportedError(f"{file.path} is a LoRA for {file.family}; this model is a {mine}")
+    return Stack(dict(_names(net, texts)), [(one.file, _scales(one.asked)) for one in loras])
+
+
+def _scales(asked: Lora) -> Scales:
+    return Scales(*asked.scales)
+
+
+def _recorded(lora: AppliedLora) -> Lora:
+    unet, text = lora.scales
+    return Lora(path=lora.path, scale=unet, text_scale=None if text == unet else text, sha256=lora.sha256)
 
 
 def _towers(conditioner: Conditioner) -> Mapping[str, PublishedConditioner]:

@@ -4,23 +4,10 @@
 from scorefield.request import Request
 
 # isort: split
-from scorefield.api.loading import load
-from scorefield.api.loras import UnusedKeysWarning
-from scorefield.api.pipeline import Group, Pipeline
-from scorefield.api.result import Picture, Result
-from scorefield.api.unseen import UnknownSizeWarning, UnknownWordsWarning, UnreadSignsWarning, UnseenWarning
+from scorefield.api.job import Job
+from scorefield.api.loading import load, prepare
+from scorefield.api.pipeline import Pipeline
+from scorefield.api.resolve import Plan
+from scorefield.api.result import Film, Picture, Result
 
-__all__ = [
-    "Group",
-    "Picture",
-    "Pipeline",
-    "Request",
-    "RequestError",
-    "Result",
-    "UnknownSizeWarning",
-    "UnknownWordsWarning",
-    "UnreadSignsWarning",
-    "UnseenWarning",
-    "UnusedKeysWarning",
-    "load",
-]
+__all__ = ["Film", "Job", "Picture", "Pipeline", "Plan", "Request", "Result", "load", "prepare"]

@@ -1,18 +1,19 @@
-"""A pipeline out of a name or a path."""
+"""From a name or a path to a pipeline, and from a whole request to a job."""
 
-from collections.abc import Callable
+import warnings
 from dataclasses import replace
 from os import PathLike
 
 import torch
 
-from scorefield import zoo
-from scorefield.api.embeddings import with_embeddings
-from scorefield.api.loras import warn_unused, with_loras
+from scorefield.adapters.lora_weights import note_unused
+from scorefield.api.job import Job
 from scorefield.api.pipeline import Pipeline
-from scorefield.api.resolve import settle
-from scorefield.errors import RequestError
-from scorefield.request import Embeddings, Loras, Request, parse
+from scorefield.api.resolve import resolve
+from scorefield.notes import collecting
+from scorefield.request import Embeddings, Loras, Request, parse_choice
+from scorefield.zoo import OpenedModel
+from scorefield.zoo import load as load_system
 
 
 def load(
@@ -44,53 +45,27 @@ def load(
     - `embeddings`: textual inversions, files that teach the model words.
     - `compiled`: have torch compile the network, which takes minutes at the first step (`nets.shared_copy`).
 
-    RequestError for what is unknown, missing or does not fit the model, and where nothing can be compiled;
-    weights.scorefield_file.WeightsError or weights.diffusers_folder.SourceError for damaged files.
+    ScorefieldError for what is unknown, missing, damaged or does not fit, and where nothing can be compiled.
     """
-    files = {"variant": variant, "ema": ema, "vae": vae, "loras": loras, "embeddings": embeddings}
-    machine = {"device": device, "dtype": dtype, "compiled": compiled}
-    request = parse({"prompt": "", "model": model, "prediction": prediction, **machine, **files})
-    _tried(request)
-    return _loaded(request, stacklevel=3)
+    choice = parse_choice(
+        {
+            "model": model, "device": device, "dtype": dtype, "prediction": prediction, "variant": variant, "ema": ema,
+            "vae": vae, "loras": loras, "embeddings": embeddings, "compiled": compiled,
+        }
+    )  # fmt: skip
+    with collecting() as notes:
+        system = load_system(choice)
+    for kind, text in notes:
+        warnings.warn(text, kind, stacklevel=2)
+    return Pipeline(system)
 
 
-def load_for(request: Request, say: Callable[[str], object]) -> Pipeline:
-    """The pipeline for `request`; errors as of `load`, and of what this model cannot draw, before weights are read.
-
-    `say` is told when gigabytes begin to be read, which takes a slow disk a minute.
-    """
-    if (hollow := _tried(request)) is not None:
-        settle(request, hollow)
-        say(f"loading {request.model}")
-    return _loaded(request, stacklevel=2)
-
-
-def _tried(request: Request) -> zoo.Model | None:
-    """The hollow model of `request`, which refuses what the whole one would after gigabytes; None for a small one."""
-    return None if request.model in [one.name for one in zoo.available()] else _model(request, hollow=True)
-
-
-def _loaded(request: Request, stacklevel: int) -> Pipeline:
-    model = _model(request)
-    warn_unused(model, stacklevel + 1)
-    return Pipeline(model)
-
-
-def _model(request: Request, *, hollow: bool = False) -> zoo.Model:
-    choice = zoo.Choice(variant=request.variant, ema=request.ema, vae=request.vae)
-    _check_device(request.device)
-    try:
-        loaded = zoo.load(request.model, request.device, request.dtype, request.prediction, choice, hollow=hollow)
-        model = with_embeddings(with_loras(loaded, request.loras), request.embeddings)
-        if request.compiled:
-            return replace(model, compiled=True) if hollow else zoo.compiled(model)
-    except (zoo.MissingError, zoo.UnsupportedError) as error:
-        raise RequestError(str(error)) from None
-    return model
-
-
-def _check_device(device: str) -> None:
-    kind, _, index = device.partition(":")
-    count = torch.cuda.device_count() if kind == "cuda" else int(kind != "mps" or torch.backends.mps.is_available())
-    if int(index or 0) >= count:
-        raise RequestError(f"there is no device {device} here; use cpu, or auto")
+def prepare(request: Request) -> Job:
+    """The job of a whole request; what its model cannot draw is refused before gigabytes of weights are read."""
+    opened = OpenedModel(request)
+    with collecting() as notes:
+        system = opened.trial if opened.is_large else opened.load()
+        note_unused(system)
+    plan = resolve(request, system)
+    plan = replace(plan, notes=(*notes, *plan.notes))
+    return Job(plan, opened.load, loading=request.model) if opened.is_large else Job(plan, lambda: system)

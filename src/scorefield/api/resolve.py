@@ -1,112 +1,115 @@
-"""A request meets a model: what the request leaves open is filled in, what the model cannot do is refused at once."""
+"""A request meets a model: everything is decided and read once, and what the model cannot do is refused."""
 
-import functools
-import inspect
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-import torch
+from pydantic import BaseModel
 
-from scorefield import zoo
-from scorefield.api import inputs, words
-from scorefield.api.embeddings import embeddings_of, has_embeddings
-from scorefield.api.loras import has_loras, loras_of
-from scorefield.api.start import steps_walked, strength
-from scorefield.core import grid, noise, predict
-from scorefield.core.level import Level
-from scorefield.core.name_lookup import canonical
 from scorefield.errors import RequestError
-from scorefield.request import Request, Settled
-from scorefield.sample import registry
-from scorefield.sample.walk import Sampler, Step
-
-_PREDICTIONS: Mapping[predict.Prediction, str] = {predict.eps: "eps", predict.v: "v"}  # the values of `prediction`
-
-
-def settle(request: Request, model: zoo.Model) -> Settled:
-    """`request` with the model's settings and a seed filled in; RequestError for what `model` cannot draw."""
-    _check_loaded(request, model)
-    defaults = model.spec.defaults
-    pictures = inputs.pictures(request)
-    request = request.model_copy(update=pictures)
-    width, height = inputs.sides(request, model.spec)
-    _check_sides(width, height, model.spec.size_multiple)
-    try:
-        record, schedule = registry.find(request.sampler or defaults.sampler)
-        schedule = request.schedule or schedule or defaults.schedule
-        filled = {
-            "model": model.spec.name,
-            "prediction": _PREDICTIONS.get(model.spec.prediction),
-            **asdict(model.spec.choice),
-            "loras": loras_of(model),
-            "embeddings": embeddings_of(model),
-            "device": str(model.device),
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "compiled": model.compiled,
-            "width": width,
-            "height": height,
-            "steps": request.steps or defaults.steps,
-            "cfg_scale": defaults.cfg_scale if request.cfg_scale is None else request.cfg_scale,
-            "sampler": record.name,
-            "schedule": canonical("schedule", schedule, grid.SCHEDULES, grid.ALIASES),
-            "noise": canonical("noise policy", request.noise, noise.POLICIES, {}),
-            "strength": strength(request),
-            "long_prompt": request.long_prompt or defaults.long_prompt,
-            "seed": secrets.randbelow(2**32) if request.seed is None else request.seed,
-        }
-        settled = Settled.model_validate(request.model_dump() | filled | pictures)
-        stepper(settled)
-        levels(settled, model.spec)
-        inputs.mask(settled)
-        inputs.prompt(settled, model.spec)
-        words.counts(settled, model)
-    except ValueError as error:
-        raise RequestError(str(error)) from None
-    return settled
+from scorefield.model.codec import Canvas
+from scorefield.model.events import Batch
+from scorefield.model.stage import StagePlan
+from scorefield.model.system import LearnedWord, System
+from scorefield.notes import Note, UnusedWordWarning, collecting, note
+from scorefield.prompt.rules import Count
+from scorefield.request import SEEDS, Drawing, ModelChoice, Request, group_of
 
 
-def levels(request: Settled, spec: zoo.ModelSpec) -> list[Level]:
-    """The levels that a walk visits, from noise to clean; ValueError if the schedule has fewer levels than steps."""
-    steps, last = steps_walked(request)
-    return grid.levels(spec.gauge, grid.find(request.schedule)(spec.ladder)(steps))[-last - 1 :]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A request with everything decided and read; a job only computes and writes."""
+
+    request: Request  # complete: a record keeps it
+    batches: tuple[Batch, ...]
+    stages: tuple[StagePlan, ...]
+    words: tuple[LearnedWord, ...] = ()  # that the model was taught
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def canvas(self) -> Canvas:
+        """The size of the outputs."""
+        return self.stages[-1].canvas
+
+    @property
+    def lengths(self) -> Mapping[str, Count]:
+        """The length of each prompt and of the negative prompt, by text, as the first stage reads them."""
+        return self.stages[0].lengths
+
+    @property
+    def steps(self) -> int:
+        """Steps that are walked for one batch, over all stages."""
+        return sum(stage.steps for stage in self.stages)
 
 
-def stepper(request: Settled) -> Sampler:
-    """The sampler of `request` with its eta bound; RequestError for an eta that the sampler does not take."""
-    record, _ = registry.find(request.sampler)
-    if request.eta is None:
-        return record.sampler
-    sampler: Callable[..., Iterator[Step]] = record.sampler  # beside the common arguments, each has options of its own
-    if "eta" not in inspect.signature(sampler).parameters:
-        raise RequestError(f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral")
-    return functools.partial(sampler, eta=request.eta)
+def resolve(asked: Drawing, system: System) -> Plan:
+    """The plan of a request for a model; RequestError for what the model cannot do, or was not loaded with."""
+    if isinstance(asked, ModelChoice):
+        _check_loaded(asked, system)
+    _check_taken(asked, system)
+    with collecting() as notes:
+        stages = tuple(stage.plan(asked) for stage in system.stages)
+        _note_unused_words(asked, system)
+    filled: dict[str, object] = {"seed": secrets.randbelow(2**32) if asked.seed is None else asked.seed}
+    for stage in stages:
+        filled |= stage.filled
+    drawing = {name: getattr(asked, name) for name in Drawing.model_fields}
+    request = Request.model_construct(**{**drawing, **dict(system.choice), **filled})
+    prompts = [prompt for prompt in asked.prompts for _ in range(asked.count)]
+    seeds = [((request.seed or 0) + k) % SEEDS for k in range(len(prompts))]
+    alike = list(zip(*(stage.alike for stage in stages if stage.alike), strict=True)) or [()] * len(prompts)
+    batches = tuple(
+        Batch(first=rows.start, prompts=tuple(prompts[rows]), seeds=tuple(seeds[rows]))
+        for rows in _batches(alike, asked.batch_size)
+    )
+    return Plan(request=request, batches=batches, stages=stages, words=system.embeddings, notes=tuple(notes))
 
 
-def _check_loaded(request: Request, model: zoo.Model) -> None:
-    """RequestError if `request` asks for another model, device or number format than the loaded ones."""
-    device = torch.device(request.device if request.device != "auto" else model.device)
-    is_loaded = {
-        "model": request.model in (model.spec.name, model.spec.loaded_as) or "model" not in request.model_fields_set,
-        "prediction": request.prediction in (None, _PREDICTIONS.get(model.spec.prediction)),
-        "variant": request.variant in (None, model.spec.choice.variant),
-        "ema": request.ema in (False, model.spec.choice.ema),
-        "vae": request.vae in (None, model.spec.choice.vae),
-        "loras": has_loras(model, request.loras) or "loras" not in request.model_fields_set,
-        "embeddings": has_embeddings(model, request.embeddings) or "embeddings" not in request.model_fields_set,
-        "device": device.type == model.device.type and device.index in (None, model.device.index or 0),
-        "dtype": request.dtype in ("auto", str(model.dtype).removeprefix("torch.")),
-        "compiled": request.compiled in (False, model.compiled),
-    }
-    if other := next((name for name, loaded in is_loaded.items() if not loaded), None):
-        raise RequestError(
-            f"this pipeline was not loaded with the {other} {getattr(request, other)}; give it to load()"
-        )
+def _check_loaded(asked: ModelChoice, system: System) -> None:
+    """RequestError if `asked` says explicitly what `system` was not loaded with."""
+    for name in ModelChoice.model_fields.keys() & asked.model_fields_set:
+        wanted, loaded = getattr(asked, name), getattr(system.choice, name)
+        if not _agree(wanted, loaded) and not (name == "model" and wanted == system.loaded_as):
+            raise RequestError(f"this pipeline was not loaded with the {name} {wanted}; give it to load()")
 
 
-def _check_sides(width: int, height: int, multiple: int) -> None:
-    for name, side in (("width", width), ("height", height)):
-        if side % multiple:
-            low = side // multiple * multiple
-            near = " or ".join(str(one) for one in (low, low + multiple) if one)
-            raise RequestError(f"{name} {side} is not a multiple of {multiple}; use {near}")
+def _agree(asked: object, loaded: object) -> bool:
+    """Whether what was asked is what was loaded, as far as it was said."""
+    if asked in (None, False, "auto"):
+        return True
+    if isinstance(asked, BaseModel):
+        return all(_agree(value, getattr(loaded, name, None)) for name, value in asked)
+    if isinstance(asked, tuple) and isinstance(loaded, tuple):
+        return len(asked) == len(loaded) and all(map(_agree, asked, loaded))
+    return asked == loaded
+
+
+def _check_taken(asked: Drawing, system: System) -> None:
+    """RequestError for an option that no stage of the model reads, unless it says what the model does anyway."""
+    taken = frozenset[object]().union(*(stage.takes for stage in system.stages))
+    for name in Drawing.model_fields.keys() & asked.model_fields_set:
+        group, value = group_of(name), getattr(asked, name)
+        if group in taken or value == Drawing.model_fields[name].default or value == system.fixed.get(name):
+            continue
+        instead = f"; {group.instead}" if group.instead else ""
+        raise RequestError(f"the model {system.name} takes no {name}{instead}")
+
+
+def _note_unused_words(asked: Drawing, system: System) -> None:
+    said = "\n".join([*asked.prompts, asked.negative_prompt]).lower()
+    for word in system.embeddings:
+        if word.token.lower() not in said:
+            note(UnusedWordWarning, f"no prompt has {word.token}, the word of {word.path}: it changes nothing")
+
+
+def _batches(alike: Sequence[object], most: int) -> Iterator[slice]:
+    """Which neighbours make a batch: at most `most`, all alike.
+
+    Prompts of different numbers of chunks could share a batch only if the shorter ones were padded with empty chunks,
+    which would change their pictures.
+    """
+    for _, same in groupby(range(len(alike)), key=alike.__getitem__):
+        first, *others = same
+        stop = first + 1 + len(others)
+        yield from (slice(k, min(k + most, stop)) for k in range(first, stop, most))

@@ -1,4 +1,4 @@
-"""The result of a request: pictures, each with the record from which it can be drawn again."""
+"""The result of a request: pictures or films, each with the record from which it can be drawn again."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from scorefield.errors import RequestError
 from scorefield.files import atomic, parameters, picture
 from scorefield.files.looks import tiled
 from scorefield.files.names import Names
-from scorefield.request import Settled
+from scorefield.request import Request
 
 _MOST_SHOWN = 4  # pictures that a repr names
 
@@ -29,15 +29,26 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Picture:
-    """One picture, the `index`-th of its request, and all that it takes to draw it again."""
+class Drawn:
+    """One output, the `index`-th of its request, and all that it takes to draw it again."""
 
-    image: Image.Image
     prompt: str
     seed: int
     index: int
-    request: Settled
+    request: Request
     origin: Origin
+
+    def record(self) -> dict[str, object]:
+        """What a file carries as its `scorefield` entry: plain JSON."""
+        request = self.request.model_dump(mode="json")
+        return {"prompt": self.prompt, "seed": self.seed, "index": self.index, "request": request} | asdict(self.origin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Picture(Drawn):
+    """A picture."""
+
+    image: Image.Image
 
     def __repr__(self) -> str:
         return f"Picture({self.prompt!r}, seed {self.seed}, {self.image.width}x{self.image.height})"
@@ -46,18 +57,10 @@ class Picture:
         """What a notebook shows."""
         return self.png()
 
-    def record(self) -> dict[str, object]:
-        """What a PNG file carries in its `scorefield` chunk: plain JSON."""
-        request = self.request.model_dump(mode="json")
-        return {"prompt": self.prompt, "seed": self.seed, "index": self.index, "request": request} | asdict(self.origin)
-
     def png(self) -> bytes:
         """The picture as a PNG file with the `parameters` text that other programs read, and our own record."""
         pairs: dict[str, object] = {
-            "Steps": self.request.steps,
-            "Sampler": parameters.SAMPLERS.get(self.request.sampler, self.request.sampler),
-            "Schedule type": parameters.SCHEDULES.get(self.request.schedule, self.request.schedule),
-            "CFG scale": f"{self.request.cfg_scale:g}",
+            **self._walk(),
             "Seed": self.seed,
             "Size": f"{self.image.width}x{self.image.height}",
             "Model hash": self.origin.sha256[:10],
@@ -80,6 +83,17 @@ class Picture:
         tags = [f"<lora:{name}:{':'.join(f'{scale:g}' for scale in scales)}>" for name, *scales in named]
         return " ".join(text for text in [self.prompt, *tags] if text)
 
+    def _walk(self) -> dict[str, object]:
+        steps, scale = self.request.steps, self.request.cfg_scale
+        sampler, schedule = self.request.sampler or "", self.request.schedule or ""
+        pairs = {
+            "Steps": steps,
+            "Sampler": parameters.SAMPLERS.get(sampler, sampler),
+            "Schedule type": parameters.SCHEDULES.get(schedule, schedule),
+            "CFG scale": None if scale is None else f"{scale:g}",
+        }
+        return {name: value for name, value in pairs.items() if value}
+
     def _strength(self) -> dict[str, str]:
         strength = self.request.strength
         return {} if strength is None else {"Denoising strength": f"{strength:g}"}
@@ -97,12 +111,34 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Result:
-    """The pictures of one request, in order."""
+class Film(Drawn):
+    """A film."""
 
-    request: Settled
-    pictures: tuple[Picture, ...]
+    frames: tuple[Image.Image, ...]
+    fps: float
+
+    def __repr__(self) -> str:
+        width, height = self.frames[0].size
+        return f"Film({self.prompt!r}, seed {self.seed}, {width}x{height}, {len(self.frames)} frames)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Result:
+    """The pictures or films of one request, in order."""
+
+    request: Request
+    media: tuple[Picture | Film, ...]
     seconds: dict[str, float]  # how long the walk and the decoding took
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The pictures, each with its record."""
+        return tuple(one for one in self.media if isinstance(one, Picture))
+
+    @property
+    def films(self) -> tuple[Film, ...]:
+        """The films, each with its record."""
+        return tuple(one for one in self.media if isinstance(one, Film))
 
     @property
     def images(self) -> tuple[Image.Image, ...]:
@@ -119,10 +155,10 @@ class Result:
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each picture."""
-        return tuple(one.seed for one in self.pictures)
+        return tuple(one.seed for one in self.media)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{one.prompt!r} seed {one.seed}" for one in self.pictures[:_MOST_SHOWN])
+        shown = ", ".join(f"{one.prompt!r} seed {one.seed}" for one in self.media[:_MOST_SHOWN])
         more = f", and {len(self) - _MOST_SHOWN} more" if len(self) > _MOST_SHOWN else ""
         return f"Result({shown}{more}; {sum(self.seconds.values()):.2f} s)"
 
@@ -131,7 +167,7 @@ class Result:
         return self.pictures[0].png() if len(self) == 1 else picture.encode(tiled(self.images), {})
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.media)
 
     @overload
     def __getitem__(self, index: int) -> Image.Image: ...

@@ -7,6 +7,7 @@ import torch
 from scorefield.bench.child import Peak, Step, prepared, serve
 from scorefield.bench.task import UNETS, Setting
 from scorefield.families.fill import Filling
+from scorefield.model.system import Place
 from scorefield.nets.packed import numbered, pack, unpack
 from scorefield.nets.unet import Unet
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
@@ -17,7 +18,7 @@ from scorefield.weights.reader import Reader
 def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
     """Our network out of the file."""
     config, source = UNETS[setting.model], Reader(folder)
-    fill = Filling(torch.device(setting.device), setting.torch_dtype)
+    fill = Filling(Place(device=torch.device(setting.device), dtype=setting.torch_dtype))
     net = fill(lambda: Unet(config), "U-Net", list(maps.diffusers(config)), source, source.tensors)
     numbered(net)
 

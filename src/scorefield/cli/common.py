@@ -4,14 +4,16 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TextIO, TypeVar
 
 import click
 
 from scorefield.errors import ScorefieldError
+from scorefield.notes import ScorefieldWarning
 
 _NO_MEMORY = "out of memory; draw fewer pictures at once with --batch-size, or smaller ones"
 
@@ -60,42 +62,61 @@ def reason(error: OSError) -> str:
     return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"
 
 
+class Sectioned(click.Command):
+    """A command whose help has its options under headings, and which remembers its arguments as they were written."""
+
+    headings: Mapping[str, str] = {}  # of options by name; the others stand last, under their own
+    last = "Files and messages"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (row := param.get_help_record(ctx)) is not None:
+                rows.setdefault(self.headings.get(param.name or "", self.last), []).append(row)
+        for heading, listed in rows.items():
+            with formatter.section(heading):
+                formatter.write_dl(listed)
+
+
+ARGUMENTS = "scorefield.arguments"
+
+
 @contextmanager
-def failures() -> Iterator[None]:
+def failures(typed: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """Turn every answer into one line and an exit code: 2 for what cannot be done as it was asked, else 1.
 
-    Anything else is a bug, and keeps its traceback. Imports torch.
+    A line that begins with an option names it as it was `typed`. Anything else is a bug, and keeps its traceback.
     """
-    import torch
-
     try:
         yield
     except ScorefieldError as error:
         wrong_call = error.kind in ("request", "unsupported")
-        raise (click.UsageError if wrong_call else click.ClickException)(str(error).partition("\n")[0]) from None
-    except (MemoryError, torch.OutOfMemoryError):
+        name, space, rest = str(error).partition("\n")[0].partition(" ")
+        line = f"{typed.get(name, name)}{space}{rest}"
+        raise (click.UsageError if wrong_call else click.ClickException)(line) from None
+    except MemoryError:
         raise click.ClickException(_NO_MEMORY) from None
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # what PyTorch raises on a CPU when memory runs out
+    except RuntimeError as error:  # what PyTorch raises when memory runs out: on a GPU a class of its own, else a line
+        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         raise click.ClickException(_NO_MEMORY) from None
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def drawing(typed: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """The surroundings of a command that draws: `failures`, warnings in one line, a thread for each physical core.
 
     OMP_NUM_THREADS, where it is set, decides the number of threads instead.
     """
-    with failures(), warnings.catch_warnings():
+    with failures(typed), warnings.catch_warnings():
         import torch
 
-        from scorefield.api import UnseenWarning, UnusedKeysWarning
-        from scorefield.notes import HalfPrecisionWarning
-
         warnings.simplefilter("ignore")
-        for kind in (UnseenWarning, UnusedKeysWarning, HalfPrecisionWarning):
-            warnings.simplefilter("always", kind)
+        warnings.simplefilter("always", ScorefieldWarning)
         warnings.showwarning = _show_warning
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(physical_cores())

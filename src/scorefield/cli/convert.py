@@ -11,7 +11,7 @@ from scorefield.cli import common
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from scorefield.convert.job import Options
+    from scorefield.conversion.job import Options
 
 
 @click.command("convert")
@@ -35,7 +35,7 @@ def command(source: Path, out: Path, quiet: bool, form: str, **options: "Unpack[
     with common.failures():
         from tqdm import tqdm
 
-        from scorefield.convert.job import prepare
+        from scorefield.conversion.job import prepare
 
         job = prepare(source, out, **options)
         size = job.size

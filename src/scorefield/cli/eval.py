@@ -8,7 +8,7 @@ import click
 
 from scorefield.cli import common
 from scorefield.files import atomic
-from scorefield.request import MOST_PROMPTS, options
+from scorefield.request import MOST_PROMPTS, fields, group_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def _scales(context: click.Context, parameter: click.Parameter, value: str) -> t
 
 def _flags(field: str) -> list[str]:
     """A field of Request as an option, under all the names that it goes by."""
-    return [field, *options()[field][0].flags]
+    return [field, *next(option.flags for name, option, _ in fields(group_of(field)) if name == field)]
 
 
 def _with_drawing(one: click.Command) -> click.Command:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from scorefield.cli import common
+from scorefield.cli.options import add_request_options, typed_flags
 from scorefield.errors import RequestError
 from scorefield.files import atomic, film
-from scorefield.files.names import Names, OutputError
-from scorefield.request import Option, Request, options, parse
+from scorefield.files.names import Names
+from scorefield.request import Request, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
-    from scorefield.api import Group, Pipeline
+    from scorefield.api import Job
     from scorefield.cli.write_outputs import Outputs
 
 
@@ -35,157 +36,118 @@ EPILOG = (
 _COMPILED = "the network is compiled at its first step, which takes minutes"
 
 
-# The headings of the help, each by the first of its options.
-HEADINGS = {
-    "negative_prompt": "Words",
-    "model": "Model",
-    "steps": "Walk",
-    "count": "Size and number",
-    "image": "Start from a picture",
-    "tile": "Machine",
-    "output": "Files and messages",
-}
-
-
-class Sectioned(click.Command):
-    """A command whose help has its options under headings."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows: dict[str, list[tuple[str, str]]] = {}
-        heading = ""
-        for param in self.get_params(ctx):
-            heading = HEADINGS.get(param.name or "", heading)
-            if isinstance(param, click.Option) and (row := param.get_help_record(ctx)) is not None:
-                rows.setdefault(heading, []).append(row)
-        for heading, listed in rows.items():
-            with formatter.section(heading):
-                formatter.write_dl(listed)
-
-
-def _with_request_options(command: click.Command) -> click.Command:
-    added = {name: _click(name, option, words) for name, (option, words) in options().items()}
-    size = next(param for param in command.params if param.name == "size")
-    command.params.remove(size)
-    command.params[1:1] = added.values()
-    command.params.insert(command.params.index(added["width"]), size)
-    return command
-
-
-def _click(name: str, option: Option, words: str) -> click.Option:
-    if option.switch:
-        return click.Option([name, *option.flags], help=words, is_flag=True, default=None)
-    metavar = option.metavar or name.rsplit("_", 1)[-1].upper()
-    return click.Option([name, *option.flags], help=words, metavar=metavar, multiple=option.many)
-
-
-@_with_request_options
-@click.command("generate", cls=Sectioned, epilog=EPILOG)
+@add_request_options
+@click.command("generate", cls=common.Sectioned, epilog=EPILOG)
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
-@click.option("--size", metavar="WxH", help="Width and height at once, or one number for a square.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=".", help="A folder, or a name in .png.")
 @click.option("--overwrite", is_flag=True, help="Replace files instead of taking the next free name.")
 @click.option("--sheet", is_flag=True, help="Also write a contact sheet of every step.")
-@click.option("--film", "filmed", is_flag=True, help="Also write a film of every step (mp4).")
+@click.option("--walk-video", "--film", is_flag=True, help="Also write a video of every step (mp4).")
 @click.option("--dry-run", is_flag=True, help="Say what would be drawn, and draw nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
+@click.pass_context
 def command(
-    prompts: tuple[str, ...], size: str | None, output: Path, overwrite: bool, sheet: bool, filmed: bool,
+    context: click.Context, /, prompts: tuple[str, ...], output: Path, overwrite: bool, sheet: bool, walk_video: bool,
     dry_run: bool, quiet: bool, form: str, **given: str | bool | tuple[str, ...] | None,
 ) -> None:  # fmt: skip
     """Draw a picture of every PROMPT.
 
     Each is a PNG file that records how it was made: see `scorefield inspect` and `scorefield replay`.
     """
-    request = _request(prompts, {"size": size, **given})
-    names = _checked_names(output, filmed=filmed, dry_run=dry_run)
-    with common.drawing():
-        from scorefield.api.embeddings import embedding_lines
-        from scorefield.api.loading import load_for
-        from scorefield.api.start import strength_line
+    with common.failures(typed_flags(context)):
+        request = _request(prompts, given)
+        names = _checked_names(output, walk_video=walk_video, dry_run=dry_run)
+    with common.drawing(typed_flags(context)):
+        from scorefield.api import prepare
         from scorefield.cli.write_outputs import Outputs
 
-        start = time.perf_counter()
-        pipe = load_for(request, _silent if quiet else common.say)
-        groups = pipe.plan(request)
-        loaded = time.perf_counter() - start
+        job = prepare(request)
         if not quiet:
-            notes = [strength_line(groups[0].request), *embedding_lines(pipe.model)]
-            notes += [_COMPILED] if pipe.model.compiled else []
-            for line in filter(None, notes):
+            for line in _lines(job):
                 common.say(line)
         if dry_run:
-            _show_plan(pipe, groups, form)
+            for note in job.plan.notes:
+                common.say(f"warning: {note.text}")
+            _show_plan(job, form)
         else:
-            outputs = Outputs(names=names, overwrite=overwrite, sheet=sheet, film=filmed)
-            _draw(pipe, groups, outputs, quiet=quiet, form=form, loaded=loaded)
-
-
-def _silent(line: str) -> None:
-    pass
+            outputs = Outputs(names=names, overwrite=overwrite, sheet=sheet, walk_video=walk_video)
+            _draw(job, outputs, quiet=quiet, form=form)
 
 
 def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, ...] | None]) -> Request:
-    if not all(prompt.strip() for prompt in prompts):
-        raise click.UsageError("a prompt is empty; say what to draw")
-    try:
-        if not prompts and given["image_prompt"] is None:
-            raise RequestError("there is no prompt; say what to draw")
-        words = {"prompts": prompts} if prompts else {}
-        return parse(words | {name: value for name, value in given.items() if value not in (None, ())})
-    except RequestError as error:
-        raise click.UsageError(str(error)) from None
+    if not prompts and given["image_prompt"] is None:
+        raise RequestError('there is no prompt; say what to draw, or "" for whatever comes')
+    words = {"prompts": prompts} if prompts else {}
+    return parse(words | {name: value for name, value in given.items() if value not in (None, ())})
 
 
-def _checked_names(output: Path, *, filmed: bool, dry_run: bool) -> Names:
-    """Where to write, tried before any long work; the error if a picture or a film could not be kept."""
-    try:
-        names = Names(output)
-        if filmed:
-            film.require_film()
-    except OutputError as error:
-        raise click.UsageError(str(error)) from None
-    except film.MissingExtraError as error:
-        raise click.ClickException(str(error)) from None
+def _checked_names(output: Path, *, walk_video: bool, dry_run: bool) -> Names:
+    """Where to write, tried before any long work; the error if a picture or a video could not be kept."""
+    names = Names(output)
+    if walk_video:
+        film.require_film()
     if not dry_run:
         with atomic.staged(names.folder):
             pass
     return names
 
 
-def _draw(
-    pipe: "Pipeline", groups: "Sequence[Group]", outputs: "Outputs", *, quiet: bool, form: str, loaded: float
-) -> None:
-    from scorefield.api import words
-    from scorefield.cli.write_outputs import draw
+def _lines(job: "Job") -> "Iterator[str]":
+    """What is worth knowing before the work begins."""
+    yield from (line for stage in job.plan.stages for line in stage.remarks)
+    for word in job.plan.words:
+        yield f"{word.token}: {word.vectors} vector{'s' * (word.vectors > 1)} of {word.path}"
+    if job.plan.request.compiled:
+        yield _COMPILED
 
-    request = groups[0].request
-    if pipe.model.spec.defaults.long_prompt == "chunks" and form == "text" and not quiet:
-        common.say(words.tokens_line(request, pipe.model))
-    start, drawn = time.perf_counter(), []
-    for picture, files in draw(pipe, groups, outputs, quiet=quiet):
-        written = {name: str(path) for name, path in files._asdict().items() if path is not None}
-        drawn.append({"prompt": picture.prompt, "seed": picture.seed, **written})
-        if form == "text":
-            click.echo("\n".join(written.values()))
+
+def _draw(job: "Job", outputs: "Outputs", *, quiet: bool, form: str) -> None:
+    from scorefield.cli.write_outputs import Written, write_all
+
+    if job.plan.request.long_prompt == "chunks" and form == "text" and not quiet:
+        common.say(_tokens_line(job))
+    start, drawn, loaded = time.perf_counter(), [], 0.0
+    for event in write_all(job, outputs, common.say, quiet=quiet):
+        if isinstance(event, Written):
+            written = {name: str(path) for name, path in event.files._asdict().items() if path is not None}
+            drawn.append({"prompt": event.picture.prompt, "seed": event.picture.seed, **written})
+            if form == "text":
+                click.echo("\n".join(written.values()))
+        else:
+            loaded = event.seconds["load"]
     if form == "json":
-        seconds = {"load": round(loaded, 3), "draw": round(time.perf_counter() - start, 3)}
-        tokens, settled = words.tokens_record(request, pipe.model), request.model_dump(mode="json")
-        common.show({"pictures": drawn, "tokens": tokens, "request": settled, "seconds": seconds}, form, "")
+        seconds = {"load": round(loaded, 3), "draw": round(time.perf_counter() - start - loaded, 3)}
+        record = {"pictures": drawn, "tokens": _tokens(job), "request": job.plan.request.model_dump(mode="json")}
+        common.show(record | {"seconds": seconds}, form, "")
 
 
-def _show_plan(pipe: "Pipeline", groups: "Sequence[Group]", form: str) -> None:
-    from scorefield.api import words
-
-    request = groups[0].request
-    settled = request.model_dump(mode="json")
+def _show_plan(job: "Job", form: str) -> None:
+    settled = job.plan.request.model_dump(mode="json")
     pictures = [
         {"prompt": prompt, "seed": seed}
-        for group in groups
-        for prompt, seed in zip(group.prompts, group.seeds, strict=True)
+        for batch in job.plan.batches
+        for prompt, seed in zip(batch.prompts, batch.seeds, strict=True)
     ]
     lines = [f"{name}: {value}" for name, value in settled.items() if name != "prompts" and value not in (None, "", [])]
     lines += [f"picture: {one['prompt']} (seed {one['seed']})" for one in pictures]
-    lines.append(words.tokens_line(request, pipe.model))
-    tokens = words.tokens_record(request, pipe.model)
-    common.show({"pictures": pictures, "tokens": tokens, "request": settled}, form, "\n".join(lines))
+    lines += [_tokens_line(job)] if job.plan.lengths else []
+    common.show({"pictures": pictures, "tokens": _tokens(job), "request": settled}, form, "\n".join(lines))
+
+
+def _tokens(job: "Job") -> dict[str, object]:
+    """The lengths of the prompts, in order, and of the negative prompt, as plain JSON."""
+    counted, request = {text: count._asdict() for text, count in job.plan.lengths.items()}, job.plan.request
+    return {
+        "prompts": [counted.get(prompt) for prompt in request.prompts],
+        "negative_prompt": counted.get(request.negative_prompt),
+    }
+
+
+def _tokens_line(job: "Job") -> str:
+    """The lengths of the longest prompt and of the negative prompt."""
+    counted, request = job.plan.lengths, job.plan.request
+    longest = max((counted[prompt] for prompt in request.prompts), key=lambda count: count.tokens)
+    of = f" (the longest of {len(request.prompts)} prompts)" if len(request.prompts) > 1 else ""
+    negative = f"; negative prompt {counted[request.negative_prompt]}" if request.negative_prompt else ""
+    return f"tokens: {longest}{of}{negative}"

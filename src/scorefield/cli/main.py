@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from types import TracebackType
 from typing import NamedTuple
 
 import click
@@ -16,23 +17,23 @@ from scorefield.cli import common
 _FAILURE, _INTERRUPTED = 1, 130
 
 
-class Face(NamedTuple):
+class Command(NamedTuple):
     """A command, which is imported only when it is called."""
 
     module: str  # whose `command` it is
     help: str  # its line in the help of `scorefield`
 
 
-FACES = {
-    "generate": Face("scorefield.cli.generate", "Draw pictures from prompts."),
-    "replay": Face("scorefield.cli.replay", "Draw a picture again from what its file records."),
-    "inspect": Face("scorefield.cli.inspect", "Show what a picture or a weights file says of itself."),
-    "convert": Face("scorefield.cli.convert", "Write a model's files in another layout."),
-    "models": Face("scorefield.cli.models", "List the models and what each knows."),
-    "eval": Face("scorefield.cli.eval", "Measure how well a model follows its prompts."),
-    "bench": Face("scorefield.cli.bench", "Measure the speed here beside another program's."),
-    "lab": Face("scorefield.cli.lab", "Run an experiment that tests what is said of diffusion."),
-    "train": Face("scorefield.cli.train", "Train a model by a recipe."),
+COMMANDS = {
+    "generate": Command("scorefield.cli.generate", "Draw pictures from prompts."),
+    "replay": Command("scorefield.cli.replay", "Draw a picture again from what its file records."),
+    "inspect": Command("scorefield.cli.inspect", "Show what a picture or a weights file says of itself."),
+    "convert": Command("scorefield.cli.convert", "Write a model's files in another layout."),
+    "models": Command("scorefield.cli.models", "List the models and what each knows."),
+    "eval": Command("scorefield.cli.eval", "Measure how well a model follows its prompts."),
+    "bench": Command("scorefield.cli.bench", "Measure the speed here beside another program's."),
+    "lab": Command("scorefield.cli.lab", "Run an experiment that tests what is said of diffusion."),
+    "train": Command("scorefield.cli.train", "Train a model by a recipe."),
 }
 
 
@@ -44,20 +45,20 @@ class LazyGroup(click.Group):
     """A group that lists its commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(FACES)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in FACES:
+        if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(FACES[cmd_name].module).command
+        command: click.Command = import_module(COMMANDS[cmd_name].module).command
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in FACES and not args[0].startswith("-"):
-            near = get_close_matches(args[0], FACES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(FACES)}"
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
@@ -69,7 +70,7 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, face.help) for name, face in FACES.items()])
+            formatter.write_dl([(name, face.help) for name, face in COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,7 +107,14 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The entry point."""
+    sys.excepthook = _report
     sys.exit(run())
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What only a bug ends in: its traceback, and where to report it."""
+    sys.__excepthook__(kind, error, trace)
+    click.echo(f"this is a bug in scorefield {__version__}; please report it with all of these lines", err=True)
 
 
 def _end(line: str, code: int) -> int:

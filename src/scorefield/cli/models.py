@@ -8,7 +8,7 @@ import click
 from scorefield.cli import common
 
 if TYPE_CHECKING:
-    from scorefield.zoo import ModelSpec
+    from scorefield.model.spec import ModelSpec
 
 _FILES = "from files, by a path or a name on the Hugging Face hub (docs/checkpoints.md):"
 

@@ -1,11 +1,11 @@
-"""What a picture was drawn with, from where it is now: files are known again by the hashes of the record."""
+"""Find the files of a recorded request again, by their SHA-256."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
 from scorefield.errors import RequestError
-from scorefield.request import Embedding, Given, Lora, Request
+from scorefield.request import Embedding, InputImage, Lora, Request
 from scorefield.weights.diffusers_folder import SourceError
 
 File = TypeVar("File", Lora, Embedding)
@@ -24,7 +24,7 @@ class Now(TypedDict):
     image_prompt: str | None
 
 
-def moved(request: Request, now: Now) -> Request:
+def relocated(request: Request, now: Now) -> Request:
     """The request with its files where they are now; RequestError for a file that is another one than was recorded.
 
     A picture that never was a file has no hash to be held to.
@@ -54,8 +54,8 @@ def lost(request: Request, error: SourceError) -> SourceError:
     return error
 
 
-def _picture(recorded: Given | None, path: str) -> Given:
-    return Given(path=path, sha256=recorded.sha256 if recorded and recorded.path else None)
+def _picture(recorded: InputImage | None, path: str) -> InputImage:
+    return InputImage(path=path, sha256=recorded.sha256 if recorded and recorded.path else None)
 
 
 def _found(recorded: Sequence[File], now: Mapping[str, str], what: str) -> tuple[File, ...]:

@@ -1,32 +1,26 @@
 """scorefield replay: the identical picture again, from the record that its file carries."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
-from pydantic import BaseModel, Field, ValidationError
 
 from scorefield.cli import common
-from scorefield.cli.relocate import Now, lost, moved
+from scorefield.cli.relocate import Now, lost, relocated
+from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.files import atomic
-from scorefield.files.names import Names, OutputError
-from scorefield.files.picture import PictureError, read
-from scorefield.request import Request
+from scorefield.files.names import Names
+from scorefield.files.picture import read
 from scorefield.weights.diffusers_folder import SourceError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from scorefield.api import Picture, Pipeline
+    from scorefield.api import Job
+    from scorefield.api.replay import Record
 
 
-class Record(BaseModel):
-    """The part of a picture's record that drawing it again needs."""
-
-    request: Request
-    index: Annotated[int, Field(ge=0)]
-    sha256: str
-    threads: Annotated[int, Field(ge=1, le=1024)]
+_MUCH = 20_000_000  # pixels times steps: a large picture of Stable Diffusion, some minutes on a CPU
 
 
 @click.command("replay")
@@ -41,27 +35,40 @@ class Record(BaseModel):
 @click.option("--image", metavar="FILE", help="The picture it starts from, if it is not where the record says.")
 @click.option("--mask", metavar="FILE", help="Its mask, if that is not where the record says.")
 @click.option("--image-prompt", metavar="FILE", help="Its image prompt, if that is not where the record says.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
 @click.pass_context
 def command(
-    context: click.Context, file: Path, output: Path | None, overwrite: bool, form: str, **now: Unpack[Now]
+    context: click.Context,
+    file: Path,
+    output: Path | None,
+    overwrite: bool,
+    quiet: bool,
+    form: str,
+    **now: Unpack[Now],
 ) -> None:
     """Draw the picture in FILE again, and say whether every pixel is the same.
 
     On the machine that drew it, it is. Files are known again by their hashes, wherever they lie now. The exit code is
     0 if every pixel is the same, 1 if not.
     """
-    try:
+    with common.drawing():
+        from scorefield.api import Picture
+        from scorefield.api.replay import replay_job, replayed
+        from scorefield.cli.write_outputs import watched
+
         drawn, record = _recorded(file)
         names = Names(output) if output else None
-    except PictureError as error:
-        raise click.ClickException(str(error)) from None
-    except OutputError as error:
-        raise click.UsageError(str(error)) from None
-    with common.drawing():
-        request = moved(record.request, now)
-        pipe = _loaded(request, record.request)
-        again = _drawn(pipe, record.model_copy(update={"request": request}))
+        moved = record.model_copy(update={"request": relocated(record.request, now)})
+        try:
+            job = replay_job(moved)
+        except SourceError as error:
+            raise lost(record.request, error) from None
+        if not quiet and (cost := _cost(job)):
+            common.say(cost)
+        again = replayed(moved, job, watched(job, common.say, quiet=quiet))
+        if not isinstance(again, Picture):
+            raise UnsupportedError(f"{file} is no picture")
         different = _different_pixels(drawn, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
     verdict = f"{different} of {drawn.width * drawn.height} pixels differ" if different else "identical"
@@ -70,45 +77,25 @@ def command(
     context.exit(1 if different else 0)
 
 
-def _loaded(request: Request, recorded: Request) -> "Pipeline":
-    """What `request` is drawn with; SourceError that says so if a file is no more where it was `recorded`."""
-    from scorefield.api.loading import load_for
-
-    try:
-        return load_for(request, common.say)
-    except SourceError as error:
-        raise lost(recorded, error) from None
+def _cost(job: "Job") -> str:
+    """What drawing it again takes; empty where that is little."""
+    (batch,), canvas = job.plan.batches, job.plan.canvas
+    if canvas.width * canvas.height * job.plan.steps * len(batch.seeds) < _MUCH:
+        return ""
+    others = f", with the {len(batch.seeds) - 1} others of its batch" if len(batch.seeds) > 1 else ""
+    return f"drawing {canvas.width} x {canvas.height} pixels again in {job.plan.steps} steps{others}"
 
 
 def _recorded(file: Path) -> "tuple[Image.Image, Record]":
+    from scorefield.api.replay import read_record
+
     image, history = read(file)
     if history.ours is None:
-        raise PictureError(f"{file} carries no scorefield record; only pictures that scorefield drew can be replayed")
+        raise DamagedError(f"{file} carries no scorefield record; only pictures that scorefield drew can be replayed")
     try:
-        return image, Record.model_validate(history.ours)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PictureError(f"{file} carries a scorefield record that cannot be used: {where}: {first['msg']}") from None
-
-
-def _drawn(pipe: "Pipeline", record: Record) -> "Picture":
-    """The picture again; PictureError if this model, or this request, cannot have made it."""
-    import torch
-
-    if pipe.model.sha256 != record.sha256:
-        raise PictureError(
-            f"the model {pipe.model.spec.name} has other weights here (hash {pipe.model.sha256[:10]}) than the picture "
-            f"was drawn with (hash {record.sha256[:10]}); install the version of scorefield that drew it"
-        )
-    torch.set_num_threads(record.threads)  # how a sum is shared out decides how it is rounded
-    loaded = {"model": pipe.model.spec.name, "device": str(pipe.model.device)}
-    for group in pipe.plan(record.request.model_copy(update=loaded)):
-        if group.first <= record.index < group.first + len(group.seeds):
-            for step in pipe.walk(group):
-                last = step
-            return pipe.pictures(group, last.x)[record.index - group.first]
-    raise PictureError(f"the record asks for picture {record.index}, which its own request does not have")
+        return image, read_record(history.ours)
+    except DamagedError as error:
+        raise DamagedError(f"{file} carries {error}") from None
 
 
 def _different_pixels(one: "Image.Image", other: "Image.Image") -> int:

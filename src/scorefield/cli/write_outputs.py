@@ -1,6 +1,7 @@
-"""Draw the pictures of a plan with a progress bar, and write them, with contact sheets and films if wanted."""
+"""Consume a job on the command line: a progress bar, notes, and files, with sheets and walk videos if wanted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from scorefield.api import Group, Picture, Pipeline
-from scorefield.api.start import steps_walked
+from scorefield.api import Job, Picture
+from scorefield.errors import UnsupportedError
 from scorefield.files import atomic, picture
 from scorefield.files.film import write_film
 from scorefield.files.looks import Look, sheet
 from scorefield.files.names import Names
-from scorefield.sample.walk import Step
+from scorefield.model.events import Finished, Loading, Output, Step
+from scorefield.notes import Note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class Outputs:
     names: Names
     overwrite: bool
     sheet: bool
-    film: bool
+    walk_video: bool
 
 
 class Files(NamedTuple):
@@ -32,29 +34,67 @@ class Files(NamedTuple):
 
     picture: Path
     sheet: Path | None
-    film: Path | None
+    walk_video: Path | None
 
 
-def draw(pipe: Pipeline, groups: Sequence[Group], outputs: Outputs, *, quiet: bool) -> Iterator[tuple[Picture, Files]]:
-    """Every picture of `groups`, as soon as its files are written."""
-    total = sum(steps_walked(group.request)[1] for group in groups)
-    with tqdm(total=total, unit="step", leave=False, disable=True if quiet else None) as bar:
-        for group in groups:
-            looks: list[list[Look]] = [[] for _ in group.seeds]
-            for step in pipe.walk(group):
-                bar.update(min(step.i, 1))
-                if outputs.sheet or outputs.film:
-                    for seen, look in zip(looks, _looks(pipe, step), strict=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A picture whose files are written."""
+
+    picture: Picture
+    files: Files
+
+
+def watched(job: Job, say: Callable[[str], object], *, quiet: bool) -> Iterator[Step | Output | Finished]:
+    """The events of a job that leave something to do; the others become lines and a progress bar.
+
+    Notes are lines that `quiet` leaves, since they warn; the bar and the line on loading go.
+    """
+    total = job.plan.steps * len(job.plan.batches)
+    with closing(job), tqdm(total=total, unit="step", leave=False, disable=True if quiet else None) as bar:
+        for event in job:
+            match event:
+                case Loading(model=model):
+                    if not quiet:
+                        say(f"loading {model}")
+                case Note(text=text):
+                    bar.clear()
+                    say(f"warning: {text}")
+                case Step(progress=progress):
+                    bar.update(round(progress * total) - bar.n)
+                    yield event
+                case Output():
+                    bar.clear()
+                    yield event
+                case _:
+                    yield event
+
+
+def write_all(job: Job, outputs: Outputs, say: Callable[[str], object], *, quiet: bool) -> Iterator[Written | Finished]:
+    """Every picture of `job`, as soon as its files are written, and the end."""
+    looks: list[list[Look]] = []
+    first = 0
+    for event in watched(job, say, quiet=quiet):
+        match event:
+            case Step():
+                if event.i == 0 and event.stage == 0:
+                    looks, first = [[] for _ in event.batch.seeds], event.batch.first
+                if outputs.sheet or outputs.walk_video:
+                    for seen, look in zip(looks, _looks(job, event), strict=True):
                         seen.append(look)
-            bar.clear()
-            for one, seen in zip(pipe.pictures(group, step.x), looks, strict=True):
-                yield one, _write(one, seen, outputs)
+            case Output(media=Picture() as one):
+                yield Written(picture=one, files=_write(one, looks[one.index - first], outputs))
+            case Output():
+                raise UnsupportedError("films cannot be written yet; from Python, take their frames")
+            case Finished():
+                yield event
 
 
-def _looks(pipe: Pipeline, step: Step) -> Iterator[Look]:
-    unit = step.x / hypot(*step.at)  # a decoder expects unit variance
-    for noisy, clean in zip(pipe.images(unit), pipe.images(step.x0), strict=True):
-        yield Look(step.i, step.n, float(step.at.lam), noisy, clean)
+def _looks(job: Job, step: Step) -> Iterator[Look]:
+    unit = step.x if step.at is None else step.x / hypot(*step.at)  # a decoder expects unit variance
+    lam = float("nan") if step.at is None else float(step.at.lam)
+    for noisy, clean in zip(job.look(step.stage, unit), job.look(step.stage, step.x0), strict=True):
+        yield Look(step.i, step.n, lam, noisy, clean)
 
 
 def _write(one: Picture, looks: Sequence[Look], outputs: Outputs) -> Files:
@@ -62,7 +102,7 @@ def _write(one: Picture, looks: Sequence[Look], outputs: Outputs) -> Files:
     return Files(
         picture=path,
         sheet=_write_sheet(looks, _beside(path, "-sheet.png"), outputs) if outputs.sheet else None,
-        film=_write_film(looks, _beside(path, "-film.mp4"), outputs) if outputs.film else None,
+        walk_video=_write_video(looks, _beside(path, "-walk.mp4"), outputs) if outputs.walk_video else None,
     )
 
 
@@ -74,7 +114,7 @@ def _write_sheet(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs)
     return atomic.write(picture.encode(sheet(looks), {}), names, overwrite=outputs.overwrite)
 
 
-def _write_film(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:
+def _write_video(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:
     with atomic.staged(outputs.names.folder) as path:
         write_film(looks, path)
         return atomic.publish(path, names, overwrite=outputs.overwrite)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from xxhash import xxh3_128
 
+from scorefield.model.system import Place
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.packed import layers, packs
 from scorefield.weights.diffusers_folder import SourceError
@@ -45,8 +46,8 @@ class Filling:
     (SHA-256 of the numbers themselves took a quarter of the processor's time.)
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
+    def __init__(self, place: Place) -> None:
+        self.place = place
         self._lines: list[str] = []
 
     @property
@@ -60,18 +61,18 @@ class Filling:
         """The network that `build` makes, with the weights that `source` has under `keys`; errors call it `part`.
 
         Convolutions are channels last in memory; layers that can be packed are, see `nets.packed`. SourceError for keys
-        or shapes that are not those of the network. On the device "meta" nothing is read, since nothing would be kept.
+        or shapes that are not those of the network. On a hollow place nothing is read, since nothing would be kept.
         """
         with hollow():
             net = build()
         fits(net.state_dict(), part, entries, source, keys)
-        if self.device.type != "meta":
+        if not self.place.hollow:
             net.load_state_dict(self._filled(net, part, entries, source), assign=True)
         return net.eval().requires_grad_(False)
 
     def _filled(self, net: nn.Module, part: str, entries: Sequence[Entry], source: Reader) -> Mapping[str, Tensor]:
         """All tensors of `net` by name."""
-        packed = layers(net) if packs(self.device, self.dtype) else {}
+        packed = layers(net) if packs(self.place.device, self.place.dtype) else {}
         wanted, scratch = net.state_dict(), _Scratch()
         tensors = {name: self._room(tensor.shape) for name, tensor in wanted.items() if name not in packed}
 
@@ -79,7 +80,7 @@ class Filling:
             """Fill one tensor of ours; returns its line of the hash."""
             numbers, name = xxh3_128(), entry.ours
             if name in packed:
-                tensors[name] = scratch.room(wanted[name].shape, self.dtype)
+                tensors[name] = scratch.room(wanted[name].shape, self.place.dtype)
             places = views([entry], tensors)
             for key in entry.theirs:
                 if entry.form is Form.TRANSPOSED:  # hashed in our order, which is not that of the file
@@ -103,7 +104,7 @@ class Filling:
 
     def _room(self, shape: torch.Size) -> Tensor:
         order = torch.channels_last if len(shape) == 4 else torch.contiguous_format
-        return torch.empty(shape, device=self.device, dtype=self.dtype, memory_format=order)
+        return torch.empty(shape, device=self.place.device, dtype=self.place.dtype, memory_format=order)
 
 
 def fits(

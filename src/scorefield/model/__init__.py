@@ -1,1 +1,1 @@
-"""Contracts: what a model is, before and after it is loaded."""
+"""Contracts: what a model is made of, what it is asked, and what it tells while it works."""

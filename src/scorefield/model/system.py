@@ -1,26 +1,14 @@
-"""A loaded model: its spec and its working parts."""
+"""A loaded model: its stages, in order, and what it was loaded from."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from scorefield.core.denoiser import Preconditioned
-from scorefield.model.spec import ModelSpec
-from scorefield.prompt.conditioner import Conditioner
+from scorefield.model.stage import Stage
+from scorefield.request import ModelChoice
 from scorefield.weights.lora.merge import Scales
-
-
-class Codec(Protocol):
-    """Pixels (B, 3, H, W) in [-1, 1] to latents of unit variance and back; scale and shift live here alone."""
-
-    @property
-    def size_factor(self) -> int: ...  # pixels per latent along a side
-    def shape(self, width: int, height: int) -> tuple[int, int, int]: ...
-    def encode(self, pixels: Tensor) -> Tensor: ...
-    def decode(self, x0: Tensor) -> Tensor: ...
-    def preview(self, x0: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +28,41 @@ class AppliedLora:
     path: str
     scales: Scales
     sha256: str  # of its file
-    unused: tuple[str, ...]  # its keys that are of no layer of the model
+    unused: tuple[str, ...]  # its keys that belong to no layer of the model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A model ready to sample. It keeps no state between calls, so threads may share it."""
+class System:
+    """A model ready to draw. What one stage makes is given to the next; one stage is the common case.
 
-    spec: ModelSpec
-    denoiser: Preconditioned
-    conditioner: Conditioner
-    codec: Codec
+    It keeps no state between calls, so threads may share it.
+    """
+
+    choice: ModelChoice  # what it was loaded as, with everything decided: a record keeps it
+    stages: tuple[Stage[Any], ...]
     device: torch.device
     dtype: torch.dtype
     sha256: str  # of all that it was loaded from, except textual inversions and LoRAs
+    fixed: Mapping[str, object] = field(default_factory=dict)  # options that it does not take, as it always has them
+    loaded_as: str | None = None  # the name that it was asked for, where the record's name is more exact
     embeddings: tuple[LearnedWord, ...] = ()
     loras: tuple[AppliedLora, ...] = ()
-    compiled: bool = False  # whether torch.compile runs the denoiser's network
+
+    @property
+    def name(self) -> str:
+        """The model's name, or the path or hub name that it was loaded from."""
+        return self.choice.model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where networks are built, and in which dtype."""
+
+    device: torch.device
+    dtype: torch.dtype
+    hollow: bool = False  # networks have names and shapes and no numbers, to try a request with
+
+    @property
+    def networks(self) -> torch.device:
+        """The device that the networks are on."""
+        return torch.device("meta") if self.hollow else self.device

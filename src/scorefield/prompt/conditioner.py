@@ -11,11 +11,23 @@ from scorefield.prompt.rules import PLAIN, Count, Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenized:
+    """A prompt that a conditioner has divided into tokens, and can read without doing so again."""
+
+    text: str
+    count: Count
+    tokens: object  # known to the conditioner alone
+
+
+Prompt = str | Tokenized
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptBatch:
     """What a conditioner reads for one batch of pictures: a prompt and a seed for each, and what all have in common."""
 
-    prompts: Sequence[str]
-    negative_prompt: str
+    prompts: Sequence[Prompt]
+    negative_prompt: Prompt
     seeds: Sequence[int]
     width: int  # px
     height: int  # px
@@ -25,18 +37,25 @@ class PromptBatch:
 
 
 class Conditioner(ABC):
-    """Prompts to their condition.
-
-    A call and `counts` raise a ValueError for a prompt that is too long, and for rules that the model does not know.
-    """
+    """Prompts to their condition."""
 
     @abstractmethod
-    def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
-        """The condition (B, ...) of prompts that take equally many chunks; that of "" is the unconditional one."""
+    def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
+        """The prompts divided into tokens.
+
+        RequestError for a prompt that is too long, and for rules that the model does not know.
+        """
 
     @abstractmethod
-    def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Sequence[Count]:
-        """How long each prompt is."""
+    def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
+        """The condition (B, ...) of prompts that take equally many chunks; that of "" is the unconditional one.
+
+        Errors are those of `tokenize`, which texts go through first.
+        """
+
+    def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
+        """The length of each prompt; errors are those of `tokenize`."""
+        return [one.count for one in self.tokenize(prompts, rules)]
 
     @abstractmethod
     def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
@@ -45,6 +64,12 @@ class Conditioner(ABC):
     def unread(self, prompts: Sequence[str], rules: Rules) -> Sequence[str]:
         """The signs in the prompts that have a meaning in other programs, and by these rules are ordinary letters."""
         return []
+
+    def tokenized(self, prompts: Sequence[Prompt], rules: Rules) -> list[Tokenized]:
+        """The prompts, those that are texts divided into tokens, each text once."""
+        texts = list(dict.fromkeys(one for one in prompts if isinstance(one, str)))
+        known = dict(zip(texts, self.tokenize(texts, rules), strict=True)) if texts else {}
+        return [known[one] if isinstance(one, str) else one for one in prompts]
 
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
         """The conditions of a batch: the one to guide towards, and the one to guide away from.

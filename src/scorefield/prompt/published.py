@@ -13,7 +13,7 @@ from scorefield.errors import RequestError
 from scorefield.nets.clip import TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.chunks import Chunks, States, chunks
-from scorefield.prompt.conditioner import Conditioner
+from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized
 from scorefield.prompt.inversion import Learned, Table, extended
 from scorefield.prompt.rules import PLAIN, Count, Rules
 from scorefield.prompt.weighting import RULES
@@ -48,16 +48,18 @@ class PublishedConditioner(Conditioner):
         return other
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
-        """Cond(tokens (B, 77 * chunks, D)) of the prompts, on the tower's device; each is read by itself.
+    def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
+        """Cond(tokens (B, 77 * chunks, D)) of the prompts, on the encoder's device; each is read by itself.
 
-        ValueError for a prompt that is longer than `rules` allow, and for prompts that take different numbers of
-        chunks, since these are no batch.
+        RequestError also for prompts that take different numbers of chunks, since these are no batch.
         """
-        states = {one: self._states(one, rules) for one in dict.fromkeys(prompts)}
+        read = self.tokenized(prompts, rules)
+        states = {
+            text: self._states(chunks, rules) for text, chunks in {one.text: _chunks(one) for one in read}.items()
+        }
         if len({len(one) for one in states.values()}) > 1:
             raise RequestError("prompts that take different numbers of chunks cannot be one condition; read them apart")
-        return Cond(tokens=torch.stack([states[one] for one in prompts]))
+        return Cond(tokens=torch.stack([states[one.text] for one in read]))
 
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
         """The condition of any `vectors` (B, 77, D) in place of those of the tokens `ids` (B, 77).
@@ -66,16 +68,22 @@ class PublishedConditioner(Conditioner):
         """
         return Cond(tokens=self.encoder.condition_of(vectors, ids)[0])
 
-    def summaries(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Tensor:
+    def summaries(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Tensor:
         """The summaries (B, P) of the prompts' first chunks, from a projected tower; weights do not change them."""
-        ids = torch.cat([self._chunks(one, rules).ids[:1] for one in prompts]).to(self.encoder.positions.device)
+        ids = torch.cat([_chunks(one).ids[:1] for one in self.tokenized(prompts, rules)]).to(
+            self.encoder.positions.device
+        )
         return self.encoder.condition_of(self.table(ids), ids)[1]
 
-    def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
-        """How long each prompt is; ValueError for one that is longer than `rules` allow."""
+    def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
+        """The prompts in chunks; RequestError for one that is longer than `rules` allow."""
+        self._check(rules)
         room = self.tokenizer.context_length - 2
-        divided = (self._chunks(prompt, rules) for prompt in prompts)
-        return [Count(tokens=one.tokens, room=room, chunks=len(one.ids)) for one in divided]
+        divided = ((text, self._divided(text, rules)) for text in prompts)
+        return [
+            Tokenized(text=text, count=Count(tokens=one.tokens, room=room, chunks=len(one.ids)), tokens=one)
+            for text, one in divided
+        ]
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """No word: byte pairs spell every one."""
@@ -85,14 +93,15 @@ class PublishedConditioner(Conditioner):
         """The signs in the prompts that have a meaning in other programs, and by these rules are ordinary letters."""
         return [sign for prompt in prompts for sign in RULES[rules.weighting].unread(prompt)]
 
-    def _chunks(self, prompt: str, rules: Rules) -> Chunks:
-        self._check(rules)
+    def _divided(self, prompt: str, rules: Rules) -> Chunks:
         rule = RULES[rules.weighting]
         parts = rule.parse(prompt)
         divided = chunks(self.tokenizer, parts, rule.cut)
         if len(divided.ids) > 1 and rules.long_prompt == "refuse":
             text = " ".join(piece.text for part in parts for piece in part)
-            self.tokenizer.encode([text])  # ValueError that says by how much it is too long, and where it would be cut
+            self.tokenizer.encode(
+                [text]
+            )  # RequestError that says by how much it is too long, and where it would be cut
             raise RequestError("the prompt asks by BREAK for several chunks, and chunks are refused: leave BREAK out")
         return divided
 
@@ -101,12 +110,23 @@ class PublishedConditioner(Conditioner):
         if not 1 <= rules.clip_skip <= most:
             raise RequestError(f"clip_skip {rules.clip_skip} is too much for this text tower: {most} is the most")
 
-    def _states(self, prompt: str, rules: Rules) -> Tensor:
+    @functools.cached_property
+    def _empty(self) -> Tensor:
+        """The ids (1, 77) of the empty prompt."""
+        return self.tokenizer.encode([""])[0]
+
+    def _states(self, divided: Chunks, rules: Rules) -> Tensor:
         """The weighted states (77 * chunks, D) of a prompt."""
         device = self.encoder.positions.device
         read = functools.partial(self._read, clip_skip=rules.clip_skip)
-        states = States(read, self.tokenizer.encode([""])[0].to(device))
-        return RULES[rules.weighting].weigh(states, self._chunks(prompt, rules).to(device)).flatten(0, 1)
+        states = States(read, self._empty.to(device))
+        return RULES[rules.weighting].weigh(states, divided.to(device)).flatten(0, 1)
 
     def _read(self, ids: Tensor, mask: Tensor | None, clip_skip: int) -> Tensor:
         return self.encoder.condition_of(self.table(ids), ids, mask, clip_skip=clip_skip)[0]
+
+
+def _chunks(prompt: Tokenized) -> Chunks:
+    if not isinstance(prompt.tokens, Chunks):
+        raise TypeError(f"a prompt that another conditioner has divided: {type(prompt.tokens).__name__}")
+    return prompt.tokens

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.nets.unet import time_features
-from scorefield.prompt.conditioner import Conditioner, PromptBatch
+from scorefield.prompt.conditioner import Conditioner, Prompt, PromptBatch, Tokenized
 from scorefield.prompt.inversion import Learned
 from scorefield.prompt.published import PublishedConditioner
-from scorefield.prompt.rules import PLAIN, Count, Rules
+from scorefield.prompt.rules import PLAIN, Rules
 
 
 class XlConditioner(Conditioner):
@@ -40,15 +40,17 @@ class XlConditioner(Conditioner):
         return other
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
-        """The condition of words alone: the tokens of both towers, and `pooled` (B, P), the first chunk's summary."""
-        towers = [one(prompts, rules).tokens for one in (self.first, self.second)]
-        tokens = torch.cat([one for one in towers if one is not None], -1)
-        return Cond(tokens=tokens, pooled=self.second.summaries(prompts, rules))
+    def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
+        """The condition of words alone: the tokens of both encoders, and `pooled` (B, P), the first chunk's summary."""
+        first, second = zip(*map(_both, self.tokenized(prompts, rules)), strict=True)
+        read = [one(tokens, rules).tokens for one, tokens in ((self.first, first), (self.second, second))]
+        tokens = torch.cat([one for one in read if one is not None], -1)
+        return Cond(tokens=tokens, pooled=self.second.summaries(second, rules))
 
-    def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Sequence[Count]:
-        """How long each prompt is: the towers read the same tokens."""
-        return self.first.counts(prompts, rules)
+    def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
+        """The prompts in the chunks of either encoder, which are equally long."""
+        both = zip(*(one.tokenize(prompts, rules) for one in (self.first, self.second)), strict=True)
+        return [Tokenized(text=first.text, count=first.count, tokens=(first, second)) for first, second in both]
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """No word: byte pairs spell every one."""
@@ -82,3 +84,10 @@ class XlConditioner(Conditioner):
         numbers: Tensor = torch.tensor([*size, 0, 0, *size], dtype=torch.int64, device=words.device)
         features = time_features(numbers, self.features).flatten().expand(len(words), -1)
         return Cond(tokens=cond.tokens, pooled=torch.cat([words.float(), features], 1))
+
+
+def _both(prompt: Tokenized) -> tuple[Tokenized, Tokenized]:
+    match prompt.tokens:
+        case (Tokenized() as first, Tokenized() as second):
+            return first, second
+    raise TypeError(f"a prompt that another conditioner has divided: {type(prompt.tokens).__name__}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from scorefield.core.cond import Cond
 from scorefield.errors import RequestError
 from scorefield.nets.clip import Clip, TextTower
-from scorefield.prompt.conditioner import Conditioner
+from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized
 from scorefield.prompt.inversion import Learned, Table, extended
 from scorefield.prompt.rules import PLAIN, Count, Rules
 from scorefield.prompt.tokenizer import WordTokenizer
@@ -39,11 +39,11 @@ class TextConditioner(Conditioner):
         return self.clip.text
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str], rules: Rules = PLAIN) -> Cond:
-        """Cond(tokens (B, L, D), mask (B, L)) of the prompts, on the tower's device; ValueError as from `counts`."""
-        self._check(rules)
+    def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
+        """Cond(tokens (B, L, D), mask (B, L)) of the prompts, on the encoder's device."""
         device = self.clip.text.positions.device
-        ids, mask = (tensor.to(device) for tensor in self.tokenizer.encode(prompts))
+        read = [_ids_and_mask(one) for one in self.tokenized(prompts, rules)]
+        ids, mask = (torch.stack(tensors).to(device) for tensors in zip(*read, strict=True))
         return self.read(self.table(ids), ids, mask)
 
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
@@ -53,15 +53,18 @@ class TextConditioner(Conditioner):
         """
         return Cond(tokens=self.clip.text.read(vectors, mask), mask=mask)
 
-    def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
-        """How long each prompt is; ValueError for one that is too long, and for any rules but the plain ones.
+    def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
+        """The prompts, a token a word; RequestError for one that is too long, and for any rules but the plain ones.
 
         Chunks and weights help with models that were trained on rich captions; this one knows short ones only.
         """
         self._check(rules)
-        _, mask = self.tokenizer.encode(prompts)
         room = self.tokenizer.context_length - 2
-        return [Count(tokens=int(tokens) - 2, room=room, chunks=1) for tokens in mask.sum(1)]
+        rows = zip(prompts, *self.tokenizer.encode(prompts), strict=True)
+        return [
+            Tokenized(text=text, count=Count(tokens=int(mask.sum()) - 2, room=room, chunks=1), tokens=(ids, mask))
+            for text, ids, mask in rows
+        ]
 
     def _check(self, rules: Rules) -> None:
         if rules.weighting != "none":
@@ -74,3 +77,10 @@ class TextConditioner(Conditioner):
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """The words of the prompts that the model never saw, each with the known words nearest in spelling."""
         return {word: near for prompt in prompts for word, near in self.tokenizer.unknown(prompt)}
+
+
+def _ids_and_mask(prompt: Tokenized) -> tuple[Tensor, Tensor]:
+    match prompt.tokens:
+        case (Tensor() as ids, Tensor() as mask):
+            return ids, mask
+    raise TypeError(f"a prompt that another conditioner has divided: {type(prompt.tokens).__name__}")

@@ -1,32 +1,34 @@
 """What a caller may ask for: one validated, frozen list of options, from which the command line derives its own."""
 
-from scorefield.request.canvas import LONGEST_SIDE, MOST_PICTURES, sides
-from scorefield.request.embedding import Embedding, Embeddings
-from scorefield.request.fields import Options, Request, Settled
-from scorefield.request.lora import Lora, Loras
-from scorefield.request.option import Option
-from scorefield.request.parsing import options, parse
-from scorefield.request.start import Given
-from scorefield.request.walk import SEEDS
+from scorefield.request.input_pictures import ImageLike, InputImage
+from scorefield.request.model_choice import Embedding, Embeddings, Lora, Loras, ModelChoice
+from scorefield.request.option import Group, Option
+from scorefield.request.request import GROUPS, Drawing, Options, Request, fields, group_of, parse, parse_choice
+from scorefield.request.size import LONGEST_SIDE, MOST_PICTURES, SEEDS, sides
 from scorefield.request.words import LONGEST_PROMPT, MOST_PROMPTS
 
 __all__ = [
+    "GROUPS",
     "LONGEST_PROMPT",
     "LONGEST_SIDE",
     "MOST_PICTURES",
     "MOST_PROMPTS",
     "SEEDS",
+    "Drawing",
     "Embedding",
     "Embeddings",
-    "Given",
+    "Group",
+    "ImageLike",
+    "InputImage",
     "Lora",
     "Loras",
+    "ModelChoice",
     "Option",
     "Options",
     "Request",
-    "RequestError",
-    "Settled",
-    "options",
+    "fields",
+    "group_of",
     "parse",
+    "parse_choice",
     "sides",
 ]

@@ -1,15 +1,15 @@
-"""The words of a request: its prompts, the negative prompt, and how they are read."""
+"""What to draw in words: the prompts, the negative prompt, and how they are read."""
 
 import re
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
-from scorefield.request.option import Option
+from scorefield.request.option import Group, Option
 
 MOST_PROMPTS = 256
 LONGEST_PROMPT = 10_000  # characters
-MOST_BLOCKS = 32  # of a text tower: XL's second one
+MOST_BLOCKS = 32  # of a text encoder: XL's second one
 
 Texts = TypeVar("Texts", str, tuple[str, ...])
 
@@ -37,35 +37,48 @@ def _readable(value: Texts) -> Texts:
     return value
 
 
-Prompts = Annotated[
-    tuple[str, ...],
-    Field(min_length=1, max_length=MOST_PROMPTS, validation_alias=AliasChoices("prompts", "prompt")),
-    BeforeValidator(_several),
-    AfterValidator(_readable),
-    Option(flags=(), expects=f"a text, or 1 to {MOST_PROMPTS} texts"),
-]
-NegativePrompt = Annotated[
-    str,
-    Field(description="What the picture should not show."),
-    AfterValidator(_readable),
-    Option(flags=("-n", "--negative-prompt"), expects=f"a text of at most {LONGEST_PROMPT} characters"),
-]
-Weighting = Annotated[
-    Literal["none", "a1111", "comfy", "compel"],
-    Field(description="Whose signs weigh words, as (this:1.3) does: none, a1111, comfy or compel."),
-    Option(flags=("--weighting",), expects="none, a1111, comfy or compel", metavar="RULE"),
-]
-LongPrompt = Annotated[
-    Literal["chunks", "refuse"] | None,
-    Field(description="What becomes of a prompt of more than 75 tokens: chunks or refuse."),
-    Option(flags=("--long-prompt",), expects="chunks or refuse", metavar="HOW"),
-]
-ClipSkip = Annotated[
-    int,
-    Field(
-        ge=1,
-        le=MOST_BLOCKS,
-        description="Which block of the text tower is read, counted backwards from the model's own, which is 1.",
-    ),
-    Option(flags=("--clip-skip",), expects=f"a whole number from 1 to {MOST_BLOCKS}", metavar="BLOCK"),
-]
+class Prompts(Group):
+    """The words that every model takes."""
+
+    title: ClassVar[str] = "Words"
+
+    prompts: Annotated[
+        tuple[str, ...],
+        Field(min_length=1, max_length=MOST_PROMPTS, validation_alias=AliasChoices("prompts", "prompt")),
+        BeforeValidator(_several),
+        AfterValidator(_readable),
+        Option(flags=(), expects=f"a text, or 1 to {MOST_PROMPTS} texts"),
+    ]
+    negative_prompt: Annotated[
+        str,
+        Field(description="What the picture should not show."),
+        AfterValidator(_readable),
+        Option(flags=("-n", "--negative-prompt"), expects=f"a text of at most {LONGEST_PROMPT} characters"),
+    ] = ""
+
+
+class ClipWords(Group):
+    """How a published CLIP reads the words."""
+
+    title: ClassVar[str] = "Words"
+    instead: ClassVar[str] = "it is for Stable Diffusion"
+
+    weighting: Annotated[
+        Literal["none", "a1111", "comfy", "compel"],
+        Field(description="Whose signs weigh words, as (this:1.3) does: none, a1111, comfy or compel."),
+        Option(flags=("--weighting",), expects="none, a1111, comfy or compel", metavar="RULE"),
+    ] = "none"
+    long_prompt: Annotated[
+        Literal["chunks", "refuse"] | None,
+        Field(description="What becomes of a prompt of more than 75 tokens: chunks or refuse."),
+        Option(flags=("--long-prompt",), expects="chunks or refuse", metavar="HOW"),
+    ] = None
+    clip_skip: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MOST_BLOCKS,
+            description="Which block of the text tower is read, counted backwards from the model's own, which is 1.",
+        ),
+        Option(flags=("--clip-skip",), expects=f"a whole number from 1 to {MOST_BLOCKS}", metavar="BLOCK"),
+    ] = 1

@@ -21,11 +21,12 @@ Seen = Callable[[memoryview], None]
 class Reader:
     """A file, a folder or the shards of an index; no tensor is loaded before it is asked for.
 
-    `variant` ("fp16") chooses among a folder's files. SourceError for what is missing or damaged. Threads may share it.
+    `variant` ("fp16") chooses among a folder's files; `index` is what was read of them before. SourceError for what is
+    missing or damaged. Threads may share it.
     """
 
-    def __init__(self, path: Path, variant: str | None = None) -> None:
-        self.listing: TensorIndex = read(path, variant, pickled=torch_pickle.listing)
+    def __init__(self, path: Path, variant: str | None = None, index: TensorIndex | None = None) -> None:
+        self.listing: TensorIndex = index or read(path, variant, pickled=torch_pickle.listing)
         self._fetch: dict[Path, Fetch] = {}
         self._spans: dict[Path, Mapping[str, Span]] = {}
 

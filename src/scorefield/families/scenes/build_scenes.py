@@ -12,19 +12,25 @@ from torch.overrides import TorchFunctionMode
 
 from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.denoiser import Preconditioned
+from scorefield.errors import RequestError
+from scorefield.latent.picture_codec import PictureCodec
 from scorefield.latent.scenes_codec import Codec
 from scorefield.model.spec import Defaults, ModelSpec
-from scorefield.model.system import Model
+from scorefield.model.system import Place, System
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.nets.clip import Clip, ClipConfig
 from scorefield.nets.dit import Dit, DitConfig
 from scorefield.prompt.text import TextConditioner
 from scorefield.prompt.tokenizer import WordTokenizer
+from scorefield.request import ModelChoice
+from scorefield.stages.diffusion import Diffusion
 from scorefield.weights import scorefield_file
+from scorefield.weights.checkpoint import Checkpoint
 
 ASSETS = Path(__file__).parents[2] / "assets"
 AUTOENCODER, CLIP, GENERATOR = (f"scenes-{part}.safetensors" for part in ("autoencoder", "clip", "generator"))
 TOKENIZER = "scenes-tokenizer.json"
+FILES = (AUTOENCODER, CLIP, GENERATOR, TOKENIZER)
 
 SCENES = ModelSpec(
     name="scenes",
@@ -35,7 +41,6 @@ SCENES = ModelSpec(
     ladder=noise_schedule.flow(),
     defaults=Defaults(steps=25, cfg_scale=5.0, sampler="euler", schedule="trailing", width=128, height=128),
     size_multiple=16,
-    files=(AUTOENCODER, CLIP, GENERATOR, TOKENIZER),
 )
 
 C = TypeVar("C")
@@ -125,26 +130,53 @@ def spec(folder: Path = ASSETS) -> ModelSpec:
 
 def _hash(folder: Path) -> str:
     """One hash over every file of the model, so that a change in any of them is a change of the model."""
-    return hashlib.sha256(
-        b"".join(hashlib.sha256((folder / name).read_bytes()).digest() for name in SCENES.files)
-    ).hexdigest()
+    return hashlib.sha256(b"".join(hashlib.sha256((folder / name).read_bytes()).digest() for name in FILES)).hexdigest()
 
 
-def scenes(device: torch.device, dtype: torch.dtype, folder: Path = ASSETS) -> Model:
+def scenes(place: Place, choice: ModelChoice, folder: Path = ASSETS) -> System:
     """The whole model from the files in `folder`; WeightsError names a file that is missing or damaged."""
     path = folder / GENERATOR
     tensors, header = scorefield_file.load(path, "generator")
     with _Blank():
         net = Dit(_config(DitConfig, header.config, path))
-    _built(net, tensors, dtype, path)
+    _built(net, tensors, place.dtype, path)
     words = conditioner(folder, torch.float32)
-    words.clip.to(device)
-    return Model(
+    words.clip.to(place.device)
+    stage = Diffusion(
         spec=spec(folder),
-        denoiser=Preconditioned(net.to(device), SCENES.prediction, SCENES.clock),
+        denoiser=Preconditioned(net.to(place.device), SCENES.prediction, SCENES.clock),
         conditioner=words,
-        codec=codec(folder, dtype).to(device),
-        device=device,
-        dtype=dtype,
-        sha256=_hash(folder),
+        codec=PictureCodec(codec(folder, place.dtype).to(place.device)),
+        device=place.device,
     )
+    return System(
+        choice=choice,
+        stages=(stage,),
+        device=place.device,
+        dtype=place.dtype,
+        sha256=_hash(folder),
+        fixed={"long_prompt": SCENES.defaults.long_prompt},
+    )
+
+
+class Scenes:
+    """The family of the models that ship inside the package."""
+
+    names: Mapping[str, ModelSpec] = {SCENES.name: SCENES}
+
+    def specs(self) -> Sequence[ModelSpec]:
+        """The embedded models, with the words that their weights know."""
+        return (spec(),)
+
+    def recognise(self, checkpoint: Checkpoint) -> ModelSpec | None:
+        """None: they are loaded by name."""
+        return None
+
+    def build(self, identity: ModelSpec, choice: ModelChoice, place: Place) -> System:
+        """The model; RequestError for a choice among files, of which it has one set."""
+        applied = {
+            "--prediction": choice.prediction, "--variant": choice.variant, "--vae": choice.vae, "--ema": choice.ema
+        }  # fmt: skip
+        if flag := next((flag for flag, value in applied.items() if value), None):
+            raise RequestError(f"{flag} applies to checkpoint files only; {identity.name} is built in")
+        return scenes(place, choice)

@@ -1,34 +1,39 @@
 """The sizes that a diffusers folder states in the config.json of its parts, for a model of its own."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from scorefield.families.stable_diffusion.parts import Networks
 from scorefield.families.stable_diffusion.second_encoder import NUMBERS
+from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
-from scorefield.weights.diffusers_folder import Json, SourceError, read_json
+from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.diffusers_folder import Json, SourceError
 
 
-def stated(folder: Path) -> Networks:
+def stated(checkpoint: Checkpoint) -> Networks:
     """The networks of the folder's configurations; SourceError for one that these networks cannot have."""
-    sizes = _Sizes(folder / "unet" / "config.json")
-    unet, kl = _unet(sizes), _kl(_Sizes(folder / "vae" / "config.json"))
-    text = _text(_Sizes(folder / "text_encoder" / "config.json"))
+
+    def sizes_of(part: str) -> _Sizes:
+        return _Sizes(checkpoint.path / part / "config.json", checkpoint.json(f"{part}/config.json"))
+
+    sizes = sizes_of("unet")
+    unet, kl, text = _unet(sizes), _kl(sizes_of("vae")), _text(sizes_of("text_encoder"))
     if sizes.told.get("addition_embed_type"):
-        return _xl(sizes, Networks(unet=unet, kl=kl, text=text), _Sizes(folder / "text_encoder_2" / "config.json"))
+        return _xl(sizes, Networks(unet=unet, kl=kl, text=text), sizes_of("text_encoder_2"))
     sizes.hold(unet.context_width == text.text.width, "cross_attention_dim")
-    image_clip = _image_clip(_Sizes(folder / "image_encoder" / "config.json")) if unet.pooled_width else None
+    image_clip = _image_clip(sizes_of("image_encoder")) if unet.pooled_width else None
     return Networks(unet=unet, kl=kl, text=text, image_clip=image_clip)
 
 
 class _Sizes:
     """One config.json, asked for what it must say."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.told = path, read_json(path)
+    def __init__(self, path: Path, told: Mapping[str, Json]) -> None:
+        self.path, self.told = path, told
 
     def number(self, name: str) -> int:
         """A number above 0."""

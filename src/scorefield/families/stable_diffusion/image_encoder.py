@@ -1,7 +1,5 @@
 """What Stable Diffusion 2.1 unCLIP has beyond other models: an image tower, and the statistics of its vectors."""
 
-from pathlib import Path
-
 from scorefield.errors import UnsupportedError
 from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion.parts import EMBEDDER, NOISE_AUGMENTOR, Place, placed
@@ -9,11 +7,10 @@ from scorefield.families.stable_diffusion.recognise import first_other
 from scorefield.nets.clip import VIT_H_14, ClipConfig, VisionTower
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.unclip import Statistics, UnclipConditioner
-from scorefield.weights.diffusers_folder import Json, SourceError, read_json
+from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.diffusers_folder import Json, SourceError
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys
-from scorefield.weights.pipeline import is_pipeline, variant_in
-from scorefield.weights.reader import Reader
 
 VISION = f"{EMBEDDER}model.visual."  # the rest of the CLIP lies beside it, and is not read
 STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:
@@ -22,44 +19,44 @@ _LEVELS: dict[str, Json] = {"beta_schedule": "squaredcos_cap_v2", "num_train_tim
 
 
 def reading(
-    path: Path, config: ClipConfig, words: PublishedConditioner, fill: Filling, variant: str | None
+    checkpoint: Checkpoint, config: ClipConfig, words: PublishedConditioner, fill: Filling
 ) -> UnclipConditioner:
-    """The conditioner of an unCLIP at `path`: that of `words`, which also reads an image prompt.
+    """The conditioner of an unCLIP: that of `words`, which also reads an image prompt.
 
     SourceError for files that are missing or hold something else, UnsupportedError for other levels of noise on the
     image prompt than the published ones.
     """
-    tower_place, statistics = files(path, config, variant)
+    tower_place, statistics = files(checkpoint, config)
     tower = fill(lambda: VisionTower(config.vision, config.embed_dim, config.activation), "image tower", *tower_place)
     if statistics is None:
-        known = Statistics(config.embed_dim).to(fill.device)
+        known = Statistics(config.embed_dim).to(fill.place.networks)
     else:
         known = fill(lambda: Statistics(config.embed_dim), "image statistics", *statistics)
     return UnclipConditioner(words.tokenizer, words.encoder, tower, known)
 
 
-def files(path: Path, config: ClipConfig, variant: str | None = None) -> tuple[Place, Place | None]:
+def files(checkpoint: Checkpoint, config: ClipConfig) -> tuple[Place, Place | None]:
     """Where the image tower is, and the statistics of its vectors; None where there are none, and none are needed."""
-    return _folder(path, config, variant) if is_pipeline(path) else _file(path, config)
+    return _folder(checkpoint, config) if checkpoint.is_folder else _file(checkpoint, config)
 
 
-def _folder(path: Path, config: ClipConfig, variant: str | None) -> tuple[Place, Place]:
-    scheduler = read_json(path / "image_noising_scheduler" / "scheduler_config.json")
+def _folder(checkpoint: Checkpoint, config: ClipConfig) -> tuple[Place, Place]:
+    scheduler = checkpoint.json("image_noising_scheduler/scheduler_config.json")
     if other := first_other(scheduler, _LEVELS):
-        raise UnsupportedError(f"{path} has other levels of noise for its image prompt: {other}")
-    tower_place, statistics = (
-        Reader(path / part, variant_in(path / part, variant)) for part in ("image_encoder", "image_normalizer")
-    )
+        raise UnsupportedError(f"{checkpoint.path} has other levels of noise for its image prompt: {other}")
     listed = list(clip_keys.transformers_vision(config.vision))
-    return placed(listed, tower_place, ""), placed(STATISTICS, statistics, "")
+    tower_place = placed(listed, checkpoint.reader("image_encoder"), "")
+    return tower_place, placed(STATISTICS, checkpoint.reader("image_normalizer"), "")
 
 
-def _file(path: Path, config: ClipConfig) -> tuple[Place, Place | None]:
-    source = Reader(path)
+def _file(checkpoint: Checkpoint, config: ClipConfig) -> tuple[Place, Place | None]:
+    source = checkpoint.reader()
     tower_place = placed(list(under("", VISION, clip_keys.openai_vision(config.vision))), source, VISION)
     names = [name for entry in STATISTICS_LDM for name in entry.theirs]
     if all(name in source.tensors for name in names):
         return tower_place, Place(STATISTICS_LDM, source, names)
     if config != VIT_H_14:  # the statistics for ViT-H are 0 and 1, so its files leave them out
-        raise SourceError(f"{path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model")
+        raise SourceError(
+            f"{checkpoint.path} lacks the mean of its CLIP's vectors ({names[0]}); use the folder of the model"
+        )
     return tower_place, None

@@ -1,22 +1,23 @@
 """Where the parts of a Stable Diffusion lie: in the folders of diffusers, or behind the prefixes of one ldm file."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from scorefield.errors import UnsupportedError
-from scorefield.model.spec import PLAIN, Choice
-from scorefield.nets.clip import ClipConfig, EncoderConfig
+from scorefield.errors import RequestError, UnsupportedError
+from scorefield.families.stable_diffusion.specs import Networks
+from scorefield.nets.clip import EncoderConfig
 from scorefield.nets.kl import KlConfig
-from scorefield.nets.unet import UnetConfig
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
+from scorefield.request import ModelChoice
+from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.detect import detect
 from scorefield.weights.detect.identity import Kind
 from scorefield.weights.diffusers_folder import SourceError
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
-from scorefield.weights.pipeline import is_pipeline, variant_in
+from scorefield.weights.pipeline import is_pipeline
 from scorefield.weights.reader import Reader
 
 EMBEDDER, NOISE_AUGMENTOR = (
@@ -44,18 +45,6 @@ _TABLES = (  # of the training's schedule
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Networks:
-    """The configurations of all networks of a model."""
-
-    unet: UnetConfig
-    kl: KlConfig
-    text: EncoderConfig  # the text tower as transformers has it
-    openclip: EncoderConfig | None = None  # the text tower as single files of Stable Diffusion 2 have it
-    image_clip: ClipConfig | None = None  # of unCLIP: the CLIP whose image tower reads the image prompt
-    text_2: EncoderConfig | None = None  # of XL: the second text tower
-
-
 class Place(NamedTuple):
     """Where the weights of one network are."""
 
@@ -74,32 +63,32 @@ class Parts(NamedTuple):
     tokenizer: ClipTokenizer
 
 
-def parts(path: Path, networks: Networks, choice: Choice = PLAIN) -> Parts:
-    """The parts of the folder or file at `path`.
+def parts(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> Parts:
+    """The parts of the folder or file, with the autoencoder of `choice` in place of its own if there is one.
 
-    SourceError for files that are missing or hold something else, UnsupportedError for a `choice` that they lack.
+    SourceError for files that are missing or hold something else, RequestError for a choice that they lack.
     """
-    if not is_pipeline(path):
-        own = _file(path, networks, ema=choice.ema)
-    elif choice.ema:
-        raise UnsupportedError(f"{path} is a folder, whose U-Net is averaged unless its variant is non_ema")
-    else:
-        own = _folder(path, networks, choice.variant)
-    return own if choice.vae is None else own._replace(kl=_other_vae(Path(choice.vae), networks.kl))
+    vae = None if choice.vae is None else _other_vae(Path(choice.vae), networks.kl)
+    if not checkpoint.is_folder:
+        return _file(checkpoint, networks, vae, ema=choice.ema)
+    if choice.ema:
+        raise RequestError(f"{checkpoint.path} is a folder, whose U-Net is averaged unless its variant is non_ema")
+    return _folder(checkpoint, networks, vae)
 
 
-def _folder(path: Path, networks: Networks, variant: str | None) -> Parts:
-    unet_source, vae, text = (
-        Reader(path / part, variant_in(path / part, variant)) for part in ("unet", "vae", "text_encoder")
-    )
+def _folder(checkpoint: Checkpoint, networks: Networks, vae: Place | None) -> Parts:
     unet_entries = unet_keys.diffusers(networks.unet, "add_embedding" if networks.text_2 else "class_embedding")
     return Parts(
-        unet=_whole(unet_entries, unet_source),
-        kl=_whole(kl_keys.diffusers(networks.kl, old=kl_keys.has_old_names(vae.tensors)), vae),
-        text=_text(networks.text, text, ""),
+        unet=_whole(unet_entries, checkpoint.reader("unet")),
+        kl=vae or _folder_vae(checkpoint.reader("vae"), networks.kl),
+        text=_text(networks.text, checkpoint.reader("text_encoder"), ""),
         encoder=networks.text,
-        tokenizer=tokenizer_of(path / "tokenizer"),
+        tokenizer=tokenizer_of(checkpoint.path / "tokenizer"),
     )
+
+
+def _folder_vae(source: Reader, config: KlConfig) -> Place:
+    return _whole(kl_keys.diffusers(config, old=kl_keys.has_old_names(source.tensors)), source)
 
 
 def tokenizer_of(folder: Path) -> ClipTokenizer:
@@ -110,8 +99,8 @@ def tokenizer_of(folder: Path) -> ClipTokenizer:
         raise SourceError(str(error).partition("\n")[0]) from None
 
 
-def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
-    source = Reader(path)
+def _file(checkpoint: Checkpoint, networks: Networks, vae: Place | None, *, ema: bool) -> Parts:
+    path, source = checkpoint.path, checkpoint.reader()
     further = (EMBEDDER, NOISE_AUGMENTOR) if networks.image_clip else (FIRST, SECOND) if networks.text_2 else ()
     for key in source.tensors:
         if not key.startswith((_UNET, _VAE, _TRANSFORMERS, _OPENCLIP, *further, *_LEFT, *_TABLES)):
@@ -127,7 +116,7 @@ def _file(path: Path, networks: Networks, *, ema: bool) -> Parts:
         text = _text(encoder, source, FIRST if networks.text_2 else _TRANSFORMERS)
     return Parts(
         unet=(_averaged if ema else _behind)(_UNET, unet_keys.ldm(networks.unet), source),
-        kl=_behind(_VAE, kl_keys.ldm(networks.kl), source),
+        kl=vae or _behind(_VAE, kl_keys.ldm(networks.kl), source),
         text=text,
         encoder=encoder,
         tokenizer=ClipTokenizer.packaged(pad_id=0 if openclip else END_ID),
@@ -146,7 +135,7 @@ def _averaged(prefix: str, entries: Iterator[Entry], source: Reader) -> Place:
     """The averaged copy of the network behind `prefix`; its names are the network's without the dots."""
     keys = [key for key in source.tensors if key.startswith(_EMA)]
     if not keys:
-        raise UnsupportedError(f"{source.listing.path} has no averaged copy of its U-Net (EMA)")
+        raise RequestError(f"{source.listing.path} has no averaged copy of its U-Net (EMA)")
     inner = prefix.removeprefix("model.").replace(".", "")
     copies = [replace(one, theirs=tuple(f"model_ema.{inner}{name.replace('.', '')}" for name in one.theirs))
               for one in entries]  # fmt: skip

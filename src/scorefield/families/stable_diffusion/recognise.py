@@ -1,15 +1,10 @@
-"""What a file or folder is, and whether a picture can be drawn with it."""
+"""Whether a picture can be drawn with the files of a Stable Diffusion."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from scorefield.errors import UnsupportedError
-from scorefield.weights import torch_pickle
-from scorefield.weights.detect.detect import detect, detect_pipeline
-from scorefield.weights.detect.identity import Family, Identity, Kind, Task
+from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.detect.identity import Family, Kind, Task
 from scorefield.weights.diffusers_folder import Json
-from scorefield.weights.pipeline import is_pipeline, read_pipeline
-from scorefield.weights.reader import Reader
 
 _PARTS = {  # of the models that can be drawn with; a file with another part is none of them
     "unet",
@@ -30,32 +25,15 @@ _LEVELS: Mapping[str, Json] = {  # of every model here: a folder's scheduler say
 }
 
 
-def identify(path: Path, variant: str | None = None) -> Identity:
-    """What the file or folder at `path` is.
+def refusal(checkpoint: Checkpoint, known: Iterable[Family] | None) -> str | None:
+    """Why no picture can be drawn with the files, in words that follow their path; None if one can.
 
-    UnsupportedError for a folder whose model was trained on other levels of noise, SourceError for damaged files.
+    It may lack parts, which a choice may bring. `known` None stands for any family.
     """
-    if not is_pipeline(path):
-        return detect(Reader(path, variant).listing)
-    pipeline = read_pipeline(path, variant, pickled=torch_pickle.listing)
-    if other := first_other(pipeline.scheduler or {}, _LEVELS):
-        raise UnsupportedError(f"{path} was trained on other levels of noise: its scheduler has {other}")
-    return detect_pipeline(pipeline)
-
-
-def identify_drawable(path: Path, *, known: Iterable[Family] | None, variant: str | None = None) -> Identity:
-    """What the file or folder at `path` is, if a picture can be drawn with it: a whole model of a family in `known`.
-
-    `known` None stands for any family. UnsupportedError for anything else; errors otherwise as of `identify`.
-    """
-    found = identify(path, variant)
-    if reason := refusal(found, known):
-        raise UnsupportedError(f"{path} {reason}")
-    return found
-
-
-def refusal(found: Identity, known: Iterable[Family] | None) -> str | None:
-    """Why no picture can be drawn with what was found, in words that follow its path; None if one can."""
+    found = checkpoint.identity
+    scheduler = checkpoint.pipeline.scheduler or {} if checkpoint.is_folder else {}
+    if other := first_other(scheduler, _LEVELS):
+        return f"was trained on other levels of noise: its scheduler has {other}"
     named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
     if found.kind not in (Kind.CHECKPOINT, Kind.PIPELINE):
         what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"no model that is known; it is {named}"
@@ -66,8 +44,6 @@ def refusal(found: Identity, known: Iterable[Family] | None) -> str | None:
     if found.task not in (Task.TEXT, Task.INPAINTING, Task.VARIATION):
         task = found.task or "another task"
         return f"is {named} for {task}; only those for text to image, inpainting and variation can be drawn with"
-    if found.missing:
-        return f"lacks its {' and its '.join(found.missing)}; get it whole"
     if extra := found.parts.keys() - _PARTS:
         return f"is {named} with a part that is not known here: {', '.join(sorted(extra))}"
     return None

@@ -1,19 +1,18 @@
 """What Stable Diffusion XL has besides: a second text tower."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 from scorefield.families.fill import Filling
-from scorefield.families.stable_diffusion.parts import SECOND, Networks, Place, placed, tokenizer_of
+from scorefield.families.stable_diffusion.parts import SECOND, Place, placed, tokenizer_of
+from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.nets.clip import EncoderConfig, TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.sdxl import XlConditioner
-from scorefield.weights.diffusers_folder import PIPELINE, SourceError, read_json
+from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.diffusers_folder import PIPELINE, SourceError
 from scorefield.weights.key_map import under
 from scorefield.weights.key_maps import clip_keys
-from scorefield.weights.pipeline import is_pipeline, variant_in
-from scorefield.weights.reader import Reader
 
 NUMBERS = 6  # a size, a place and a size, two numbers each
 
@@ -26,30 +25,27 @@ class Second(NamedTuple):
     blank: bool
 
 
-def second(path: Path, config: EncoderConfig, variant: str | None = None) -> Second:
-    """The second tower of the file or folder; SourceError for what is missing."""
-    if not is_pipeline(path):
-        place = placed(list(under("", SECOND, clip_keys.openai_text(config.text))), Reader(path), SECOND)
+def second(checkpoint: Checkpoint, config: EncoderConfig) -> Second:
+    """The second encoder of the file or folder; SourceError for what is missing."""
+    if not checkpoint.is_folder:
+        place = placed(list(under("", SECOND, clip_keys.openai_text(config.text))), checkpoint.reader(), SECOND)
         return Second(place, ClipTokenizer.packaged(pad_id=0), blank=True)
-    source = Reader(path / "text_encoder_2", variant_in(path / "text_encoder_2", variant))
     return Second(
-        placed(list(clip_keys.transformers_text(config.text, projected=True)), source, ""),
-        tokenizer_of(path / "tokenizer_2"),
-        blank=read_json(path / PIPELINE).get("force_zeros_for_empty_prompt", True) is True,
+        placed(list(clip_keys.transformers_text(config.text, projected=True)), checkpoint.reader("text_encoder_2"), ""),
+        tokenizer_of(checkpoint.path / "tokenizer_2"),
+        blank=checkpoint.json(PIPELINE).get("force_zeros_for_empty_prompt", True) is True,
     )
 
 
-def reading(
-    path: Path, networks: Networks, first: PublishedConditioner, fill: Filling, variant: str | None
-) -> XlConditioner:
+def reading(checkpoint: Checkpoint, networks: Networks, first: PublishedConditioner, fill: Filling) -> XlConditioner:
     """`first` beside the second tower of the file or folder; SourceError for what is missing or not theirs."""
     config, pooled = networks.text_2, networks.unet.pooled_width
     if config is None or config.embed_dim is None or pooled is None:
         raise ValueError("networks without a second text tower, its projection or a U-Net that is given its summary")
-    found = second(path, config, variant)
-    encoder = fill(lambda: TextEncoder(config), "second text tower", *found.place)
+    found = second(checkpoint, config)
+    encoder = fill(lambda: TextEncoder(config), "second text encoder", *found.place)
     try:
         words = PublishedConditioner(found.tokenizer, encoder)
     except ValueError as error:
-        raise SourceError(f"{path}: {error}") from None
+        raise SourceError(f"{checkpoint.path}: {error}") from None
     return XlConditioner(first, words, features=(pooled - config.embed_dim) // NUMBERS, blank=found.blank)

@@ -150,7 +150,7 @@ def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
 
     A second pass under the condition alone is looked at, so that the drawing itself stays the pipeline's to the bit.
     """
-    denoiser, denoise = scenes.pipeline().model.denoiser, scenes.guided(cond)
+    denoiser, denoise = scenes.pipeline().stage.denoiser, scenes.guided(cond)
     if not isinstance(denoiser, Preconditioned) or not isinstance(denoiser.net, Dit) or cond.mask is None:
         raise LabError("this experiment needs a transformer that attends to words")
     told: list[Attended] = []
@@ -181,7 +181,7 @@ def inside(found: Identity, height: int, width: int) -> Tensor:
 
 
 def _size() -> int:
-    return scenes.pipeline().model.spec.defaults.width
+    return scenes.pipeline().stage.spec.defaults.width
 
 
 def contrast(maps: Tensor, found: Identity) -> Tensor:

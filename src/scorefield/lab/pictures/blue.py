@@ -152,7 +152,7 @@ def cheap(cond: Cond, loss: Loss, scale: float) -> Denoise:
 
 def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -> Denoise:
     """Guidance of a conditional prediction that is pulled through the network, with a scale that goes with alpha."""
-    model = scenes.pipeline().model
+    model = scenes.pipeline().stage
     none = scenes.repeated(scenes.words([""]), len(next(iter(cond.tensors().values()))))
     plain = bind(model.denoiser, cond)
     if checkpointed:  # the whole network at once; nets.shared_copy.recomputing does it block by block
@@ -163,7 +163,7 @@ def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -
 
 def _of_latents(loss: Loss) -> Loss:
     """A loss of pixels as one of the latents that they are decoded from."""
-    return lambda x0: loss(scenes.pipeline().codec.decode(x0))
+    return lambda x0: loss(scenes.codec().decode(x0))
 
 
 def _costs(seed: int, levels: Sequence[Level], watch: Watch) -> tuple[dict[str, float], dict[str, float], float]:

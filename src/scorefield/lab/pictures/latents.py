@@ -60,7 +60,7 @@ class Latents:
 
 def run(settings: LatentsSettings, watch: Watch) -> Latents:
     """There and back."""
-    codec = scenes.pipeline().codec
+    codec = scenes.codec()
     pictures = renders(_held_out(settings))
     x0, decoded = [], []
     parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
@@ -90,7 +90,7 @@ def _held_out(settings: LatentsSettings) -> list[Scene]:
 def _fits(side: int) -> bool:
     """Whether the codec takes pictures of that width."""
     try:
-        scenes.pipeline().codec.shape(side, 128)
+        scenes.codec().shape(side, 128)
     except ValueError:
         return False
     return True

@@ -22,6 +22,7 @@ from scorefield.evals import judge
 from scorefield.evals.judge import Look, Seen
 from scorefield.guide.cfg import Scale, cfg_batched
 from scorefield.lab.experiment import LabError
+from scorefield.latent.picture_codec import PictureCodec, PictureLatents
 from scorefield.nets.clip import Clip
 from scorefield.prompt.text import TextConditioner
 from scorefield.sample import registry
@@ -41,10 +42,18 @@ def _judge() -> Look:
 
 def conditioner() -> TextConditioner:
     """The model's tokenizer and CLIP."""
-    found = pipeline().model.conditioner
+    found = pipeline().stage.conditioner
     if not isinstance(found, TextConditioner):
         raise TypeError(f"these experiments need a model that reads words, not {type(found).__name__}")
     return found
+
+
+def codec() -> PictureLatents:
+    """The model's codec of pictures: pixels (B, 3, H, W) to latents and back."""
+    found = pipeline().codec
+    if not isinstance(found, PictureCodec):
+        raise TypeError(f"these experiments need a model that draws pictures, not {type(found).__name__}")
+    return found.pictures
 
 
 def clip() -> Clip:
@@ -83,7 +92,7 @@ def guided(pos: Cond, scale: Scale | None = None, neg: Cond | None = None) -> De
 
     `scale` None is the model's own; with 1, or a function of the level that gives 1, no guidance is computed.
     """
-    model = pipeline().model
+    model = pipeline().stage
     scale = model.spec.defaults.cfg_scale if scale is None else scale
     if scale == 1:
         return bind(model.denoiser, pos)
@@ -96,15 +105,15 @@ def guided(pos: Cond, scale: Scale | None = None, neg: Cond | None = None) -> De
 
 def levels(steps: int | None = None, schedule: str | None = None) -> list[Level]:
     """The levels (steps + 1) from pure noise to clean; None is the model's own."""
-    spec = pipeline().model.spec
+    spec = pipeline().stage.spec
     build = grid.find(schedule or spec.defaults.schedule)
     return grid.levels(spec.gauge, build(spec.ladder)(steps or spec.defaults.steps))
 
 
 def start(seeds: Sequence[int]) -> noise.Run:
     """The noise of a run of pictures of the model's own size: a picture depends on its seed alone."""
-    model = pipeline().model
-    shape = model.codec.shape(model.spec.defaults.width, model.spec.defaults.height)
+    model = pipeline().stage
+    shape = codec().shape(model.spec.defaults.width, model.spec.defaults.height)
     return noise.per_sample(seeds, shape, model.device)
 
 
@@ -116,7 +125,7 @@ def walk(
 
     Made from `words` and `start`, the picture of a prompt is that of `pipeline()` to the bit.
     """
-    record, _ = registry.find(sampler or pipeline().model.spec.defaults.sampler)
+    record, _ = registry.find(sampler or pipeline().stage.spec.defaults.sampler)
     at = levels() if at is None else at
     yield from finite(record.sampler(denoise, run.initial * hypot(*at[0]), at, run.step))
 
@@ -140,7 +149,7 @@ def bytes_of(pictures: Sequence[Image.Image]) -> Tensor:
 
 def pixels(pictures: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) uint8 as the networks see them: float32 in [-1, 1], on the model's device."""
-    return pictures.to(pipeline().model.device).float() / 127.5 - 1
+    return pictures.to(pipeline().system.device).float() / 127.5 - 1
 
 
 def look(pictures: Tensor) -> list[Seen]:
@@ -157,6 +166,6 @@ def picture_vectors(pictures: Tensor) -> Tensor:
 @torch.no_grad()
 def text_vectors(texts: Sequence[str]) -> Tensor:
     """CLIP's unit vectors (B, E) of texts, on the CPU; their product with those of pictures is the similarity."""
-    reader, device = conditioner(), pipeline().model.device
+    reader, device = conditioner(), pipeline().system.device
     ids, mask = (tensor.to(device) for tensor in reader.tokenizer.encode(texts))
     return reader.clip.encode_text(ids, mask).cpu()

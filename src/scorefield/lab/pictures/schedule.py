@@ -89,7 +89,7 @@ def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
     generator = torch.Generator().manual_seed(settings.seed)
     scenes_drawn = renders([scene(index, settings.seed, "heldout") for index in range(settings.pictures)])
     with torch.no_grad():
-        x0 = scenes.pipeline().codec.encode(scenes.pixels(scenes_drawn)).cpu().double()
+        x0 = scenes.codec().encode(scenes.pixels(scenes_drawn)).cpu().double()
     betas = {name: make() for name, make in SCHEDULES.items()}
     ways = {name: drown(x0, betas[name], generator) for name in watch(SCHEDULES, "drowning", len(SCHEDULES))}
     ladder = core_schedule.discrete(core_schedule.lams(core_schedule.cumulative(betas[CLASSICAL])))
@@ -109,7 +109,8 @@ def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
     }
     return Drowned(
         betas=betas, ways=ways, grids={name: scenes.levels(STEPS, name) for name in grid.SCHEDULES},
-        drawn=scenes.bytes_of(scenes.images(states.to(scenes.pipeline().model.device))), levels=levels, numbers=numbers,
+        drawn=scenes.bytes_of(scenes.images(states.to(scenes.pipeline().system.device))),
+        levels=levels, numbers=numbers,
     )  # fmt: skip
 
 

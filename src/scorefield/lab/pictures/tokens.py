@@ -156,7 +156,7 @@ def _tokens(cond: Cond) -> Tensor:
 
 def _refined(states: Tensor, mask: Tensor) -> Tensor:
     """The text (L, width) as the generator's blocks look at it."""
-    net = scenes.pipeline().model.denoiser.net
+    net = scenes.pipeline().stage.denoiser.net
     if not isinstance(net, Dit):
         raise LabError(f"this experiment knows the embedded generator, not {type(net).__name__}")
     text, _ = net.refine(states.to(mask.device)[None], mask[None])

@@ -7,12 +7,12 @@ from typing import TypedDict, Unpack
 
 import torch
 
-from scorefield.api.loras import with_scales
-from scorefield.convert.plan import conversion
-from scorefield.convert.writer import Conversion
-from scorefield.errors import RequestError, UnsupportedError
+from scorefield.adapters.lora_weights import open_loras
+from scorefield.conversion.plan import conversion
+from scorefield.conversion.writer import Conversion
+from scorefield.errors import RequestError
 from scorefield.files import atomic
-from scorefield.request import Loras, parse
+from scorefield.request import Loras, parse_choice
 
 _LAYOUTS = ("diffusers", "ldm")
 _NOT_WRITTEN = (".ckpt", ".pt", ".pth", ".bin")  # pickles: nobody wants a folder of such a name
@@ -64,17 +64,14 @@ def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> 
     bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for
     files of Stable Diffusion 2 that do not tell what they predict; `loras` go into the weights: see `load`.
     """
-    loras = with_scales(parse({"prompt": "", "loras": options.get("loras", ())}).loras)
+    loras = open_loras(parse_choice({"loras": options.get("loras", ())}).loras)
     layout = _layout(Path(out), options.get("to"))
     dtype, prediction = options.get("dtype"), options.get("prediction")
     if dtype not in (None, "float16", "bfloat16", "float32"):
         raise RequestError(f"dtype must be float16, bfloat16 or float32, not {dtype!r}")
     if prediction not in (None, "eps", "v"):
         raise RequestError(f"prediction must be eps or v, not {prediction!r}")
-    try:
-        found = conversion(Path(source), to_folder=layout == "diffusers", prediction=prediction, loras=loras)
-    except UnsupportedError as error:
-        raise RequestError(str(error)) from None
+    found = conversion(Path(source), to_folder=layout == "diffusers", prediction=prediction, loras=loras)
     return Job(conversion=found, out=Path(out), layout=layout, dtype=getattr(torch, dtype) if dtype else None)
 
 

@@ -6,22 +6,24 @@ from pathlib import Path
 
 import torch
 
-from scorefield.adapters.lora_weights import stacked
-from scorefield.convert import folder_texts
-from scorefield.convert.component import part_conversion
-from scorefield.convert.components import NORMALIZER, Network, common, image_tower, second_text_tower, statistics
-from scorefield.convert.diffusers_config import normalizer
-from scorefield.convert.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
+from scorefield.adapters.lora_weights import OpenedLora, stacked
+from scorefield.conversion import folder_texts
+from scorefield.conversion.component import part_conversion
+from scorefield.conversion.components import NORMALIZER, Network, common, image_tower, second_text_tower, statistics
+from scorefield.conversion.diffusers_config import normalizer
+from scorefield.conversion.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
 from scorefield.errors import UnsupportedError
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
-from scorefield.families.stable_diffusion.build_stable import NETWORKS, SPECS, published
-from scorefield.families.stable_diffusion.config import stated
-from scorefield.families.stable_diffusion.parts import Networks, parts
-from scorefield.families.stable_diffusion.recognise import identify, refusal
+from scorefield.families.stable_diffusion.build import recognised
+from scorefield.families.stable_diffusion.parts import parts
+from scorefield.families.stable_diffusion.recognise import refusal
+from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS, Networks
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
-from scorefield.weights.detect.identity import Identity, Kind
+from scorefield.request import ModelChoice
+from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.detect.identity import Kind
 from scorefield.weights.diffusers_folder import PIPELINE, SourceError, components
-from scorefield.weights.lora.merge import Scales, Stack
+from scorefield.weights.lora.merge import Stack
 from scorefield.weights.lora.targets import TEXT, TEXT_2
 
 _PARTS = (Kind.UNET, Kind.VAE, Kind.CLIP)
@@ -33,30 +35,33 @@ def conversion(
     *,
     to_folder: bool,
     prediction: str | None = None,
-    loras: Sequence[tuple[str, Scales]] = (),
+    loras: Sequence[OpenedLora] = (),
     networks: Networks | None = None,
 ) -> Conversion:
     """The conversion of the model or part at `path` to a diffusers folder or one ldm file; nothing is written yet.
 
     - `prediction`: eps or v, for files that do not say what their network predicts.
-    - `loras`: paths of LoRAs with their scales, which go into the weights.
+    - `loras`: LoRAs that go into the weights.
     - `networks`: None for those of its family, or for those that a folder states.
 
     SourceError for damaged files, UnsupportedError for what has no other layout here.
     """
-    found = identify(path)
+    checkpoint = Checkpoint(path)
+    found = checkpoint.identity
     if found.kind in _PARTS and loras:
         raise UnsupportedError(f"{path} is {found.kind} alone; LoRAs go into a whole model")
     if found.kind in _PARTS:
-        return part_conversion(path, found, to_folder=to_folder)
-    if reason := refusal(found, known=None if networks else NETWORKS):
+        return part_conversion(checkpoint, to_folder=to_folder)
+    if reason := refusal(checkpoint, None if networks else NETWORKS):
         raise UnsupportedError(f"{path} {reason}")
-    networks = networks or published(found) or stated(path)
+    if found.missing:
+        raise UnsupportedError(f"{path} lacks its {' and its '.join(found.missing)}; get it whole")
+    networks = recognised(checkpoint, networks).networks
     output = prediction or (found.prediction.value if found.prediction else None)
     if to_folder and output not in ("eps", "v"):
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
         raise UnsupportedError(f"{path}: {why} (prediction='v', or --prediction v)")
-    whole = _whole(path, found, networks, output, loras)
+    whole = _whole(checkpoint, networks, output, loras)
     return _folder(whole, networks) if to_folder else _one_file(whole)
 
 
@@ -78,10 +83,9 @@ class _Whole:
         return dict(left(pieces)) | _aside(self.path) | _unused(self.stack)
 
 
-def _whole(
-    path: Path, found: Identity, networks: Networks, prediction: str | None, loras: Sequence[tuple[str, Scales]]
-) -> _Whole:
-    places = parts(path, networks)
+def _whole(checkpoint: Checkpoint, networks: Networks, prediction: str | None, loras: Sequence[OpenedLora]) -> _Whole:
+    path, found = checkpoint.path, checkpoint.identity
+    places = parts(checkpoint, networks, ModelChoice())
     texts = {TEXT: places.encoder.text} | ({TEXT_2: networks.text_2.text} if networks.text_2 else {})
     stack = stacked(networks.unet, texts, loras)
     spec = SPECS.get(found.family, {}).get(prediction or "")
@@ -89,11 +93,11 @@ def _whole(
     upcast = side == 768  # as published, for its attention's large numbers
     nets, tokenizers, blank = [*common(networks, places, stack, side=side, upcast=upcast)], [places.tokenizer], True
     if networks.text_2:
-        second = second_encoder.second(path, networks.text_2)
+        second = second_encoder.second(checkpoint, networks.text_2)
         nets.append(second_text_tower(networks.text_2, second.place, stack))
         tokenizers, blank = [places.tokenizer, second.tokenizer], second.blank
     if networks.image_clip:
-        tower_place, statistics_place = image_encoder.files(path, networks.image_clip)
+        tower_place, statistics_place = image_encoder.files(checkpoint, networks.image_clip)
         nets.append(image_tower(networks.image_clip, tower_place))
         nets += [statistics(networks.image_clip.embed_dim, statistics_place)] if statistics_place else []
     if odd := [len(one) for one in tokenizers if len(one) != _VOCABULARY]:

@@ -6,11 +6,12 @@ from functools import partial
 
 from torch import nn
 
-from scorefield.convert import diffusers_config as configs
-from scorefield.convert.writer import Change, Piece
+from scorefield.conversion import diffusers_config as configs
+from scorefield.conversion.writer import Change, Piece
 from scorefield.families.fill import fits
 from scorefield.families.stable_diffusion.image_encoder import STATISTICS, STATISTICS_LDM, VISION
-from scorefield.families.stable_diffusion.parts import FIRST, SECOND, Networks, Parts, Place
+from scorefield.families.stable_diffusion.parts import FIRST, SECOND, Parts, Place
+from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.latent.kl_codec import SCALE, XL_SCALE
 from scorefield.nets.clip import ClipConfig, EncoderConfig, TextEncoder, VisionTower
 from scorefield.nets.kl import Kl

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
-from scorefield.convert import diffusers_config as configs
-from scorefield.convert.folder_texts import text
-from scorefield.convert.writer import METADATA, Conversion, Piece, WeightsFile, left
+from scorefield.conversion import diffusers_config as configs
+from scorefield.conversion.folder_texts import text
+from scorefield.conversion.writer import METADATA, Conversion, Piece, WeightsFile, left
 from scorefield.errors import UnsupportedError
 from scorefield.families.fill import fits
 from scorefield.nets import unet as nets
@@ -16,6 +16,7 @@ from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig,
 from scorefield.nets.kl import KL, Kl
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.unet import Unet, UnetConfig
+from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Family, Identity, Kind, Layout, Task
 from scorefield.weights.diffusers_folder import Json
 from scorefield.weights.key_map import Entry, under
@@ -49,14 +50,14 @@ class _Part:
     stem: str = "diffusion_pytorch_model"  # the name of its weights in a folder, without the suffix
 
 
-def part_conversion(path: Path, found: Identity, *, to_folder: bool) -> Conversion:
-    """The conversion of the part at `path` to a folder of diffusers or transformers, or to its original layout.
+def part_conversion(checkpoint: Checkpoint, *, to_folder: bool) -> Conversion:
+    """The conversion of a part alone to a folder of diffusers or transformers, or to its original layout.
 
     UnsupportedError for a part that has no other layout here, SourceError for one that is damaged.
     """
-    source = Reader(path)
+    source, found = checkpoint.reader(), checkpoint.identity
     with hollow():
-        part = _part(path, found, source)
+        part = _part(checkpoint.path, found, source)
     stored = list(part.stored)
     fits(part.net.state_dict(), str(found.kind), stored, source, clip_keys.used(stored, source.tensors))
     piece = Piece(source=source, stored=stored, written=list(part.diffusers if to_folder else part.original))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import cast
 
-from scorefield.convert.diffusers_config import VERSION
+from scorefield.conversion.diffusers_config import VERSION
 from scorefield.prompt.bpe import MERGES, ClipTokenizer
 from scorefield.prompt.unclip import DEVIATION, MEAN
 from scorefield.weights.diffusers_folder import Json

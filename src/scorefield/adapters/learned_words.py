@@ -1,0 +1,90 @@
+"""A model with textual inversions: a new model of the same networks, whose conditioner knows more words."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from scorefield.errors import RequestError, UnsupportedError
+from scorefield.model.system import LearnedWord, System
+from scorefield.prompt.inversion import InversionError, Learned
+from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.sdxl import XlConditioner
+from scorefield.prompt.text import TextConditioner
+from scorefield.request import Embedding
+from scorefield.stages.diffusion import only_stage
+from scorefield.weights.textual_inversion import Inversion, read
+
+_TOWERS = {1: "one text encoder", 2: "two text encoders, as Stable Diffusion XL has them"}
+
+
+class OpenedWord(NamedTuple):
+    """A textual inversion of a request, read from its file."""
+
+    asked: Embedding
+    file: Inversion
+
+
+def open_words(embeddings: Sequence[Embedding]) -> list[OpenedWord]:
+    """Read the files; RequestError for one that has changed since it was recorded."""
+    opened = [OpenedWord(asked, read(Path(asked.path))) for asked in embeddings]
+    for asked, file in opened:
+        check_hash(asked.path, file.sha256, asked.sha256, "textual inversion")
+    return opened
+
+
+def with_embeddings(system: System, words: Sequence[OpenedWord]) -> System:
+    """`system` with these words and no others; `system` itself does not change.
+
+    UnsupportedError for an inversion that the model cannot take, RequestError for a token that is missing or taken.
+    """
+    if not words and not system.embeddings:
+        return system
+    stage = only_stage(system.stages)
+    conditioner = stage.conditioner
+    if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
+        raise UnsupportedError(f"the model {system.name} takes no textual inversion")
+    towers = 2 if isinstance(conditioner, XlConditioner) else 1
+    for _, file in words:
+        if len(file.vectors) != towers:
+            raise UnsupportedError(f"{file.path} is for {_TOWERS[len(file.vectors)]}; this model has {_TOWERS[towers]}")
+    tokens = [_token(asked.token, file) for asked, file in words]
+    learned = [
+        [Learned(token=token, vectors=file.vectors[k]) for token, (_, file) in zip(tokens, words, strict=True)]
+        for k in range(towers)
+    ]
+    try:
+        extended = conditioner.with_learned(*learned)
+    except InversionError as error:
+        raise UnsupportedError(str(error)) from None
+    known = tuple(
+        LearnedWord(token=token, vectors=len(file.vectors[0]), path=asked.path, sha256=file.sha256)
+        for token, (asked, file) in zip(tokens, words, strict=True)
+    )
+    recorded = tuple(Embedding(path=one.path, token=one.token, sha256=one.sha256) for one in known)
+    return replace(
+        system,
+        stages=(replace(stage, conditioner=extended),),
+        choice=system.choice.model_copy(update={"embeddings": recorded}),
+        embeddings=known,
+    )
+
+
+def check_hash(path: str, sha256: str, recorded: str | None, what: str) -> None:
+    """RequestError if the file at `path` is not the one whose hash was `recorded`; None stands for any file.
+
+    The error calls the file a `what`.
+    """
+    if recorded not in (None, sha256):
+        raise RequestError(
+            f"{path} has changed: its hash is {sha256[:10]}, that of the {what} which is asked for is {recorded[:10]}"
+        )
+
+
+def _token(requested: str | None, file: Inversion) -> str:
+    token = requested or file.token
+    if token is None:
+        raise RequestError(
+            f"{file.path} does not name its token: say which word stands for it, as {file.path.stem}={file.path}"
+        )
+    return token

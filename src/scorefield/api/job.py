@@ -1,0 +1,132 @@
+"""A job: the one loop that draws. It yields events, and closing it cancels."""
+
+import platform
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from scorefield import __version__
+from scorefield.api.resolve import Plan
+from scorefield.api.result import Film, Origin, Picture
+from scorefield.model.events import Batch, Event, Finished, Loading, Output, Step
+from scorefield.model.stage import Made
+from scorefield.model.system import System
+from scorefield.notes import Note, collecting
+
+_FPS = 8.0  # frames a second of a film whose model does not say
+
+
+class Job:
+    """The work on one plan, as an iterator of events: Loading, Note, Step, Output and Finished.
+
+    To cancel, stop iterating or call `close`. NonFiniteError if the walk meets a NaN or an infinity.
+    """
+
+    def __init__(self, plan: Plan, load: Callable[[], System], *, loading: str | None = None) -> None:
+        self.plan = plan
+        self._load, self._loading = load, loading
+        self._system: System | None = None
+        self._events = self._run()
+
+    def __iter__(self) -> Iterator[Event]:
+        return self._events
+
+    def close(self) -> None:
+        """Cancel: nothing further is computed, and nothing half done is kept."""
+        self._events.close()
+
+    @property
+    def system(self) -> System:
+        """The model, once it is loaded."""
+        if self._system is None:
+            raise RuntimeError("the job has not begun")
+        return self._system
+
+    def look(self, stage: int, x: Tensor) -> Sequence[Image.Image]:
+        """A state of a stage that a Step told, as pictures, one an output."""
+        return self.system.stages[stage].look(x)
+
+    def _run(self) -> Generator[Event, None, None]:
+        yield from self.plan.notes
+        start = time.perf_counter()
+        if self._loading is not None:
+            yield Loading(model=self._loading)
+        with collecting() as notes:
+            self._system = system = self._load()
+        yield from (one for one in notes if one not in self.plan.notes)
+        seconds = {"load": time.perf_counter() - start, "walk": 0.0, "decode": 0.0}
+        origin = origin_of(self.plan, system)
+        for number, batch in enumerate(self.plan.batches):
+            start = time.perf_counter()
+            made = None
+            for event in walk_batch(self.plan, system, batch, number):
+                if isinstance(event, Made):
+                    made = event.value
+                else:
+                    yield event
+            middle = time.perf_counter()
+            yield from _outputs(self.plan, batch, origin, made)
+            seconds["walk"] += middle - start
+            seconds["decode"] += time.perf_counter() - middle
+        yield Finished(seconds=seconds)
+
+
+def walk_batch(plan: Plan, system: System, batch: Batch, number: int = 0) -> Iterator[Step | Note | Made]:
+    """The steps of one batch, the `number`-th, through all stages, and what the last stage made."""
+    given: object = None
+    done, total = number * plan.steps, len(plan.batches) * plan.steps
+    for k, (stage, stage_plan) in enumerate(zip(system.stages, plan.stages, strict=True)):
+        for event in _noted(stage.run(stage_plan, batch, given)):
+            if isinstance(event, Made):
+                given = event.value
+            elif isinstance(event, Step):
+                yield replace(event, stage=k, progress=(done + event.i) / total)
+            else:
+                yield event
+        done += stage_plan.steps
+    yield Made(value=given)
+
+
+def origin_of(plan: Plan, system: System) -> Origin:
+    """What an output of `plan` is made with here and now."""
+    return Origin(
+        model=system.name,
+        sha256=system.sha256,
+        threads=torch.get_num_threads(),
+        levels=tuple((float(at.alpha), float(at.sigma)) for at in plan.stages[-1].levels),
+        versions={"scorefield": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    )
+
+
+def _noted(events: Iterator[Step | Made]) -> Iterator[Step | Made | Note]:
+    """The same events with the notes that arise on the way to each before it."""
+    while True:
+        with collecting() as notes:
+            event = next(events, None)
+        yield from notes
+        if event is None:
+            return
+        yield event
+
+
+def _outputs(plan: Plan, batch: Batch, origin: Origin, made: object) -> Iterator[Output | Note]:
+    if not isinstance(made, Iterator):
+        raise TypeError(f"the last stage made {type(made).__name__} in place of frames")
+    frames: list[list[Image.Image]] = [[] for _ in batch.seeds]
+    for chunk in _noted(made):
+        if isinstance(chunk, Note):
+            yield chunk
+        elif isinstance(chunk, Tensor):
+            for held, sample in zip(frames, chunk.numpy(), strict=True):
+                held += map(Image.fromarray, sample)
+    rows = enumerate(zip(frames, batch.prompts, batch.seeds, strict=True), batch.first)
+    for index, (images, prompt, seed) in rows:
+        build: Callable[..., Picture | Film] = partial(Picture, image=images[0])
+        if plan.canvas.frames > 1:
+            build = partial(Film, frames=tuple(images), fps=plan.canvas.fps or _FPS)
+        yield Output(media=build(prompt=prompt, seed=seed, index=index, request=plan.request, origin=origin))

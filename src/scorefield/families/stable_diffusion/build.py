@@ -1,0 +1,142 @@
+"""Stable Diffusion 1, 2, XL and unCLIP out of the files that people have."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scorefield.core.denoiser import Preconditioned
+from scorefield.errors import DamagedError, RequestError, UnsupportedError
+from scorefield.families.fill import Filling
+from scorefield.families.stable_diffusion import image_encoder, second_encoder
+from scorefield.families.stable_diffusion.config import stated
+from scorefield.families.stable_diffusion.parts import Parts, parts
+from scorefield.families.stable_diffusion.recognise import refusal
+from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS, Networks, from_pure_noise, kinds
+from scorefield.latent.kl_codec import XL_COLOURS, XL_SCALE, KlCodec
+from scorefield.latent.picture_codec import PictureCodec
+from scorefield.model.spec import ModelSpec
+from scorefield.model.system import Place, System
+from scorefield.nets.clip import TextEncoder
+from scorefield.nets.kl import Kl
+from scorefield.nets.unet import Unet
+from scorefield.prompt.conditioner import Conditioner
+from scorefield.prompt.published import PublishedConditioner
+from scorefield.request import Group, ModelChoice
+from scorefield.request.input_pictures import PicturePrompt
+from scorefield.request.words import ClipWords
+from scorefield.stages.diffusion import Diffusion
+from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.detect.identity import Family, Identity, Kind, Task
+
+_WORDS: frozenset[type[Group]] = frozenset({ClipWords})
+_WITH_PICTURES: frozenset[type[Group]] = frozenset({ClipWords, PicturePrompt})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognised:
+    """The files of a Stable Diffusion, and the sizes of its networks."""
+
+    checkpoint: Checkpoint
+    found: Identity
+    networks: Networks
+
+
+class StableDiffusion:
+    """The family: a diffusers folder, or one file of the original layout; code in a .ckpt is never run."""
+
+    names: Mapping[str, Recognised] = {}
+
+    def specs(self) -> Sequence[ModelSpec]:
+        """The kinds that are loaded from files."""
+        return kinds()
+
+    def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
+        """The model, if the files are a whole one; UnsupportedError for a kind that cannot be drawn with."""
+        found = checkpoint.identity
+        if found.kind not in (Kind.CHECKPOINT, Kind.PIPELINE):
+            return None
+        if reason := refusal(checkpoint, NETWORKS):
+            raise UnsupportedError(f"{checkpoint.path} {reason}")
+        return recognised(checkpoint)
+
+    def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
+        """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
+        checkpoint, found, networks = identity.checkpoint, identity.found, identity.networks
+        if missing := [part for part in found.missing if not (part == "vae" and choice.vae)]:
+            raise UnsupportedError(_lacks(checkpoint.path, missing))
+        output, spec = _spec(checkpoint.path, found, choice.prediction, networks)
+        spec = replace(
+            spec,
+            inpaints=found.task is Task.INPAINTING,
+            image_prompt=networks.image_clip.vision.image_size if networks.image_clip else None,
+        )
+        places, fill = parts(checkpoint, networks, choice), Filling(place)
+        unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
+        kl = fill(lambda: Kl(networks.kl), "autoencoder", *places.kl)
+        codec = KlCodec(kl, XL_SCALE, XL_COLOURS) if networks.text_2 else KlCodec(kl)
+        stage = Diffusion(
+            spec=spec,
+            denoiser=Preconditioned(unet, spec.prediction, spec.clock),
+            conditioner=_conditioner(checkpoint, networks, places, fill),
+            codec=PictureCodec(codec.to(place.networks)),
+            device=place.device,
+            further=_WITH_PICTURES if networks.image_clip else _WORDS,
+        )
+        return System(
+            choice=choice.model_copy(update={"prediction": output}),
+            stages=(stage,),
+            device=place.device,
+            dtype=place.dtype,
+            sha256=fill.sha256,
+        )
+
+
+def recognised(checkpoint: Checkpoint, networks: Networks | None = None) -> Recognised:
+    """The files with the sizes of their family, or those that a folder states; `networks` for others."""
+    found = checkpoint.identity
+    return Recognised(checkpoint=checkpoint, found=found, networks=networks or published(found) or stated(checkpoint))
+
+
+def published(found: Identity) -> Networks | None:
+    """The published networks of the family that was found; None if its sizes are those of no family.
+
+    For inpainting the U-Net has nine channels: the latents, a mask, and the latents of the masked picture.
+    """
+    networks, channels = NETWORKS.get(found.family), found.facts.get("channels")
+    if networks is None or not isinstance(channels, int):
+        return networks
+    return replace(networks, unet=replace(networks.unet, in_channels=channels))
+
+
+def _conditioner(checkpoint: Checkpoint, networks: Networks, places: Parts, fill: Filling) -> Conditioner:
+    encoder = fill(lambda: TextEncoder(places.encoder), "text encoder", *places.text)
+    try:
+        words = PublishedConditioner(places.tokenizer, encoder)
+    except ValueError as error:
+        raise DamagedError(f"{checkpoint.path}: {error}") from None
+    if networks.image_clip:
+        return image_encoder.reading(checkpoint, networks.image_clip, words, fill)
+    if networks.text_2:
+        return second_encoder.reading(checkpoint, networks, words, fill)
+    return words
+
+
+def _lacks(path: Path, missing: Sequence[str]) -> str:
+    line = f"{path} lacks its {' and its '.join(missing)}; get it whole"
+    return f"{line}, or give an autoencoder with --vae" if missing == ["vae"] else line
+
+
+def _spec(path: Path, found: Identity, prediction: str | None, networks: Networks) -> tuple[str, ModelSpec]:
+    """What the model predicts, as asked or else as its files say, and its spec."""
+    specs = SPECS.get(found.family, SPECS[Family.SDXL if networks.text_2 else Family.SD1])
+    output = prediction or (found.prediction and found.prediction.value)
+    if not output:
+        why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
+        raise RequestError(f"{path}: {why} (prediction='v', or --prediction v)")
+    if output not in specs:
+        raise UnsupportedError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {output}")
+    if not found.facts.get("zero_snr"):
+        return output, specs[output]
+    if output != "v":
+        raise UnsupportedError(f"{path} was trained with zero terminal SNR, which needs v-prediction, not {output}")
+    return output, from_pure_noise(specs[output])

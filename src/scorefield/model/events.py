@@ -1,0 +1,74 @@
+"""What a job tells while it works, in order: an iterator of these is a job, and closing it cancels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from scorefield.core.level import Level
+from scorefield.notes import Note
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """Gigabytes begin to be read, which takes a slow disk a minute."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Outputs of a request that are drawn at once: the `first`-th and those that follow."""
+
+    first: int
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of one stage: the state, and the clean output that the network sees in it.
+
+    i = 0..n; step n is the stage's result, whose x0 is its x. Tensors are (B, ...). `at` is None in a stage that knows
+    no noise level. `progress` runs over the whole job, and ends at 1.
+    """
+
+    stage: int
+    batch: Batch
+    i: int
+    n: int
+    at: Level | None
+    x: Tensor
+    x0: Tensor
+    progress: float = 0.0
+
+
+class Media(Protocol):
+    """A finished picture or film with its record."""
+
+    @property
+    def index(self) -> int:
+        """Its number in the request."""
+        ...
+
+    def record(self) -> dict[str, object]:
+        """All that it takes to make it again, as plain JSON."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One output is finished."""
+
+    media: Media
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """All outputs are; `seconds` says how long what took."""
+
+    seconds: Mapping[str, float]
+
+
+Event = Loading | Note | Step | Output | Finished

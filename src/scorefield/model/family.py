@@ -1,0 +1,32 @@
+"""The contract of a family: models that are recognised by the same signs and built in the same way."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from scorefield.model.spec import ModelSpec
+from scorefield.model.system import Place, System
+from scorefield.request import ModelChoice
+from scorefield.weights.checkpoint import Checkpoint
+
+I = TypeVar("I")  # noqa: E741 - the identity of a model: whatever its family needs to build it
+
+
+class Family(Protocol[I]):
+    """A folder of this house, or of a stranger's; `zoo.register` makes it known."""
+
+    @property
+    def names(self) -> Mapping[str, I]:
+        """The models that are loaded by name, without a file of the user's."""
+        ...
+
+    def specs(self) -> Sequence[ModelSpec]:
+        """What to list: the models by name first, then the kinds that are loaded from files."""
+        ...
+
+    def recognise(self, checkpoint: Checkpoint) -> I | None:
+        """What the files are, if they are of this family; UnsupportedError for a model that cannot be drawn with."""
+        ...
+
+    def build(self, identity: I, choice: ModelChoice, place: Place) -> System:
+        """The model; on a hollow place it refuses what the whole one would, and reads names and shapes alone."""
+        ...

@@ -1,0 +1,225 @@
+"""What to load: the model, its files, what changes its weights and words, and the machine that it runs on."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from scorefield.request.option import Group, Option
+
+MOST_LORAS, MOST_EMBEDDINGS = 64, 64
+FARTHEST = 100.0  # of a LoRA's strength, either way
+
+_NAMED = re.compile(r"(?P<path>.+?)(?P<scales>(?::(?:unet|te)=[^:]*)+)")
+_TWO = "two scales of a LoRA are named, as PATH:unet=0.8:te=0.5 (in Python also (PATH, {'unet': 0.8, 'te': 0.5}))"
+
+Scale = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
+
+
+class Lora(BaseModel):
+    """One file and its scale; with a `text_scale`, `scale` is that of the U-Net alone.
+
+    `sha256` is the hash of the file, which the record of a picture holds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    scale: Scale = 1.0
+    text_scale: Scale | None = None
+    sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        """Accept PATH, PATH:SCALE, PATH:unet=SCALE:te=SCALE, or a pair of a path and its scale or scales."""
+        if isinstance(value, str):
+            return _written(value)
+        if isinstance(value, PathLike):
+            return {"path": fspath(value)}
+        if isinstance(value, Sequence) and len(value) == 2:
+            path, scale = value
+            scales = _both(scale) if isinstance(scale, Mapping) else {"scale": scale}
+            return {"path": fspath(path) if isinstance(path, PathLike) else path} | scales
+        return value
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """The scales of the U-Net and of the text towers."""
+        return self.scale, self.scale if self.text_scale is None else self.text_scale
+
+
+def _written(text: str) -> dict[str, object]:
+    if named := _NAMED.fullmatch(text):
+        scales = [one.partition("=") for one in named["scales"][1:].split(":")]
+        return {"path": named["path"]} | _both({name: scale for name, _, scale in scales})
+    path, _, scale = text.rpartition(":")
+    if not path or not _is_number(scale):
+        return {"path": text}
+    if _is_number(path.rpartition(":")[2]):
+        raise ValueError(_TWO)  # A1111 has them in one order, ComfyUI in the other
+    return {"path": path, "scale": scale}
+
+
+def _both(named: Mapping[str, object]) -> dict[str, object]:
+    if named.keys() != {"unet", "te"}:
+        raise ValueError(_TWO)
+    return {"scale": named["unet"], "text_scale": named["te"]}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Embedding(BaseModel):
+    """One file and the token for its word, None for the one that the file names.
+
+    `sha256` is the hash of the file, which the record of a picture holds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    token: Annotated[str | None, Field(min_length=1, max_length=100)] = None
+    sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        """Accept PATH, TOKEN=PATH, or a pair of the two."""
+        if isinstance(value, str):
+            token, equals, path = value.partition("=")
+            named = equals and os.sep not in token  # a path may hold an equals sign, and a token holds no slash
+            return {"path": path, "token": token} if named else {"path": value}
+        if isinstance(value, PathLike):
+            return {"path": fspath(value)}
+        if isinstance(value, Sequence) and len(value) == 2:
+            token, path = value
+            return {"path": fspath(path) if isinstance(path, PathLike) else path, "token": token}
+        return value
+
+
+Loras = Sequence[  # as a caller may write them
+    str | PathLike[str] | tuple[str | PathLike[str], float | Mapping[str, float]] | Lora
+]
+Embeddings = Sequence[str | PathLike[str] | tuple[str, str | PathLike[str]] | Embedding]  # as a caller may write them
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str | PathLike | Lora | Embedding) else value
+
+
+def _path(value: object) -> object:
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
+def _called(value: object) -> object:
+    """The name of a torch.dtype or a torch.device, of which nothing is imported here."""
+    return str(value).removeprefix("torch.") if type(value).__module__ == "torch" else value
+
+
+class ModelFiles(Group):
+    """The files that a model is loaded from."""
+
+    title: ClassVar[str] = "Model"
+
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=4096,
+            description="A model's name (see `scorefield models`), a path, or owner/name on the Hugging Face hub.",
+        ),
+        BeforeValidator(_path),
+        Option(flags=("-m", "--model"), expects="a model's name, a path, or owner/name of the hub"),
+    ] = "scenes"
+    prediction: Annotated[
+        Literal["eps", "v"] | None,
+        Field(description="What a file's network predicts, eps or v, where the file does not tell it."),
+        Option(flags=("--prediction",), expects="eps or v"),
+    ] = None
+    variant: Annotated[
+        str | None,
+        Field(
+            pattern=r"^\w{1,40}$",
+            description="Which of a folder's files to load, where it has several: fp16, non_ema, ...",
+        ),
+        Option(flags=("--variant",), expects="a variant's name, such as fp16"),
+    ] = None
+    ema: Annotated[
+        bool,
+        Field(description="Draw with the averaged copy of the U-Net, for a single file that has both."),
+        Option(flags=("--ema",), expects="true or false", switch=True),
+    ] = False
+    vae: Annotated[
+        str | None,
+        Field(
+            min_length=1, max_length=4096, description="A path whose autoencoder takes the place of the model's own."
+        ),
+        BeforeValidator(_path),
+        Option(flags=("--vae",), expects="a path", metavar="PATH"),
+    ] = None
+    loras: Annotated[
+        tuple[Lora, ...],
+        Field(
+            max_length=MOST_LORAS,
+            description="A LoRA that changes the model, and how much (1 where left out), or how much of U-Net and text "
+            "tower, as PATH:unet=0.8:te=0.5; may be given several times.",
+            validation_alias=AliasChoices("loras", "lora"),
+        ),
+        BeforeValidator(_several),
+        Option(
+            flags=("--lora",),
+            expects=f"PATH, PATH:SCALE or PATH:unet=SCALE:te=SCALE, with scales from -{FARTHEST:g} to {FARTHEST:g}",
+            metavar="PATH[:SCALE]",
+            many=True,
+        ),
+    ] = ()
+    embeddings: Annotated[
+        tuple[Embedding, ...],
+        Field(
+            max_length=MOST_EMBEDDINGS,
+            description="A textual inversion, and the word for it (the file's own where left out); may be repeated.",
+            validation_alias=AliasChoices("embeddings", "embedding"),
+        ),
+        BeforeValidator(_several),
+        Option(flags=("--embedding",), expects="PATH, or TOKEN=PATH", metavar="[TOKEN=]PATH", many=True),
+    ] = ()
+
+
+class Machine(Group):
+    """Where and how the networks run."""
+
+    title: ClassVar[str] = "Machine"
+
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Field(description="Number format of the networks: auto (by device), float32, bfloat16 or float16."),
+        BeforeValidator(_called),
+        Option(flags=("--dtype",), expects="auto, float32, bfloat16 or float16"),
+    ] = "auto"
+    device: Annotated[
+        str,
+        Field(
+            pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+            description="Where the network runs: auto, cpu, cuda, cuda:N or mps.",
+        ),
+        BeforeValidator(_called),
+        Option(flags=("--device",), expects="auto, cpu, cuda, cuda:N or mps"),
+    ] = "auto"
+    compiled: Annotated[
+        bool,
+        Field(description="Have torch compile the network: the first step of each size takes minutes."),
+        Option(flags=("--compiled", "--compile"), expects="true or false", switch=True),
+    ] = False
+
+
+class ModelChoice(ModelFiles, Machine):
+    """Everything that says what to load."""

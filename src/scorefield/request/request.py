@@ -1,0 +1,136 @@
+"""The one validated list of options: what to load, and what to draw."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Literal, Self, TypedDict, TypeVar
+
+from pydantic import AliasChoices, ValidationError, model_validator
+
+from scorefield.errors import RequestError
+from scorefield.request.input_pictures import ImageLike, PicturePrompt, StartPicture
+from scorefield.request.model_choice import Machine, ModelChoice, ModelFiles
+from scorefield.request.option import Group, Option, short
+from scorefield.request.sampling import Sampling
+from scorefield.request.size import MOST_PICTURES, Decoding, Film, Pictures
+from scorefield.request.words import ClipWords, Prompts
+
+# In the order of the help.
+GROUPS: tuple[type[Group], ...] = (
+    Prompts, ClipWords, PicturePrompt, ModelFiles, Sampling, Pictures, Film, StartPicture, Decoding, Machine,
+)  # fmt: skip
+
+
+class Drawing(Prompts, ClipWords, PicturePrompt, Sampling, Pictures, Film, StartPicture, Decoding):
+    """One or more pictures to draw; an option that is None is left to the model.
+
+    Pictures are counted through the whole request, `count` of the first prompt, then of the second, and so on. Picture
+    k is drawn from seed + k.
+    """
+
+    @model_validator(mode="after")
+    def _few_enough(self) -> Self:
+        if (pictures := len(self.prompts) * self.count) > MOST_PICTURES:
+            raise ValueError(f"{pictures} pictures are too many for one request; ask for at most {MOST_PICTURES}")
+        return self
+
+
+class Request(ModelChoice, Drawing):
+    """What to load and what to draw with it."""
+
+
+G = TypeVar("G", bound=Group)
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `Pipeline.__call__` and `Pipeline.stream`, also by the names of other programs."""
+
+    negative_prompt: str
+    weighting: Literal["none", "a1111", "comfy", "compel"]
+    long_prompt: Literal["chunks", "refuse"] | None
+    clip_skip: int
+    image_prompt: ImageLike
+    noise_level: int
+    steps: int | None
+    num_inference_steps: int | None
+    guidance: float | None
+    guidance_scale: float | None
+    cfg_scale: float | None
+    cfg_rescale: float
+    cfg_interval: tuple[float, float] | None
+    sampler: str | None
+    schedule: str | None
+    scheduler: str | None
+    eta: float | None
+    seed: int | None
+    count: int
+    num_images_per_prompt: int
+    batch_size: int
+    size: int | str | tuple[int, int] | None
+    width: int | None
+    height: int | None
+    frames: int | None
+    fps: float | None
+    image: ImageLike
+    mask: ImageLike
+    strength: float | None
+    exact_steps: bool
+    fit: str
+    paste: bool
+    tile: int | str
+    noise: str
+
+
+def fields(group: type[Group]) -> Iterator[tuple[str, Option, str]]:
+    """The options of a group in order: name, how it is shown, description; other ways to write one come first."""
+    for name, (option, words) in group.written_otherwise.items():
+        yield name, option, words
+    for name, field in group.model_fields.items():
+        yield name, _option(name), field.description or ""
+
+
+def group_of(field: str) -> type[Group]:
+    """The group that has the field."""
+    return next(group for group in GROUPS if field in group.model_fields)
+
+
+def parse(values: Mapping[str, object]) -> Request:
+    """The request that `values` describe, by name or alias; RequestError names the first value that is wrong."""
+    return _parsed(Request, values)
+
+
+def parse_choice(values: Mapping[str, object]) -> ModelChoice:
+    """The model that `values` choose; errors as of `parse`."""
+    return _parsed(ModelChoice, values)
+
+
+def _parsed(kind: type[G], values: Mapping[str, object]) -> G:
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise RequestError(_line(error)) from None
+
+
+def _line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    name = str(first["loc"][0]) if first["loc"] else "request"
+    if first["type"] == "missing" and len(first["loc"]) == 1:
+        return "there is no prompt; say what to draw"
+    field = next((field for field in Request.model_fields if name in _names(field)), None)
+    if field is None:
+        near = get_close_matches(name, {"size", *(str(one) for field in Request.model_fields for one in _names(field))})
+        hint = f"nearest: {', '.join(near)}" if near else f"the options are {', '.join(Request.model_fields)}, size"
+        return f"there is no option {name!r}; {hint}"
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        return f"{name} is another name of {field}; give one of the two"
+    return f"{name} must be {_option(field).expects}, not {short(first['input'])}"
+
+
+def _option(field: str) -> Option:
+    return next(item for item in Request.model_fields[field].metadata if isinstance(item, Option))
+
+
+def _names(field: str) -> tuple[object, ...]:
+    alias = Request.model_fields[field].validation_alias
+    return (field, *(alias.choices if isinstance(alias, AliasChoices) else ()))

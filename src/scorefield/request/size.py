@@ -1,0 +1,116 @@
+"""How many pictures, and how large."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal, cast
+
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+
+from scorefield.request.option import Group, Option, short
+
+MOST_PICTURES = 1024
+LONGEST_SIDE = 4096  # px
+MOST_FRAMES = 1024
+SEEDS = 2**64
+
+_SIZE = re.compile(r"\s*(\d{1,9})\s*(?:[xX*\xd7]\s*(\d{1,9})\s*)?")
+
+
+def sides(size: object) -> tuple[int, int]:
+    """(width, height) of a size: N, "N", "WxH", "W*H" or a pair; ValueError for anything else."""
+    if isinstance(size, int) and not isinstance(size, bool):
+        return size, size
+    if isinstance(size, str) and (match := _SIZE.fullmatch(size)):
+        return int(match[1]), int(match[2] or match[1])
+    if isinstance(size, Sequence) and len(size) == 2 and all(isinstance(side, int) for side in size):
+        return cast(tuple[int, int], tuple(size))
+    raise ValueError(f"size must be WIDTHxHEIGHT such as 128x128, or one number for a square, not {short(size)}")
+
+
+def _random(value: object) -> object:
+    return None if value in (-1, "-1") else value
+
+
+class Pictures(Group):
+    """Number and size of the pictures, and the seed that they begin with."""
+
+    title: ClassVar[str] = "Size and number"
+    written_otherwise: ClassVar[dict[str, tuple[Option, str]]] = {
+        "size": (
+            Option(
+                flags=("--size",), expects="WIDTHxHEIGHT such as 128x128, or one number for a square", metavar="WxH"
+            ),
+            "Width and height at once, or one number for a square.",
+        )
+    }
+
+    seed: Annotated[
+        int | None,
+        Field(ge=0, lt=SEEDS, description="Where the noise starts from; -1 draws one."),
+        BeforeValidator(_random),
+        Option(flags=("--seed",), expects="a whole number from 0 to 2^64 - 1, or -1 for a random one"),
+    ] = None
+    count: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MOST_PICTURES,
+            description="Pictures of each prompt.",
+            validation_alias=AliasChoices("count", "num_images_per_prompt"),
+        ),
+        Option(flags=("-b", "--count"), expects=f"a whole number from 1 to {MOST_PICTURES}"),
+    ] = 1
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=MOST_PICTURES, description="Pictures drawn at once."),
+        Option(flags=("--batch-size",), expects=f"a whole number from 1 to {MOST_PICTURES}"),
+    ] = 16
+    width: Annotated[
+        int | None,
+        Field(ge=8, le=LONGEST_SIDE, description="Width in pixels."),
+        Option(flags=("-W", "--width"), expects=f"a whole number from 8 to {LONGEST_SIDE}"),
+    ] = None
+    height: Annotated[
+        int | None,
+        Field(ge=8, le=LONGEST_SIDE, description="Height in pixels."),
+        Option(flags=("-H", "--height"), expects=f"a whole number from 8 to {LONGEST_SIDE}"),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, values: object) -> object:
+        """A width and a height in place of a `size`."""
+        if not isinstance(values, Mapping) or values.get("size") is None:
+            return values
+        width, height = sides(values["size"])
+        return {"width": width, "height": height} | {key: value for key, value in values.items() if key != "size"}
+
+
+class Film(Group):
+    """The frames of a film."""
+
+    title: ClassVar[str] = "Size and number"
+    instead: ClassVar[str] = "it draws pictures; films need a film model"
+
+    frames: Annotated[
+        int | None,
+        Field(ge=1, le=MOST_FRAMES, description="Frames of a film, for models that draw films."),
+        Option(flags=("--frames",), expects=f"a whole number from 1 to {MOST_FRAMES}"),
+    ] = None
+    fps: Annotated[
+        float | None,
+        Field(gt=0, le=120, allow_inf_nan=False, description="Frames a second, for models that draw films."),
+        Option(flags=("--fps",), expects="a number above 0, at most 120"),
+    ] = None
+
+
+class Decoding(Group):
+    """How latents become pixels."""
+
+    title: ClassVar[str] = "Machine"
+
+    tile: Annotated[
+        Annotated[int, Field(ge=64, le=LONGEST_SIDE, multiple_of=8)] | Literal["auto", "off"],
+        Field(description="Decode in tiles of so many pixels a side: auto does above 1024 x 1024, off never does."),
+        Option(flags=("--tile",), expects=f"auto, off, or a multiple of 8 from 64 to {LONGEST_SIDE}"),
+    ] = "auto"

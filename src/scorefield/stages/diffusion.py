@@ -1,0 +1,234 @@
+"""The stage that draws: a walk from noise to latents along a trained field, and their decoding to frames."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from scorefield.core import grid, noise
+from scorefield.core.denoiser import Denoise, Preconditioned, bind, steady
+from scorefield.core.half_precision import no_autocast
+from scorefield.core.name_lookup import canonical
+from scorefield.errors import RequestError, UnsupportedError
+from scorefield.files.crop import middle
+from scorefield.guide.cfg import cfg_batched, within
+from scorefield.guide.inpaint import known
+from scorefield.latent.tiling import Tile
+from scorefield.model.codec import Canvas, Codec
+from scorefield.model.events import Batch
+from scorefield.model.events import Step as StepEvent
+from scorefield.model.spec import ModelSpec
+from scorefield.model.stage import Made, StagePlan
+from scorefield.prompt.conditioner import Conditioner, PromptBatch, Tokenized
+from scorefield.prompt.rules import Rules
+from scorefield.request import Drawing, Group
+from scorefield.request.input_pictures import StartPicture
+from scorefield.request.sampling import Sampling
+from scorefield.request.size import Decoding, Pictures
+from scorefield.request.words import Prompts
+from scorefield.sample import registry
+from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
+from scorefield.stages.init_state import InitState, StartImages, steps_walked
+from scorefield.stages.input_images import Opened, as_tensor, fitted, mask_of, open_image, sides
+from scorefield.stages.unseen import note_unseen
+
+_READ: frozenset[type[Group]] = frozenset({Prompts, Sampling, Pictures, StartPicture, Decoding})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusionPlan(StagePlan):
+    """Everything decided and read for a walk."""
+
+    prompts: Mapping[str, Tokenized]  # the negative prompt, too
+    negative_prompt: str
+    rules: Rules
+    sampler: Sampler
+    cfg_scale: float
+    cfg_rescale: float
+    cfg_interval: tuple[float, float] | None
+    noise: str
+    start: StartImages
+    image_prompt: Tensor | None  # (1, 3, S, S) in [0, 1]
+    noise_level: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diffusion:
+    """A conditioner, a denoiser and a codec."""
+
+    spec: ModelSpec
+    denoiser: Preconditioned
+    conditioner: Conditioner
+    codec: Codec
+    device: torch.device
+    further: frozenset[type[Group]] = frozenset()  # groups of options that this model takes besides
+
+    @property
+    def takes(self) -> frozenset[type[Group]]:
+        """The groups of options that it reads."""
+        return _READ | self.further
+
+    def plan(self, asked: Drawing) -> DiffusionPlan:
+        """Decide and read everything; RequestError for what this model cannot draw."""
+        spec, defaults = self.spec, self.spec.defaults
+        image, mask = open_image(asked.image, "image"), open_image(asked.mask, "mask", grey=True)
+        image_prompt = self._image_prompt(asked)
+        canvas = Canvas(*sides(asked, image, (defaults.width, defaults.height), spec.size_multiple))
+        record, schedule = _sampler(asked, defaults.sampler, defaults.schedule)
+        strength = asked.strength
+        if strength is None and image is not None:
+            strength = 0.75 if mask is None else 1.0
+        steps = asked.steps or defaults.steps
+        whole, last = steps_walked(steps, strength, exact=asked.exact_steps)
+        rules = Rules(
+            weighting=asked.weighting,
+            long_prompt=asked.long_prompt or defaults.long_prompt,
+            clip_skip=asked.clip_skip,
+        )
+        texts = list(dict.fromkeys([*asked.prompts, asked.negative_prompt]))
+        tokenized = dict(zip(texts, self.conditioner.tokenize(texts, rules), strict=True))
+        note_unseen(spec, self.conditioner, texts, rules, canvas)
+        guidance = defaults.cfg_scale if asked.cfg_scale is None else asked.cfg_scale
+        policy = canonical("noise policy", asked.noise, noise.POLICIES, {})
+        return DiffusionPlan(
+            filled={
+                "width": canvas.width,
+                "height": canvas.height,
+                "steps": steps,
+                "cfg_scale": guidance,
+                "sampler": record.name,
+                "schedule": schedule,
+                "noise": policy,
+                "strength": strength,
+                "long_prompt": rules.long_prompt,
+                "image": image and image.given,
+                "mask": mask and mask.given,
+                "image_prompt": image_prompt and image_prompt.given,
+            },
+            canvas=canvas,
+            steps=last,
+            levels=tuple(grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))[-last - 1 :]),
+            lengths={text: one.count for text, one in tokenized.items()},
+            remarks=() if last == whole else (f"strength {strength:g}: the last {last} of {whole} steps are walked",),
+            alike=tuple(tokenized[prompt].count.chunks for prompt in asked.prompts for _ in range(asked.count)),
+            prompts=tokenized,
+            negative_prompt=asked.negative_prompt,
+            rules=rules,
+            sampler=_with_eta(record, asked.eta),
+            cfg_scale=guidance,
+            cfg_rescale=asked.cfg_rescale,
+            cfg_interval=asked.cfg_interval,
+            noise=policy,
+            start=_start_images(asked, image, mask, canvas, strength),
+            image_prompt=image_prompt and as_tensor(middle(image_prompt.pixels, spec.image_prompt or 0)) / 255,
+            noise_level=asked.noise_level,
+        )
+
+    @torch.no_grad()
+    def run(self, plan: DiffusionPlan, batch: Batch, given: object = None) -> Iterator[StepEvent | Made]:
+        """Walk from noise to the latents of a batch and decode them; NonFiniteError where one is not finite."""
+        x = None
+        for step in self.walk(plan, batch):
+            x = step.x
+            yield StepEvent(stage=0, batch=batch, i=step.i, n=step.n, at=step.at, x=step.x, x0=step.x0)
+        if x is None:
+            raise ValueError("a walk without a step")
+        yield Made(value=self._frames(x, plan))
+
+    def walk(self, plan: DiffusionPlan, batch: Batch) -> Iterator[Step]:
+        """The walk alone, a Step for each level."""
+        start = plan.start.encoded(self.codec, plan.canvas, self.device, inpaints=self.spec.inpaints)
+        run = noise.find(plan.noise)(batch.seeds, self.codec.shape(plan.canvas), self.device)
+        x = start.state(run.initial, plan.levels[0])
+        return finite(plan.sampler(self._denoise(plan, batch, start), x, plan.levels, run.step))
+
+    @torch.no_grad()
+    def look(self, x: Tensor) -> list[Image.Image]:
+        """The decoded pictures of `x` (B, ...), the first frame of each; NonFiniteError if pixels are not finite."""
+        return [Image.fromarray(one[0].numpy()) for one in next(self._decoded(x, "auto"))]
+
+    def _image_prompt(self, asked: Drawing) -> Opened | None:
+        if self.spec.image_prompt is not None and asked.image_prompt is None:
+            raise RequestError(f"the model {self.spec.name} draws after a picture; give it one with --image-prompt")
+        return open_image(asked.image_prompt, "image-prompt")
+
+    def _denoise(self, plan: DiffusionPlan, batch: Batch, start: InitState) -> Denoise:
+        guided = self._guided(plan, batch, start)
+        return guided if start.x0 is None or start.keep is None else known(guided, start.x0, start.keep)
+
+    def _guided(self, plan: DiffusionPlan, batch: Batch, start: InitState) -> Denoise:
+        denoiser = steady(self.denoiser, plan.levels)
+        with no_autocast():
+            pos, neg = self.conditioner.pair(
+                PromptBatch(
+                    prompts=[plan.prompts[prompt] for prompt in batch.prompts],
+                    negative_prompt=plan.prompts[plan.negative_prompt],
+                    seeds=batch.seeds,
+                    width=plan.canvas.width,
+                    height=plan.canvas.height,
+                    picture=plan.image_prompt,
+                    noise_level=plan.noise_level,
+                    rules=plan.rules,
+                )
+            )
+        if start.image is not None:
+            image = start.image.expand(len(batch.seeds), *start.image.shape[1:])
+            pos, neg = replace(pos, image=image), replace(neg, image=image)
+        plain = bind(denoiser, pos)
+        if plan.cfg_scale == 1:
+            return plain
+        guided = cfg_batched(denoiser, pos, neg, plan.cfg_scale, plan.cfg_rescale, self.spec.prediction)
+        return guided if plan.cfg_interval is None else within(guided, plain, *plan.cfg_interval)
+
+    def _frames(self, x0: Tensor, plan: DiffusionPlan) -> Iterator[Tensor]:
+        return map(plan.start.pasted, self._decoded(x0, plan.start.tile))
+
+    def _decoded(self, x0: Tensor, tile: Tile) -> Iterator[Tensor]:
+        """Frames (B, f, H, W, 3) uint8, in chunks."""
+        for frames in self.codec.decode(x0, tile):
+            if not torch.isfinite(frames).all():
+                raise NonFiniteError(f"the decoded pixels ({frames.dtype}) are not finite; try dtype float32")
+            bytes_ = ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            yield bytes_.movedim(2, -1).contiguous().cpu()
+
+
+def _sampler(asked: Drawing, sampler: str, schedule: str) -> tuple[registry.SamplerRecord, str]:
+    """The sampler of a request, and the name of its schedule: its own, else that of the name, else the model's."""
+    record, named = registry.find(asked.sampler or sampler)
+    return record, canonical("schedule", asked.schedule or named or schedule, grid.SCHEDULES, grid.ALIASES)
+
+
+def _with_eta(record: registry.SamplerRecord, eta: float | None) -> Sampler:
+    """The sampler with its eta bound; RequestError for an eta that it does not take."""
+    if eta is None:
+        return record.sampler
+    sampler: Callable[..., Iterator[Step]] = record.sampler  # beside the common arguments, each has options of its own
+    if "eta" not in inspect.signature(sampler).parameters:
+        raise RequestError(f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral")
+    return functools.partial(sampler, eta=eta)
+
+
+def _start_images(
+    asked: Drawing, image: Opened | None, mask: Opened | None, canvas: Canvas, strength: float | None
+) -> StartImages:
+    if image is None:
+        return StartImages(tile=asked.tile)
+    size = canvas.width, canvas.height
+    return StartImages(
+        image=fitted(image.pixels, size, asked.fit, Image.Resampling.LANCZOS),
+        mask=None if mask is None else mask_of(mask, image, size, asked.fit),
+        strength=strength,
+        paste=asked.paste,
+        tile=asked.tile,
+    )
+
+
+def only_stage(stages: Sequence[object]) -> Diffusion:
+    """The stage of a system that has one, and diffuses; UnsupportedError for any other."""
+    if len(stages) == 1 and isinstance(stages[0], Diffusion):
+        return stages[0]
+    raise UnsupportedError("this model is not one stage of diffusion, so it has no network, conditioner or codec alone")

@@ -1,0 +1,95 @@
+"""What a walk starts from: noise alone, or a picture under noise, to change all of it or a masked region."""
+
+import math
+from dataclasses import dataclass
+from math import hypot
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from scorefield.core.level import Level, noisy
+from scorefield.errors import RequestError
+from scorefield.latent.tiling import Tile
+from scorefield.model.codec import Canvas, Codec
+from scorefield.stages.input_images import as_tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitState:
+    """What a walk starts from besides its noise."""
+
+    x0: Tensor | None = None  # (1, C, H, W): latents of the picture; None to start from noise alone
+    keep: Tensor | None = None  # (1, 1, H, W): 1 where the picture stays as it is, for an ordinary network
+    image: Tensor | None = None  # (1, C + 1, H, W): what an inpainting network sees beside the state
+    from_noise: bool = False  # what is painted starts from noise alone, without a trace of what was there
+
+    def state(self, eps: Tensor, at: Level) -> Tensor:
+        """The state (B, ...) at level `at` with the unit normal noise `eps` (B, ...)."""
+        blank = hypot(*at) * eps  # data and noise both have unit variance
+        if self.x0 is None or (self.from_noise and self.keep is None):
+            return blank
+        state = noisy(self.x0, eps, at)
+        return state if self.keep is None or not self.from_noise else torch.where(self.keep > 0, state, blank)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartImages:
+    """The pictures that a walk starts from, in the size of the request."""
+
+    image: Image.Image | None = None  # RGB
+    mask: Image.Image | None = None  # 255 where to paint anew, else 0
+    strength: float | None = None
+    paste: bool = True
+    tile: Tile = "auto"
+
+    def encoded(self, codec: Codec, canvas: Canvas, device: torch.device, *, inpaints: bool) -> InitState:
+        """The same for all pictures of a request: encoding is not random (in diffusers it is)."""
+        if self.image is None and not inpaints:
+            return InitState()
+        blank = torch.zeros(1, 3, canvas.height, canvas.width)
+        pixels = blank if self.image is None else as_tensor(self.image) / 127.5 - 1
+        paint = torch.ones_like(pixels[:, :1]) if self.mask is None else as_tensor(self.mask) / 255
+        shape = codec.shape(canvas)[-2:]
+        seen = keep = None
+        if inpaints:  # without a mask the whole picture is masked, and without a picture a grey one is
+            masked = codec.encode((pixels * (1 - paint)).to(device)[:, None], self.tile)
+            seen = torch.cat([F.interpolate(paint, shape).to(device), masked], 1)
+        elif self.mask is not None:
+            keep = 1 - F.adaptive_max_pool2d(paint, shape).to(device)
+        return InitState(
+            x0=None if self.image is None else codec.encode(pixels.to(device)[:, None], self.tile),
+            keep=keep,
+            image=seen,
+            from_noise=self.mask is not None and self.strength == 1,
+        )
+
+    def pasted(self, frames: Tensor) -> Tensor:
+        """Frames (B, f, H, W, 3) uint8 with the pixels outside the mask put back as they were, unless told not to."""
+        if self.image is None or self.mask is None or not self.paste:
+            return frames
+        kept, painted = (as_tensor(one).movedim(1, -1).to(torch.uint8) for one in (self.image, self.mask))
+        return torch.where(painted > 0, frames, kept)
+
+
+def steps_walked(steps: int, strength: float | None, *, exact: bool) -> tuple[int, int]:
+    """How many steps the schedule has, and how many of the last of them are walked.
+
+    A strength s walks the last int(N s) of N steps, as in diffusers. `exact` walks N steps, of the shortest schedule
+    that has so many left. RequestError if no step is left.
+    """
+    if strength is None:
+        return steps, steps
+    if strength == 0 or not (exact or int(steps * strength)):
+        raise RequestError(f"strength {strength:g} leaves none of {steps} steps; {_least(steps):g} leaves one")
+    if not exact:
+        return steps, int(steps * strength)
+    whole = math.ceil(steps / strength)
+    return whole + (int(whole * strength) < steps), steps
+
+
+def _least(steps: int) -> float:
+    """The least strength that leaves a step, in as few digits as say so."""
+    digits = next(k for k in range(2, 10) if int(steps * math.ceil(10**k / steps) / 10**k))
+    return float(math.ceil(10**digits / steps) / 10**digits)

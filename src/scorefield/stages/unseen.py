@@ -1,0 +1,46 @@
+"""Notes on what a model never saw in training or does not read: words, signs and sizes. It draws all the same."""
+
+from collections.abc import Sequence
+
+from scorefield.model.codec import Canvas
+from scorefield.model.spec import ModelSpec
+from scorefield.notes import UnknownSizeWarning, UnknownWordsWarning, UnreadSignsWarning, note
+from scorefield.prompt.conditioner import Conditioner
+from scorefield.prompt.rules import Rules
+
+_MOST_WORDS, _LONGEST_WORD = 10, 30  # words that a note names, and letters of each
+_FAR = 1.5  # pictures whose side is so many times the model's own, or its own so many times theirs, tend to go wrong
+
+
+def note_unseen(spec: ModelSpec, conditioner: Conditioner, texts: Sequence[str], rules: Rules, canvas: Canvas) -> None:
+    """Note words, signs and sizes that the model never saw."""
+    if unknown := conditioner.unknown(texts):
+        listed = "; ".join(_with_nearest(word, near) for word, near in list(unknown.items())[:_MOST_WORDS])
+        more = f" and {len(unknown) - _MOST_WORDS} more" if len(unknown) > _MOST_WORDS else ""
+        note(
+            UnknownWordsWarning,
+            f"the model {spec.name} never saw {listed}{more}: it draws what the other words say "
+            "(`scorefield models` lists what it knows)",
+        )
+    if signs := conditioner.unread(texts, rules):
+        listed = ", ".join(map(_short, dict.fromkeys(signs[:_MOST_WORDS])))
+        note(
+            UnreadSignsWarning,
+            f"the weighting {rules.weighting} gives no meaning to {listed}: it is read as it stands; "
+            "leave it out, or take another --weighting (none, a1111, comfy, compel)",
+        )
+    width, height = spec.defaults.width, spec.defaults.height
+    if not all(1 / _FAR <= ratio <= _FAR for ratio in (canvas.width / width, canvas.height / height)):
+        note(
+            UnknownSizeWarning,
+            f"the model {spec.name} learnt from pictures of {width}x{height}; "
+            f"one of {canvas.width}x{canvas.height} may show a thing several times, or a part of it",
+        )
+
+
+def _with_nearest(word: str, near: Sequence[str]) -> str:
+    return f"{_short(word)} (nearest: {', '.join(near)})" if near else _short(word)
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]}..."

@@ -1,0 +1,120 @@
+"""From a choice to a loaded model: names, paths and the hub; number formats; LoRAs, learned words, compiled code."""
+
+import difflib
+import os
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from scorefield.adapters.compiled import compiled
+from scorefield.adapters.learned_words import open_words, with_embeddings
+from scorefield.adapters.lora_weights import note_unused, open_loras, with_loras
+from scorefield.errors import RequestError, UnsupportedError
+from scorefield.model.family import Family
+from scorefield.model.system import Place, System
+from scorefield.request import ModelChoice
+from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.detect.identity import Kind
+from scorefield.zoo import hub, registry
+
+
+class OpenedModel:
+    """A model whose files are found, indexed and recognised; nothing of its weights is read yet.
+
+    RequestError for a name that is no path, MissingError or DamagedError for files, UnsupportedError for what no
+    picture can be drawn with.
+    """
+
+    def __init__(self, choice: ModelChoice) -> None:
+        self.asked = choice
+        self.is_large = choice.model not in registry.names()
+        self.device = _device(choice.device)
+        self.dtype = _number_format(choice.dtype, self.device, published=self.is_large)
+        self.family, self.identity, name = _recognised(choice)
+        self.choice = choice.model_copy(
+            update={"model": name, "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
+        )
+        self.loras, self.words = open_loras(choice.loras), open_words(choice.embeddings)
+
+    @cached_property
+    def trial(self) -> System:
+        """The model without its numbers, which refuses what the whole one would after gigabytes are read."""
+        return self._built(hollow=True)
+
+    def load(self) -> System:
+        """The whole model."""
+        system = self._built(hollow=False)
+        return compiled(system) if self.asked.compiled else system
+
+    @torch.inference_mode(False)  # threads fill a model, where it is off, and a model outlives the block it is on in
+    def _built(self, *, hollow: bool) -> System:
+        plain = self.choice.model_copy(update={"loras": (), "embeddings": (), "compiled": False})
+        system = self.family.build(self.identity, plain, Place(device=self.device, dtype=self.dtype, hollow=hollow))
+        if self.choice.model != self.asked.model:
+            system = replace(system, loaded_as=self.asked.model)
+        return with_embeddings(with_loras(system, self.loras), self.words)
+
+
+def load(choice: ModelChoice) -> System:
+    """Load a model; large ones are tried first, which takes a second, and refused before gigabytes are read."""
+    opened = OpenedModel(choice)
+    if opened.is_large:
+        _ = opened.trial
+    system = opened.load()
+    note_unused(system)
+    return system
+
+
+def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
+    """The family of a model, its identity there, and the name to record."""
+    name = choice.model
+    for family in registry.FAMILIES:
+        if name in family.names:
+            return family, family.names[name], name
+    path = Path(name)
+    if not os.path.exists(name) and (hub_name := hub.named(name)):
+        path, pinned = hub.fetch(hub_name, choice.variant)
+        name = str(pinned)
+    elif not _is_path(name):
+        near = difflib.get_close_matches(name, registry.names(), n=3, cutoff=0.3) or registry.names()
+        others = "or give a path, or owner/name of the Hugging Face hub"
+        raise RequestError(f"no model {name!r}; there is {', '.join(near)}, {others}")
+    checkpoint = Checkpoint(path, choice.variant)
+    for family in registry.FAMILIES:
+        if (identity := family.recognise(checkpoint)) is not None:
+            return family, identity, name
+    found = checkpoint.identity
+    named = found.family if found.resembles is None else found.resembles
+    what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"nothing that is known; it is {named}"
+    raise UnsupportedError(f"{path} is not a whole model but {what}: `scorefield inspect` says more")
+
+
+def _device(name: str) -> torch.device:
+    """The device that a name stands for; RequestError if it is not here."""
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if device.type == "mps":
+        count = int(torch.backends.mps.is_available())
+    if (device.index or 0) >= count:
+        raise RequestError(f"there is no device {name} here; use cpu, or auto")
+    return device
+
+
+def _number_format(dtype: str, device: torch.device, *, published: bool) -> torch.dtype:
+    """The torch.dtype that `dtype` names; RequestError for float16 on a CPU, which has no arithmetic for it.
+
+    "auto" is float16 for a published model on CUDA, where it takes half of the memory and less time, else float32.
+    """
+    if dtype == "auto":
+        return torch.float16 if published and device.type == "cuda" else torch.float32
+    if device.type == "cpu" and dtype == "float16":
+        raise RequestError("float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory")
+    return cast(torch.dtype, getattr(torch, dtype))
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name is meant as a path, be it one that exists or not."""
+    return os.path.basename(name) != name or name.endswith((".safetensors", ".ckpt")) or os.path.exists(name)
