@@ -18,7 +18,7 @@ from scorefield.errors import RequestError
 from scorefield.files import picture
 from scorefield.notes import UnknownSizeWarning, UnknownWordsWarning
 from scorefield.request import Request, parse
-from scorefield.sample.nan_guard import NonFiniteError
+from scorefield.sample.walk import NonFiniteError
 from scorefield.zoo import registry
 
 TREE = "a tree in the desert"
@@ -193,7 +193,7 @@ def test_a_settled_request_draws_the_same_picture_again(pipe):
     [
         ("Euler a", "euler_ancestral", "trailing"),
         ("k_euler", "euler", "trailing"),
-        ("DPM++ 2M", "dpmpp_2m", "karras"),
+        ("DPM++ 2M", "dpmpp_2m", "trailing"),
         ("DPM++ 2M Karras", "dpmpp_2m", "karras"),
         ("DPM++ 2M SDE Exponential", "dpmpp_2m_sde", "exponential"),
         ("sample_heun", "heun", "trailing"),

@@ -1,5 +1,6 @@
 """LoRAs from the front door: a pipeline beside the first, what its pictures record, and the command line."""
 
+import copy
 import functools
 import json
 import shutil
@@ -23,11 +24,11 @@ from scorefield.adapters.compiled import compiled
 from scorefield.api import Pipeline
 from scorefield.cli.main import run
 from scorefield.core.denoiser import Preconditioned
-from scorefield.core.half_precision import in_float32
 from scorefield.errors import DamagedError, RequestError, UnsupportedError
 from scorefield.files.picture import read
 from scorefield.model.system import System
-from scorefield.nets.packed import dense
+from scorefield.nets.packed import dense, unpack
+from scorefield.nets.shared_copy import twin
 from scorefield.nets.unet import SD1, SD2, SDXL, Unet
 from scorefield.notes import UnusedKeysWarning
 from scorefield.request import Lora, Request, parse
@@ -127,7 +128,9 @@ def test_in_bfloat16_the_weights_are_those_of_bfloat16_with_the_lora_and_packed_
 ) -> None:
     plain = sf.load(str(base), device="cpu", dtype="bfloat16")
     changed = plain.with_loras([(style, 0.8)])
-    wide = replace(plain.stage, denoiser=in_float32(plain.stage.denoiser))
+    unpacked = twin(plain.stage.denoiser)
+    unpack(unpacked)
+    wide = replace(plain.stage, denoiser=copy.deepcopy(unpacked).float())
     wider = with_loras(replace(plain.system, stages=(wide,)), [(str(style), Scales(0.8, 0.8))])
     ours, theirs = weights(plain.system), weights(changed.system)
     for name, weight in weights(wider).items():

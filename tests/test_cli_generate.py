@@ -18,7 +18,7 @@ from torch import nn
 from scorefield import zoo
 from scorefield.cli import common, generate, main
 from scorefield.cli import write_outputs as drawing
-from scorefield.core import grid_names, noise
+from scorefield.core import grid, noise
 from scorefield.errors import DamagedError
 from scorefield.families.scenes import build_scenes
 from scorefield.families.stable_diffusion.build import StableDiffusion
@@ -130,7 +130,7 @@ def test_every_field_of_the_request_is_an_option(scorefield):
 
 def test_the_help_lists_every_sampler_schedule_and_noise(scorefield):
     assert generate.SAMPLERS.split(", ") == [record.name for record in SAMPLERS]
-    assert generate.SCHEDULES.split(", ") == list(grid_names.GRIDS)
+    assert generate.SCHEDULES.split(", ") == list(grid.SCHEDULES)
     out = " ".join(scorefield("generate", "--help")[1].split())
     assert f"Samplers: {generate.SAMPLERS}." in out
     assert f"Schedules: {generate.SCHEDULES}." in out

@@ -16,7 +16,7 @@ from diffusers import (
 from scipy import stats
 from tests.peers import k_sampling
 
-from scorefield.core import gauge, grid, grid_beta, grid_names, noise_schedule
+from scorefield.core import beta_quantile, gauge, grid, noise_schedule
 from scorefield.core.level import Level
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -118,7 +118,7 @@ def test_zero_snr_starts_at_alpha_0_exactly() -> None:
     [
         ("use_karras_sigmas", grid.karras(DISCRETE)),
         ("use_exponential_sigmas", grid.exponential(DISCRETE)),
-        ("use_beta_sigmas", grid_beta.beta_sigma(DISCRETE)),
+        ("use_beta_sigmas", grid.beta_sigma(DISCRETE)),
     ],
 )
 def test_the_sigma_grids_are_those_of_diffusers(option: str, made: grid.Grid, steps: int) -> None:
@@ -174,13 +174,13 @@ def test_sgm_uniform_and_simple_visit_the_rungs_of_comfyui() -> None:
 def test_beta_visits_the_rungs_of_comfyui_before_their_rounding() -> None:
     shares = 1 - np.linspace(0, 1, 20, endpoint=False)
     rungs = stats.beta.ppf(shares, 0.6, 0.6) * 999
-    near(grid_beta.beta(DISCRETE)(20)[:-1], [DISCRETE.lam(rung) for rung in rungs], 1e-9)
+    near(grid.beta(DISCRETE)(20)[:-1], [DISCRETE.lam(rung) for rung in rungs], 1e-9)
 
 
 @pytest.mark.parametrize(("a", "b"), [(0.6, 0.6), (0.5, 0.7), (1.0, 1.0), (2.0, 5.0)])
 def test_the_quantiles_are_scipys(a: float, b: float) -> None:
     shares = torch.linspace(0, 1, 41, dtype=torch.float64)
-    near(grid_beta.quantile(shares, a, b), stats.beta.ppf(shares.numpy(), a, b), 1e-11)
+    near(beta_quantile.quantile(shares, a, b), stats.beta.ppf(shares.numpy(), a, b), 1e-11)
 
 
 def test_trailing_on_a_flow_is_wans_grid_with_its_shift() -> None:
@@ -205,10 +205,10 @@ def test_linear_quadratic_is_mochis() -> None:
 
 
 @pytest.mark.parametrize("ladder", LADDERS)
-@pytest.mark.parametrize("name", grid_names.GRIDS)
+@pytest.mark.parametrize("name", grid.SCHEDULES)
 def test_every_grid_serves_every_model(name: str, ladder: str) -> None:
     for steps in (1, 2, 3, 20, 100):
-        lams = grid_names.find(name)(LADDERS[ladder])(steps)
+        lams = grid.find(name)(LADDERS[ladder])(steps)
         assert len(lams) == steps + 1
         assert all(low < high for low, high in pairwise(lams))
         assert all(math.isfinite(lam) for lam in lams[1:-1])
@@ -234,16 +234,16 @@ def test_the_ve_gauge_refuses_pure_noise_and_takes_finite_grids() -> None:
 
 @pytest.mark.parametrize("steps", [0, -3])
 def test_no_steps_are_refused(steps: int) -> None:
-    for name in grid_names.GRIDS:
+    for name in grid.SCHEDULES:
         with pytest.raises(ValueError, match="at least 1 step"):
-            grid_names.find(name)(DISCRETE)(steps)
+            grid.find(name)(DISCRETE)(steps)
 
 
 def test_more_steps_than_trained_levels_are_refused_by_whole_spacings() -> None:
     for name in ("leading", "trailing", "linspace", "simple"):
-        assert len(grid_names.find(name)(DISCRETE)(1000)) == 1001
+        assert len(grid.find(name)(DISCRETE)(1000)) == 1001
         with pytest.raises(ValueError, match="at most 1000 steps, got 1001"):
-            grid_names.find(name)(DISCRETE)(1001)
+            grid.find(name)(DISCRETE)(1001)
 
 
 def test_a_shift_must_be_positive() -> None:
@@ -265,17 +265,17 @@ def test_a_shift_must_be_positive() -> None:
     ],
 )
 def test_the_names_of_other_programs_are_understood(typed: str, name: str) -> None:
-    assert grid_names.find(typed) is grid_names.GRIDS[name]
+    assert grid.find(typed) is grid.SCHEDULES[name]
 
 
 def test_every_alias_leads_somewhere() -> None:
-    assert set(grid_names.ALIASES.values()) <= set(grid_names.GRIDS)
-    assert not set(grid_names.ALIASES) & set(grid_names.GRIDS)
+    assert set(grid.ALIASES.values()) <= set(grid.SCHEDULES)
+    assert not set(grid.ALIASES) & set(grid.SCHEDULES)
 
 
 def test_an_unknown_name_is_one_line_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="unknown schedule 'karas'; nearest: karras") as caught:
-        grid_names.find("karas")
+        grid.find("karas")
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=r"unknown schedule 'qqq'; known: beta, .*trailing"):
-        grid_names.find("qqq")
+        grid.find("qqq")

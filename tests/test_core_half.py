@@ -3,20 +3,25 @@
 import copy
 import gc
 import warnings
+import weakref
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tests import toy
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from scorefield.api import Pipeline
 from scorefield.core import clock, gauge, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned, steady
-from scorefield.core.half_precision import HalfPrecisionWarning, in_float32, repaired
+from scorefield.core.half_precision import in_float32, repaired
 from scorefield.core.level import Level
-from scorefield.sample.nan_guard import NonFiniteError
+from scorefield.nets.packed import Linear, pack
+from scorefield.notes import HalfPrecisionWarning
+from scorefield.sample.walk import NonFiniteError
 
 LEVELS = [gauge.rf(lam) for lam in (-2.0, 0.0, 2.0)]
 
@@ -108,27 +113,86 @@ def test_what_is_not_finite_in_float32_either_stays_so() -> None:
         assert not steady(denoiser(torch.float16), LEVELS)(x, LEVELS[0], Cond())[0].isfinite().any()
 
 
-def test_the_copy_is_float32_all_of_it_and_is_not_kept() -> None:
-    net = nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), Loud()).half().eval().requires_grad_(False)
+class Several(nn.Module):
+    """Layers, a weight and a buffer of its own, a layer called with a keyword, and one used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.line = nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Linear(4, 4)
+        self.table = nn.Parameter(torch.randn(4))
+        self.register_buffer("one", torch.full((1,), 1.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(input=self.conv(x))
+        return self.line(self.line(x.movedim(1, -1)) + self.table.to(x.dtype)) * self.one
+
+
+def test_the_network_in_float32_gives_what_a_copy_in_float32_gives_and_shares_its_weights() -> None:
+    net = Several().half().eval().requires_grad_(False)
     before = copy.deepcopy(net.state_dict())
-    made = in_float32(net)
-    assert {value.dtype for value in made.state_dict().values() if value.is_floating_point()} == {torch.float32}
-    assert made.state_dict().keys() == before.keys()
-    assert all(
-        torch.equal(made.state_dict()[name], value.to(made.state_dict()[name].dtype)) for name, value in before.items()
-    )
+    made, x = in_float32(net), torch.randn(3, 2, 5, 5)
+    assert torch.equal(made(x), copy.deepcopy(net).float()(x))
+    assert torch.equal(made(x), made(x))
+    for name in ("conv", "norm", "line"):
+        assert getattr(made, name).weight is getattr(net, name).weight
     assert not any(parameter.requires_grad for parameter in made.parameters())
-    assert all(
-        torch.equal(net.state_dict()[name], value) and net.state_dict()[name].dtype == value.dtype
-        for name, value in before.items()
-    )
-    del made
-    kept: list[nn.Module] = []
-    repaired(lambda one, rows: kept.append(one) or torch.full((1, 1), torch.nan), net, lambda _: None)  # type: ignore[func-returns-value]
-    assert len(kept) == 2
-    assert kept[0] is net
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert value.dtype == before[name].dtype
+
+
+def test_a_layer_that_fails_has_its_own_weights_again() -> None:
+    net = nn.Sequential(nn.Linear(3, 3)).half().requires_grad_(False)
+    made = in_float32(net)
+    with pytest.raises(RuntimeError):
+        made(torch.zeros(1, 4))
+    assert made[0].weight is net[0].weight
+
+
+class Live(TorchDispatchMode):
+    """The most bytes that tensors made within it take at once, beyond what went in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and not any(out is one for one in args):
+            size = out.numel() * out.element_size()
+            self.now += size
+            self.most = max(self.most, self.now)
+            weakref.finalize(out, self._gone, size)
+        return out
+
+    def _gone(self, size: int) -> None:
+        self.now -= size
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_repair_takes_the_memory_of_one_layer(dtype: torch.dtype) -> None:
+    """In bfloat16 the weights are packed, where the processor has kernels for it."""
+    layers, width = 24, 256
+    net = nn.Sequential(*(Linear(width, width) for _ in range(layers))).to(dtype).eval().requires_grad_(False)
+    pack(net)
+    layer, broken = 4 * width * width, torch.full((2, width), torch.nan)
+    live = Live()
+    with live:
+        repaired(lambda one, rows, given: one(broken[rows].to(given)), net, lambda _: None)
+    assert layer <= live.most <= 2.5 * layer  # a packed weight is unpacked before it is float32
+
+
+def test_what_the_repair_needed_is_not_kept() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), Loud()).half().eval().requires_grad_(False)
+    kept: list[weakref.ref[nn.Module]] = []
+
+    def run(one: nn.Module, rows: object, dtype: torch.dtype) -> Tensor:
+        kept.append(weakref.ref(one))
+        return torch.full((1, 1), torch.nan)
+
+    repaired(run, net, lambda _: None)
     gc.collect()
-    assert sum(type(one) is Loud and one.factor.dtype == torch.float32 for one in gc.get_objects()) == 1
+    assert [one() for one in kept] == [net, None]
 
 
 class Overflowing(toy.Net):

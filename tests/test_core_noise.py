@@ -144,3 +144,41 @@ def test_the_last_step_to_clean_has_finite_noise() -> None:
 def test_an_unknown_policy_is_named_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="unknown noise policy 'brown'; nearest: brownian"):
         noise.find("brown")
+
+
+BIG = [2**32, 2**32 + 7, 7 + 5 * 2**32, 2**63, 2**64 - 1, 2**64 - 2**32, 0xDEADBEEF_00000007]
+
+
+def test_seeds_below_two_to_the_32_are_torchs_own() -> None:
+    for seed in (0, 7, 2**31, 2**32 - 1):
+        assert torch.equal(
+            noise.initial([seed], SHAPE)[0], torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+        )
+
+
+@pytest.mark.parametrize("policy", noise.POLICIES)
+def test_larger_seeds_are_all_told_apart(policy: str) -> None:
+    seeds = [*BIG, 7, 0, 2**32 - 1, 2**31]
+    runs = [drawn(noise.find(policy)([seed], (3, 40, 40))) for seed in seeds]
+    for step in zip(*runs, strict=True):
+        rows = torch.stack([one.flatten() for one in step])
+        for row in rows:
+            is_normal(row)
+        assert (torch.corrcoef(rows) - torch.eye(len(rows))).abs().max() < 5 / math.sqrt(rows.shape[1])
+
+
+def test_two_seeds_never_mix_to_the_same_number() -> None:
+    """Each step of it can be undone; here it is, for numbers of every size."""
+
+    def undone(value: int) -> int:
+        for shift, factor in ((31, 1), (27, 0x94D049BB133111EB), (30, 0xBF58476D1CE4E5B9)):
+            value = value * pow(factor, -1, 2**64) % 2**64
+            value ^= value >> shift ^ value >> 2 * shift
+        return value
+
+    source = torch.Generator().manual_seed(1)
+    for _ in range(1000):
+        high, low = torch.randint(2**32, (2,), generator=source).tolist()
+        seed = (high << 32 | low) >> int(torch.randint(64, (), generator=source))
+        assert 0 <= noise._mixed(seed) < 2**64
+        assert undone(noise._mixed(seed)) == seed

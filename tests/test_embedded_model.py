@@ -57,6 +57,21 @@ def test_the_prompt_decides_what_is_drawn(pipe: sf.Pipeline) -> None:
     assert red[..., 0].mean() > red[..., 2].mean() + 10
 
 
+def test_six_steps_with_karras_levels_are_near_fifty(pipe: sf.Pipeline) -> None:
+    """docs/loop.md has the table of every sampler; here those that went wrong without a bound on their steps."""
+
+    def drawn(sampler: str, steps: int, **options: float) -> np.ndarray:
+        image = pipe("a tree in the desert", sampler=sampler, steps=steps, guidance=3, seed=1, **options).image
+        return np.asarray(image, float)
+
+    right = drawn("heun", 50)
+    bound = 2 * abs(drawn("Euler Karras", 6) - right).mean()
+    assert bound > 1
+    for sampler in ("DPM2 Karras", "DPM++ 2M Karras", "UniPC Karras"):
+        assert abs(drawn(sampler, 6) - right).mean() <= bound
+    assert abs(drawn("DPM++ 3M SDE Karras", 6, eta=0) - right).mean() <= bound
+
+
 @pytest.mark.slow
 def test_a_warm_picture_of_25_guided_steps_takes_a_second_at_most(pipe: sf.Pipeline) -> None:
     seconds = []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scorefield.core import grid_names
+from scorefield.core import grid
 from scorefield.files import parameters, picture, video, walk_sheet
 from scorefield.files.open_picture import PictureError
 from scorefield.files.walk_sheet import Look
@@ -199,4 +199,4 @@ def test_samplers_and_schedules_are_written_as_a1111_writes_them_and_are_found_a
     assert all(registry.find(theirs) == (registry.find(ours)[0], None) for ours, theirs in parameters.SAMPLERS.items())
     assert parameters.SCHEDULES["sgm_uniform"] == "SGM Uniform"
     for ours, theirs in parameters.SCHEDULES.items():
-        assert grid_names.find(theirs) is grid_names.find(ours)
+        assert grid.find(theirs) is grid.find(ours)

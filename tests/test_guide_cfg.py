@@ -10,9 +10,7 @@ from scorefield.core import gauge, grid, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, bind
 from scorefield.core.level import Level
-from scorefield.guide.cfg import cfg, cfg_batched
-from scorefield.guide.interval import at_levels, within
-from scorefield.guide.scale import Scale
+from scorefield.guide.cfg import Scale, at_levels, cfg, cfg_batched, within
 
 AT = gauge.vp(-0.4)
 

@@ -11,10 +11,9 @@ from torch import Tensor
 from scorefield.core import gauge, grid, noise_schedule
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
-from scorefield.guide.cfg import cfg
+from scorefield.guide.cfg import at_levels, cfg
 from scorefield.guide.clip_guidance import clip_guided, dissimilarity
 from scorefield.guide.gradient import Loss, classifier_guided, loss_guided
-from scorefield.guide.interval import at_levels
 from scorefield.sample.one_step import euler
 
 GAUGES = {"ve": gauge.ve, "vp": gauge.vp, "rf": gauge.rf}

@@ -9,8 +9,8 @@ from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, Preconditioned, bind
 from scorefield.core.level import Level
+from scorefield.guide.cfg import at_levels
 from scorefield.guide.gradient import loss_guided
-from scorefield.guide.interval import at_levels
 from scorefield.lab.pictures.memory import Peak
 from scorefield.latent.kl_codec import KlCodec
 from scorefield.nets.kl import Kl, KlConfig

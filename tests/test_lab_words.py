@@ -45,11 +45,11 @@ def test_a_prompt_that_cannot_be_read_is_refused(experiment: Experiment, prompt:
 @pytest.mark.parametrize(
     ("experiment", "given", "told"),
     [
-        (tokens.tokens, {"word": "frog"}, "'frog' does not stand in every prompt"),
+        (tokens.tokens, {"word": "frog"}, "'frog' is not in every prompt"),
         (tokens.tokens, {"other": "skunky"}, "'skunky' is not one word of the vocabulary"),
         (tokens.tokens, {"other": "palm tree"}, "'palm tree' is not one word"),
         (tokens.tokens, {"prompt": "puppy " * 31}, "the prompt has 31 words and marks"),
-        (surgery.surgery, {"word": "frog"}, "'frog' does not stand in every prompt"),
+        (surgery.surgery, {"word": "frog"}, "'frog' is not in every prompt"),
         (surgery.surgery, {"instead": "catt"}, "'catt' is not one word of the vocabulary"),
         (surgery.surgery, {"mixed": r"\1"}, "is not one word of the vocabulary"),
         (surgery.surgery, {"mixed": "puppy"}, "'puppy' cannot be mixed with itself"),

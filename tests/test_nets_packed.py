@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from scorefield.bench.task import UNETS
 from scorefield.core.half_precision import in_float32
-from scorefield.nets.packed import Conv2d, Linear, dense, layers, pack, packs, unpack
+from scorefield.nets.packed import Conv2d, Linear, layers, pack, packs, unpack
 from scorefield.nets.shared_copy import recomputing, twin
 from scorefield.nets.unet import Stage, Unet
 
@@ -117,14 +117,14 @@ def test_a_gradient_goes_through_a_packed_network_as_through_the_plain_one() -> 
     assert torch.equal(gradients[2], gradients[0])
 
 
-def test_a_twin_shares_packed_weights_and_a_float32_copy_has_dense_ones() -> None:
-    net = packed(drawn(Unet(CONFIG)))
-    for name, layer in layers(twin(net)).items():
-        assert layer.weight is layers(net)[name].weight
+def test_a_twin_shares_packed_weights_and_float32_runs_from_them() -> None:
+    plain, (x, time, tokens) = drawn(Unet(CONFIG)), given()
+    net = packed(plain)
     exact = in_float32(net)
-    for name, layer in layers(exact).items():
-        assert not layer.weight.is_mkldnn
-        assert torch.equal(layer.weight, dense(layers(net)[name].weight).float())
+    for made in (twin(net), exact):
+        for name, layer in layers(made).items():
+            assert layer.weight is layers(net)[name].weight
+    assert torch.equal(exact(x.float(), time, tokens.float()), plain.float()(x.float(), time, tokens.float()))
 
 
 def test_weights_that_are_trained_stay_as_they_are() -> None:

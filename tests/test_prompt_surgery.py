@@ -86,7 +86,7 @@ def test_what_is_not_one_known_word_is_an_error(name: str) -> None:
 def test_a_prompt_without_the_word_and_weights_without_a_sum_are_errors() -> None:
     conditioner = _conditioner()
     opened = surgery.opened(conditioner, [PROMPT, "a cat"])
-    with pytest.raises(ValueError, match="'dog' does not stand in every prompt"):
+    with pytest.raises(ValueError, match="'dog' is not in every prompt"):
         surgery.replaced(conditioner, opened, "dog", torch.ones(16))
     with pytest.raises(ValueError, match="weights of cat, dog sum to 0"):
         surgery.mean(conditioner, {"cat": 1.0, "dog": -1.0})

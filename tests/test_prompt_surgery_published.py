@@ -101,7 +101,7 @@ def test_the_end_of_a_longer_word_is_not_that_word() -> None:
     conditioner = _conditioner()
     assert conditioner.tokenizer.word("snowcat")[-1:] == conditioner.tokenizer.word("cat")
     assert surgery.where(conditioner, surgery.opened(conditioner, ["a snowcat, cat"]), "cat")[0].nonzero() == 5
-    with pytest.raises(ValueError, match="'cat' does not stand in every prompt"):
+    with pytest.raises(ValueError, match="'cat' is not in every prompt"):
         surgery.where(conditioner, surgery.opened(conditioner, ["a snowcat"]), "cat")
 
 
@@ -115,7 +115,7 @@ def test_words_of_different_numbers_of_tokens_have_no_mean_and_do_not_stand_for_
     conditioner = _conditioner()
     with pytest.raises(ValueError, match="only words of equally many tokens have a mean; these have: cat 1, superso"):
         surgery.mean(conditioner, {"cat": 1.0, "supersonicat": 1.0})
-    with pytest.raises(ValueError, match="'puppy' is of 1 tokens and cannot be replaced by 3"):
+    with pytest.raises(ValueError, match="'puppy' takes a vector for each of its tokens, 1 in all, not 3"):
         _operated("puppy", surgery.rows(conditioner, "supersonicat"))
 
 

@@ -1,7 +1,9 @@
 """Weights of words: the signs of each rule by hand, and what they do to the states by the equations."""
 
 import math
+import time
 from itertools import pairwise
+from random import Random
 
 import pytest
 import torch
@@ -236,3 +238,105 @@ def test_learned_words_are_weighed_with_all_their_vectors(weighting: Weighting) 
 )  # fmt: skip
 def test_signs_that_mean_more_elsewhere_are_named(weighting: Weighting, prompt: str, told: list[str]) -> None:
     assert CONDITIONER.unread([prompt], Rules(weighting=weighting)) == told
+
+
+STAY = {  # what each program would read and we do not, and the pieces around it
+    "a1111": {
+        "a [cat:dog:0.5]": [("a [cat:dog:0.5]", 1)],
+        "[a|(b:1.1)]": [("[a|(b:1.1)]", 1)],
+        "[[cat:dog:0.5]:bird:.7]": [("[[cat:dog:0.5]:bird:.7]", 1)],
+        "([cat|dog]:1.3) [x]": [("[cat|dog]", 1.3), (" ", 1), ("x", 1 / 1.1)],
+        "[rain, [sun:12] and (fog)]": [("rain, [sun:12] and ", 1 / 1.1), ("fog", 1)],
+        "[:hat: -0.25 ]": [("[:hat: -0.25 ]", 1)],
+        r"[cat\:dog\|fish]": [("cat:dog|fish", 1 / 1.1)],
+        r"\[cat:dog:0.5]": [("[cat:dog:0.5]", 1)],
+        "[a (b:c) d]": [("a ", 1 / 1.1), ("b:c", 1), (" d", 1 / 1.1)],
+        "[a (b|c] d)": [("a ", 1 / 1.1), ("b|c", 1), (" d", 1.1)],
+        "<lora:a_(b):0.8> (c)": [("<lora:a_(b):0.8> ", 1), ("c", 1.1)],
+        "[cat BREAK dog:3]": [("[cat BREAK dog:3]", 1)],
+    },
+    "comfy": {
+        "{a|(b:1.3)} (c:1.2)": [("{a|(b:1.3)}", 1), ("c", 1.2)],
+        "({red|{dark|light} blue} hat:1.5)": [("{red|{dark|light} blue} hat", 1.5)],
+        "{(a:1.2)}": [("{ a }", 1)],
+    },
+    "compel": {
+        '("a++", "b").blend(0.7, 0.3)': [("a", 1.21), (", b .blend(0.7, 0.3)", 1)],
+        "(c).swap((d)1.5) e+": [("c .swap((d)1.5)", 1), ("e", 1.1)],
+        "fog withLora(x-y, 0.5)": [("fog withLora(x-y, 0.5)", 1)],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "prompt"), [(rule, prompt) for rule, prompts in STAY.items() for prompt in prompts])
+def test_an_unread_sign_stays_as_it_is_written(rule: Weighting, prompt: str) -> None:
+    parts = RULES[rule].parse(prompt)
+    expected = STAY[rule][prompt]
+    if prompt == "{(a:1.2)}":  # braces without a choice are letters
+        assert RULES[rule].unread(prompt) == []
+        assert [weight for _, weight in parts[0]] == [1, 1.2, 1]
+        return
+    same(parts, expected)
+
+
+@pytest.mark.parametrize("rule", ALL)
+def test_what_is_named_as_unread_is_in_the_text_that_is_read(rule: Weighting) -> None:
+    """The list of unread signs and the parser share one grammar: nothing named is lost, nothing lost is not named."""
+    random = Random(5)
+    bits = [
+        "cat",
+        "AND",
+        "BREAK",
+        ".swap(",
+        "<lora:",
+        ">",
+        "0.5",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\\",
+        ",",
+        " ",
+        "|",
+        ":",
+        "(a:1)",
+        "{a|b}",
+    ]
+    named = 0
+    for _ in range(3000):
+        prompt = "".join(random.choices(bits, k=random.randint(1, 14)))
+        texts = [piece.text for part in RULES[rule].parse(prompt) for piece in part]
+        for sign in RULES[rule].unread(prompt):
+            named += 1
+            assert any(sign in text for text in texts), prompt
+    assert named > 50
+
+
+HOSTILE = {
+    **{
+        f"{bit!r} again and again": bit
+        for bit in ["(", ")", "[", "{|", "9", '"', "[a:", "<lora:", ".swap(", "(a:1", "BREAK"]
+    },
+    **{f"{bit!r} again and again": bit for bit in (" ", "a, ", "(a = b)")},
+    "digits behind a colon": "(:9",
+    "spaces behind a colon": "(: ",
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.parametrize("rule", ALL)
+def test_a_prompt_of_100_kilobytes_takes_no_longer_than_its_length_explains(rule: Weighting, case: str) -> None:
+    bit = HOSTILE[case]
+    prompt = bit * (100_000 // len(bit)) if "behind" not in case else bit[:-1] + bit[-1] * 100_000
+    start = time.process_time()
+    _refusal(rule, prompt)
+    RULES[rule].unread(prompt)
+    assert time.process_time() - start < 2  # what grows with the square of the length takes minutes
+
+
+def test_signs_that_weigh_too_much_are_refused_however_many() -> None:
+    for rule, prompt in (("compel", "a" + "+" * 5000), ("a1111", f"((a:0):{'9' * 400})"), ("comfy", "(a:1e999)")):
+        assert "too much" in (_refusal(rule, prompt) or "")

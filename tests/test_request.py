@@ -175,7 +175,7 @@ def test_the_keyword_arguments_of_the_pipeline_are_options_of_the_request():
 
 
 @pytest.mark.parametrize("word", ["automatic", "Automatic"])
-def test_an_automatic_schedule_is_the_samplers_or_the_models_own(word: str) -> None:
+def test_an_automatic_schedule_is_the_models_own(word: str) -> None:
     assert parse({"prompt": "a tree", "schedule": word}) == parse({"prompt": "a tree"})
 
 

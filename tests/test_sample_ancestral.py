@@ -66,7 +66,7 @@ def test_the_ancestral_step_is_the_posterior_of_ddpm() -> None:
     beta = 1 - bar / bar_to
     mean = math.sqrt(bar_to) * beta / (1 - bar) * x0 + math.sqrt(1 - beta) * (1 - bar_to) / (1 - bar) * x
     wanted = mean + math.sqrt((1 - bar_to) / (1 - bar) * beta) * z
-    same(formulas.hop(x, x0, at, to, formulas.ancestral(at, to, 1.0), lambda at, to: z), wanted)
+    same(formulas.renoise_step(x, x0, at, to, formulas.ancestral(at, to, 1.0), lambda at, to: z), wanted)
 
 
 def test_the_large_variance_is_beta() -> None:
@@ -118,10 +118,10 @@ def test_both_splits_are_the_reverse_sde_at_eta_one(make: gauge.Gauge) -> None:
 def test_the_straight_step_is_the_exponential_one(make: gauge.Gauge) -> None:
     (x, x0, _), (at, to) = tensors(), pair(make)
     h = to.lam - at.lam
-    same(formulas.straight(x, x0, at, to), (to.sigma / at.sigma) * x + to.alpha * (1 - math.exp(-h)) * x0)
-    same(formulas.straight(x, x0, at, to), to.alpha * x0 + to.sigma * eps_of(x, x0, at))
+    same(formulas.ddim_step(x, x0, at, to), (to.sigma / at.sigma) * x + to.alpha * (1 - math.exp(-h)) * x0)
+    same(formulas.ddim_step(x, x0, at, to), to.alpha * x0 + to.sigma * eps_of(x, x0, at))
 
 
 def test_the_straight_step_is_the_flow_step_in_the_rf_gauge() -> None:
     (x, x0, _), (at, to) = tensors(), pair(gauge.rf)
-    same(formulas.straight(x, x0, at, to), x + (to.sigma - at.sigma) * (eps_of(x, x0, at) - x0))
+    same(formulas.ddim_step(x, x0, at, to), x + (to.sigma - at.sigma) * (eps_of(x, x0, at) - x0))

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from scorefield.core.level import Level
-from scorefield.sample.nan_guard import NonFiniteError, finite
 from scorefield.sample.one_step import euler, heun
-from scorefield.sample.walk import Step
+from scorefield.sample.walk import NonFiniteError, Step, finite
 
 LEVELS = [Level(0.0, 1.0), Level(0.25, 0.75), Level(0.5, 0.5), Level(1.0, 0.0)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scorefield.core import grid_names
+from scorefield.core import grid
 from scorefield.errors import RequestError
 from scorefield.sample import registry
 from scorefield.sample.registry import SAMPLERS, find
@@ -59,10 +59,11 @@ def test_a_published_name_is_found_in_any_case(name: str, typed: str) -> None:
         ("euler simple", "euler", "simple"),
         ("unipc beta", "unipc", "beta"),
         ("DPM++ 2M polyexponential", "dpmpp_2m", "polyexponential"),
-        ("Euler Automatic", "euler", "normal"),
+        ("Euler Automatic", "euler", None),
+        ("DPM++ 2M Automatic", "dpmpp_2m", None),
     ],
 )
-def test_a_name_may_end_in_a_schedule(typed: str, name: str, schedule: str) -> None:
+def test_a_name_may_end_in_a_schedule(typed: str, name: str, schedule: str | None) -> None:
     record, found = find(typed)
     assert (record.name, found) == (name, schedule)
 
@@ -102,5 +103,31 @@ def test_no_name_stands_for_two_samplers() -> None:
 
 
 def test_every_schedule_that_a_name_can_mean_is_a_grid() -> None:
-    meant = {record.schedule for record in SAMPLERS if record.schedule} | set(registry.SCHEDULE_ENDINGS.values())
-    assert meant <= set(grid_names.GRIDS)
+    meant = {record.a1111_schedule for record in SAMPLERS} | set(registry.SCHEDULE_ENDINGS.values())
+    assert meant <= set(grid.SCHEDULES)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "expected"),
+    [
+        ("DPM++ 2M", "Automatic", ("dpmpp_2m", "karras")),
+        ("DPM++ 2M", None, ("dpmpp_2m", "karras")),
+        ("DPM++ 2M", "Uniform", ("dpmpp_2m", "normal")),
+        ("DPM++ 2M SDE Exponential", "automatic", ("dpmpp_2m_sde", "exponential")),
+        ("DPM++ SDE", None, ("dpmpp_sde", "karras")),
+        ("DPM++ 3M SDE", "AUTOMATIC", ("dpmpp_3m_sde", "exponential")),
+        ("DPM2", "Automatic", ("dpm2", "karras")),
+        ("Euler a", "Automatic", ("euler_ancestral", "normal")),
+        ("LMS Karras", None, ("lms", "karras")),
+        ("UniPC", "Automatic", ("unipc", "ddim_uniform")),
+        ("Euler", "SGM Uniform", ("euler", "sgm_uniform")),
+    ],
+)
+def test_a1111s_automatic_is_that_programs_default(name: str, schedule: str | None, expected: tuple[str, str]) -> None:
+    record, found = registry.find_a1111(name, schedule)
+    assert (record.name, found) == expected
+
+
+def test_an_unknown_schedule_of_a1111_is_an_error() -> None:
+    with pytest.raises(RequestError, match="unknown schedule 'karas'; nearest: karras"):
+        registry.find_a1111("Euler", "karas")

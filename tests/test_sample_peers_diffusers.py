@@ -176,7 +176,7 @@ def test_ddpm_agrees(large: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["midpoint", "heun"])
-@pytest.mark.parametrize("steps", [9, 20])
+@pytest.mark.parametrize("steps", [6, 9, 20])
 def test_dpmpp_2m_agrees(kind: str, steps: int) -> None:
     made = scheduler("DPMSolverMultistepScheduler", solver_type=kind, use_karras_sigmas=True)
     levels, states = in_gauge(made, steps, "vp", plain)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.core.denoiser import Denoise
+from scorefield.core.denoiser import Denoise, VarianceDenoise
 from scorefield.core.level import Level
 from scorefield.sample.ancestral import ddim, ddpm
 from scorefield.sample.dpmpp import dpmpp_2m
@@ -119,3 +119,30 @@ def test_wans_unipc() -> None:
     sigmas += [0.8330553770065308, 0.7689347267150879, 0.6815081238746643, 0.5552467703819275, 0.35688769817352295, 0.0]
     times = [999, 978, 952, 920, 882, 833, 768, 681, 555, 356]
     assert total(unipc, rf(sigmas), times, from_flow) == pytest.approx(130.6098, rel=1e-5)
+
+
+SPACED_25 = [round(k * 999 / 24) for k in reversed(range(25))]
+SPACED_250 = [round(k * 999 / 249) for k in reversed(range(250))]
+
+
+@pytest.mark.parametrize(
+    ("times", "first", "wanted"),
+    [
+        (SPACED_25, -0.7672578692436218, 319.91021728515625),
+        (SPACED_250, -0.000995709910057485, 267.07391357421875),
+        (range(960, -1, -40), -0.7689703106880188, 318.0445861816406),
+    ],
+)
+def test_the_learned_variance_of_guided_diffusion(times: Sequence[int], first: float, wanted: float) -> None:
+    """Its p_sample_loop with LEARNED_RANGE and clipped x0; the network says cos(x) of the variance."""
+    levels = vp(LINEAR, times, last=1.0)
+    time_at = dict(zip(levels, times, strict=False))
+
+    def both(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
+        return clipped(x, x * (time_at[at] / (time_at[at] + 1)), at), (x.cos() + 1) / 2
+
+    source = torch.Generator().manual_seed(0)
+    *_, last = ddpm(VarianceDenoise(both), RAMP, levels, lambda at, to: torch.randn(RAMP.shape, generator=source))
+    assert last.x.isfinite().all()
+    assert float(last.x.abs().sum()) == pytest.approx(wanted, rel=1e-5)
+    assert float(last.x[0, 0, 0, 0]) == pytest.approx(first, abs=1e-4)

@@ -18,7 +18,7 @@ from tests.tiny import TEXT, TINY, TINY_2
 
 from scorefield.api import Pipeline, load
 from scorefield.cli.main import run
-from scorefield.core import grid, grid_names, predict
+from scorefield.core import grid, predict
 from scorefield.errors import DamagedError, RequestError, ScorefieldError, UnsupportedError
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.families.stable_diffusion.parts import Place, parts
@@ -367,7 +367,7 @@ def test_the_defaults_are_those_that_were_published() -> None:
     for spec, side, scale in ((STABLE_1, 512, 7.5), (STABLE_2_BASE, 512, 9.0), (STABLE_2_V, 768, 9.0)):
         defaults = spec.defaults
         assert (defaults.width, defaults.height, defaults.cfg_scale, defaults.steps) == (side, side, scale, 50)
-        levels = grid.levels(spec.gauge, grid_names.find(defaults.schedule)(spec.ladder)(50))
+        levels = grid.levels(spec.gauge, grid.find(defaults.schedule)(spec.ladder)(50))
         assert [round(float(spec.clock(at.lam))) for at in levels[:-1]] == list(range(981, 0, -20))
     assert (STABLE_1.prediction, STABLE_2_BASE.prediction, STABLE_2_V.prediction) == (
         predict.eps,

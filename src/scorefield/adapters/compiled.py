@@ -5,7 +5,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import MachineError
 from scorefield.model.system import System
 from scorefield.nets import shared_copy
@@ -25,7 +24,7 @@ def compiled(system: System) -> System:
             f"torch can compile nothing here ({_cause(error)}); install a C++ compiler, or draw without compiling"
         ) from None
     was = stage.denoiser
-    made = Preconditioned(shared_copy.compiled(was.net), was.prediction, was.clock)
+    made = was.with_net(shared_copy.compiled(was.net))
     return replace(
         system,
         stages=(replace(stage, denoiser=made),),

@@ -13,8 +13,8 @@ Clock = Callable[[Number], Tensor]  # lam -> the number, same shape
 LAST_OF_ZERO_SNR = -12 * math.log(2)  # lam at alpha^2 = 2^-24, which diffusers too puts in the place of -inf
 
 
-def _tensor(lam: Number) -> Tensor:
-    return torch.as_tensor(lam, dtype=torch.float32)
+def _tensor(lam: Number, dtype: torch.dtype = torch.float32) -> Tensor:
+    return lam.to(dtype) if isinstance(lam, Tensor) else torch.tensor(lam, dtype=dtype, device="cpu")
 
 
 def flow(lam: Number) -> Tensor:
@@ -35,7 +35,7 @@ def discrete(lams: Tensor) -> Clock:
     rising = torch.where(lams == -math.inf, LAST_OF_ZERO_SNR, lams).flip(0).contiguous()
 
     def clock(lam: Number) -> Tensor:
-        value = torch.as_tensor(lam, dtype=rising.dtype).clamp(rising[0], rising[-1])
+        value = _tensor(lam, rising.dtype).clamp(rising[0], rising[-1])
         high = torch.searchsorted(rising, value.contiguous()).clamp(1, len(rising) - 1)
         low = high - 1
         share = (value - rising[low]) / (rising[high] - rising[low])

@@ -28,9 +28,18 @@ class Cond:
         """A Cond of the same fields, each through `function`."""
         return Cond(**{name: function(value) for name, value in self.tensors().items()})
 
-    def __getitem__(self, index: slice) -> "Cond":
+    def __getitem__(self, index: Tensor | slice) -> "Cond":
         """The rows `index` of every field."""
         return self.map(lambda value: value[index])
+
+    def expand(self, count: int) -> "Cond":
+        """This condition of one row for `count` samples, without a copy."""
+        return self.map(lambda value: value.expand(count, *value.shape[1:]))
+
+    def differs_in_shape(self, other: "Cond") -> bool:
+        """Whether a field that both hold has another shape in `other`."""
+        theirs = other.tensors()
+        return any(value.shape != theirs[name].shape for name, value in self.tensors().items() if name in theirs)
 
 
 def cat(conds: Sequence[Cond]) -> Cond:

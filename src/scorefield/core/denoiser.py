@@ -1,18 +1,19 @@
 """The one contract of a trained model: (x, level, cond) -> x0."""
 
-import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from scorefield.core.clock import Clock
 from scorefield.core.cond import Cond
-from scorefield.core.half_precision import HALVES, HalfPrecisionWarning, Rows, dtype_of, repaired
+from scorefield.core.half_precision import Rows, dtype_of, repaired
 from scorefield.core.level import Level, Number, per_sample
 from scorefield.core.predict import Prediction
+from scorefield.notes import HalfPrecisionWarning, note
 
 Denoise = Callable[[Tensor, Level], Tensor]  # a Denoiser with its condition bound: all that samplers and guides see
 
@@ -23,9 +24,43 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, at: Level, cond: Cond) -> Tensor: ...
 
 
+@runtime_checkable
+class VarianceDenoiser(Protocol):
+    """A Denoiser whose network learned the variance of the ancestral step besides (Nichol & Dhariwal 2021, eq. 15)."""
+
+    def __call__(self, x: Tensor, at: Level, cond: Cond) -> Tensor: ...
+    def both(self, x: Tensor, at: Level, cond: Cond) -> tuple[Tensor, Tensor]:
+        """x0 and the share s: the variance is beta^s times that of the posterior to the power 1 - s."""
+
+
+@dataclass(frozen=True, slots=True)
+class VarianceDenoise:
+    """A Denoise whose network learned the variance besides. `ddpm` reads it, and guides hand it on."""
+
+    both: Callable[[Tensor, Level], tuple[Tensor, Tensor]]  # -> x0 and the share, see VarianceDenoiser
+
+    def __call__(self, x: Tensor, at: Level) -> Tensor:
+        """x0 alone."""
+        return self.both(x, at)[0]
+
+
 def bind(denoiser: Denoiser, cond: Cond) -> Denoise:
     """`denoiser` with its condition held fixed."""
+    if isinstance(denoiser, VarianceDenoiser):
+        return VarianceDenoise(lambda x, at: denoiser.both(x, at, cond))
     return lambda x, at: denoiser(x, at, cond)
+
+
+def changed(denoise: Denoise, change: Callable[[Tensor, Level, Tensor], Tensor]) -> Denoise:
+    """`denoise` with `change(x, at, x0)` in the place of x0; a learned variance stays."""
+    if not isinstance(denoise, VarianceDenoise):
+        return lambda x, at: change(x, at, denoise(x, at))
+
+    def both(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
+        x0, share = denoise.both(x, at)
+        return change(x, at, x0), share
+
+    return VarianceDenoise(both)
 
 
 class Preconditioned(nn.Module):
@@ -43,44 +78,88 @@ class Preconditioned(nn.Module):
         """The dtype that the network runs in."""
         return dtype_of(self.net)
 
-    def raw(self, x: Tensor, at: Level, cond: Cond) -> Tensor:
-        """The network's own output F(c_in * x), float32."""
-        scales = self.prediction(at)
+    def with_net(self, net: nn.Module) -> Self:
+        """The same around another network."""
+        return type(self)(net, self.prediction, self.clock)
+
+    def raw(self, x: Tensor, at: Level, cond: Cond, dtype: torch.dtype | None = None) -> Tensor:
+        """The network's own output F(c_in * x), float32; `dtype` is that of its inputs, by default its own."""
+        scales, dtype = self.prediction(at), dtype or self.dtype
         time = self.clock(at.lam).to(x.device).expand(len(x))
-        fields = {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in cond.tensors().items()}
-        out: Tensor = self.net((per_sample(scales.c_in, x) * x).to(self.dtype), time, **fields)
+        fields = {n: t.to(dtype) if t.is_floating_point() else t for n, t in cond.tensors().items()}
+        out: Tensor = self.net((per_sample(scales.c_in, x) * x).to(dtype), time, **fields)
         return out.float()
 
-    def forward(self, x: Tensor, at: Level, cond: Cond) -> Tensor:
+    def forward(self, x: Tensor, at: Level, cond: Cond, dtype: torch.dtype | None = None) -> Tensor:
         """x0 for state `x` (B, ...) float32 at level `at`."""
         scales = self.prediction(at)
-        return per_sample(scales.c_skip, x) * x + per_sample(scales.c_out, x) * self.raw(x, at, cond)
+        return per_sample(scales.c_skip, x) * x + per_sample(scales.c_out, x) * self.raw(x, at, cond, dtype)
+
+    def answer(self, x: Tensor, at: Level, cond: Cond, dtype: torch.dtype | None = None) -> Tensor:
+        """All that the network says about state `x`, one tensor (B, ...): here x0."""
+        x0: Tensor = self(x, at, cond, dtype)
+        return x0
+
+
+class PreconditionedVariance(Preconditioned):
+    """A network whose output (B, 2 C, ...) is its prediction and, from -1 to 1, the variance: a VarianceDenoiser.
+
+    So are those of ADM, GLIDE and the decoder of Karlo ("learned range").
+    """
+
+    def forward(self, x: Tensor, at: Level, cond: Cond, dtype: torch.dtype | None = None) -> Tensor:
+        """x0 alone."""
+        return self.answer(x, at, cond, dtype).chunk(2, 1)[0]
+
+    def both(self, x: Tensor, at: Level, cond: Cond) -> tuple[Tensor, Tensor]:
+        """x0 and the share of log(beta) in the log variance, both (B, C, ...)."""
+        x0, share = self.answer(x, at, cond).chunk(2, 1)
+        return x0, share
+
+    def answer(self, x: Tensor, at: Level, cond: Cond, dtype: torch.dtype | None = None) -> Tensor:
+        """x0 and the share, joined on channels."""
+        scales = self.prediction(at)
+        raw, variance = self.raw(x, at, cond, dtype).chunk(2, 1)
+        x0 = per_sample(scales.c_skip, x) * x + per_sample(scales.c_out, x) * raw
+        return torch.cat([x0, (variance + 1) / 2], 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _SteadyVariance:
+    """A VarianceDenoiser of a function that gives x0 and the share joined on channels."""
+
+    answer: Denoiser
+
+    def __call__(self, x: Tensor, at: Level, cond: Cond) -> Tensor:
+        return self.both(x, at, cond)[0]
+
+    def both(self, x: Tensor, at: Level, cond: Cond) -> tuple[Tensor, Tensor]:
+        x0, share = self.answer(x, at, cond).chunk(2, 1)
+        return x0, share
 
 
 def steady(denoiser: Preconditioned, levels: Sequence[Level]) -> Denoiser:
-    """`denoiser` for one walk along `levels`, where samples that are not finite in half precision run again in float32.
+    """`denoiser` for one walk along `levels`: without autocast, and with float32 where half precision fails.
 
-    The first time in the walk is a HalfPrecisionWarning that names the step, the level and the dtype.
+    Samples that are not finite in half precision run again in float32. The first time in the walk is noted as a
+    HalfPrecisionWarning that names the step, the level and the dtype.
     """
-    if denoiser.dtype not in HALVES:
-        return denoiser
     warned: list[str] = []
 
     def repairing(x: Tensor, at: Level, cond: Cond) -> Tensor:
-        def run(net: nn.Module, rows: Rows) -> Tensor:
-            one = Preconditioned(net, denoiser.prediction, denoiser.clock)
+        def run(net: nn.Module, rows: Rows, dtype: torch.dtype) -> Tensor:
             level = Level(_rows_of(at.alpha, rows), _rows_of(at.sigma, rows))
-            x0: Tensor = one(x[rows], level, cond.map(lambda value: value[rows]))
-            return x0
+            one = denoiser if net is denoiser.net else denoiser.with_net(net)
+            return one.answer(x[rows], level, cond[rows], dtype)
 
         def warn(what: str) -> None:
             if not warned:
                 warned.append(f"{_step_at(at, levels)}: the network's answer {what}")
-                warnings.warn(warned[0], HalfPrecisionWarning, stacklevel=2)
+                note(HalfPrecisionWarning, warned[0])
 
         return repaired(run, denoiser.net, warn)
 
-    return repairing
+    return _SteadyVariance(repairing) if isinstance(denoiser, VarianceDenoiser) else repairing
 
 
 def _rows_of(value: Number, rows: Rows) -> Number:
@@ -88,7 +167,7 @@ def _rows_of(value: Number, rows: Rows) -> Number:
 
 
 def _step_at(at: Level, levels: Sequence[Level]) -> str:
-    """Which step of the walk a level belongs to, and its lam, in words."""
-    lam = float(torch.as_tensor(at.lam).min())
+    """The step of the walk that a level belongs to, and its lam, in words."""
+    lam = float(at.lam.min()) if isinstance(at.lam, Tensor) else at.lam
     i = max(0, bisect_right([float(level.lam) for level in levels], lam + 1e-6) - 1)
     return f"step {i} of {len(levels) - 1}, lam = {lam:.4g}"

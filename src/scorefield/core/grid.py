@@ -1,23 +1,29 @@
-"""Grids: which levels are visited, as lam rising from noise to clean.
+"""Schedules: the levels that a walk visits, as lam rising from noise to clean, and their names.
 
 A grid maps a number of steps to steps + 1 values. The first is -inf where the model knows pure noise; the last is +inf
-(clean) unless `ending_at` says else. Builders make a grid on a model's ladder, so each serves discrete and flow models.
+(clean) unless `ending_at` says otherwise. A schedule makes a grid on a model's ladder, so each serves discrete and flow
+models.
 
-On a continuous ladder every grid starts on the noisiest rung. Grids in sigma (karras, exponential, ...) need finite
-ends: where the noisiest rung is pure noise they are laid out from lam = NOISIEST and then start at -inf in its place.
+On a continuous ladder every grid starts on the noisiest rung. Schedules in sigma (karras, exponential, ...) need finite
+ends: where the noisiest rung is pure noise they are laid out from lam = NOISIEST and then start at -inf instead.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 
+import torch
+
+from scorefield.core.beta_quantile import quantile
 from scorefield.core.gauge import Gauge
 from scorefield.core.level import Level
+from scorefield.core.name_lookup import canonical
 from scorefield.core.noise_schedule import Ladder
 from scorefield.errors import RequestError
 
 Grid = Callable[[int], list[float]]  # steps -> steps + 1 lams, rising
-Builder = Callable[[Ladder], Grid]
+Schedule = Callable[[Ladder], Grid]
 
 NOISIEST = -5.0  # sigma / alpha = 148 for unit data; EDM's 80 for data of deviation 0.5 is 160
 
@@ -203,3 +209,68 @@ def kl_optimal(ladder: Ladder) -> Grid:
     """arctan(sigma / alpha) falls in equal parts (Sabour et al. 2024, Align Your Steps, theorem 3.1)."""
     noisy, clean = (math.atan(math.exp(-lam)) for lam in finite_ends(ladder))
     return in_lam(ladder, lambda shares: [-math.log(math.tan(noisy + share * (clean - noisy))) for share in shares])
+
+
+def beta(ladder: Ladder, a: float = 0.6, b: float = 0.6) -> Grid:
+    """Rungs at quantiles of Beta(a, b), dense at both ends (Lee et al. 2024, arXiv 2407.12173; ComfyUI, rounded)."""
+
+    def rungs(steps: int) -> list[float]:
+        shares = 1 - torch.arange(steps, dtype=torch.float64, device="cpu") / steps
+        return ((ladder.count - 1) * quantile(shares, a, b)).tolist()
+
+    return on_rungs(ladder, rungs)
+
+
+def beta_sigma(ladder: Ladder, a: float = 0.6, b: float = 0.6) -> Grid:
+    """sigma / alpha at quantiles of Beta(a, b) between the ends (diffusers' use_beta_sigmas, A1111's Beta)."""
+    noisy, clean = (math.exp(-lam) for lam in finite_ends(ladder))
+
+    def curve(shares: list[float]) -> list[float]:
+        x = quantile(1 - torch.tensor(shares, dtype=torch.float64, device="cpu"), a, b)
+        lams: list[float] = (-(clean + x * (noisy - clean)).log()).tolist()
+        return lams
+
+    return in_lam(ladder, curve)
+
+
+SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
+    {
+        "karras": karras,
+        "exponential": exponential,
+        "polyexponential": polyexponential,
+        "kl_optimal": kl_optimal,
+        "normal": normal,
+        "sgm_uniform": sgm_uniform,
+        "simple": simple,
+        "ddim_uniform": ddim_uniform,
+        "beta": beta,
+        "beta_sigma": beta_sigma,
+        "linear_quadratic": linear_quadratic,
+        "smoothstep": smoothstep,
+        "trailing": trailing,
+        "leading": leading,
+        "linspace": linspace,
+    }
+)
+
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "uniform": "normal",  # A1111
+        "discrete": "normal",  # stable-diffusion.cpp
+        "sgmuniform": "sgm_uniform",  # A1111's old spelling
+        "ddim": "ddim_uniform",  # A1111
+        "flow": "trailing",  # uniform in t
+        "use_flow_sigmas": "trailing",  # diffusers
+        "use_karras_sigmas": "karras",
+        "use_exponential_sigmas": "exponential",
+        "use_beta_sigmas": "beta_sigma",
+        "get_sigmas_karras": "karras",  # k-diffusion
+        "get_sigmas_exponential": "exponential",
+        "get_sigmas_polyexponential": "polyexponential",
+    }
+)
+
+
+def find(name: str) -> Schedule:
+    """The schedule of that name or alias; RequestError with the nearest names for an unknown one."""
+    return SCHEDULES[canonical("schedule", name, SCHEDULES, ALIASES)]

@@ -1,50 +1,111 @@
-"""Half precision: what is not finite in it is computed again in float32, for that call and those samples alone."""
+"""Number formats while a network runs: half precision repaired in float32, and no autocast from outside."""
 
 import copy
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from scorefield.notes import HalfPrecisionWarning, note
+
 HALVES = (torch.float16, torch.bfloat16)
+_AUTOCAST = ("cpu", "cuda", "mps")
 
 N = TypeVar("N", bound=nn.Module)
 Rows = Tensor | slice  # which samples of a batch
-
-
-class HalfPrecisionWarning(UserWarning):
-    """Numbers were not finite in half precision and have been computed again in float32."""
+Run = Callable[[N, Rows, torch.dtype], Tensor]  # a network, which samples, the dtype of what it is given -> (B, ...)
 
 
 def dtype_of(net: nn.Module) -> torch.dtype:
-    """The dtype that a network runs in."""
+    """The dtype of a network's weights."""
     return next(net.parameters()).dtype
 
 
-def repaired(run: Callable[[N, Rows], Tensor], net: N, warn: Callable[[str], None]) -> Tensor:
-    """`run(net, rows)` (B, ...) of all samples; those that are not finite in half precision are run again in float32.
+@contextmanager
+def no_autocast() -> Iterator[None]:
+    """Switch torch.autocast off for the block, which must hold no yield: each network here runs in its own dtype."""
+    with ExitStack() as stack:
+        for kind in _AUTOCAST:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
-    The second run has a float32 copy of `net`, which is not kept: `net` itself never changes, so threads may share it.
-    `warn` is called with a text that names the samples and the dtype. What is not finite in float32 either is returned
-    as it is.
+
+def repaired(run: Run[N], net: N, warn: Callable[[str], None]) -> Tensor:
+    """`run` on all samples of a batch, and once more in float32 on those that half precision made not finite.
+
+    The network does not change, so threads may share it. `warn` gets a text that names the samples and the dtype. What
+    is not finite in float32 either is returned as it is.
     """
-    out = run(net, slice(None))
     dtype = dtype_of(net)
-    if dtype not in HALVES:
-        return out
-    broken = ~torch.isfinite(out).flatten(1).all(1)
-    if not broken.any():
-        return out
-    samples = ", ".join(map(str, broken.nonzero().flatten().tolist()))
-    warn(f"({dtype}) is not finite in sample {samples} of the batch; computed again in float32")
-    return out.index_put((broken,), run(in_float32(net), broken).to(out.dtype))
+    with no_autocast():
+        out = run(net, slice(None), dtype)
+        if dtype not in HALVES:
+            return out
+        broken = ~torch.isfinite(out).flatten(1).all(1)
+        if not broken.any():
+            return out
+        samples = ", ".join(map(str, broken.nonzero().flatten().tolist()))
+        warn(f"({dtype}) is not finite in sample {samples} of the batch; computed again in float32")
+        return out.index_put((broken,), run(in_float32(net), broken, torch.float32).to(out.dtype))
+
+
+def run_in_dtype(side: Callable[[N, Tensor], Tensor], net: N, values: Tensor, what: str) -> Tensor:
+    """`side(net, values)` in the dtype of `net`, `repaired`; `values` (B, ...) and the result are float32.
+
+    The HalfPrecisionWarning calls the result `what`.
+    """
+
+    def run(net: N, rows: Rows, dtype: torch.dtype) -> Tensor:
+        return side(net, values[rows].to(dtype)).float()
+
+    return repaired(run, net, lambda text: note(HalfPrecisionWarning, f"{what} {text}"))
 
 
 def in_float32(net: N) -> N:
-    """A copy of `net` whose floating-point weights are float32; no second copy in the dtype of `net` is made."""
-    weights = {id(one): one.float() for one in net.buffers() if one.is_floating_point()}
-    weights |= {  # to_dense, since a weight may be packed for the CPU's kernels: see nets.packed
-        id(one): nn.Parameter(one.to_dense(torch.float32), requires_grad=one.requires_grad) for one in net.parameters()
+    """A copy of `net` that computes in float32 and shares the weights of `net`.
+
+    Each layer has float32 weights while it runs, packed ones too, so the copy takes the memory of one layer. Weights
+    and buffers of modules that hold further modules, which are few, are float32 all the time.
+    """
+    shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+    made = copy.deepcopy(net, shared)
+    for module in made.modules():
+        if next(module.children(), None) is None:
+            module.forward = partial(_forward_in_float32, module, module.forward)
+        else:
+            _set(module, _float32_parameters(module))
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.dtype in HALVES:
+                setattr(module, name, buffer.float())
+    return made
+
+
+def _forward_in_float32(layer: nn.Module, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    weights = _float32_parameters(layer)
+    kept = {name: getattr(layer, name) for name in weights}
+    try:
+        _set(layer, weights)
+        return forward(*map(_as_float32, args), **{name: _as_float32(value) for name, value in kwargs.items()})
+    finally:
+        _set(layer, kept)
+
+
+def _float32_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {
+        name: nn.Parameter(weight.to_dense(torch.float32), requires_grad=weight.requires_grad)
+        for name, weight in module.named_parameters(recurse=False)
+        if weight.dtype in HALVES
     }
-    return copy.deepcopy(net, weights)
+
+
+def _set(module: nn.Module, weights: dict[str, nn.Parameter]) -> None:
+    for name, weight in weights.items():
+        setattr(module, name, weight)
+
+
+def _as_float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype in HALVES else value

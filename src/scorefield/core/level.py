@@ -22,13 +22,16 @@ class Level(NamedTuple):
     def lam(self) -> Number:
         """log(alpha / sigma): half the log signal-to-noise ratio; -inf is pure noise, +inf is clean."""
         if isinstance(self.alpha, Tensor) or isinstance(self.sigma, Tensor):
-            alpha, sigma = torch.as_tensor(self.alpha), torch.as_tensor(self.sigma)
-            return alpha.log() - sigma.log()
+            return _log(self.alpha) - _log(self.sigma)
         if self.alpha <= 0:
             return -math.inf
         if self.sigma <= 0:
             return math.inf
         return math.log(self.alpha) - math.log(self.sigma)
+
+
+def _log(value: Number) -> Tensor:
+    return (value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float32, device="cpu")).log()
 
 
 def per_sample(value: Number, like: Tensor) -> Number:

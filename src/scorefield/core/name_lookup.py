@@ -1,4 +1,4 @@
-"""Names that users type: one spelling for each, and the nearest ones for a name that is unknown."""
+"""Look up the names that users type: one spelling for each, the nearest ones for an unknown name."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ def normal_form(name: str) -> str:
 
 
 def canonical(kind: str, name: str, known: Collection[str], aliases: Mapping[str, str]) -> str:
-    """The name in `known` that `name` stands for, itself or as an alias, however it is spelt.
+    """Resolve a typed name, or an alias, to the name in `known`, however it is spelt.
 
     RequestError for an unknown name, in one line that calls it a `kind` and lists the nearest names.
     """

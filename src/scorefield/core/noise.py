@@ -37,34 +37,50 @@ class Run(NamedTuple):
 Policy = Callable[[Sequence[int], Sequence[int], torch.device | str], Run]
 
 
-def generators(seeds: Sequence[int]) -> list[torch.Generator]:
-    """One CPU generator a sample, so that a sample depends on its seed alone."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+Source = Callable[[Sequence[int]], Tensor]  # shape -> unit normal on the CPU, another one at each call
+
+_WORD = 2**32  # torch's generator takes the lowest 32 bits of a seed and ignores the others
+
+
+def source(seed: int) -> Source:
+    """The noise of a seed from 0 to 2^64 - 1, each of its own.
+
+    A seed below 2^32 is torch's. A larger one is mixed, so that each bit counts; its halves seed a generator each, and
+    the noise is a sum of theirs.
+    """
+    if seed < _WORD:
+        generator = torch.Generator("cpu").manual_seed(seed)
+        return lambda shape: torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu")
+    high, low = map(source, divmod(_mixed(seed), _WORD))
+    return lambda shape: 0.6 * high(shape) + 0.8 * low(shape)  # of unit variance, and the halves are not alike
+
+
+def _mixed(seed: int) -> int:
+    """A permutation of the numbers below 2^64 (the last steps of SplitMix64, Steele et al. 2014)."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        seed = (seed ^ seed >> shift) * factor % 2**64
+    return seed
 
 
 def initial(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     """The unit normal (B, *shape) that each seed starts from."""
-    return _draw(generators(seeds), shape).to(device)
+    return _draw(list(map(source, seeds)), shape).to(device)
 
 
-def _draw(sources: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
-    return torch.stack([torch.randn(tuple(shape), generator=source) for source in sources])
+def _draw(sources: Sequence[Source], shape: Sequence[int]) -> Tensor:
+    return torch.stack([one(shape) for one in sources])
 
 
 def per_sample(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
     """One generator a sample, draws in the order of steps: a sample depends on its seed, not on its batch."""
-    sources = generators(seeds)
+    sources = list(map(source, seeds))
     return Run(_draw(sources, shape).to(device), lambda at, to: _draw(sources, shape).to(device))
 
 
 def batch(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
     """One generator of the first seed for the whole batch, as diffusers draws when it is given one generator."""
-    source = torch.Generator().manual_seed(seeds[0])
-    whole = (len(seeds), *shape)
-    return Run(
-        torch.randn(whole, generator=source).to(device),
-        lambda at, to: torch.randn(whole, generator=source).to(device),
-    )
+    draw, whole = source(seeds[0]), (len(seeds), *shape)
+    return Run(draw(whole).to(device), lambda at, to: draw(whole).to(device))
 
 
 def brownian(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
@@ -95,10 +111,10 @@ def _path(seeds: Sequence[int], shape: Sequence[int], lam: float) -> Tensor:
     """
 
     def normal(node: int) -> Tensor:
-        return _draw(generators([derived(seed, node) for seed in seeds]), shape).double()
+        return _draw([source(derived(seed, node)) for seed in seeds], shape).double()
 
     low, high, node = -SPAN, SPAN, 1
-    at_low = torch.zeros(len(seeds), *shape, dtype=torch.float64)
+    at_low = torch.zeros(len(seeds), *shape, dtype=torch.float64, device="cpu")
     at_high = math.sqrt(_time(SPAN)) * normal(0)
 
     def bridge(middle: float) -> Tensor:
@@ -119,13 +135,13 @@ def _path(seeds: Sequence[int], shape: Sequence[int], lam: float) -> Tensor:
 
 
 def derived(seed: int, purpose: int | str) -> int:
-    """A seed for another noise of the same sample: `seed` itself would repeat what its walk starts from."""
-    return int.from_bytes(blake2b(f"{seed} {purpose}".encode(), digest_size=8).digest())
+    """A seed below 2^32 for another noise of the same sample: `seed` would repeat what its walk starts from."""
+    return int.from_bytes(blake2b(f"{seed} {purpose}".encode(), digest_size=8).digest()) % _WORD
 
 
 POLICIES: Mapping[str, Policy] = MappingProxyType({"per_sample": per_sample, "batch": batch, "brownian": brownian})
 
 
 def find(name: str) -> Policy:
-    """The policy of that name; unknown is a ValueError with the nearest names."""
+    """The policy of that name; RequestError with the nearest names for an unknown one."""
     return POLICIES[canonical("noise policy", name, POLICIES, {})]

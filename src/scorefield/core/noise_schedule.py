@@ -1,4 +1,4 @@
-"""Training schedules: the levels that a model was trained on, numbered from the cleanest to the noisiest.
+"""Noise schedules: the levels that a model was trained on, numbered from the cleanest to the noisiest.
 
 Tables are float64: published code differs in float32 and float64 by about 1e-7.
 """
@@ -16,24 +16,24 @@ from scorefield.core.clock import LAST_OF_ZERO_SNR
 
 def linear(first: float = 1e-4, last: float = 2e-2, count: int = 1000) -> Tensor:
     """Betas (count,) that rise linearly (Ho et al. 2020). LDM's config calls this "sqrt_linear"."""
-    return torch.linspace(first, last, count, dtype=torch.float64)
+    return torch.linspace(first, last, count, dtype=torch.float64, device="cpu")
 
 
 def scaled_linear(first: float = 0.00085, last: float = 0.012, count: int = 1000) -> Tensor:
     """Betas (count,) whose roots rise linearly (Rombach et al. 2022). LDM's config calls this "linear"."""
-    return torch.linspace(first**0.5, last**0.5, count, dtype=torch.float64) ** 2
+    return torch.linspace(first**0.5, last**0.5, count, dtype=torch.float64, device="cpu") ** 2
 
 
 def cosine(count: int = 1000, largest: float = 0.999) -> Tensor:
     """Betas (count,) of the squared cosine (Nichol & Dhariwal 2021, eq. 17), diffusers' squaredcos_cap_v2."""
-    share = torch.arange(count + 1, dtype=torch.float64) / count
+    share = torch.arange(count + 1, dtype=torch.float64, device="cpu") / count
     abar = torch.cos((share + 0.008) / 1.008 * math.pi / 2) ** 2
     return (1 - abar[1:] / abar[:-1]).clamp(max=largest)
 
 
 def sigmoid(first: float = 1e-4, last: float = 2e-2, count: int = 1000) -> Tensor:
     """Betas (count,) on a sigmoid from -6 to 6 (Xu et al. 2022, GeoDiff)."""
-    return torch.sigmoid(torch.linspace(-6, 6, count, dtype=torch.float64)) * (last - first) + first
+    return torch.sigmoid(torch.linspace(-6, 6, count, dtype=torch.float64, device="cpu")) * (last - first) + first
 
 
 def cumulative(betas: Tensor) -> Tensor:

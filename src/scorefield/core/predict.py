@@ -1,4 +1,4 @@
-"""What a network's output means: the table of docs/architecture.md, one function a row.
+"""Predictions, the meanings of a network's output: the table of docs/architecture.md, one function a row.
 
 With the network F and its row of the table, D(x) = c_skip * x + c_out * F(c_in * x) is the denoiser (Karras et al.
 2022, eq. 7, here for alpha != 1 too). Sampling and training read the same row, so they cannot disagree.
@@ -60,6 +60,6 @@ def edm(sigma_data: float) -> Prediction:
 
 
 def target(prediction: Prediction, x: Tensor, clean: Tensor, at: Level) -> Tensor:
-    """What the network should output for state `x` of picture `clean` (both (B, ...)): (x0 - c_skip x) / c_out."""
+    """The training target for state `x` of picture `clean` (both (B, ...)): (x0 - c_skip x) / c_out."""
     scales = prediction(at)
     return (clean - per_sample(scales.c_skip, x) * x) / per_sample(scales.c_out, x)

@@ -1,15 +1,23 @@
-"""Classifier-free guidance: away from one denoiser, along another."""
+"""Classifier-free guidance: away from one denoiser, along another, at all levels or at some."""
+
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
 
 from scorefield.core import predict
 from scorefield.core.cond import Cond, cat
-from scorefield.core.denoiser import Denoise, Denoiser, bind
+from scorefield.core.denoiser import Denoise, Denoiser, VarianceDenoise, VarianceDenoiser, bind, changed
 from scorefield.core.level import Level, Number, per_sample
 from scorefield.core.predict import Prediction
 from scorefield.errors import RequestError
-from scorefield.guide.scale import Scale, strength
+
+Scale = float | Callable[[Level], float]  # how strongly a guide pulls: one number, or one a level
+
+
+def strength(scale: Scale, at: Level) -> float:
+    """The number that `scale` is at the level `at`."""
+    return scale(at) if callable(scale) else scale
 
 
 def cfg(pos: Denoise, neg: Denoise, scale: Scale, rescale: float = 0.0, output: Prediction = predict.x0) -> Denoise:
@@ -17,17 +25,16 @@ def cfg(pos: Denoise, neg: Denoise, scale: Scale, rescale: float = 0.0, output: 
 
     `neg` is the denoiser without condition, or of a negative prompt, or a weaker model (autoguidance, Karras et al.
     2024). `rescale` in [0, 1] draws the guided prediction's deviation back to that of `pos` (Lin et al. 2023, eq. 15
-    and 16), in terms of `output`: published pipelines do that on the network's own prediction, say `predict.v`.
+    and 16), in terms of `output`: published pipelines do that on the network's own prediction, say `predict.v`. A
+    learned variance is that of `pos`.
     """
     _check(rescale)
 
-    def guided(x: Tensor, at: Level) -> Tensor:
+    def guided(x: Tensor, at: Level, x0: Tensor) -> Tensor:
         weight = strength(scale, at)
-        if weight == 1:
-            return pos(x, at)
-        return _mix(x, at, pos(x, at), neg(x, at), weight, rescale, output)
+        return x0 if weight == 1 else _mix(x, at, x0, neg(x, at), weight, rescale, output)
 
-    return guided
+    return changed(pos, guided)
 
 
 def cfg_batched(
@@ -38,7 +45,7 @@ def cfg_batched(
     If they differ in length, as a long prompt and a short one do, it takes two forwards, since padding the shorter one
     would change its pictures.
     """
-    if any(one.shape != neg.tensors()[name].shape for name, one in pos.tensors().items() if name in neg.tensors()):
+    if pos.differs_in_shape(neg):
         return cfg(bind(denoiser, pos), bind(denoiser, neg), scale, rescale, output)
     _check(rescale)
     both = cat([pos, neg])
@@ -47,11 +54,19 @@ def cfg_batched(
         weight = strength(scale, at)
         if weight == 1:
             return denoiser(x, at, pos)
-        twice = Level(_twice(at.alpha), _twice(at.sigma))
-        toward, away = denoiser(torch.cat([x, x]), twice, both).chunk(2)
+        toward, away = denoiser(torch.cat([x, x]), _twice(at), both).chunk(2)
         return _mix(x, at, toward, away, weight, rescale, output)
 
-    return guided
+    def with_variance(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
+        assert isinstance(denoiser, VarianceDenoiser)
+        weight = strength(scale, at)
+        if weight == 1:
+            return denoiser.both(x, at, pos)
+        x0, share = denoiser.both(torch.cat([x, x]), _twice(at), both)
+        toward, away = x0.chunk(2)
+        return _mix(x, at, toward, away, weight, rescale, output), share.chunk(2)[0]
+
+    return VarianceDenoise(with_variance) if isinstance(denoiser, VarianceDenoiser) else guided
 
 
 def _check(rescale: float) -> None:
@@ -59,7 +74,11 @@ def _check(rescale: float) -> None:
         raise RequestError(f"the rescale of guidance must lie in [0, 1], got {rescale}")
 
 
-def _twice(value: Number) -> Number:
+def _twice(at: Level) -> Level:
+    return Level(_doubled(at.alpha), _doubled(at.sigma))
+
+
+def _doubled(value: Number) -> Number:
     return torch.cat([value, value]) if isinstance(value, Tensor) and value.ndim == 1 else value
 
 
@@ -78,3 +97,30 @@ def _rescaled(guided: Tensor, pos: Tensor, share: float) -> Tensor:
     have, want = (value.std(over, correction=0, keepdim=True) for value in (guided, pos))
     ratio = torch.where(have > 0, want / have, torch.ones_like(have))
     return guided * (share * ratio + (1 - share))
+
+
+def within(guided: Denoise, plain: Denoise, lo: float, hi: float) -> Denoise:
+    """`guided` where lo <= lam <= hi, else `plain` (Kynkaanniemi et al. 2024); lo below hi, either may be infinite."""
+    if not lo <= hi:
+        raise RequestError(f"a guidance interval needs lo <= hi in lam, got {lo} and {hi}")
+    return _either(guided, plain, lambda at: bool(lo <= at.lam <= hi))
+
+
+def at_levels(guided: Denoise, plain: Denoise, levels: Collection[Level]) -> Denoise:
+    """`guided` at exactly these levels, else `plain`; `levels[::5]` of a run's levels is every fifth step.
+
+    Levels that a sampler puts between those of the run (DPM2's midpoints) are plain.
+    """
+    chosen = frozenset(levels)
+    return _either(guided, plain, lambda at: at in chosen)
+
+
+def _either(guided: Denoise, plain: Denoise, at_level: Callable[[Level], bool]) -> Denoise:
+    if not (isinstance(guided, VarianceDenoise) and isinstance(plain, VarianceDenoise)):
+        return lambda x, at: guided(x, at) if at_level(at) else plain(x, at)
+    first, second = guided.both, plain.both
+
+    def both(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
+        return first(x, at) if at_level(at) else second(x, at)
+
+    return VarianceDenoise(both)

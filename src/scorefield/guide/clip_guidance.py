@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from scorefield.core.denoiser import Denoise
+from scorefield.guide.cfg import Scale
 from scorefield.guide.gradient import Loss, loss_guided
-from scorefield.guide.scale import Scale
 
 
 def dissimilarity(decode: Callable[[Tensor], Tensor], embed: Callable[[Tensor], Tensor], text: Tensor) -> Loss:

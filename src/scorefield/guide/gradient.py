@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scorefield.core.denoiser import Denoise
+from scorefield.core.denoiser import Denoise, VarianceDenoise, changed
 from scorefield.core.level import Level
-from scorefield.guide.scale import Scale, strength
+from scorefield.guide.cfg import Scale, strength
 
 Loss = Callable[[Tensor], Tensor]  # x0 (B, ...) -> (B,), one value a sample, so that a picture ignores its batch
 LogProb = Callable[[Tensor, Level], Tensor]  # (noisy x (B, ...), level) -> (B,), up to a constant
@@ -24,12 +24,11 @@ def classifier_guided(denoise: Denoise, log_prob: LogProb, scale: Scale = 1.0) -
     At alpha = 0 the state holds nothing of the picture, and the plain prediction is returned.
     """
 
-    def guided(x: Tensor, at: Level) -> Tensor:
-        x0 = denoise(x, at)
+    def guided(x: Tensor, at: Level, x0: Tensor) -> Tensor:
         gain = _gain(at) * strength(scale, at)
         return x0 if gain == 0 else x0 + gain * _gradient(lambda leaf: log_prob(leaf, at), x)
 
-    return guided
+    return changed(denoise, guided)
 
 
 def loss_guided(denoise: Denoise, loss: Loss, scale: Scale, exact: bool = False) -> Denoise:
@@ -43,32 +42,42 @@ def loss_guided(denoise: Denoise, loss: Loss, scale: Scale, exact: bool = False)
 
 
 def _cheap(denoise: Denoise, loss: Loss, scale: Scale) -> Denoise:
-    def guided(x: Tensor, at: Level) -> Tensor:
-        x0, weight = denoise(x, at), strength(scale, at)
+    def guided(x: Tensor, at: Level, x0: Tensor) -> Tensor:
+        weight = strength(scale, at)
         alpha, sigma = float(at.alpha), float(at.sigma)
         if weight == 0:
             return x0
         return x0 - weight * sigma**2 / (alpha**2 + sigma**2) * _gradient(loss, x0)
 
-    return guided
+    return changed(denoise, guided)
 
 
 def _exact(denoise: Denoise, loss: Loss, scale: Scale) -> Denoise:
-    def guided(x: Tensor, at: Level) -> Tensor:
+    def ask(x: Tensor, at: Level) -> tuple[Tensor, ...]:
+        return denoise.both(x, at) if isinstance(denoise, VarianceDenoise) else (denoise(x, at),)
+
+    def guided(x: Tensor, at: Level) -> tuple[Tensor, ...]:
         gain = _gain(at) * strength(scale, at)
         if gain == 0:
-            return denoise(x, at)
+            return ask(x, at)
         kept: list[Tensor] = []
 
         def of_state(leaf: Tensor) -> Tensor:
-            x0 = denoise(leaf, at)
-            kept.append(x0.detach())
+            x0, *share = ask(leaf, at)
+            kept.extend((x0.detach(), *(value.detach() for value in share)))
             return loss(x0)
 
         gradient = _gradient(of_state, x)
-        return kept[0] - gain * gradient
+        return kept[0] - gain * gradient, *kept[1:]
 
-    return guided
+    if not isinstance(denoise, VarianceDenoise):
+        return lambda x, at: guided(x, at)[0]
+
+    def both(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
+        x0, share = guided(x, at)
+        return x0, share
+
+    return VarianceDenoise(both)
 
 
 def _gain(at: Level) -> float:

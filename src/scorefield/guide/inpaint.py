@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from scorefield.core.denoiser import Denoise
+from scorefield.core.denoiser import Denoise, changed
 
 
 def known(denoise: Denoise, x0: Tensor, mask: Tensor) -> Denoise:
@@ -13,4 +13,4 @@ def known(denoise: Denoise, x0: Tensor, mask: Tensor) -> Denoise:
     picture depends on the known region only through the noisy state; for a stronger tie, wrap a `loss_guided` on the
     mismatch, with `exact`, into this.
     """
-    return lambda x, at: mask * x0 + (1 - mask) * denoise(x, at)
+    return changed(denoise, lambda x, at, seen: mask * x0 + (1 - mask) * seen)

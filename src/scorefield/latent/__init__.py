@@ -1,1 +1,1 @@
-"""Between pixels and latents of unit variance; the scale and the shift live here and nowhere else."""
+"""Codecs: pixels to latents of unit variance and back. Scale and shift live here and nowhere else."""

@@ -1,13 +1,11 @@
-"""The codec of published latent diffusion: its autoencoder, one number for the scale, and a preview by a fixed map."""
+"""The codec of published latent diffusion: one factor for all latents, and a published preview."""
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from scorefield.core.half_precision import dtype_of
-from scorefield.latent.run_in_dtype import mapped
+from scorefield.latent.latent_codec import LatentCodec
 from scorefield.nets.kl import Kl
 
 SCALE = 0.18215  # of Stable Diffusion 1 and 2: their latents have a deviation of 1 / SCALE (Rombach et al. 2022)
@@ -24,46 +22,21 @@ XL_COLOURS = (
 )  # fmt: skip
 
 
-class KlCodec(nn.Module):
-    """An autoencoder and the number `scale` that brings its latents to unit variance.
+class KlCodec(LatentCodec):
+    """A KL autoencoder and the number `factor` that brings its latents to unit variance.
 
-    Arguments and results are float32; the autoencoder runs in its own dtype. The preview is linear, with the `colours`
-    (5, 3) of the four latents: those of Stable Diffusion 1 and 2, or of XL.
+    It encodes to the mean of the encoder's distribution, no sample of it. The preview has the `colours` (5, 3) of the
+    four latents: those of Stable Diffusion 1 and 2, or of XL.
     """
 
-    colours: Tensor
+    autoencoder: Kl
 
-    def __init__(self, autoencoder: Kl, scale: float = SCALE, colours: Sequence[Sequence[float]] = COLOURS) -> None:
-        super().__init__()
-        self.autoencoder, self.scale = autoencoder, scale
-        self.register_buffer("colours", torch.tensor(colours).T.contiguous()[..., None, None], persistent=False)
-
-    @property
-    def size_factor(self) -> int:
-        """Pixels per latent along a side."""
-        return self.autoencoder.factor
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype that the autoencoder runs in."""
-        return dtype_of(self.autoencoder)
-
-    def shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """(C, H, W) of the latents of a picture; a side that is no multiple of the autoencoder's is a ValueError."""
-        return self.autoencoder.latent_shape(1, height, width)[1:]
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """x0 (B, C, H, W) of `pixels` (B, 3, 8H, 8W) in [-1, 1]: the mean of the encoder's distribution, no sample."""
-        return mapped(_mean, self.autoencoder, pixels) * self.scale
-
-    def decode(self, x0: Tensor) -> Tensor:
-        """Pixels (B, 3, 8H, 8W) in [-1, 1] of `x0` (B, C, H, W)."""
-        return mapped(Kl.decode, self.autoencoder, x0 / self.scale).clamp(-1, 1)
-
-    def preview(self, x0: Tensor) -> Tensor:
-        """Small pixels (B, 3, H, W) in [-1, 1] of `x0` (B, 4, H, W), for the price of one product."""
-        weight, bias = self.colours.float()[:, :-1], self.colours.float()[:, -1, 0, 0]
-        return F.conv2d(x0.float(), weight, bias).clamp(-1, 1)
+    def __init__(self, autoencoder: Kl, factor: float = SCALE, colours: Sequence[Sequence[float]] = COLOURS) -> None:
+        super().__init__(autoencoder, _mean, Kl.decode, factor)
+        self.shift, self.scale = 0.0, 1.0
+        *weight, bias = torch.tensor(colours, dtype=torch.float32)
+        self.register_buffer("preview_weight", torch.stack(weight, 1), persistent=False)
+        self.register_buffer("preview_bias", bias, persistent=False)
 
 
 def _mean(autoencoder: Kl, pixels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Encoding and decoding in bounded memory: large pictures in overlapping tiles, blended linearly, many in parts.
+"""Encode and decode in bounded memory: large pictures in overlapping tiles, blended linearly, many pictures in parts.
 
 A tile is computed without what lies around it. Published autoencoders have group norms, which take their mean and
 deviation from the tile alone, so a tile differs a little in tone from the same place of a picture that is decoded
@@ -20,7 +20,7 @@ OVERLAP = 128  # px that a tile shares with each neighbour; at most half of it
 
 
 class Sides(Protocol):
-    """What tiling needs of a codec."""
+    """A codec that tiling can run."""
 
     @property
     def size_factor(self) -> int: ...
@@ -67,7 +67,7 @@ def _blended(
     after: int,
 ) -> Tensor:
     """`run` over one picture (1, C, H, W), tile by tile: the weighted mean where tiles overlap."""
-    total = weight = torch.zeros(())
+    total = weight = torch.zeros((), device=x.device)
     for (top, bottom), down in _ramps(rows, after):
         for (left, right), along in _ramps(columns, after):
             tile = run(x[..., top * before : bottom * before, left * before : right * before])
@@ -87,7 +87,7 @@ def _ramps(spans: list[tuple[int, int]], unit: int) -> Iterator[tuple[tuple[int,
     The outer quarter of an overlap has weight 0: at its very edge a tile suffers most from what it does not see.
     """
     for k, (start, end) in enumerate(spans):
-        place = torch.arange(start * unit, end * unit) + 0.5
+        place = torch.arange(start * unit, end * unit, dtype=torch.float32, device="cpu") + 0.5
         weights = torch.ones_like(place)
         if k:
             weights = _rising((place - start * unit) / (unit * (spans[k - 1][1] - start)))

@@ -1,4 +1,4 @@
-"""Attention in bfloat16 by the C file beside this one, if it was compiled and the processor has AVX512-BF16.
+"""Attention in bfloat16 by attention_cpu.c, if it was compiled and the processor has AVX512-BF16.
 
 Its error is that of torch's kernel: sums and the softmax are float32, attention weights are rounded to bfloat16. It has
 no gradient.

@@ -10,7 +10,7 @@ from scorefield.nets.layers import ChannelNorm, ConvBlock, channels_last
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AutoencoderConfig:
-    """Widths and blocks at 1/4, 1/8 and 1/2 of the picture's side; the latents stand at 1/8."""
+    """Widths and blocks at 1/4, 1/8 and 1/2 of the picture's side; the latents are at 1/8."""
 
     channels: int = 8  # of the latents
     width_quarter: int = 96

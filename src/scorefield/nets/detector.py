@@ -1,4 +1,4 @@
-"""The detector: what stands where in a picture, of which colour, wearing what, and in which place."""
+"""The detector: which things a picture shows, where, in which colours, wearing what, and in which place."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from scorefield.nets.layers import ChannelNorm, ConvBlock, channels_last
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorConfig:
-    """How many of each there are to tell apart, and the widths at 1/4, 1/8 and 1/16 of the picture's side."""
+    """The number of classes of each kind, and the widths at 1/4, 1/8 and 1/16 of the picture's side."""
 
     things: int
     colours: int
@@ -23,7 +23,7 @@ class DetectorConfig:
 
 
 class Detection(NamedTuple):
-    """What the detector says of each cell of 8 x 8 px, (B, ..., H/8, W/8), and of the picture; all are logits."""
+    """Logits for each cell of 8 x 8 px, (B, ..., H/8, W/8), and for the whole picture."""
 
     centre: Tensor  # (B, h, w): is a thing's centre here
     offset: Tensor  # (B, 2, h, w): from the middle of the cell to that centre, x then y, in cells
@@ -58,7 +58,7 @@ class Detector(nn.Module):
         nn.init.constant_(self.read.bias[:1], -4.0)  # type: ignore[index]  # centres are rare: start by saying so
 
     def forward(self, pixels: Tensor) -> Detection:
-        """What there is in `pixels` (B, 3, H, W) in [-1, 1]; sides that are no multiple of 16 are a ValueError."""
+        """Detect the contents of `pixels` (B, 3, H, W) in [-1, 1]; ValueError for sides that are no multiple of 16."""
         if pixels.shape[-1] % 16 or pixels.shape[-2] % 16:
             raise ValueError(f"pixels {tuple(pixels.shape)}: the detector sees sides that are multiples of 16")
         fine = self.fine(self.stem(channels_last(pixels)))

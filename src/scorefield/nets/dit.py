@@ -120,7 +120,7 @@ class DitBlock(nn.Module):
         return torch.addcmul(x, gate2, self.mlp(modulate(x, shift2, scale2)))
 
     def attention(self, x: Tensor, text: Tensor, modulation: Tensor, turns: Turns, bias: Tensor) -> Tensor:
-        """Where `forward` looks, (B, heads, N, L + N), text keys first: each row sums to 1."""
+        """The attention weights of `forward`, (B, heads, N, L + N), text keys first; each row sums to 1."""
         shift, scale, *_ = self._modulated(modulation)
         q, k, _ = self._heads(modulate(x, shift, scale), text, turns)
         return attention(q, k, bias)

@@ -28,7 +28,7 @@ KL = KlConfig()  # SD 1, 2 and XL have the same network, and XL other weights
 
 
 class Attention(nn.Module):
-    """Every position looks at every other with one head, beside an identity, (B, width, H, W) -> same shape."""
+    """Residual self-attention over all positions with one head, (B, width, H, W) -> same shape."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Networks without numbers, on the device "meta": names and shapes, into which a file is read."""
+"""Build networks on the device "meta": names and shapes without numbers, to be filled from a file."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

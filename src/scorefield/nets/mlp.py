@@ -13,7 +13,7 @@ class PlaneConfig:
     width: int = 128
     depth: int = 3
     features: int = 32  # sines and cosines of the time
-    classes: int = 0  # labels, of which the last may stand for none; 0 for a network without labels
+    classes: int = 0  # labels, of which the last may mean none; 0 for a network without labels
     dimensions: int = 2
     waves: int = 0  # sines and cosines of every coordinate, of periods 8, 4, 2, ...
 

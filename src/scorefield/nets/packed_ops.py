@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class Layer(Protocol):
-    """What an operator stands for."""
+    """A packed layer that an operator runs."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """The output."""
@@ -56,7 +56,7 @@ def _rows_room(number: Tensor, size: Sequence[int]) -> Tensor:
     return number.new_empty(size, dtype=torch.bfloat16)
 
 
-# The compiler cannot look into an operator, so each is told the size of what it returns.
+# The compiler cannot look into an operator, so each gets the size of its output as an argument.
 output = torch.library.custom_op("scorefield::output", _output, mutates_args=(), device_types="cpu")
 output.register_fake(_output_room)
 rows = torch.library.custom_op("scorefield::rows", _rows, mutates_args=(), device_types="cpu")

@@ -1,4 +1,4 @@
-"""Where a network looks: the attention of its layers, and for a U-Net a map of the picture for each token."""
+"""Read the attention of a network's layers, and for a U-Net a map of the picture for each token."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Literal, NamedTuple, TypeVar
@@ -52,7 +52,7 @@ def _hook(
 
 
 def token_maps(attended: Sequence[Attended], height: int, width: int) -> Tensor:
-    """How much each place attends to each token, (B, L, height, width), for latents of that size; sums to 1 over L.
+    """The attention of each place to each token, (B, L, height, width), for latents of that size; sums to 1 over L.
 
     It is the mean over heads and layers of a U-Net's attention to the tokens (Tang et al. 2022, DAAM), with coarse maps
     enlarged bilinearly. ValueError if `attended` holds no attention to tokens.

@@ -1,4 +1,4 @@
-"""Twins of networks: the same weights in the same memory, run in another way that the network knows nothing of.
+"""Copies of networks that share their weights and run in another way: compiled, probed, recomputing.
 
 So a loaded model stays what it is, and others may use it meanwhile.
 """

@@ -1,4 +1,4 @@
-"""What latent diffusion's U-Net is made of; the KL autoencoder shares its residual blocks."""
+"""The blocks of latent diffusion's U-Net; the KL autoencoder shares its residual blocks."""
 
 import torch
 import torch.nn.functional as F

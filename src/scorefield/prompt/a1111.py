@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from scorefield.prompt.bpe import ClipTokenizer
-from scorefield.prompt.chunks import Chunks, WeightedToken, whole_letters
-from scorefield.prompt.pieces import Part, Piece, check_depth, merged
-from scorefield.prompt.states import States
+from scorefield.prompt.chunks import Chunks, States, WeightedToken, whole_letters
+from scorefield.prompt.pieces import Bracket, Part, Piece, Span, check_depth, merged, spans, unread_texts
 
 MORE, LESS = 1.1, 1 / 1.1
 BACK = 20  # how many tokens a chunk may be shortened to end with a comma
 
-# Signs that A1111 reads and we do not: scheduling of words and of whole prompts, and a tag for a LoRA.
-UNREAD = re.compile(r"\[[^\[\]]*(?::\s*[\d.]+\s*|\|[^\[\]]*)\]|\bAND\b|<(?:lora|lyco|hypernet):[^>]*>")
-
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 _SIGN = re.compile(
-    r"\\(?P<letter>[()\[\]\\]?)|(?P<open>[(\[])|(?::\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*)?(?P<close>\))|(?P<shut>])"
+    rf"\\(?P<letter>[()\[\]\\]?)|(?P<open>[(\[])|(?::\s*(?P<weight>{_NUMBER})\s*)?(?P<close>\))|(?P<shut>])"
 )
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_SCHEDULE = re.compile(r"\\.|[()\[\]:|]|\bAND\b|<(?:lora|lyco|hypernet):[^<>]*>", re.DOTALL)
+_WHEN = re.compile(rf"\s*{_NUMBER}\s*")
+_BREAK = re.compile(r"\bBREAK\b")
 _BREAKS = Piece("BREAK")  # this very object, not its equals
 
 
@@ -27,13 +26,44 @@ def parse(prompt: str) -> list[Part]:
     """The parts of a prompt, which BREAK divides, each as pieces.
 
     A bracket that is never closed ends with the prompt; one that was never opened is a letter. A backslash makes the
-    bracket or backslash behind it a letter, and is dropped before any other character.
+    bracket or backslash behind it a letter, and is dropped before any other character. What is `unread` stays as it is
+    written.
     """
     pieces: list[Piece] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}
+    for span in _spans(prompt):
+        if span.unread:
+            pieces.append(Piece(span.text))
+        else:
+            _read(span.text, pieces, opened)
+    for bracket, factor in (("(", MORE), ("[", LESS)):
+        for start in opened[bracket]:
+            _weigh(pieces, start, factor)
+    return [merged(part) for part in _parts(pieces)]
+
+
+def unread(prompt: str) -> list[str]:
+    """The signs that A1111 reads and we do not: [from:to:when], [one|another], AND, and tags as <lora:name:1>."""
+    return unread_texts(_spans(prompt))
+
+
+def _spans(prompt: str) -> list[Span]:
+    return spans(prompt, _SCHEDULE, {")": "(", "]": "["}, _schedules)
+
+
+def _schedules(prompt: str, bracket: Bracket, end: int) -> bool:
+    """Whether square brackets hold alternatives, or end in the step or share at which words come or go."""
+    if bracket.sign == "(" or not bracket.separators:
+        return False
+    last = bracket.separators[-1]
+    return any(prompt[k] == "|" for k in bracket.separators) or bool(_WHEN.fullmatch(prompt, last + 1, end))
+
+
+def _read(text: str, pieces: list[Piece], opened: dict[str, list[int]]) -> None:
+    """Add the pieces of `text`; `opened` has the number of pieces before each bracket that is open."""
     at = 0
-    for sign in _SIGN.finditer(prompt):
-        pieces += _plain(prompt[at : sign.start()])
+    for sign in _SIGN.finditer(text):
+        pieces += _plain(text[at : sign.start()])
         at = sign.end()
         if sign["open"]:
             opened[sign["open"]].append(len(pieces))
@@ -46,16 +76,16 @@ def parse(prompt: str) -> list[Part]:
             _weigh(pieces, opened["["].pop(), LESS)
         else:
             pieces += _plain(sign[0])
-    pieces += _plain(prompt[at:])
-    for bracket, factor in (("(", MORE), ("[", LESS)):
-        for start in opened[bracket]:
-            _weigh(pieces, start, factor)
-    return [merged(part) for part in _parts(pieces)]
+    pieces += _plain(text[at:])
 
 
 def _plain(text: str) -> list[Piece]:
     first, *others = _BREAK.split(text)
-    return [Piece(first)] + [piece for other in others for piece in (_BREAKS, Piece(other))]
+    if not others:
+        return [Piece(text)]
+    *middle, last = others
+    rest = [piece for other in middle for piece in (_BREAKS, Piece(other.strip()))]
+    return [Piece(first.rstrip()), *rest, _BREAKS, Piece(last.lstrip())]
 
 
 def _weigh(pieces: list[Piece], start: int, factor: float) -> None:

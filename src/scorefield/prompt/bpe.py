@@ -32,7 +32,7 @@ Clean = Callable[[str], str]
 
 
 class Token(NamedTuple):
-    """A token of a prompt: its id, and from where to where it stands in the cleaned prompt, in letters."""
+    """A token of a prompt: its id, and the letters of the cleaned prompt that it covers."""
 
     id: int
     start: int
@@ -71,7 +71,7 @@ class ClipTokenizer:
         self._learned = LearnedTokens({})
         self._clean: Clean = clean or str
         inside = {index for word, index in vocabulary.items() if word not in named and not word.endswith("</w>")}
-        self._inside = torch.tensor(sorted(inside - {self.start_id, self.end_id}))
+        self._inside = torch.tensor(sorted(inside - {self.start_id, self.end_id}), dtype=torch.int64, device="cpu")
         self._lock = Lock()  # the library raises "Already borrowed" when two threads meet in one tokenizer
 
     @classmethod
@@ -109,7 +109,7 @@ class ClipTokenizer:
         """A tokenizer that knows these learned words and no others; `ids` are those of each word's vectors."""
         other = copy.copy(self)
         other._learned = LearnedTokens({self._clean(token): rows for token, rows in ids.items()})
-        inside = torch.tensor([row for rows in ids.values() for row in rows[:-1]], dtype=torch.int64)
+        inside = torch.tensor([row for rows in ids.values() for row in rows[:-1]], dtype=torch.int64, device="cpu")
         other._inside = torch.cat([self._inside[self._inside < len(self)], inside])
         return other
 
@@ -140,7 +140,11 @@ class ClipTokenizer:
         """The ids of the tokens that spell one word; ValueError for no word, or for several."""
         tokens = self.split(name)
         ids, starts = [token.id for token in tokens], [token.start for token in tokens[1:]]
-        ends = [token.end for token, ends in zip(tokens, self.ends(torch.tensor(ids)), strict=True) if ends]
+        ends = [
+            token.end
+            for token, ends in zip(tokens, self.ends(torch.tensor(ids, dtype=torch.int64, device="cpu")), strict=True)
+            if ends
+        ]
         if not ids or any(start >= ends[0] for start in starts):
             raise RequestError(f"{name!r} is not one word")
         return ids
@@ -155,13 +159,15 @@ class ClipTokenizer:
         Stable Diffusion itself uses no mask. ValueError for a prompt that is too long; it says by how much, and where
         the prompt would be cut.
         """
-        ids = torch.full((len(prompts), self.context_length), self.pad_id)
-        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        ids = torch.full((len(prompts), self.context_length), self.pad_id, device="cpu")
+        mask = torch.zeros(ids.shape, dtype=torch.bool, device="cpu")
         for row, prompt in enumerate(prompts):
             tokens = self.split(prompt)
             if len(tokens) > (room := self.context_length - 2):
                 raise RequestError(_too_long(self._clean(prompt), len(tokens), room, tokens[room - 1].end))
-            ids[row, : len(tokens) + 2] = torch.tensor([self.start_id, *(token.id for token in tokens), self.end_id])
+            ids[row, : len(tokens) + 2] = torch.tensor(
+                [self.start_id, *(token.id for token in tokens), self.end_id], device="cpu"
+            )
             mask[row, : len(tokens) + 2] = True
         return ids, mask
 
@@ -199,7 +205,7 @@ def _merges(text: str) -> Merges:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a file holds; nothing where there is none."""
+    """Read a JSON file; empty if it does not exist."""
     held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return held
 

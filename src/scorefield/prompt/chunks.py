@@ -1,4 +1,4 @@
-"""Prompts of any length in chunks: as many tokens as a text tower reads at once, with a start and an end token each."""
+"""Divide prompts of any length into chunks: as many tokens as a text encoder reads at once, with start and end."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class WeightedToken(NamedTuple):
     weight: float
     piece: int  # the number of its piece in the prompt
     letter: bool  # it begins a letter or a learned word; False for further bytes or vectors of the one before
-    word: bool  # it begins a word, that is what stands between two spaces
+    word: bool  # it begins a word, that is a text between two spaces
 
 
 Cut = Callable[[Sequence[WeightedToken], int, ClipTokenizer], int]  # tokens, room -> how many go into the first chunk
@@ -48,13 +48,15 @@ def chunks(tokenizer: ClipTokenizer, parts: Sequence[Part], cut: Cut) -> Chunks:
     if len(divided) > 1 and not divided[-1]:
         divided.pop()
     length = tokenizer.context_length
-    ids = torch.full((len(divided), length), tokenizer.pad_id)
-    weights, pieces = torch.ones(ids.shape), torch.full(ids.shape, -1)
+    ids = torch.full((len(divided), length), tokenizer.pad_id, device="cpu")
+    weights, pieces = torch.ones(ids.shape, dtype=torch.float32, device="cpu"), torch.full_like(ids, -1)
     for k, chunk in enumerate(divided):
         inside = slice(1, len(chunk) + 1)
-        ids[k, : len(chunk) + 2] = torch.tensor([tokenizer.start_id, *(one.id for one in chunk), tokenizer.end_id])
-        weights[k, inside] = torch.tensor([one.weight for one in chunk])
-        pieces[k, inside] = torch.tensor([one.piece for one in chunk], dtype=torch.int64)
+        ids[k, : len(chunk) + 2] = torch.tensor(
+            [tokenizer.start_id, *(one.id for one in chunk), tokenizer.end_id], device="cpu"
+        )
+        weights[k, inside] = torch.tensor([one.weight for one in chunk], dtype=torch.float32, device="cpu")
+        pieces[k, inside] = torch.tensor([one.piece for one in chunk], dtype=torch.int64, device="cpu")
     return Chunks(ids=ids, weights=weights, pieces=pieces, tokens=sum(map(len, divided)))
 
 
@@ -71,12 +73,12 @@ def _weighted(tokenizer: ClipTokenizer, parts: Sequence[Part]) -> Iterator[list[
 
 
 def _divided(tokenizer: ClipTokenizer, words: list[WeightedToken], cut: Cut) -> Iterator[list[WeightedToken]]:
-    room = tokenizer.context_length - 2
-    while len(words) > room:
-        end = cut(words, room, tokenizer)
-        yield words[:end]
-        words = words[end:]
-    yield words
+    room, start = tokenizer.context_length - 2, 0
+    while len(words) - start > room:
+        end = start + cut(words[start : start + room + _LONG_WORD], room, tokenizer)
+        yield words[start:end]
+        start = end
+    yield words[start:]
 
 
 def whole_letters(words: Sequence[WeightedToken], room: int) -> int:
@@ -87,5 +89,21 @@ def whole_letters(words: Sequence[WeightedToken], room: int) -> int:
 def whole_words(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokenizer) -> int:
     """As many tokens as fit into `room` without dividing a word of fewer than 8 tokens (ComfyUI)."""
     begin = next((k for k in range(room, 0, -1) if words[k].word), 0)
-    end = next((k for k in range(room + 1, len(words)) if words[k].word), len(words))
+    far = min(len(words), begin + _LONG_WORD)
+    end = next((k for k in range(room + 1, far) if words[k].word), far)
     return begin if begin and end - begin < _LONG_WORD else whole_letters(words, room)
+
+
+class States:
+    """The text encoder's states (n, L, D) of ids (n, L), in float32; `read` runs the encoder in its own dtype."""
+
+    def __init__(self, read: Callable[[Tensor, Tensor | None], Tensor], empty: Tensor) -> None:
+        self._read, self._empty = read, empty
+
+    def __call__(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The states of `ids`; no token attends to one where `mask` (n, L) bool is False."""
+        return self._read(ids, mask).float()
+
+    def empty(self) -> Tensor:
+        """The states (1, L, D) of the empty prompt."""
+        return self(self._empty)

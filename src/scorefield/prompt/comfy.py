@@ -6,23 +6,37 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from scorefield.prompt.chunks import Chunks
-from scorefield.prompt.pieces import Part, Piece, check_depth, merged
-from scorefield.prompt.states import States
+from scorefield.prompt.chunks import Chunks, States
+from scorefield.prompt.pieces import Bracket, Part, Piece, Span, check_depth, hidden, merged, restored, spans
 
 MORE = 1.1
-UNREAD = re.compile(r"embedding:\S+|\{[^{}]*\|[^{}]*\}")  # a learned word by its file; a random choice of words
-
 _ESCAPED = {r"\(": "\0", r"\)": "\1"}  # no prompt holds these two
-_WEIGHT = re.compile(r"(?P<inside>.+):\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*", re.DOTALL)
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*")
+_CHOICE = re.compile(r"\\.|[{}|]", re.DOTALL)
+_EMBEDDING = re.compile(r"embedding:[^\s():]+")
 
 
 def parse(prompt: str) -> list[Part]:
     """The pieces of a prompt, in one part. A weight that is written as a number replaces the one around it."""
+    divided = _spans(prompt)
+    prompt = hidden(divided)
     for sign, letter in _ESCAPED.items():
         prompt = prompt.replace(sign, letter)
     pieces = (Piece(text.replace("\0", "(").replace("\1", ")"), weight) for text, weight in _pieces(prompt, 1.0, 0))
-    return [merged((piece for piece in pieces if piece.text.strip()), between=" ")]
+    return [merged((piece for piece in restored(pieces, divided) if piece.text.strip()), between=" ")]
+
+
+def unread(prompt: str) -> list[str]:
+    """The signs that ComfyUI reads and we do not: a learned word by its file, and a random choice {one|another}."""
+    return [text for span in _spans(prompt) for text in ([span.text] if span.unread else _EMBEDDING.findall(span.text))]
+
+
+def _spans(prompt: str) -> list[Span]:
+    return spans(prompt, _CHOICE, {"}": "{"}, _chooses)
+
+
+def _chooses(prompt: str, bracket: Bracket, end: int) -> bool:
+    return bool(bracket.separators)
 
 
 def _pieces(text: str, weight: float, depth: int) -> Iterator[Piece]:
@@ -30,10 +44,12 @@ def _pieces(text: str, weight: float, depth: int) -> Iterator[Piece]:
     for part in _grouped(text):
         if len(part) < 2 or (part[0], part[-1]) != ("(", ")"):
             yield Piece(part, weight)
-        elif match := _WEIGHT.fullmatch(part[1:-1]):
-            yield from _pieces(match["inside"], float(match["weight"]), depth + 1)
         else:
-            yield from _pieces(part[1:-1], weight * MORE, depth + 1)
+            inside, _, number = part[1:-1].rpartition(":")
+            if inside and _NUMBER.fullmatch(number):
+                yield from _pieces(inside, float(number), depth + 1)
+            else:
+                yield from _pieces(part[1:-1], weight * MORE, depth + 1)
 
 
 def _grouped(text: str) -> Iterator[str]:

@@ -12,26 +12,26 @@ import torch
 from torch import Tensor
 
 from scorefield.prompt.bpe import ClipTokenizer
-from scorefield.prompt.chunks import Chunks, WeightedToken, whole_letters
+from scorefield.prompt.chunks import Chunks, States, WeightedToken, whole_letters
 from scorefield.prompt.comfy import from_empty
-from scorefield.prompt.pieces import Part, Piece, check_depth, merged
-from scorefield.prompt.states import States
+from scorefield.prompt.pieces import Part, Piece, check_depth, divided_by, hidden, merged, restored, unread_texts
 
 MORE, LESS = 1.1, 0.9
-UNREAD = re.compile(r"\.(?:attend|blend|and|add|swap)\([^()]*\)|\b(?:with|use)Lora\([^()]*\)")
-
+_UNREAD = re.compile(r"(?:\.(?:attend|blend|and|add|swap)|\b(?:with|use)Lora)\((?:[^()]|\([^()]*\))*\)")
+_SPACE = re.compile(r"\s*")
+_MOST_SIGNS = 999  # behind a word: more of them overflow, and 49 are too heavy
 _LEAST = 1e-5  # of a weight: at 0, the share of the prompt without the phrase would be infinite
 _SIGNS = r'\s()",.+\-='
 _WORD = re.compile(rf"(?:\\[{_SIGNS[2:]}]|[+-](?![{_SIGNS}]|$)|[^{_SIGNS}])+")
 _RUN = re.compile(r"\S+")  # a word without a weight reaches to the next space, signs and all
 _ENDS = re.compile(r"\++|-+")
-_NUMBER = re.compile(r"\d+\.?\d*|\.\d+")
+_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 _QUOTED = re.compile(r'"((?:\\"|[^"\n])*)"')
 _ESCAPED = re.compile(rf"\\([{_SIGNS[2:]}])")
 
 
 class Parsed(NamedTuple):
-    """What was read from some place on."""
+    """The pieces that were read from one position on."""
 
     pieces: list[Piece]
     end: int  # where it ends in the text
@@ -40,7 +40,8 @@ class Parsed(NamedTuple):
 
 def parse(prompt: str) -> list[Part]:
     """The pieces of a prompt, in one part. Brackets and quotes without a weight are dropped, stray ones are letters."""
-    prompt = re.sub(r",(\S)", r", \1", prompt)
+    divided = divided_by(prompt, _UNREAD)
+    prompt = re.sub(r",(\S)", r", \1", hidden(divided))
     pieces: list[Piece] = []
     at = _skip(prompt, 0)
     while at < len(prompt):
@@ -50,11 +51,17 @@ def parse(prompt: str) -> list[Part]:
             found = Parsed([Piece(_letters(run[0]))], run.end()) if run else Parsed([], len(prompt))
         pieces += found.pieces
         at = _skip(prompt, found.end)
-    return [merged(pieces, between=" ")]
+    return [merged(restored(pieces, divided), between=" ")]
+
+
+def unread(prompt: str) -> list[str]:
+    """The signs that compel reads and we do not: conjunctions as .and() and .blend(), .swap(), and withLora()."""
+    return unread_texts(divided_by(prompt, _UNREAD))
 
 
 def _skip(text: str, at: int) -> int:
-    return len(text) - len(text[at:].lstrip())
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
 
 
 def _letters(text: str) -> str:
@@ -71,7 +78,7 @@ def _element(text: str, at: int, depth: int) -> Parsed | None:
     if not sign:
         return found
     signs = sign[0]
-    weight = {"+": MORE, "-": LESS}[signs[0]] ** len(signs) if signs[0] in "+-" else float(signs)
+    weight = {"+": MORE, "-": LESS}[signs[0]] ** min(len(signs), _MOST_SIGNS) if signs[0] in "+-" else float(signs)
     return Parsed([Piece(one.text, one.weight * weight) for one in found.pieces], sign.end())
 
 
@@ -82,9 +89,9 @@ def _word(text: str, at: int) -> Parsed | None:
 
 def _bracket(text: str, at: int, depth: int) -> Parsed | None:
     """The text in brackets or quotes; None if they are not closed, or if a sign in them makes no sense."""
-    if text[at] == "(" and ")" in text[at:]:
+    if text[at] == "(" and text.rfind(")") > at:
         inside = _elements(text, at + 1, depth + 1)
-        return inside and (Parsed(inside.pieces, inside.end + 1) if text[inside.end :] else None)
+        return inside and (Parsed(inside.pieces, inside.end + 1) if inside.end < len(text) else None)
     if quoted := _QUOTED.match(text, at):
         inside = _elements(quoted[1], 0, depth + 1)
         return inside and (Parsed(inside.pieces, quoted.end()) if inside.end == len(quoted[1]) else None)
@@ -107,9 +114,9 @@ def _elements(text: str, at: int, depth: int) -> Parsed | None:
 def cut(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokenizer) -> int:
     """As many tokens as make whole sentences, else whole phrases (up to one of `.,;:`), else whole words."""
     count = whole_letters(words, room)
-    ids = torch.tensor([one.id for one in words[:count]])
+    ids = torch.tensor([one.id for one in words[:count]], device="cpu")
     stop, *others = (tokenizer.split(mark)[0].id for mark in ".,;:")
-    for last in (ids == stop, torch.isin(ids, torch.tensor([stop, *others])), tokenizer.ends(ids)):
+    for last in (ids == stop, torch.isin(ids, torch.tensor([stop, *others], device="cpu")), tokenizer.ends(ids)):
         if last.any():
             return int(last.nonzero()[-1]) + 1
     return count

@@ -78,4 +78,4 @@ class Conditioner(ABC):
         models that read more override this.
         """
         pos, neg = (self(prompts, batch.rules) for prompts in (batch.prompts, [batch.negative_prompt]))
-        return pos, neg.map(lambda value: value.expand(len(batch.prompts), *value.shape[1:]))
+        return pos, neg.expand(len(batch.prompts))

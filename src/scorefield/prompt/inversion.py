@@ -1,4 +1,4 @@
-"""Textual inversion: learned words beside those of the vocabulary (Gal et al. 2022).
+"""Textual inversion: learned words in addition to those of the vocabulary (Gal et al. 2022).
 
 The model does not change: a conditioner that knows learned words is a new one, with the same text tower.
 """
@@ -27,7 +27,7 @@ class Learned:
 
 
 class LearnedTokens:
-    """Finds learned words in a prompt; each stands for the ids of its vectors."""
+    """Finds learned words in a prompt, each with the ids of its vectors."""
 
     def __init__(self, ids: Mapping[str, Sequence[int]]) -> None:
         longest_first = sorted(ids, key=len, reverse=True)
@@ -70,7 +70,7 @@ class Table:
 
 
 class Tokenizer(Protocol):
-    """What learned words need of a tokenizer."""
+    """A tokenizer that can take learned words."""
 
     context_length: int
 

@@ -12,11 +12,10 @@ from scorefield.core.cond import Cond
 from scorefield.errors import RequestError
 from scorefield.nets.clip import TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
-from scorefield.prompt.chunks import Chunks, chunks
+from scorefield.prompt.chunks import Chunks, States, chunks
 from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized
 from scorefield.prompt.inversion import Learned, Table, extended
 from scorefield.prompt.rules import PLAIN, Count, Rules
-from scorefield.prompt.states import States
 from scorefield.prompt.weighting import RULES
 
 
@@ -92,7 +91,7 @@ class PublishedConditioner(Conditioner):
 
     def unread(self, prompts: Sequence[str], rules: Rules) -> list[str]:
         """The signs in the prompts that have a meaning in other programs, and by these rules are ordinary letters."""
-        return [sign[0] for prompt in prompts for sign in RULES[rules.weighting].unread.finditer(prompt)]
+        return [sign for prompt in prompts for sign in RULES[rules.weighting].unread(prompt)]
 
     def _divided(self, prompt: str, rules: Rules) -> Chunks:
         rule = RULES[rules.weighting]

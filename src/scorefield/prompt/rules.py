@@ -9,13 +9,11 @@ LongPrompt = Literal["chunks", "refuse"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How a prompt is read."""
+    """The options by which a prompt is read."""
 
     weighting: Weighting = "none"  # the program whose signs weigh words
     long_prompt: LongPrompt = "refuse"  # whether a prompt that is too long for one chunk is read in several
-    clip_skip: int = (
-        1  # the block of the text tower that is read, backwards from the one that the model was trained with
-    )
+    clip_skip: int = 1  # the block of the text encoder to read, counted back from the one of the training
 
 
 PLAIN = Rules()

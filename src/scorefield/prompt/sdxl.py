@@ -81,7 +81,7 @@ class XlConditioner(Conditioner):
     def _sized(self, cond: Cond, width: int, height: int) -> Cond:
         size = (height, width)
         words = cond.tensors()["pooled"]
-        numbers: Tensor = torch.tensor([*size, 0, 0, *size], device=words.device)
+        numbers: Tensor = torch.tensor([*size, 0, 0, *size], dtype=torch.int64, device=words.device)
         features = time_features(numbers, self.features).flatten().expand(len(words), -1)
         return Cond(tokens=cond.tokens, pooled=torch.cat([words.float(), features], 1))
 

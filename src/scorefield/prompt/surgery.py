@@ -1,4 +1,4 @@
-"""Surgery on prompts: change the vectors of their tokens before the text tower's transformer reads them.
+"""Change the vectors of a prompt's tokens before the text encoder's transformer reads them.
 
 opened = surgery.opened(conditioner, ["a puppy in the snow"])
 hybrid = surgery.mean(conditioner, {"puppy": 0.5, "skunk": 0.5})
@@ -28,7 +28,7 @@ class Tokenizer(Protocol):
 
 
 class Conditioner(Protocol):
-    """What surgery needs of a conditioner: the embedded model's or a published one's."""
+    """A conditioner whose prompts can be changed: the embedded model's or a published one's."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -84,7 +84,7 @@ def mean(conditioner: Conditioner, weights: Mapping[str, float]) -> Tensor:
 
 
 def where(conditioner: Conditioner, prompts: Opened, name: str) -> Tensor:
-    """Where the tokens of a word are in each prompt, (B, L) bool; ValueError if a prompt lacks the word.
+    """Find the tokens of a word in each prompt, (B, L) bool; RequestError if a prompt lacks the word.
 
     The same tokens at the end of a longer word do not count.
     """
@@ -93,19 +93,19 @@ def where(conditioner: Conditioner, prompts: Opened, name: str) -> Tensor:
     begins = (prompts.ids.unfold(1, len(wanted), 1) == wanted).all(-1)
     begins = F.pad(begins, (0, len(wanted) - 1)) & before
     if not begins.any(1).all():
-        raise RequestError(f"{name!r} does not stand in every prompt")
+        raise RequestError(f"{name!r} is not in every prompt")
     return torch.stack([begins.roll(k, 1) for k in range(len(wanted))]).any(0)
 
 
 def replaced(conditioner: Conditioner, prompts: Opened, name: str, vectors: Tensor) -> Opened:
-    """The prompts with other vectors for the word `name`, wherever it stands; their ids stay as they are.
+    """The prompts with other vectors for the word `name`, wherever it occurs; their ids stay as they are.
 
     `vectors` (n, D) are for the n tokens of the word, or (D,) for each of them. RequestError for another number.
     """
     at, count = where(conditioner, prompts, name), len(conditioner.tokenizer.word(name))
     if vectors.ndim == 2 and len(vectors) != count:
-        raise RequestError(f"{name!r} is of {count} tokens and cannot be replaced by {len(vectors)}")
-    turn = (at.cumsum(1) - 1) % count  # which of the word's tokens stands here
+        raise RequestError(f"{name!r} takes a vector for each of its tokens, {count} in all, not {len(vectors)}")
+    turn = (at.cumsum(1) - 1) % count  # which of the word's tokens this is
     new = vectors.to(prompts.vectors).expand(count, -1)[turn]
     return replace(prompts, vectors=torch.where(at[..., None], new, prompts.vectors))
 

@@ -19,6 +19,7 @@ from scorefield.prompt.inversion import LearnedTokens
 
 START, END, PAD, UNKNOWN = SPECIAL = ("<start>", "<end>", "<pad>", "<unknown>")
 CONTEXT_LENGTH = 32
+_MOST_NEAR = 10  # of the words that a vocabulary lacks: for how many of them the near ones are looked up
 _LIKE = 0.65  # difflib's ratio from which words are near: "kat" is near "cat", "kitchen" is not near "the"
 
 
@@ -38,7 +39,7 @@ class WordTokenizer:
         if missing := [token for token in SPECIAL if token not in self.vocabulary]:
             raise ValueError(f"this tokenizer has no {', '.join(missing)}: it is not one of words")
         self._learned = LearnedTokens({})
-        self._inside = torch.zeros(0, dtype=torch.int64)  # vectors of learned words, but the last of each
+        self._inside = torch.zeros(0, dtype=torch.int64, device="cpu")  # vectors of learned words, but the last of each
         self._lock = Lock()  # the library raises "Already borrowed" when two threads meet in one tokenizer
 
     @classmethod
@@ -70,7 +71,9 @@ class WordTokenizer:
         other._learned = LearnedTokens(ids)
         spelt = {_spelt(token, k): row for token, rows in ids.items() for k, row in enumerate(rows)}
         other.vocabulary = self.tokenizer.get_vocab() | spelt
-        other._inside = torch.tensor([row for rows in ids.values() for row in rows[:-1]], dtype=torch.int64)
+        other._inside = torch.tensor(
+            [row for rows in ids.values() for row in rows[:-1]], dtype=torch.int64, device="cpu"
+        )
         return other
 
     def words(self, prompt: str) -> list[str]:
@@ -87,7 +90,7 @@ class WordTokenizer:
         """The id of a word, or the ids of a learned one; ValueError for an unknown word, or for several."""
         names = self.words(name)
         ids = [self.vocabulary[word] for word in names if self._knows(word)]
-        if len(ids) != len(names) or int(self.ends(torch.tensor(ids)).sum()) != 1:
+        if len(ids) != len(names) or int(self.ends(torch.tensor(ids, dtype=torch.int64, device="cpu")).sum()) != 1:
             raise RequestError(f"{name!r} is not one word of the vocabulary")
         return ids
 
@@ -100,8 +103,8 @@ class WordTokenizer:
 
         Unknown words are left out: the token <unknown> was never trained, so its vector is random.
         """
-        ids = torch.full((len(prompts), self.context_length), self.vocabulary[PAD])
-        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        ids = torch.full((len(prompts), self.context_length), self.vocabulary[PAD], device="cpu")
+        mask = torch.zeros(ids.shape, dtype=torch.bool, device="cpu")
         for row, prompt in enumerate(prompts):
             words = [START, *filter(self._knows, self.words(prompt)), END]
             if len(words) > self.context_length:
@@ -109,12 +112,12 @@ class WordTokenizer:
                     f"the prompt has {len(words) - 2} words and marks, this model reads at most "
                     f"{self.context_length - 2}; shorten {textwrap.shorten(prompt, 60, placeholder=' ...')!r}"
                 )
-            ids[row, : len(words)] = torch.tensor([self.vocabulary[word] for word in words])
+            ids[row, : len(words)] = torch.tensor([self.vocabulary[word] for word in words], device="cpu")
             mask[row, : len(words)] = True
         return ids, mask
 
     def unknown(self, prompt: str) -> list[tuple[str, list[str]]]:
-        """The words of a prompt that the vocabulary lacks, each with up to 3 known words spelt most like it.
+        """The words of a prompt that the vocabulary lacks, the first 10 with up to 3 known words spelt most like it.
 
         Punctuation counts as a word only in a prompt of nothing else.
         """
@@ -122,14 +125,17 @@ class WordTokenizer:
         words = self.words(prompt)
         counted = [word for word in words if not _is_punctuation(word)] or words
         lacking = dict.fromkeys(word for word in counted if not self._knows(word))
-        return [(word, get_close_matches(word, known, n=3, cutoff=_LIKE)) for word in lacking]
+        return [
+            (word, get_close_matches(word, known, n=3, cutoff=_LIKE) if k < _MOST_NEAR else [])
+            for k, word in enumerate(lacking)
+        ]
 
     def _knows(self, word: str) -> bool:
         return word in self.vocabulary and word not in SPECIAL
 
 
 def _spelt(token: str, k: int) -> str:
-    """How the vocabulary spells the k-th vector of a learned word; no word of a prompt has a space in it."""
+    """The vocabulary's spelling of the k-th vector of a learned word; no word of a prompt has a space in it."""
     return f"{token.lower()} {k + 1}" if k else token.lower()
 
 

@@ -59,7 +59,8 @@ class UnclipConditioner(PublishedConditioner):
         """CLIP's vectors (B, D) float32 of pictures (B, 3, S, S) in [0, 1]."""
         weight = self.tower.positions
         mean, deviation = (
-            torch.tensor(channels, device=weight.device)[:, None, None] for channels in (MEAN, DEVIATION)
+            torch.tensor(channels, dtype=torch.float32, device=weight.device)[:, None, None]
+            for channels in (MEAN, DEVIATION)
         )
         seen = (picture.to(weight.device) - mean) / deviation
         return self.tower.embed(seen.to(weight.dtype)).float()
@@ -71,5 +72,5 @@ class UnclipConditioner(PublishedConditioner):
         eps = noise.initial(own, vector.shape[1:], vector.device)
         abar = float(_ABAR[noise_level])
         noisy = abar**0.5 * (vector - mean) / deviation + (1 - abar) ** 0.5 * eps
-        level = torch.full((len(own),), float(noise_level), device=vector.device)
+        level = torch.full((len(own),), float(noise_level), dtype=torch.float32, device=vector.device)
         return torch.cat([noisy * deviation + mean, time_features(level, vector.shape[1])], 1)

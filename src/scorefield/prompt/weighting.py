@@ -1,4 +1,4 @@
-"""The weighting rules by name; each has its own signs, its own arithmetic, and its own way to divide chunks."""
+"""The weighting rules by name. Each has its own signs, arithmetic and division into chunks."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from scorefield.prompt import a1111, comfy, compel
-from scorefield.prompt.chunks import Chunks, Cut, whole_words
+from scorefield.prompt.chunks import Chunks, Cut, States, whole_words
 from scorefield.prompt.pieces import Part, Piece
 from scorefield.prompt.rules import Weighting
-from scorefield.prompt.states import States
 
-_WEIGHT = re.compile(r"\([^()]*:\s*\d*\.?\d+\s*\)")
+_WEIGHT = re.compile(r"\([^()]*:\s*(?:\d+(?:\.\d+)?|\.\d+)\s*\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How one program reads the signs of a prompt."""
+    """The reading of a prompt's signs by one program."""
 
     parse: Callable[[str], list[Part]]  # a prompt -> its parts, in pieces of one weight
     cut: Cut  # where a chunk ends
     weigh: Callable[[States, Chunks], Tensor]  # -> the weighted states (n, L, D)
-    unread: re.Pattern[str]  # signs that have a meaning in that program, or another one, and none here
+    unread: Callable[
+        [str], list[str]
+    ]  # the signs that mean something in that program, or another one, and nothing here
 
 
 RULES: Mapping[Weighting, Rule] = {
@@ -30,9 +31,9 @@ RULES: Mapping[Weighting, Rule] = {
         parse=lambda prompt: [[Piece(prompt)]],
         cut=whole_words,
         weigh=lambda states, chunks: states(chunks.ids),
-        unread=_WEIGHT,
+        unread=_WEIGHT.findall,
     ),
-    "a1111": Rule(parse=a1111.parse, cut=a1111.cut, weigh=a1111.weigh, unread=a1111.UNREAD),
-    "comfy": Rule(parse=comfy.parse, cut=whole_words, weigh=comfy.weigh, unread=comfy.UNREAD),
-    "compel": Rule(parse=compel.parse, cut=compel.cut, weigh=compel.weigh, unread=compel.UNREAD),
+    "a1111": Rule(parse=a1111.parse, cut=a1111.cut, weigh=a1111.weigh, unread=a1111.unread),
+    "comfy": Rule(parse=comfy.parse, cut=whole_words, weigh=comfy.weigh, unread=comfy.unread),
+    "compel": Rule(parse=compel.parse, cut=compel.cut, weigh=compel.weigh, unread=compel.unread),
 }

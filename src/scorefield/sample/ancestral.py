@@ -5,19 +5,19 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from scorefield.core.denoiser import Denoise
+from scorefield.core.denoiser import Denoise, VarianceDenoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import Step, Trail, denoise_once, walk
+from scorefield.sample.walk import History, Step, denoise_once, walk
 
 Split = Callable[[Level, Level], tuple[float, float]]
 
 
 def _renewing(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, split: Split) -> Iterator[Step]:
-    def advance(trail: Trail, to: Level) -> Tensor:
-        now = trail[-1]
-        return formulas.hop(now.x, now.x0, now.at, to, split(now.at, to), noise)
+    def advance(history: History, to: Level) -> Tensor:
+        now = history[-1]
+        return formulas.renoise_step(now.x, now.x0, now.at, to, split(now.at, to), noise)
 
     return walk(denoise_once(denoise), advance, x, levels)
 
@@ -37,9 +37,33 @@ def euler_ancestral(
 def ddpm(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, large: bool = False) -> Iterator[Step]:
     """DDPM (Ho et al. 2020, algorithm 2): each step draws from q(x' | x, x0).
 
-    `large` takes the forward step's variance beta for that of the posterior (section 3.2 there; "fixed large").
+    `large` takes the forward step's variance beta for that of the posterior (section 3.2 there; "fixed large"). Without
+    it, where the network learned the variance, each number of the state has its own between the two.
     """
+    if isinstance(denoise, VarianceDenoise) and not large:
+        return _learned(denoise, x, levels, noise)
     return _renewing(denoise, x, levels, noise, _large if large else lambda at, to: formulas.ancestral(at, to, 1.0))
+
+
+def _learned(denoise: VarianceDenoise, x: Tensor, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
+    """DDPM with the variance of Nichol & Dhariwal 2021, eq. 15: geometrically between the posterior's and beta."""
+    shares: list[Tensor] = []  # of beta, at the level at hand
+
+    def evaluate(_: History, x: Tensor, at: Level) -> tuple[Level, Tensor, Tensor]:
+        x0, share = denoise.both(x, at)
+        shares[:] = [share]
+        return at, x, x0
+
+    def advance(history: History, to: Level) -> Tensor:
+        now = history[-1]
+        kept, small = formulas.ancestral(now.at, to, 1.0)
+        landed = formulas.ddim_step(now.x, now.x0, now.at, Level(to.alpha, kept))
+        if not small:
+            return landed
+        fresh = small * (_large(now.at, to)[1] / small) ** shares[0]
+        return landed + fresh * noise(now.at, to)
+
+    return walk(evaluate, advance, x, levels)
 
 
 def _large(at: Level, to: Level) -> tuple[float, float]:

@@ -13,7 +13,9 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import Step, Trail, denoise_once, recent, walk
+from scorefield.sample.walk import History, Reach, Step, denoise_once, recent, walk
+
+THREE_STEPS = Reach(clean=1.0, noisy=0.7)  # of a parabola through the last three predictions
 
 
 def dpmpp_2m(
@@ -44,7 +46,10 @@ def dpmpp_2m_sde(
 def dpmpp_3m_sde(
     denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, eta: float = 1.0
 ) -> Iterator[Step]:
-    """DPM-Solver++(3M) SDE: three predictions a step, the first steps with as many as there are (k-diffusion)."""
+    """DPM-Solver++(3M) SDE: three predictions a step, the first steps with as many as there are (k-diffusion).
+
+    A step beyond THREE_STEPS takes two, since the error of extrapolation grows fastest in the third.
+    """
     return _multistep(denoise, x, levels, noise, order=3, eta=eta, kind="heun")
 
 
@@ -58,9 +63,9 @@ def _multistep(
     eta: float,
     kind: formulas.Kind,
 ) -> Iterator[Step]:
-    def advance(trail: Trail, to: Level) -> Tensor:
-        now = trail[-1]
-        steps = recent(trail, order if math.isfinite(to.lam) else 1)
+    def advance(history: History, to: Level) -> Tensor:
+        now = history[-1]
+        steps = recent(history, order if THREE_STEPS.holds(now.at, to) else 2, to)
         x0s, lams = [step.x0 for step in steps], [float(step.at.lam) for step in steps]
         if len(steps) == 1:
             x0 = now.x0
@@ -68,7 +73,7 @@ def _multistep(
             x0 = formulas.second(x0s, lams, float(to.lam), eta, kind)
         else:
             x0 = formulas.third(x0s, lams, float(to.lam), eta)
-        return formulas.hop(now.x, x0, now.at, to, formulas.reverse_sde(now.at, to, eta), noise)
+        return formulas.renoise_step(now.x, x0, now.at, to, formulas.reverse_sde(now.at, to, eta), noise)
 
     return walk(denoise_once(denoise), advance, x, levels, memory=order)
 
@@ -82,19 +87,19 @@ def dpmpp_sde(
     from alpha = 0 or to sigma = 0 has no middle and takes one evaluation.
     """
 
-    def advance(trail: Trail, to: Level) -> Tensor:
-        now = trail[-1]
+    def advance(history: History, to: Level) -> Tensor:
+        now = history[-1]
         split = formulas.ancestral(now.at, to, eta)
         if math.isinf(formulas.gap(now.at, to)):
-            return formulas.hop(now.x, now.x0, now.at, to, split, noise)
+            return formulas.renoise_step(now.x, now.x0, now.at, to, split, noise)
         middle = formulas.between(now.at, to, r)
         once = functools.cache(noise)
 
         def both(at: Level, to: Level) -> Tensor:
             return formulas.joined(once(at, middle), once(middle, to), at, middle, to)
 
-        there = formulas.hop(now.x, now.x0, now.at, middle, formulas.ancestral(now.at, middle, eta), once)
+        there = formulas.renoise_step(now.x, now.x0, now.at, middle, formulas.ancestral(now.at, middle, eta), once)
         x0 = now.x0 + (denoise(there, middle) - now.x0) / (2 * r)
-        return formulas.hop(now.x, x0, now.at, to, split, both)
+        return formulas.renoise_step(now.x, x0, now.at, to, split, both)
 
     return walk(denoise_once(denoise), advance, x, levels)

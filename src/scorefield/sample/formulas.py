@@ -24,7 +24,7 @@ def gap(at: Level, to: Level) -> float:
     return float(to.lam - at.lam)
 
 
-def straight(x: Tensor, x0: Tensor, at: Level, to: Level) -> Tensor:
+def ddim_step(x: Tensor, x0: Tensor, at: Level, to: Level) -> Tensor:
     """alpha' x0 + sigma' eps, eps the noise that x holds if x0 is the picture.
 
     Euler's step of dx = x0 d(alpha) + eps d(sigma) in every gauge, DDIM (Song et al. 2021a, eq. 12 at eta = 0), the
@@ -34,10 +34,10 @@ def straight(x: Tensor, x0: Tensor, at: Level, to: Level) -> Tensor:
     return share * x + float(to.alpha - at.alpha * share) * x0
 
 
-def hop(x: Tensor, x0: Tensor, at: Level, to: Level, split: tuple[float, float], noise: Noise) -> Tensor:
-    """`straight` with the noise of `to` split in two: `split` = (what stays of eps, what is drawn afresh)."""
+def renoise_step(x: Tensor, x0: Tensor, at: Level, to: Level, split: tuple[float, float], noise: Noise) -> Tensor:
+    """`ddim_step` with the noise of `to` split in two: `split` = (what stays of eps, what is drawn afresh)."""
     kept, fresh = split
-    landed = straight(x, x0, at, Level(to.alpha, kept))
+    landed = ddim_step(x, x0, at, Level(to.alpha, kept))
     return landed + fresh * noise(at, to) if fresh else landed
 
 
@@ -84,7 +84,7 @@ def between(at: Level, to: Level, share: float) -> Level:
 
 
 def second(x0s: Sequence[Tensor], lams: Sequence[float], to: float, eta: float, kind: Kind) -> Tensor:
-    """The prediction that stands for the whole step of DPM-Solver++(2M), newest first (Lu et al. 2022b, algorithm 2).
+    """The prediction for the whole step of DPM-Solver++(2M), newest first (Lu et al. 2022b, algorithm 2).
 
     `kind` says how the slope enters: "midpoint" takes it at the middle of the step, "heun" integrates it.
     """
@@ -116,7 +116,7 @@ def _phis(z: float) -> tuple[float, float, float]:
 
 
 def bh(x0s: Sequence[Tensor], lams: Sequence[float], to: float, kind: Basis) -> Tensor:
-    """The prediction that stands for the whole step of UniPC (Zhao et al. 2023, eq. 3 and 9), B(h) of `kind`.
+    """The prediction for the whole step of UniPC (Zhao et al. 2023, eq. 3 and 9), B(h) of `kind`.
 
     x0s[0] is the prediction at `at`; the others, earlier ones or one at `to` itself, bend it: UniP with p - 1 of them
     is the predictor of order p, and with the one at `to` besides, UniC, the corrector.
@@ -143,7 +143,8 @@ def _bh_weights(places: Sequence[float], h: float, kind: Basis) -> list[float]:
         factorial *= power + 2
         phi = -phi / h - 1 / factorial
     solved: list[float] = torch.linalg.solve(
-        torch.tensor(rows, dtype=torch.float64), torch.tensor(right, dtype=torch.float64)
+        torch.tensor(rows, dtype=torch.float64, device="cpu"),
+        torch.tensor(right, dtype=torch.float64, device="cpu"),
     ).tolist()
     return solved
 

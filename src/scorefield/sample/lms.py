@@ -10,11 +10,11 @@ from scorefield.core.level import Level, eps_of
 from scorefield.core.noise import Noise
 from scorefield.errors import RequestError
 from scorefield.sample import formulas
-from scorefield.sample.walk import Step, Trail, denoise_once, recent, walk
+from scorefield.sample.walk import History, Step, denoise_once, recent, walk
 
 
 def lms(
-    denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, order: int = 4, past: Trail = ()
+    denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, order: int = 4, past: History = ()
 ) -> Iterator[Step]:
     """Adams-Bashforth on d(x/alpha) = eps d(sigma/alpha), the same in every gauge (k-diffusion's LMS).
 
@@ -24,9 +24,9 @@ def lms(
     if not 1 <= order <= 4:
         raise RequestError(f"lms has orders 1 to 4, got {order}")
 
-    def advance(trail: Trail, to: Level) -> Tensor:
-        now, *earlier = steps = recent(trail, order)
-        x = formulas.straight(now.x, now.x0, now.at, to)
+    def advance(history: History, to: Level) -> Tensor:
+        now, *earlier = steps = recent(history, order)
+        x = formulas.ddim_step(now.x, now.x0, now.at, to)
         weights = formulas.adams([math.exp(-step.at.lam) for step in steps], math.exp(-to.lam)) if earlier else []
         eps = eps_of(now.x, now.x0, now.at)
         for weight, step in zip(weights[1:], earlier, strict=True):

@@ -12,7 +12,7 @@ from scorefield.core.level import Level, eps_of
 from scorefield.core.noise import Noise
 from scorefield.errors import RequestError
 from scorefield.sample import formulas
-from scorefield.sample.walk import Advance, Arrive, Step, Trail, walk
+from scorefield.sample.walk import Advance, Evaluate, History, Step, walk
 
 MakeOptimiser = Callable[[list[Tensor]], torch.optim.Optimizer]
 plain_descent: MakeOptimiser = functools.partial(torch.optim.SGD, lr=1.0)
@@ -45,21 +45,21 @@ def _until(done: Tensor, steps: Iterator[Step], last: Level) -> Iterator[Step]:
     for step in steps:
         yield step
         if step.i < step.n and done.all():
-            x = formulas.straight(step.x, step.x0, step.at, last)
+            x = formulas.ddim_step(step.x, step.x0, step.at, last)
             yield Step(step.n, step.n, last, x, x)
             return
 
 
-def _keeping(done: Tensor, denoise: Denoise, small: float) -> Arrive:
-    def arrive(trail: Trail, x: Tensor, at: Level) -> tuple[Level, Tensor, Tensor]:
+def _keeping(done: Tensor, denoise: Denoise, small: float) -> Evaluate:
+    def evaluate(history: History, x: Tensor, at: Level) -> tuple[Level, Tensor, Tensor]:
         x0 = denoise(x, at)
-        if trail:
-            x0 = torch.where(_rows(done, x0), trail[-1].x0, x0)
+        if history:
+            x0 = torch.where(_rows(done, x0), history[-1].x0, x0)
         size = (x - at.alpha * x0).flatten(1).square().mean(1).sqrt()
         done.logical_or_(size < small * at.alpha)
         return at, x, x0
 
-    return arrive
+    return evaluate
 
 
 def _descent(done: Tensor, make: MakeOptimiser) -> Advance:
@@ -72,9 +72,9 @@ def _descent(done: Tensor, make: MakeOptimiser) -> Advance:
             raise RequestError("LBFGS evaluates more than once a step: take an optimiser that needs no closure")
         return point, optimiser, [group["lr"] for group in optimiser.param_groups]
 
-    def advance(trail: Trail, to: Level) -> Tensor:
-        now = trail[-1]
-        x = formulas.straight(now.x, now.x0, now.at, to)
+    def advance(history: History, to: Level) -> Tensor:
+        now = history[-1]
+        x = formulas.ddim_step(now.x, now.x0, now.at, to)
         if math.isinf(now.at.lam):
             return x
         if not started:

@@ -1,4 +1,4 @@
-"""What samplers are called: one record a sampler, and the names that users of other programs type."""
+"""The samplers by name: one record each, and the names that users of other programs type."""
 
 import functools
 import re
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 
-from scorefield.core import grid_names
+from scorefield.core import grid
+from scorefield.core.name_lookup import canonical, normal_form
 from scorefield.errors import RequestError
 from scorefield.sample.ancestral import ddim, ddpm, euler_ancestral
 from scorefield.sample.dpmpp import dpmpp_2m, dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde
@@ -20,14 +21,14 @@ from scorefield.sample.walk import Sampler
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerRecord:
-    """A sampler and what is known of it."""
+    """A sampler and its properties."""
 
-    name: str  # the one name that we print
+    name: str  # the name that we print
     sampler: Sampler
-    evaluations: int  # of the network, a step
-    order: int  # of its ODE (eta = 0) in the step length, as measured from a cold start; DDPM has none: that of DDIM
-    stochastic: bool  # draws noise on the way, as called here
-    schedule: str | None  # the grid that the name stands for where nobody says which; None: the model's own
+    evaluations: int  # of the network in each step
+    order: int  # of its ODE (eta = 0), measured from a cold start; of DDPM, which has none, that of DDIM
+    stochastic: bool  # draws fresh noise in its steps, as called here
+    a1111_schedule: str  # what A1111's "Automatic" means for it; everywhere else a bare name keeps the model's schedule
     aliases: tuple[str, ...]  # as written in A1111, ComfyUI, diffusers, k-diffusion or InvokeAI
 
 
@@ -38,7 +39,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=1,
         stochastic=True,
-        schedule=None,
+        a1111_schedule="normal",
         aliases=("DDPM", "DDPMScheduler", "DDPMParallelScheduler"),
     ),
     SamplerRecord(
@@ -47,7 +48,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=1,
         stochastic=False,
-        schedule=None,
+        a1111_schedule="ddim_uniform",
         aliases=("DDIM", "DDIMScheduler", "DDIMParallelScheduler"),
     ),
     SamplerRecord(
@@ -56,7 +57,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=1,
         stochastic=False,
-        schedule=None,
+        a1111_schedule="normal",
         aliases=("Euler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", "EDMEulerScheduler"),
     ),
     SamplerRecord(
@@ -65,7 +66,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=1,
         stochastic=True,
-        schedule=None,
+        a1111_schedule="normal",
         aliases=("Euler a", "EulerAncestralDiscreteScheduler"),
     ),
     SamplerRecord(
@@ -74,7 +75,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=2,
         order=2,
         stochastic=False,
-        schedule=None,
+        a1111_schedule="normal",
         aliases=("Heun", "HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"),
     ),
     SamplerRecord(
@@ -83,7 +84,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=2,
         order=2,
         stochastic=False,
-        schedule="karras",
+        a1111_schedule="karras",
         aliases=("DPM2", "dpm_2", "kdpm_2", "KDPM2DiscreteScheduler"),
     ),
     SamplerRecord(
@@ -92,7 +93,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=2,
         stochastic=False,
-        schedule=None,
+        a1111_schedule="normal",
         aliases=("LMS", "LMSDiscreteScheduler"),
     ),
     SamplerRecord(
@@ -101,7 +102,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=2,
         stochastic=False,
-        schedule="karras",
+        a1111_schedule="karras",
         aliases=("DPM++ 2M", "DPMSolverMultistepScheduler", "DPM-Solver++(2M)"),
     ),
     SamplerRecord(
@@ -110,7 +111,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=2,
         stochastic=True,
-        schedule="exponential",
+        a1111_schedule="exponential",
         aliases=("DPM++ 2M SDE", "DPM-Solver++(2M) SDE"),
     ),
     SamplerRecord(
@@ -119,7 +120,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=2,
         stochastic=True,
-        schedule="exponential",
+        a1111_schedule="exponential",
         aliases=("DPM++ 2M SDE Heun",),
     ),
     SamplerRecord(
@@ -128,7 +129,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=2,
         order=2,
         stochastic=True,
-        schedule="karras",
+        a1111_schedule="karras",
         aliases=("DPM++ SDE", "DPMSolverSDEScheduler", "DPM-Solver++ SDE"),
     ),
     SamplerRecord(
@@ -137,7 +138,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=2,
         stochastic=True,
-        schedule="exponential",
+        a1111_schedule="exponential",
         aliases=("DPM++ 3M SDE", "DPM-Solver++(3M) SDE"),
     ),
     SamplerRecord(
@@ -146,7 +147,7 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=2,
         stochastic=False,
-        schedule=None,
+        a1111_schedule="ddim_uniform",
         aliases=("UniPC", "uni_pc", "uni_pc_bh2", "UniPCMultistepScheduler"),
     ),
     SamplerRecord(
@@ -155,17 +156,16 @@ SAMPLERS: tuple[SamplerRecord, ...] = (
         evaluations=1,
         order=1,
         stochastic=False,
-        schedule=None,
+        a1111_schedule="normal",
         aliases=("optimize", "optimiser", "optimizer"),
     ),
 )
 
 SCHEDULE_ENDINGS: Mapping[str, str] = MappingProxyType(
     {
-        **{name: name for name in grid_names.GRIDS},
+        **{name: name for name in grid.SCHEDULES},
         "sgmuniform": "sgm_uniform",
         "uniform": "normal",
-        "automatic": "normal",
         "ka": "karras",  # A1111's old aliases, k_dpmpp_2m_ka and k_dpmpp_2m_sde_exp
         "exp": "exponential",
         "k": "karras",  # InvokeAI
@@ -174,17 +174,32 @@ SCHEDULE_ENDINGS: Mapping[str, str] = MappingProxyType(
 
 
 def find(name: str) -> tuple[SamplerRecord, str | None]:
-    """The sampler that `name` stands for, and the schedule that it names besides: "DPM++ 2M Karras" has both.
+    """The sampler of that name, and the schedule if the name ends in one: "DPM++ 2M Karras" does.
 
-    Case, spaces, hyphens and underscores do not matter. RequestError with the nearest names otherwise.
+    Case, spaces, hyphens and underscores do not matter. An "Automatic" at the end names no schedule. RequestError with
+    the nearest names for an unknown one.
     """
     words = _words(name)
+    if words[-1:] == ["automatic"]:
+        words = words[:-1]
     for head, schedule in ((words, None), *_endings(words)):
         if _key(head) in _BY_KEY:
             return _BY_KEY[_key(head)], schedule
     near = dict.fromkeys(_BY_KEY[close].name for close in get_close_matches(_key(words), _BY_KEY, n=6, cutoff=0.5))
     known = list(near)[:3] or [record.name for record in SAMPLERS]
     raise RequestError(f"unknown sampler {name!r}; {'nearest' if near else 'known'}: {', '.join(known)}")
+
+
+def find_a1111(name: str, schedule: str | None) -> tuple[SamplerRecord, str]:
+    """The sampler and the schedule that A1111 means by a sampler's name and a schedule's.
+
+    There "Automatic", no schedule, and a name that ends in neither mean the sampler's default. RequestError for an
+    unknown name.
+    """
+    record, named = find(name)
+    if schedule is None or normal_form(schedule) == "automatic":
+        return record, named or record.a1111_schedule
+    return record, canonical("schedule", schedule, grid.SCHEDULES, grid.ALIASES)
 
 
 def _words(name: str) -> list[str]:

@@ -10,7 +10,7 @@ from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.errors import RequestError
 from scorefield.sample import formulas
-from scorefield.sample.walk import Arrive, Step, Trail, recent, walk
+from scorefield.sample.walk import Evaluate, History, Step, recent, walk
 
 
 def unipc(
@@ -26,32 +26,33 @@ def unipc(
     """UniPC-p in the data prediction, one evaluation a step (Zhao et al. 2023, algorithms 1 and 2).
 
     A step's x is the corrected state; its x0 was seen at the predicted one. `order` p is 1 to 3 (ValueError else);
-    `lower_order_final` lets it fall to 1 over the last p steps, as published.
+    `lower_order_final` lets it fall to 1 over the last p steps, as published, and in steps beyond TWO_STEPS.
     """
     if not 1 <= order <= 3:
         raise RequestError(f"unipc has orders 1 to 3, got {order}")
 
-    def bases(trail: Trail, to: Level) -> list[Step]:
-        now = trail[-1]
-        left = now.n - now.i if lower_order_final else order
-        return recent(trail, min(order, left) if math.isfinite(to.lam) else 1)
+    def bases(history: History, to: Level) -> list[Step]:
+        now = history[-1]
+        if not lower_order_final:
+            return recent(history, order if math.isfinite(to.lam) else 1)
+        return recent(history, min(order, now.n - now.i), to)
 
-    def advance(trail: Trail, to: Level) -> Tensor:
-        now, *_ = steps = bases(trail, to)
+    def advance(history: History, to: Level) -> Tensor:
+        now, *_ = steps = bases(history, to)
         x0s, lams = [step.x0 for step in steps], [float(step.at.lam) for step in steps]
-        return formulas.straight(now.x, formulas.bh(x0s, lams, float(to.lam), kind), now.at, to)
+        return formulas.ddim_step(now.x, formulas.bh(x0s, lams, float(to.lam), kind), now.at, to)
 
     return walk(_correcting(denoise, bases, kind), advance, x, levels, memory=order)
 
 
-def _correcting(denoise: Denoise, bases: Callable[[Trail, Level], list[Step]], kind: formulas.Basis) -> Arrive:
-    def arrive(trail: Trail, x: Tensor, at: Level) -> tuple[Level, Tensor, Tensor]:
+def _correcting(denoise: Denoise, bases: Callable[[History, Level], list[Step]], kind: formulas.Basis) -> Evaluate:
+    def evaluate(history: History, x: Tensor, at: Level) -> tuple[Level, Tensor, Tensor]:
         x0 = denoise(x, at)
-        if not trail or math.isinf(formulas.gap(trail[-1].at, at)):
+        if not history or math.isinf(formulas.gap(history[-1].at, at)):
             return at, x, x0
-        before, *_ = steps = bases(trail, at)
+        before, *_ = steps = bases(history, at)
         x0s = [*(step.x0 for step in steps), x0]
         lams = [*(float(step.at.lam) for step in steps), float(at.lam)]
-        return at, formulas.straight(before.x, formulas.bh(x0s, lams, lams[-1], kind), before.at, at), x0
+        return at, formulas.ddim_step(before.x, formulas.bh(x0s, lams, lams[-1], kind), before.at, at), x0
 
-    return arrive
+    return evaluate

@@ -1,4 +1,4 @@
-"""A sampler is a walk along levels: one driver for all, and two functions, `arrive` and `advance`, for each sampler."""
+"""The walk along the levels that all samplers share: each brings two functions, `evaluate` and `advance`."""
 
 import math
 from collections import deque
@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, Number
 from scorefield.core.noise import Noise
+from scorefield.errors import MachineError
 
 
 class Step(NamedTuple):
@@ -36,43 +38,66 @@ class Sampler(Protocol):
     def __call__(self, denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise) -> Iterator[Step]: ...
 
 
-Trail = Sequence[Step]  # the steps so far, newest last
-Arrive = Callable[[Trail, Tensor, Level], tuple[Level, Tensor, Tensor]]  # trail, x, at -> level, state and x0 there
-Advance = Callable[[Trail, Level], Tensor]  # trail, next level -> the state there
+History = Sequence[Step]  # the steps so far, newest last
+Evaluate = Callable[[History, Tensor, Level], tuple[Level, Tensor, Tensor]]  # history, x, at -> level, x and x0 there
+Advance = Callable[[History, Level], Tensor]  # history, next level -> the state there
 
 
-def denoise_once(denoise: Denoise) -> Arrive:
-    """The `Arrive` of most samplers: take the state as it is and denoise it once."""
+class Reach(NamedTuple):
+    """The longest step in lam that a method may take: over a longer one, extrapolation does more harm than good.
+
+    All bounds are measured (docs/loop.md). Karras levels of Stable Diffusion are within them from 6 steps on, so there
+    samplers of order 2 equal those of other programs.
+    """
+
+    clean: float  # from a level that holds more picture than noise
+    noisy: float  # from one that holds more noise
+
+    def holds(self, at: Level, to: Level) -> bool:
+        """Whether the step is short enough; never from pure noise nor to the clean end."""
+        return bool(to.lam - at.lam <= (self.noisy if at.lam < 0 else self.clean))
+
+
+TWO_STEPS = Reach(clean=1.8, noisy=1.25)  # of a line through the last two predictions
+
+
+def denoise_once(denoise: Denoise) -> Evaluate:
+    """The `Evaluate` of most samplers: denoise the state once, as it is."""
     return lambda _, x, at: (at, x, denoise(x, at))
 
 
 def walk(
-    arrive: Arrive, advance: Advance, x: Tensor, levels: Sequence[Level], *, past: Trail = (), memory: int = 1
+    evaluate: Evaluate, advance: Advance, x: Tensor, levels: Sequence[Level], *, past: History = (), memory: int = 1
 ) -> Iterator[Step]:
     """Walk from levels[0] to levels[-1]; `advance` sees the last `memory` steps, at first those of `past`.
 
     ValueError, already at the call and not at the first step, if no walk can follow these levels.
     """
-    return _steps(arrive, advance, x, _checked(levels), deque(past, maxlen=memory))
+    return _steps(evaluate, advance, x, _checked(levels), deque(past, maxlen=memory))
 
 
-def _steps(arrive: Arrive, advance: Advance, x: Tensor, levels: list[Level], trail: deque[Step]) -> Iterator[Step]:
+def _steps(
+    evaluate: Evaluate, advance: Advance, x: Tensor, levels: list[Level], history: deque[Step]
+) -> Iterator[Step]:
     n = len(levels) - 1
     for i, (here, to) in enumerate(pairwise(levels)):
-        at, x, x0 = arrive(trail, x, here)
-        trail.append(Step(i, n, at, x, x0))
-        yield trail[-1]
-        x = advance(trail, to)
+        at, x, x0 = evaluate(history, x, here)
+        history.append(Step(i, n, at, x, x0))
+        yield history[-1]
+        x = advance(history, to)
     yield Step(n, n, levels[-1], x, x)
 
 
-def recent(trail: Trail, most: int) -> list[Step]:
+def recent(history: History, most: int, to: Level | None = None) -> list[Step]:
     """The last steps, newest first, that a polynomial in lam can go through: at least one, at most `most`.
 
     A level of pure noise has no finite lam, so it and the steps before it are left out, unless it is the last step.
+    If the step to the next level, `to`, is beyond TWO_STEPS, it is the last step alone.
     """
-    steps = [trail[-1]]
-    for step in list(trail)[-2::-1]:
+    steps = [history[-1]]
+    if to is not None and not TWO_STEPS.holds(steps[0].at, to):
+        return steps
+    for step in list(history)[-2::-1]:
         if len(steps) == most or math.isinf(step.at.lam) or math.isinf(steps[-1].at.lam):
             break
         steps.append(step)
@@ -98,3 +123,28 @@ def _scalar(value: Number) -> float:
     if isinstance(value, Tensor) and value.numel() != 1:
         raise ValueError(f"a sampler's levels are scalars, got a tensor of shape {tuple(value.shape)}")
     return float(value)
+
+
+class NonFiniteError(MachineError, ArithmeticError):
+    """A walk met NaN or infinity; the message names the step, the level, the tensor and the samples of the batch."""
+
+
+def finite(steps: Iterator[Step]) -> Iterator[Step]:
+    """The same steps; NonFiniteError, not a black picture, at the first whose x or x0 (B, ...) is not finite."""
+    for step in steps:
+        for name, value in (("x, the state", step.x), ("x0, what the denoiser sees in it", step.x0)):
+            if not torch.isfinite(value).all():
+                raise NonFiniteError(_report(step, name, value))
+        yield step
+
+
+def _report(step: Step, name: str, value: Tensor) -> str:
+    bad = ~torch.isfinite(value).flatten(1)
+    samples = bad.any(1).nonzero().flatten().tolist()
+    share = 100 * bad[samples].float().mean().item()
+    alpha, sigma = step.at
+    return (
+        f"step {step.i} of {step.n}, alpha = {alpha:.6g}, sigma = {sigma:.6g}, lam = {step.at.lam:.4g}: {name} "
+        f"({value.dtype}), is not finite in sample {', '.join(map(str, samples))} of the batch ({share:.3g} % of its "
+        "numbers); try another dtype or a lower guidance scale"
+    )

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scorefield.core import grid, grid_names, noise
+from scorefield.core import grid, noise
 from scorefield.core.denoiser import Denoise, Preconditioned, bind, steady
+from scorefield.core.half_precision import no_autocast
 from scorefield.core.name_lookup import canonical
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.files.inputs import crop_middle
-from scorefield.guide.cfg import cfg_batched
+from scorefield.guide.cfg import cfg_batched, within
 from scorefield.guide.inpaint import known
-from scorefield.guide.interval import within
 from scorefield.latent.tiling import Tile
 from scorefield.model.codec import Canvas, Codec
 from scorefield.model.events import Batch
@@ -31,8 +31,7 @@ from scorefield.request.sampling import Sampling
 from scorefield.request.size import Decoding, Pictures
 from scorefield.request.words import Prompts
 from scorefield.sample import registry
-from scorefield.sample.nan_guard import NonFiniteError, finite
-from scorefield.sample.walk import Sampler, Step
+from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
 from scorefield.stages.init_state import InitState, StartImages, steps_walked
 from scorefield.stages.input_images import Opened, as_tensor, fitted, mask_of, open_image, sides
 from scorefield.stages.unseen import note_unseen
@@ -112,7 +111,7 @@ class Diffusion:
             },
             canvas=canvas,
             steps=last,
-            levels=tuple(grid.levels(spec.gauge, grid_names.find(schedule)(spec.ladder)(whole))[-last - 1 :]),
+            levels=tuple(grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))[-last - 1 :]),
             lengths={text: one.count for text, one in tokenized.items()},
             remarks=() if last == whole else (f"strength {strength:g}: the last {last} of {whole} steps are walked",),
             alike=tuple(tokenized[prompt].count.chunks for prompt in asked.prompts for _ in range(asked.count)),
@@ -163,18 +162,19 @@ class Diffusion:
 
     def _guided(self, plan: DiffusionPlan, batch: Batch, start: InitState) -> Denoise:
         denoiser = steady(self.denoiser, plan.levels)
-        pos, neg = self.conditioner.pair(
-            PromptBatch(
-                prompts=[plan.prompts[prompt] for prompt in batch.prompts],
-                negative_prompt=plan.prompts[plan.negative_prompt],
-                seeds=batch.seeds,
-                width=plan.canvas.width,
-                height=plan.canvas.height,
-                picture=plan.image_prompt,
-                noise_level=plan.noise_level,
-                rules=plan.rules,
+        with no_autocast():
+            pos, neg = self.conditioner.pair(
+                PromptBatch(
+                    prompts=[plan.prompts[prompt] for prompt in batch.prompts],
+                    negative_prompt=plan.prompts[plan.negative_prompt],
+                    seeds=batch.seeds,
+                    width=plan.canvas.width,
+                    height=plan.canvas.height,
+                    picture=plan.image_prompt,
+                    noise_level=plan.noise_level,
+                    rules=plan.rules,
+                )
             )
-        )
         if start.image is not None:
             image = start.image.expand(len(batch.seeds), *start.image.shape[1:])
             pos, neg = replace(pos, image=image), replace(neg, image=image)
@@ -197,11 +197,9 @@ class Diffusion:
 
 
 def _sampler(asked: Drawing, sampler: str, schedule: str) -> tuple[registry.SamplerRecord, str]:
-    """The sampler of a request, and the name of its schedule: its own, else the sampler's, else the model's."""
+    """The sampler of a request, and the name of its schedule: its own, else that of the name, else the model's."""
     record, named = registry.find(asked.sampler or sampler)
-    if asked.sampler:
-        named = named or record.schedule
-    return record, canonical("schedule", asked.schedule or named or schedule, grid_names.GRIDS, grid_names.ALIASES)
+    return record, canonical("schedule", asked.schedule or named or schedule, grid.SCHEDULES, grid.ALIASES)
 
 
 def _with_eta(record: registry.SamplerRecord, eta: float | None) -> Sampler:

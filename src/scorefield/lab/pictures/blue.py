@@ -47,9 +47,8 @@ from torch.utils.checkpoint import checkpoint
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, bind
 from scorefield.core.level import Level
-from scorefield.guide.cfg import cfg
+from scorefield.guide.cfg import at_levels, cfg
 from scorefield.guide.gradient import Loss, loss_guided
-from scorefield.guide.interval import at_levels
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
 from scorefield.lab.pictures import measure, panel, scenes

@@ -14,21 +14,19 @@ from PIL import Image
 from torch import Tensor
 
 from scorefield.api import Pipeline, load
-from scorefield.core import grid, grid_names, noise
+from scorefield.core import grid, noise
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, bind
 from scorefield.core.level import Level
 from scorefield.evals import judge
 from scorefield.evals.judge import Look, Seen
-from scorefield.guide.cfg import cfg_batched
-from scorefield.guide.scale import Scale
+from scorefield.guide.cfg import Scale, cfg_batched
 from scorefield.lab.experiment import LabError
 from scorefield.latent.picture_codec import PictureCodec, PictureLatents
 from scorefield.nets.clip import Clip
 from scorefield.prompt.text import TextConditioner
 from scorefield.sample import registry
-from scorefield.sample.nan_guard import finite
-from scorefield.sample.walk import Step
+from scorefield.sample.walk import Step, finite
 
 
 @cache
@@ -108,7 +106,7 @@ def guided(pos: Cond, scale: Scale | None = None, neg: Cond | None = None) -> De
 def levels(steps: int | None = None, schedule: str | None = None) -> list[Level]:
     """The levels (steps + 1) from pure noise to clean; None is the model's default."""
     spec = pipeline().stage.spec
-    build = grid_names.find(schedule or spec.defaults.schedule)
+    build = grid.find(schedule or spec.defaults.schedule)
     return grid.levels(spec.gauge, build(spec.ladder)(steps or spec.defaults.steps))
 
 

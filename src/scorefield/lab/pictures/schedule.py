@@ -29,7 +29,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scorefield.core import gauge, grid, grid_names
+from scorefield.core import gauge, grid
 from scorefield.core import noise_schedule as core_schedule
 from scorefield.core.level import Level, noisy
 from scorefield.data.scenes import scene
@@ -108,7 +108,7 @@ def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
         f"sigma_measured_at_step_{MARKED}_of_{STEPS}": float(marked[1] / marked[0]),
     }
     return Drowned(
-        betas=betas, ways=ways, grids={name: scenes.levels(STEPS, name) for name in grid_names.GRIDS},
+        betas=betas, ways=ways, grids={name: scenes.levels(STEPS, name) for name in grid.SCHEDULES},
         drawn=scenes.bytes_of(scenes.images(states.to(scenes.pipeline().system.device))),
         levels=levels, numbers=numbers,
     )  # fmt: skip
