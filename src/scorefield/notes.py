@@ -3,10 +3,8 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import NamedTuple
-
-from scorefield.printable import printable
 
 
 class ScorefieldWarning(UserWarning):
@@ -52,21 +50,28 @@ class Note(NamedTuple):
     text: str
 
 
-_COLLECTED: ContextVar[list[Note] | None] = ContextVar("_COLLECTED", default=None)
+_COLLECTED: ContextVar[list[Note]] = ContextVar("_COLLECTED")
 
 
 def note(kind: type[ScorefieldWarning], text: str) -> None:
-    """Add a note to the collection of this thread; where nobody collects, it is a warning."""
-    text, collected = printable(text), _COLLECTED.get()
+    """Add a note to the collection of this context; where nobody collects, it is a warning."""
+    collected = _COLLECTED.get(None)
     if collected is None:
         warnings.warn(text, kind, stacklevel=3)
     else:
         collected.append(Note(kind, text))
 
 
+def collection() -> tuple[Context, list[Note]]:
+    """A context, and the notes of what `context.run` calls: for generators, over which no block may be held."""
+    context, notes = copy_context(), list[Note]()
+    context.run(_COLLECTED.set, notes)
+    return context, notes
+
+
 @contextmanager
 def collecting() -> Iterator[list[Note]]:
-    """Collect the notes of the block, and only those of this thread. Not to be held across a yield."""
+    """Collect the notes of a block, and only those of this thread. Not to be held across a yield."""
     notes: list[Note] = []
     token = _COLLECTED.set(notes)
     try:

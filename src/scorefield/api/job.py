@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -16,7 +17,9 @@ from scorefield.api.result import Film, Origin, Picture
 from scorefield.model.events import Batch, Event, Finished, Loading, Output, Step
 from scorefield.model.stage import Made
 from scorefield.model.system import System
-from scorefield.notes import Note, collecting
+from scorefield.notes import Note, collecting, collection
+
+T = TypeVar("T")
 
 _FPS = 8.0  # frames a second of a film whose model does not say
 
@@ -95,7 +98,7 @@ def walk_batch(plan: Plan, system: System, batch: Batch, number: int = 0) -> Ite
 def origin_of(plan: Plan, system: System) -> Origin:
     """What an output of `plan` is made with here and now."""
     return Origin(
-        model=system.name,
+        model=system.choice.model,
         sha256=system.sha256,
         threads=torch.get_num_threads(),
         levels=tuple((float(at.alpha), float(at.sigma)) for at in plan.stages[-1].levels),
@@ -103,15 +106,14 @@ def origin_of(plan: Plan, system: System) -> Origin:
     )
 
 
-def _noted(events: Iterator[Step | Made]) -> Iterator[Step | Made | Note]:
+def _noted(events: Iterator[T]) -> Iterator[T | Note]:
     """The same events with the notes that arise on the way to each before it."""
-    while True:
-        with collecting() as notes:
-            event = next(events, None)
+    context, notes = collection()
+    while (event := context.run(next, events, None)) is not None:
         yield from notes
-        if event is None:
-            return
+        notes.clear()
         yield event
+    yield from notes
 
 
 def _outputs(plan: Plan, batch: Batch, origin: Origin, made: object) -> Iterator[Output | Note]:

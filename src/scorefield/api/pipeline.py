@@ -104,8 +104,9 @@ class Pipeline:
         UnusedKeysWarning names keys of a file that fit no layer.
         """
         opened = open_loras(parse_choice({"loras": loras}).loras)
+        system = with_loras(self.system, opened)
         with collecting() as notes:
-            note_unused(system := with_loras(self.system, opened))
+            note_unused(system)
         for kind, text in notes:
             warnings.warn(text, kind, stacklevel=2)
         return Pipeline(system)

@@ -12,7 +12,7 @@ from scorefield.model.codec import Canvas
 from scorefield.model.events import Batch
 from scorefield.model.stage import StagePlan
 from scorefield.model.system import LearnedWord, System
-from scorefield.notes import Note, UnusedWordWarning, collecting, note
+from scorefield.notes import Note, UnusedWordWarning, collection, note
 from scorefield.prompt.rules import Count
 from scorefield.request import SEEDS, Drawing, ModelChoice, Request, group_of
 
@@ -48,9 +48,8 @@ def resolve(asked: Drawing, system: System) -> Plan:
     if isinstance(asked, ModelChoice):
         _check_loaded(asked, system)
     _check_taken(asked, system)
-    with collecting() as notes:
-        stages = tuple(stage.plan(asked) for stage in system.stages)
-        _note_unused_words(asked, system)
+    context, notes = collection()
+    stages = context.run(_planned, asked, system)
     filled: dict[str, object] = {"seed": secrets.randbelow(2**32) if asked.seed is None else asked.seed}
     for stage in stages:
         filled |= stage.filled
@@ -64,6 +63,11 @@ def resolve(asked: Drawing, system: System) -> Plan:
         for rows in _batches(alike, asked.batch_size)
     )
     return Plan(request=request, batches=batches, stages=stages, words=system.embeddings, notes=tuple(notes))
+
+
+def _planned(asked: Drawing, system: System) -> tuple[StagePlan, ...]:
+    _note_unused_words(asked, system)
+    return tuple(stage.plan(asked) for stage in system.stages)
 
 
 def _check_loaded(asked: ModelChoice, system: System) -> None:
@@ -87,13 +91,12 @@ def _agree(asked: object, loaded: object) -> bool:
 
 def _check_taken(asked: Drawing, system: System) -> None:
     """RequestError for an option that no stage of the model reads, unless it says what the model does anyway."""
-    taken = frozenset[object]().union(*(stage.takes for stage in system.stages))
-    for name in Drawing.model_fields.keys() & asked.model_fields_set:
-        group, value = group_of(name), getattr(asked, name)
-        if group in taken or value == Drawing.model_fields[name].default or value == system.fixed.get(name):
-            continue
-        instead = f"; {group.instead}" if group.instead else ""
-        raise RequestError(f"the model {system.name} takes no {name}{instead}")
+    taken = {name for stage in system.stages for group in stage.takes for name in group.model_fields}
+    for name in (Drawing.model_fields.keys() & asked.model_fields_set) - taken:
+        value = getattr(asked, name)
+        if value not in (Drawing.model_fields[name].default, system.fixed.get(name)):
+            instead = group_of(name).instead
+            raise RequestError(f"the model {system.name} takes no {name}{instead and '; '}{instead}")
 
 
 def _note_unused_words(asked: Drawing, system: System) -> None:
