@@ -14,6 +14,7 @@ from torch import Tensor
 from scorefield import __version__
 from scorefield.api.resolve import Plan
 from scorefield.api.result import Film, Origin, Picture
+from scorefield.errors import ScorefieldError
 from scorefield.model.events import Batch, Event, Finished, Loading, Output, Step
 from scorefield.model.stage import Made
 from scorefield.model.system import System
@@ -109,11 +110,18 @@ def origin_of(plan: Plan, system: System) -> Origin:
 def _noted(events: Iterator[T]) -> Iterator[T | Note]:
     """The same events with the notes that arise on the way to each before it."""
     context, notes = collection()
-    while (event := context.run(next, events, None)) is not None:
+    event: T | None = None
+    while True:
+        try:
+            event = context.run(next, events, None)
+        except ScorefieldError:
+            yield from notes
+            raise
         yield from notes
         notes.clear()
+        if event is None:
+            return
         yield event
-    yield from notes
 
 
 def _outputs(plan: Plan, batch: Batch, origin: Origin, made: object) -> Iterator[Output | Note]:

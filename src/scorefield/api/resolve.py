@@ -96,7 +96,7 @@ def _check_taken(asked: Drawing, system: System) -> None:
         value = getattr(asked, name)
         if value not in (Drawing.model_fields[name].default, system.fixed.get(name)):
             instead = group_of(name).instead
-            raise RequestError(f"the model {system.name} takes no {name}{instead and '; '}{instead}")
+            raise RequestError(f"{name} is not an option of the model {system.name}{instead and '; '}{instead}")
 
 
 def _note_unused_words(asked: Drawing, system: System) -> None:
