@@ -13,6 +13,7 @@ from torch import Tensor
 from scorefield import __version__
 from scorefield.api.resolve import Plan
 from scorefield.api.result import Film, Origin, Picture
+from scorefield.errors import ScorefieldError
 from scorefield.model.events import Batch, Event, Finished, Loading, Output, Step
 from scorefield.model.stage import Made
 from scorefield.model.system import System
@@ -104,11 +105,17 @@ def origin_of(plan: Plan, system: System) -> Origin:
 
 
 def _noted(events: Iterator[Step | Made]) -> Iterator[Step | Made | Note]:
-    """The same events with the notes that arise on the way to each before it."""
+    """The same events with the notes that arise on the way to each before it, or before the error that ends them."""
     while True:
+        event = failure = None
         with collecting() as notes:
-            event = next(events, None)
+            try:
+                event = next(events, None)
+            except ScorefieldError as error:
+                failure = error
         yield from notes
+        if failure is not None:
+            raise failure
         if event is None:
             return
         yield event
