@@ -80,7 +80,7 @@ def test_what_cannot_be_is_one_line(folder: Path, tmp_path: Path, capsys: pytest
     assert "does not exist" in _refused(capsys, str(tmp_path / "none"), str(tmp_path / "x"))
     save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
     told = _refused(capsys, str(tmp_path / "odd.safetensors"), str(tmp_path / "x"))
-    assert "no model that is known" in told
+    assert "is neither a Stable Diffusion nor a part of one" in told
     (tmp_path / "cut.safetensors").write_bytes(b"abc")
     assert "damaged" in _refused(capsys, str(tmp_path / "cut.safetensors"), str(tmp_path / "x"), code=1)
     assert sorted(os.listdir(tmp_path)) == ["cut.safetensors", "odd.safetensors", "there"]

@@ -9,7 +9,7 @@ from PIL import Image
 from tests import toy
 
 from scorefield.cli import common, main
-from scorefield.errors import ScorefieldError
+from scorefield.errors import MissingError
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.files import picture
 from scorefield.zoo import registry
@@ -163,7 +163,7 @@ def test_a_picture_of_a_device_that_is_not_here_says_so(scorefield):
 
 def test_a_model_that_lies_elsewhere_now_says_how_to_name_it(scorefield, monkeypatch):
     def build(_, identity, choice, place):
-        raise ScorefieldError("toy: no such file or folder")
+        raise MissingError("toy: no such file or folder")
 
     scorefield("generate", "a tree", "-o", "x.png", "-q")
     monkeypatch.setattr(toy.Toys, "build", build)

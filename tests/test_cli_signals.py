@@ -40,7 +40,7 @@ DRIVER = """
 import signal, sys
 sys.path.insert(0, ".")
 from scorefield.cli import main
-main.FACES["slow"] = main.Face("slow_command", "Wait.")
+main.COMMANDS["slow"] = main.Command("slow_command", "Wait.")
 {before}
 main.main()
 """

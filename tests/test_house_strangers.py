@@ -22,8 +22,14 @@ STRANGERS = {
     "toy-tokens": strangers_tokens.Family(),
 }
 REFUSED = {
-    "two-stages": ({"frames": 9}, "frames is not an option of the model two-stages; it draws pictures; films need a film model"),
-    "toy-film": ({"image_prompt": "a.png"}, "image_prompt is not an option of the model toy-film; give the picture as --image"),
+    "two-stages": (
+        {"frames": 9},
+        "frames is not an option of the model two-stages; it draws pictures; films need a film model",
+    ),
+    "toy-film": (
+        {"image_prompt": "a.png"},
+        "image_prompt is not an option of the model toy-film; give the picture as --image",
+    ),
     "toy-tokens": ({"steps": 9}, "steps is not an option of the model toy-tokens"),
 }
 
