@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PACKAGE = "scorefield"
-EVERYWHERE = {"errors", "notes", "atomic", "printable"}  # the ground
+EVERYWHERE = {"errors", "notes", "atomic", "printable", "input_files"}  # the ground
 LAZY = {"__init__", "cli"}  # the faces, which import at function level
 HIDDEN = "?"  # the target of an import whose name is computed
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

@@ -59,7 +59,7 @@ def test_the_exact_path_pulls_the_conditional_prediction_through_the_network() -
     told = scenes.guided(cond, 1.0)(leaf, at)
     (gradient,) = torch.autograd.grad(energy(told).sum(), leaf)
     assert gradient.abs().max() > 1e-3
-    strength = scenes.pipeline().model.stages[0].spec.defaults.cfg_scale
+    strength = scenes.pipeline().stage.spec.defaults.cfg_scale
     with torch.no_grad():
         plain = scenes.guided(cond)(x, at)
         assert torch.allclose(blue.exact(cond, energy, 0.0)(x, at), plain, atol=1e-4)
