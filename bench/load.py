@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from scorefield.families.stable_diffusion.build_stable import NETWORKS
 from torch import Tensor
 
+from scorefield.families.stable_diffusion.specs import NETWORKS
 from scorefield.nets.clip import TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet
@@ -28,13 +28,13 @@ from scorefield.weights.safetensors_file import Planned, saving
 
 _LOAD = """
 import resource, sys, time, torch
+import scorefield
 from pathlib import Path
-from scorefield.families.stable_diffusion.build_stable import stable
-path, dtype, threads = Path(sys.argv[1]), getattr(torch, sys.argv[2]), int(sys.argv[3])
+path, dtype, threads = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(threads)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start, work = time.perf_counter(), time.process_time()
-stable(path, torch.device("cpu"), dtype, "eps")
+scorefield.load(str(path), device="cpu", dtype=dtype, prediction="eps")
 seconds, work = time.perf_counter() - start, time.process_time() - work
 print(seconds, work, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """

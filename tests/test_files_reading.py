@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from scorefield.data.folder import pictures
-from scorefield.errors import RequestError
+from scorefield.errors import MissingError
 from scorefield.files import inputs, open_picture, picture
 from scorefield.files.open_picture import NoPictureError, PictureError
 from scorefield.files.to_srgb import matrix_profile
@@ -112,10 +112,13 @@ def test_a_small_file_that_swells_is_refused_before_it_does(side: int) -> None:
 
 
 def test_a_path_must_lead_to_a_file(tmp_path: Path) -> None:
-    for path, words in ((tmp_path / "no.png", "does not exist"), (tmp_path, "is a folder, not a picture file")):
-        with pytest.raises(PictureError) as caught:
-            inputs.read(path)
-        assert str(caught.value) == f"the picture {path} {words}"
+    missing = tmp_path / "no.png"
+    with pytest.raises(MissingError) as caught:
+        inputs.read(missing)
+    assert str(caught.value) == f"the picture {missing} does not exist"
+    with pytest.raises(PictureError) as refused:
+        inputs.read(tmp_path)
+    assert str(refused.value) == f"the picture {tmp_path} is a folder, not a picture file"
 
 
 def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path) -> None:
@@ -163,7 +166,7 @@ def test_no_format_but_those_named_is_opened_whatever_the_file_is_called(
         for read in (picture.read, picture.read_history):
             with pytest.raises(NoPictureError):
                 read(path)
-        with pytest.raises(RequestError, match="is not a picture in a known format"):
+        with pytest.raises(NoPictureError, match="is not a picture in a known format"):
             pictures(tmp_path, 8, 8)
     assert opened == []
 
@@ -186,7 +189,7 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path: Path, kind: str, word
             with pytest.raises(PictureError) as caught:
                 read(path)
             assert str(caught.value) == f"the picture {path} is {words}, not a picture file"
-        with pytest.raises(RequestError, match=f"is {words}, not a picture file"):
+        with pytest.raises(PictureError, match=f"is {words}, not a picture file"):
             pictures(tmp_path, 8, 8)
 
 
@@ -207,7 +210,7 @@ def test_a_fifo_that_takes_the_place_of_a_file_meanwhile_does_not_hang(
 
 
 def test_a_path_that_no_file_can_have_is_one_line() -> None:
-    with pytest.raises(PictureError, match="does not exist"):
+    with pytest.raises(MissingError, match="does not exist"):
         inputs.read(Path("a\0b.png"))
     with pytest.raises(OSError, match="too long"):
         inputs.read(Path("a" * 5000))
@@ -327,7 +330,7 @@ def test_training_refuses_what_the_image_of_a_request_refuses(tmp_path: Path, he
         "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     }
     (tmp_path / "x.png").write_bytes(files[held])
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(PictureError) as caught:
         pictures(tmp_path, 8, 8)
     with pytest.raises(PictureError) as same:
         inputs.colours(files[held], str(tmp_path / "x.png"))

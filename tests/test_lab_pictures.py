@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 import torch
 
+from scorefield.api.resolve import Plan
 from scorefield.core import cond
 from scorefield.core import noise_schedule as core_schedule
 from scorefield.data.scenes import Item, Scene, scene
@@ -14,6 +15,7 @@ from scorefield.evals.adherence import renders
 from scorefield.lab.experiment import Film
 from scorefield.lab.pictures import guidance, latents, measure, mix, no_noise, panel, scenes, schedule, steps
 from scorefield.sample.walk import Step
+from scorefield.stages.diffusion import DiffusionPlan
 
 PROMPTS = ["a tree in the desert", "a cat on the beach"]
 
@@ -23,16 +25,21 @@ def last(prompts: list[str], scale: float | None = None) -> torch.Tensor:
     return scenes.end(scenes.walk(denoise, scenes.start([5, 6]), scenes.levels(2)))
 
 
+def last_step(plan: Plan) -> Step:
+    (batch,), stage = plan.batches, scenes.pipeline().stage
+    assert isinstance(plan.stages[0], DiffusionPlan)
+    *_, step = stage.walk(plan.stages[0], batch)
+    return step
+
+
 @pytest.mark.parametrize("scale", [None, 1.0, 3.0])
 def test_a_walk_of_the_lab_is_that_of_the_pipeline_to_the_bit(scale: float | None) -> None:
-    (group,) = scenes.pipeline().plan(PROMPTS, seed=5, steps=2, cfg_scale=scale)
-    *_, step = scenes.pipeline().walk(group)
+    step = last_step(scenes.pipeline().plan(PROMPTS, seed=5, steps=2, cfg_scale=scale))
     assert torch.equal(last(PROMPTS, scale), step.x)
 
 
 def test_the_ancestral_walk_takes_the_fresh_noise_of_its_run() -> None:
-    (group,) = scenes.pipeline().plan(PROMPTS[0], seed=5, steps=3, sampler="ddpm", cfg_scale=1)
-    *_, step = scenes.pipeline().walk(group)
+    step = last_step(scenes.pipeline().plan(PROMPTS[0], seed=5, steps=3, sampler="ddpm", cfg_scale=1))
     denoise, run, at = scenes.guided(scenes.words(PROMPTS[:1]), 1), scenes.start([5]), scenes.levels(3)
     assert torch.equal(scenes.end(scenes.walk(denoise, run, at, "ddpm")), step.x)
     still = scenes.start([5])._replace(step=lambda at, to: torch.zeros(1, 1, 1, 1))

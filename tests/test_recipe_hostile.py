@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from scorefield import zoo
+from scorefield.api import loading
 from scorefield.cli.main import run as main
 from scorefield.errors import ScorefieldError
+from scorefield.request import ModelChoice
 from scorefield.train import loop
 from scorefield.train import recipe as recipes
 
@@ -99,9 +101,9 @@ def test_a_hostile_word_is_learned_or_refused(folder: Path, monkeypatch: pytest.
     function, draw, model = (
         recipes.read(ROOT / "recipes" / "textual_inversion.py"),
         random.Random(2),
-        zoo.load("scenes"),
+        zoo.load(ModelChoice(model="scenes")),
     )
-    monkeypatch.setattr(zoo, "load", lambda name: model)
+    monkeypatch.setattr(loading, "load_system", lambda choice: model)
     monkeypatch.setitem(function.__globals__, "latents", lambda *given: torch.zeros(1, 8, 16, 16))
     begun, answers = 0, list[str]()
     for _ in range(150):

@@ -13,6 +13,7 @@ from torch import Tensor
 from scorefield import notes
 from scorefield.errors import ScorefieldError, UnsupportedError
 from scorefield.families.fill import Filling
+from scorefield.model.system import Place
 from scorefield.nets.kl import Kl, KlConfig
 from scorefield.weights import key_map
 from scorefield.weights.checkpoint_layout import PARTS, VAE, check_rest, harmless, needed_parts
@@ -132,7 +133,7 @@ def loaded(path: Path, held: Mapping[str, Tensor], prefix: str, dtype: torch.dty
     else:
         save_file({prefix + name: tensor.contiguous() for name, tensor in held.items()}, path)
     reader = Reader(path)
-    fill = Filling(torch.device("cpu"), dtype)
+    fill = Filling(Place(device=torch.device("cpu"), dtype=dtype))
     return fill(lambda: Kl(TINY), "autoencoder", kl_keys.stored(TINY, reader.tensors, prefix), reader, reader.tensors)
 
 

@@ -38,7 +38,7 @@ from scorefield.api import Pipeline, load
 from scorefield.cli.main import run
 from scorefield.conversion.plan import conversion
 from scorefield.core import noise, predict
-from scorefield.errors import DamagedError, RequestError, UnsupportedError
+from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.families.stable_diffusion.config import stated
 from scorefield.families.stable_diffusion.image_encoder import files
@@ -260,7 +260,7 @@ def test_a_image_prompt_is_for_models_that_read_one_and_they_need_it(made: Made,
         Pipeline(made.model).plan("a fox", noise_level=3)
     with pytest.raises(RequestError, match="noise_level must be a whole number from 0 to 999, not 1000"):
         Pipeline(made.model).plan("a fox", image_prompt=picture(), noise_level=1000)
-    with pytest.raises(RequestError, match=r"the picture \S*none.png does not exist"):
+    with pytest.raises(MissingError, match=r"the picture \S*none.png does not exist"):
         Pipeline(made.model).plan("a fox", image_prompt=tmp_path / "none.png")
 
 

@@ -8,14 +8,14 @@ from PIL import Image, ImageOps
 from scorefield.data.arrays import Bytes
 from scorefield.errors import RequestError
 from scorefield.files import inputs
-from scorefield.files.open_picture import ENDINGS, PictureError
+from scorefield.files.open_picture import ENDINGS
 
 
 def pictures(folder: Path, width: int, height: int) -> Bytes:
     """Every picture of a folder in the order of its names, (N, height, width, 3), scaled and cropped to its middle.
 
-    Read as `--image` is: upright, in sRGB, transparent parts white. RequestError for a folder without pictures, and for
-    a file that is not a picture.
+    Read as `--image` is: upright, in sRGB, transparent parts white. RequestError for a folder without pictures,
+    PictureError for a file that is not a picture.
     """
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
     if not files:
@@ -24,8 +24,5 @@ def pictures(folder: Path, width: int, height: int) -> Bytes:
 
 
 def _fitted(path: Path, width: int, height: int) -> Bytes:
-    try:
-        whole = inputs.colours(inputs.read(path), str(path))
-    except PictureError as error:
-        raise RequestError(str(error)) from None
+    whole = inputs.colours(inputs.read(path), str(path))
     return np.asarray(ImageOps.fit(whole, (width, height), Image.Resampling.LANCZOS))

@@ -13,7 +13,7 @@ _WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
 
 
 def read(path: Path) -> bytes:
-    """The bytes of the picture file at `path`; PictureError if there is no such file, or if it is too large."""
+    """The bytes of the picture at `path`; MissingError if there is no such file, PictureError if it is too large."""
     with open_picture.open_file(path) as file:
         return file.read()
 

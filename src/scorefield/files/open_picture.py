@@ -28,7 +28,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from scorefield.errors import DamagedError
+from scorefield.errors import DamagedError, MissingError
 
 MOST_BYTES = 2**28
 MOST_PIXELS = 2**26
@@ -146,7 +146,7 @@ def _open_regular(path: Path) -> int:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character in the path
-        raise PictureError(f"the picture {path} does not exist") from None
+        raise MissingError(f"the picture {path} does not exist") from None
     check(mode)  # before opening, since opening a device may have an effect
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
