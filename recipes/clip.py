@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scorefield.data.captions import article
+from scorefield.data.phrases import PLACES
 from scorefield.data.render import render
 from scorefield.data.scenes import scene
-from scorefield.data.things import PLACES, THINGS
+from scorefield.data.things import NAMES, THINGS
+from scorefield.data.vocabulary import words
 from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
-from scorefield.prompt.tokenizer import END, WordTokenizer
+from scorefield.prompt.tokenizer import END, WordTokenizer, build
 from scorefield.train.batches import Batch, in_order
 from scorefield.train.objective import contrastive
 from scorefield.train.optim import Muon, hidden_matrices
@@ -23,9 +25,8 @@ from scorefield.train.recipe import Progress, Recipe
 from scorefield.train.schedule import Wsd
 from scorefield.weights import own
 
-NAMES = [thing.name for thing in THINGS]
 MANY = -100  # the pictures whose things have two names
-TOKENIZER = Path(__file__).parent.parent / "src" / "scorefield" / "assets" / "scenes-tokenizer.json"
+TOKENIZER = "scenes-tokenizer.json"
 
 
 def pixels(pictures: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ def named(phrase: str) -> list[str]:
 
 
 def names(module: Clip, tokenizer: WordTokenizer) -> Tensor:
-    """A vector (67, D) for every thing: the mean over captions of it in every place (Radford et al. 2021, 3.1.4)."""
+    """A vector (things, D) for every thing: the mean of its captions in all places (Radford et al. 2021, 3.1.4)."""
     vectors = []
     for phrase in (phrases[0] for phrases in PLACES.values()):
         vectors.append(module.encode_text(*tokenizer.encode(named(phrase))))
@@ -63,15 +64,16 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Pa
     """Symmetric cross-entropy over the batch, and over the names of all things for pictures of one kind of thing.
 
     Within a batch the place alone tells most captions apart, so that pictures teach little of the things in them; the
-    names as one more set of captions do. `image_only` names a file whose text tower is kept as it is.
+    names as one more set of captions do. `image_only` names a file whose text tower is kept, with the tokenizer in its
+    folder; otherwise the tokenizer has the words of the grammar, and is written next to the weights.
     """
-    tokenizer = WordTokenizer.from_file(TOKENIZER)
+    tokenizer = WordTokenizer.from_file(image_only.parent / TOKENIZER) if image_only else build(words())
     end = tokenizer.vocabulary[END]
     config = ClipConfig(
         vision=VisionConfig(layers=4, stem="convolutions"), text=TextConfig(vocab_size=len(tokenizer), end_id=end)
     )
 
-    def build() -> Clip:
+    def network() -> Clip:
         module = Clip(config)
         if image_only:
             tensors, _ = own.load(image_only, "clip")
@@ -111,6 +113,7 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Pa
         )
 
     def finish(module: Clip, progress: Progress) -> Path:
+        tokenizer.save(progress.folder / TOKENIZER)
         header = own.Header(
             kind="clip",
             config=asdict(config),
@@ -122,7 +125,7 @@ def recipe(steps: int = 1000, batch: int = 128, lr: float = 2e-3, image_only: Pa
 
     return Recipe(
         name="clip",
-        build=build,
+        build=network,
         batches=in_order(make, batch),
         loss=loss,
         optimizer=optimizer,

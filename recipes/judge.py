@@ -13,11 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from scorefield.data import scenes
-from scorefield.data.places import SIZE, VARIANTS
+from scorefield.data.layout import Item
+from scorefield.data.paint import SIZE
+from scorefield.data.places import VARIANTS
 from scorefield.data.render import render
-from scorefield.data.scenes import COLOURED, HATTED, MIRROR, NAMES, TASKS, Item, Scene, Split
-from scorefield.data.things import WORN
+from scorefield.data.scenes import Scene, Split
+from scorefield.data.splits import held_out_place
+from scorefield.data.things import COLOURED, HATTED, NAMES, WORN
 from scorefield.evals import judge
+from scorefield.evals.adherence import ALL_TASKS
+from scorefield.evals.judge import LABELS
 from scorefield.evals.verdict import faults
 from scorefield.nets.detector import Detector
 from scorefield.train.batches import Batch, in_order
@@ -31,19 +36,13 @@ THRESHOLDS = tuple(percent / 100 for percent in range(15, 75, 5))
 NONE = -1  # no thing, or a quality that is not to be learned
 
 
-def strangers(one: str, other: str) -> bool:
-    """Whether the two may not be trained on together in some arrangement."""
-    ways = (None, "on", *MIRROR)
-    return any(scenes.held_out_pair(*pair, way) for pair in ((one, other), (other, one)) for way in ways)
-
-
 def item(rng: np.random.Generator, name: str, placed: list[Item]) -> Item | None:
     """A thing of any size and look, at most a third over another one; None where there is no room."""
     size = int(rng.integers(7, 24)) * 4
     for _ in range(6):
         x, y = (int(rng.integers(size // 2 - 4, SIZE - size // 2 + 5)) for _ in range(2))
         if all(max(abs(x - one.x), abs(y - one.y)) > 0.36 * (size + one.size) for one in placed):
-            colour = str(rng.choice(judge.COLOUR_NAMES)) if name in COLOURED and rng.random() < 0.7 else None
+            colour = str(rng.choice(LABELS.colours)) if name in COLOURED and rng.random() < 0.7 else None
             worn = str(rng.choice(list(WORN))) if name in HATTED and rng.random() < 0.4 else None
             return Item(thing=name, x=x, y=y, size=size, colour=colour, worn=worn)
     return None
@@ -51,15 +50,14 @@ def item(rng: np.random.Generator, name: str, placed: list[Item]) -> Item | None
 
 def scattered(rng: np.random.Generator) -> Scene:
     """Up to five things anywhere, so that the judge learns looks and not the grammar's layouts."""
-    place = str(rng.choice(judge.PLACE_NAMES))
+    place = str(rng.choice(LABELS.places))
     placed: list[Item] = []
     for _ in range(int(rng.integers(0, MOST + 1))):
         again = placed and rng.random() < 0.3
         name = placed[-1].thing if again else NAMES[rng.integers(len(NAMES))]
-        if scenes.held_out_place(name, place) or any(strangers(name, one.thing) for one in placed if one.thing != name):
-            continue
-        one = item(rng, name, placed)
-        placed += [one] if one else []
+        one = None if held_out_place(name, place) else item(rng, name, placed)
+        if one and not scenes.apart([*placed, one]):
+            placed.append(one)
     return Scene(
         task="single", caption="", nouns=(), relation=None, place=place, place_said=False, style=None,
         variant=int(rng.integers(VARIANTS)), items=tuple(placed),
@@ -89,8 +87,8 @@ def worn_out(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def row(one: Item) -> list[int]:
     """What is to be learned of a thing: centre and size in px, thing, colour if it was moved, headgear if any fits."""
-    colour = NONE if one.colour is None else judge.COLOUR_NAMES.index(one.colour)
-    worn = judge.WORN_NAMES.index(one.worn) if one.thing in HATTED else NONE
+    colour = NONE if one.colour is None else LABELS.colours.index(one.colour)
+    worn = LABELS.worn.index(one.worn) if one.thing in HATTED else NONE
     return [one.x, one.y, one.size, NAMES.index(one.thing), colour, worn]
 
 
@@ -108,7 +106,7 @@ def example(index: int) -> tuple[np.ndarray, list[list[int]], int]:
     picture = render(one)
     rows = [row(item) for item in one.items]
     rows += [[0, 0, 1, NONE, NONE, NONE]] * (MOST - len(rows))
-    return worn_out(picture, rng) if rng.random() < 0.7 else picture, rows, judge.PLACE_NAMES.index(one.place)
+    return worn_out(picture, rng) if rng.random() < 0.7 else picture, rows, LABELS.places.index(one.place)
 
 
 def examples(indices: range) -> Batch:
@@ -176,7 +174,7 @@ def loss(module: Detector, batch: Batch, generator: torch.Generator) -> tuple[Te
 def sights(module: Detector, split: Split, count: int, seed: int = 0) -> list[tuple[Scene, judge.Seen]]:
     """`count` renders of each task and all that the judge finds in them above the lowest threshold."""
     pairs = []
-    for task in TASKS:
+    for task in ALL_TASKS:
         some = [replace(scenes.scene(index, seed, split, task), style=None) for index in range(count)]
         pictures = torch.from_numpy(np.stack([render(one) for one in some])).permute(0, 3, 1, 2)
         pairs += list(zip(some, judge.look(module, pictures, min(THRESHOLDS)), strict=True))
@@ -185,7 +183,7 @@ def sights(module: Detector, split: Split, count: int, seed: int = 0) -> list[tu
 
 def rights(pairs: Sequence[tuple[Scene, judge.Seen]], threshold: float) -> dict[str, float]:
     """Share of renders of each task that are found right in every respect, and their mean."""
-    found: dict[str, list[bool]] = {task: [] for task in TASKS}
+    found: dict[str, list[bool]] = {task: [] for task in ALL_TASKS}
     for one, seen in pairs:
         sure = seen._replace(found=tuple(thing for thing in seen.found if thing.score >= threshold))
         found[one.task].append(not faults(one, sure))
@@ -218,7 +216,7 @@ def recipe(steps: int = 1800, batch: int = 32, lr: float = 2e-3) -> Recipe[Detec
             step=progress.step,
             samples=progress.samples,
             figures={f"heldout_right_{task}": round(share, 4) for task, share in shares.items()},
-            notes={"threshold": threshold, "labels": {name: list(each) for name, each in judge.LABELS.items()}},
+            notes=judge.notes(threshold),
         )
         return own.save(progress.folder / "scenes-judge.safetensors", module.state_dict(), header)
 

@@ -13,10 +13,10 @@ from scorefield.request import MOST_PROMPTS, options
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scorefield.cli.judging import Draws
-    from scorefield.data.scenes import Task
+    from scorefield.cli.judging import Asked
+    from scorefield.data.asked import Task
     from scorefield.evals.adherence import Judged
-    from scorefield.evals.judge import Look
+    from scorefield.evals.judge import Judge
 
 TASKS = ("single", "two", "counting", "colours", "position", "binding")
 RENDERS = "renders"  # in place of a model's name: judge the true pictures, which measures the judge itself
@@ -78,24 +78,24 @@ def _with_drawing(one: click.Command) -> click.Command:
     return one
 
 
-def _start(given: Drawing) -> "tuple[Draws, Look]":
-    """The model and the judge, loaded."""
+def _start(given: Drawing) -> "tuple[Asked, Judge]":
+    """The model with what can be asked of it, and the judge, loaded."""
     from scorefield.cli import judging
     from scorefield.evals import judge
     from scorefield.request import Options
 
     look = judge.load()
     if given["model"] == RENDERS:
-        return judging.truth, look
-    return judging.draws(given["model"], Options(steps=given["steps"], sampler=given["sampler"])), look
+        return judging.Asked(judging.truth, look.labels.knows), look
+    return judging.asked(given["model"], Options(steps=given["steps"], sampler=given["sampler"]), look), look
 
 
-def _results(given: Drawing, draws: "Draws", look: "Look", scale: float | None, name: str) -> "Iterator[Judged]":
+def _results(given: Drawing, asked: "Asked", look: "Judge", scale: float | None, name: str) -> "Iterator[Judged]":
     from scorefield.cli.judging import watched
     from scorefield.evals.adherence import judged
 
     settings = {"count": given["count"], "seed": given["seed"], "batch": given["batch_size"]}
-    results = judged(draws(scale), look, tasks=given["tasks"], **settings)
+    results = judged(asked.draws(scale), look, askable=asked.askable, tasks=given["tasks"], **settings)
     return watched(results, len(given["tasks"]) * given["count"], name)
 
 
@@ -141,8 +141,8 @@ def guidance(scales: tuple[float, ...], output: Path, form: str, **given: Unpack
         from scorefield.cli import judging
         from scorefield.evals.adherence import shares
 
-        draws, look = _start(given)
-        found = {scale: shares(_results(given, draws, look, scale, f"scale {scale:g}")) for scale in scales}
+        asked, look = _start(given)
+        found = {scale: shares(_results(given, asked, look, scale, f"scale {scale:g}")) for scale in scales}
     figures.adherence(found, output)
     records = {f"{scale:g}": judging.numbers(each) for scale, each in found.items()}
     lines = [f"{scale:>14g}  {100 * each['overall'].rate:5.1f} %" for scale, each in found.items()]

@@ -1,6 +1,7 @@
 """What the commands that judge share: drawing with a model, and results as a table and as JSON."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,14 +10,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.api import Pipeline, load
-from scorefield.data.places import SIZE
+from scorefield.data.paint import SIZE
 from scorefield.data.scenes import Scene
 from scorefield.evals import adherence
 from scorefield.evals.interval import Share
+from scorefield.evals.judge import Judge
 from scorefield.request import Options
 
 Shares = Mapping[str, Share]
 Draws = Callable[[float | None], adherence.Draw]  # guidance scale, None for the model's own -> Draw
+
+
+class Asked(NamedTuple):
+    """A model to be judged, and what can be asked of it and judged."""
+
+    draws: Draws
+    askable: adherence.Askable
 
 
 def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
@@ -31,10 +40,14 @@ def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
     return draw
 
 
-def draws(model: str, options: Options) -> Draws:
-    """The Draws of a model, which is loaded once; RequestError for an unknown model."""
+def asked(model: str, options: Options, judge: Judge) -> Asked:
+    """A model, which is loaded once, with the scenes whose words it and the judge know; RequestError for no model."""
     pipe = load(model)
-    return lambda scale: drawer(pipe, Options(**options, cfg_scale=scale))
+
+    def askable(one: Scene) -> bool:
+        return judge.labels.knows(one) and not pipe.model.conditioner.unknown([one.caption])
+
+    return Asked(lambda scale: drawer(pipe, Options(**options, cfg_scale=scale)), askable)
 
 
 def truth(scale: float | None) -> adherence.Draw:
