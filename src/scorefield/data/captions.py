@@ -21,6 +21,7 @@ from scorefield.data.phrases import (
     STYLES,
     VIEWS,
 )
+from scorefield.data.splits import MIRROR
 from scorefield.data.things import BY_NAME
 
 
@@ -82,11 +83,10 @@ def noun_phrase(noun: Noun, rng: random.Random) -> str:
     if noun.count == 1:
         name = _pick(rng, (thing.name, thing.name, *thing.synonyms)) if thing.synonyms else thing.name
         words = _determined(_described(noun, name, rng), rng)
-    elif not noun.counted:
-        words = f"{_any(rng, SEVERAL)} {_described(noun, thing.plural, rng)}".strip()
     else:
         number = "a pair of" if noun.count == 2 and rng.random() < 0.06 else NUMBERS[noun.count - 1]
-        words = f"{number} {_described(noun, thing.plural, rng)}"
+        number = number if noun.counted else _any(rng, SEVERAL)
+        words = f"{number} {_described(noun, _pick(rng, (thing.plural, *thing.plurals)), rng)}".strip()
     if noun.worn:
         worn = f"{article(noun.worn)} {noun.worn}" if noun.count == 1 else f"{noun.worn}s"
         return f"{words} {_pick(rng, ('wearing {}', 'with {}', 'in {}')).format(worn)}"
@@ -117,6 +117,8 @@ def _moving(said: Sequence[str], move: Move, rng: random.Random) -> tuple[str, b
 
 def _related(said: Sequence[str], relation: str, rng: random.Random) -> tuple[str, bool]:
     """The nouns and their relation, and whether that is a whole sentence."""
+    if relation in ("left", "right") and rng.random() < 0.15:
+        return f"{said[0]} on the {relation} and {said[1]} on the {MIRROR[relation]}", False
     verb = "is " if relation not in NO_VERB and rng.random() < 0.15 else ""
     return f"{said[0]} {verb}{_pick(rng, RELATIONS[relation])} {said[1]}", bool(verb)
 

@@ -24,6 +24,22 @@ class Thing:
     holds: bool = False  # it may hold another thing
     hard: bool = False  # hard to draw: scenes show it twice as often
 
+    @property
+    def plurals(self) -> tuple[str, ...]:
+        """The plural and those of the synonyms."""
+        return (self.plural, *(_plural(synonym) for synonym in self.synonyms if " of " not in synonym))
+
+
+IRREGULAR = {"spaceman": "spacemen", "maple leaf": "maple leaves"}
+
+
+def _plural(word: str) -> str:
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    if word.endswith("y"):
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith(("ch", "sh", "s", "x")) else f"{word}s"
+
 
 def _thing(
     name: str,

@@ -30,7 +30,7 @@ def kinds() -> dict[str, tuple[str, ...]]:
     styles = dict.fromkeys((*_all(STYLES), *_all(STYLE_TAILS), *PLAIN_STYLE))
     return {
         "things": tuple(name for thing in THINGS for name in (thing.name, *thing.synonyms)),
-        "plurals": tuple(thing.plural for thing in THINGS),
+        "plurals": tuple(dict.fromkeys(plural for thing in THINGS for plural in thing.plurals)),
         "colours": _all(WORDS),
         "places": _all(PLACES),
         "relations": _all(RELATIONS),
