@@ -14,7 +14,7 @@ from scorefield.data.scenes import apart, scene
 from scorefield.data.splits import held_out_place
 from scorefield.evals import judge
 from scorefield.evals.adherence import ALL_TASKS
-from scorefield.nets.detector import Detection
+from scorefield.nets.detector import Detection, Detector
 from scorefield.train import recipe as recipes
 
 FILE = Path(__file__).parents[1] / "recipes" / "judge.py"
@@ -71,9 +71,37 @@ def test_scattered_things_are_never_a_held_out_combination(recipe: ModuleType) -
     assert several > 50
 
 
+def test_a_quarter_of_the_things_is_damaged_and_to_be_called_unclear(recipe: ModuleType) -> None:
+    named = unclear = 0
+    for index in range(300):
+        one, rng = recipe.shown(index, np.random.default_rng(index)), np.random.default_rng([1, index])
+        picture, rows = recipe.harmed(one, rng)
+        whole = np.array_equal(picture, render(one))
+        hurt = [row for row in rows if row[3] == judge.LABELS.things.index(judge.UNCLEAR)]
+        assert all(row[4:] == [recipe.NONE, recipe.NONE] for row in hurt)
+        assert len(rows) in (0, len(one.items))  # things that are strewn about are nowhere
+        assert not (hurt and whole)
+        named, unclear = named + len(rows) - len(hurt), unclear + len(hurt)
+    assert 0.2 < unclear / (named + unclear) < 0.33
+
+
+def test_a_judge_begins_with_what_an_earlier_one_knows(recipe: ModuleType) -> None:
+    earlier, module = judge.load(), Detector(judge.config())
+    recipe.begin(module, earlier)
+    picture = torch.from_numpy(render(scene(0, task="single"))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        before, now = earlier.module(picture), module(picture)
+    assert torch.allclose(now.centre, before.centre, atol=1e-4)
+    for part, labels in (("thing", "things"), ("colour", "colours"), ("worn", "worn"), ("place", "places")):
+        theirs, ours = getattr(earlier.labels, labels), getattr(judge.LABELS, labels)
+        for row, label in enumerate(theirs):
+            there, here = getattr(before, part)[:, row], getattr(now, part)[:, ours.index(label)]
+            assert torch.allclose(there, here, atol=1e-4), label
+
+
 def spread(recipe: ModuleType, count: int = 40) -> dict[str, Tensor]:
     """Examples of the grammar, whose things are far apart, so that no label hides another."""
-    singles = [recipe.examples(range(index, index + 1)) for index in range(2, 3 * count, 3)]
+    singles = [recipe.examples(range(index, index + 1)) for index in range(2, 4 * count, 4)]
     return {name: torch.cat([one[name] for one in singles]) for name in singles[0]}
 
 

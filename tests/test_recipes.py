@@ -43,7 +43,13 @@ SETTINGS = {  # of two steps; the networks are those that ship
     "textual_inversion": {"batch": "2", "images": "docs/images/traffic-light"},
     "tiny": {"batch": "2"},
 }
-FEW = {"psnr": 32, "codec": 32, "naming": 32, "sights": 3}  # scenes for a recipe's evaluations, instead of hundreds
+FEW = {
+    "psnr": 32,
+    "codec": 32,
+    "naming": 32,
+    "sights": 3,
+    "fooled": 1,
+}  # scenes for a recipe's evaluations, instead of hundreds
 FEW_PLACES = dict(list(PLACES.items())[:2])  # in which a thing is named
 SHIPPED = ("autoencoder", "clip", "generator", "judge")
 
@@ -102,7 +108,7 @@ def test_a_recipe_takes_two_steps_and_writes_the_file_that_ships(
     assert (header.step, header.samples) == (2, 2 * int(SETTINGS[name]["batch"]))
     assert header.notes.keys() == wanted.notes.keys()
     if name != "generator":  # whose figures are the judge's of its pictures, which the recipe does not draw
-        assert header.figures.keys() == wanted.figures.keys()
+        assert header.figures.keys() >= wanted.figures.keys()
         assert all(math.isfinite(value) for value in header.figures.values())
 
 

@@ -1,5 +1,6 @@
 """From a scene to its picture: place, shadows, sprites, style."""
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -112,15 +113,20 @@ def _grounded(item: Item, height: int, place: str) -> bool:
     return place in GROUND and foot >= GROUND[place] and BY_NAME[item.thing].kind != "sky"
 
 
-def render(scene: Scene) -> Bytes:
-    """The scene's picture: (128, 128, 3)."""
+def drawn(item: Item) -> Bytes:
+    """The item's sprite (h, w, 4)."""
+    return sprite(item.thing, item.size, item.colour, item.worn, item.flip, item.turn)
+
+
+def render(scene: Scene, look: Callable[[Item], Bytes] = drawn) -> Bytes:
+    """The scene's picture (128, 128, 3), with sprites as `look` gives them."""
     picture = painted(scene.place, scene.variant).copy()
     carried: tuple[Item, ...] = ()
     if scene.relation in ("on", "riding", "holding"):
         carried = scene.items[1:] if scene.relation == "holding" else scene.items[:1]
     last_first = scene.items[::-1]  # of things equally deep the first named lies on top
     for item in sorted(last_first, key=lambda one: one.depth):
-        drawn = sprite(item.thing, item.size, item.colour, item.worn, item.flip, item.turn)
-        shadow = item not in carried and _grounded(item, drawn.shape[0], scene.place)
-        stand(picture, drawn, item.x, item.y, shadow=shadow)
+        shown = look(item)
+        shadow = item not in carried and _grounded(item, shown.shape[0], scene.place)
+        stand(picture, shown, item.x, item.y, shadow=shadow)
     return FILTERS[scene.style](picture) if scene.style else picture

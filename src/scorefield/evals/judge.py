@@ -19,7 +19,7 @@ from scorefield.weights import own
 FILE = Path(__file__).parent.parent / "assets" / "scenes-judge.safetensors"
 THRESHOLD = 0.5  # of the score, for a thing to count; the recipe tunes it on training renders
 SURE = 0.6  # probability of its kind that a thing needs; on true renders 99 of 100 have more than 0.8
-UNCLEAR = "something unclear"  # the kind of a thing that could be several
+UNCLEAR = "something unclear"  # the kind of a thing that could be several, or is damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Labels:
 
 
 LABELS = Labels(  # of the scenes as they are now
-    things=NAMES,
+    things=(*NAMES, UNCLEAR),
     colours=tuple(COLOURS),
     worn=(None, *WORN),
     places=tuple(PLACES),
