@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import scorefield as sf
-from scorefield.data.places import FLOATING, SIZE, VARIANTS, painted
+from scorefield.data.paint import SIZE
+from scorefield.data.phrases import PLACES
+from scorefield.data.places import FLOATING, VARIANTS, painted
 from scorefield.data.render import stand
 from scorefield.data.sprites import sprite
-from scorefield.data.things import PLACES, THINGS
+from scorefield.data.things import THINGS
 from scorefield.prompt.text import TextConditioner
 
 Bytes = NDArray[np.uint8]
@@ -29,7 +31,7 @@ Bytes = NDArray[np.uint8]
 FIGURE = Path(__file__).parent / "images" / "inversion.png"
 INIT = "book"  # the word that its learning began from, as the command in docs/inversion.md says
 LEARNED_IN = ("white", "desert", "snow", "city", "forest")  # the places of the 5 pictures
-OTHERS = tuple(place for place in PLACES if place not in LEARNED_IN)
+OTHERS = ("beach", "meadow", "sea", "night", "space", "room", "grey", "blue", "green", "pink")  # that the model knows
 OWN = "the new thing"
 
 
@@ -91,7 +93,8 @@ class Judge(NamedTuple):
 def judge(conditioner: TextConditioner) -> Judge:
     """The judge, from renders in the places that the word was not learned in."""
     blank = Judge(conditioner, [], torch.zeros(0))
-    art = {thing.name: sprite(thing.name, 96) for thing in THINGS} | {OWN: artwork()}
+    known = [thing for thing in THINGS if not conditioner.unknown([thing.name])]
+    art = {thing.name: sprite(thing.name, 96) for thing in known} | {OWN: artwork()}
     vectors = [blank.seen(pictures(OTHERS, 1, one)).mean(0) for one in art.values()]
     return Judge(conditioner, list(art), F.normalize(torch.stack(vectors), dim=1))
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from scorefield.data.places import SIZE
+from scorefield.data.asked import TASKS
+from scorefield.data.paint import SIZE
 from scorefield.data.render import render
-from scorefield.data.scenes import TASKS, Scene, scene
+from scorefield.data.scenes import Scene, scene
 
 ROWS = 4  # scenes a task
-GAP, HEAD, WORDS = 12, 26, 52  # px between pictures, of the tasks' names, and of a caption
+GAP, HEAD, WORDS = 12, 26, 68  # px between pictures, of the tasks' names, and of a caption
 OUTPUT = Path(__file__).parent / "images" / "scenes.png"
 
 
@@ -37,7 +38,7 @@ def sheet() -> Image.Image:
         for column, one in enumerate(scenes):
             left, top = corner(row, column)
             canvas.paste(Image.fromarray(render(one)), (left, top))
-            words = "\n".join(textwrap.wrap(one.caption, 21))
+            words = "\n".join(textwrap.wrap(one.caption or "(no words)", 21))
             pen.multiline_text((left, top + SIZE + 3), words, fill="black", font=plain, spacing=1)
     return canvas
 

@@ -11,20 +11,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scorefield.data.captions import article
+from scorefield.data.phrases import PLACES
 from scorefield.data.render import render
 from scorefield.data.scenes import scene
-from scorefield.data.things import PLACES, THINGS
+from scorefield.data.things import NAMES, THINGS
+from scorefield.data.vocabulary import words
 from scorefield.nets.clip import Clip, ClipConfig, TextConfig, VisionConfig
-from scorefield.prompt.tokenizer import END, WordTokenizer
+from scorefield.prompt.tokenizer import END, WordTokenizer, build
 from scorefield.train.batches import Batch, in_order
 from scorefield.train.objective import contrastive
 from scorefield.train.optim import Muon, Wsd, hidden_matrices
 from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples
 from scorefield.weights import scorefield_file
 
-NAMES = [thing.name for thing in THINGS]
-MANY = -100  # the label of pictures with more than one thing
-TOKENIZER = Path(__file__).parent.parent / "src" / "scorefield" / "assets" / "scenes-tokenizer.json"
+MANY = -100  # the pictures whose things have two names
+TOKENIZER = "scenes-tokenizer.json"
 
 
 def pixels(pictures: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ def named(phrase: str) -> list[str]:
 
 
 def names(module: Clip, tokenizer: WordTokenizer) -> Tensor:
-    """A vector for every thing (67, D): the mean over its captions in every place (Radford et al. 2021, 3.1.4)."""
+    """A vector (things, D) for every thing: the mean of its captions in all places (Radford et al. 2021, 3.1.4)."""
     vectors = []
     for phrase in (phrases[0] for phrases in PLACES.values()):
         vectors.append(module.encode_text(*tokenizer.encode(named(phrase))))
@@ -61,16 +62,17 @@ def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
 def recipe(steps: Count = 1000, batch: Samples = 128, lr: Rate = 2e-3, image_only: Path | None = None) -> Recipe[Clip]:
     """Train with symmetric cross-entropy over the batch, and over the names of all things for pictures of one thing.
 
-    Within a batch the place alone identifies most captions, so the first term teaches little about things; the second
-    term does. `image_only` is a file whose text encoder is kept unchanged.
+    Within a batch the place alone tells most captions apart, so that pictures teach little of the things in them; the
+    names as one more set of captions do. `image_only` names a file whose text tower is kept, with the tokenizer in its
+    folder; otherwise the tokenizer has the words of the grammar, and is written next to the weights.
     """
-    tokenizer = WordTokenizer.from_file(TOKENIZER)
+    tokenizer = WordTokenizer.from_file(image_only.parent / TOKENIZER) if image_only else build(words())
     end = tokenizer.vocabulary[END]
     config = ClipConfig(
         vision=VisionConfig(layers=4, stem="convolutions"), text=TextConfig(vocab_size=len(tokenizer), end_id=end)
     )
 
-    def build() -> Clip:
+    def network() -> Clip:
         module = Clip(config)
         if image_only:
             tensors, _ = scorefield_file.load(image_only, "clip")
@@ -112,6 +114,7 @@ def recipe(steps: Count = 1000, batch: Samples = 128, lr: Rate = 2e-3, image_onl
         )
 
     def finish(module: Clip, progress: Progress) -> Path:
+        tokenizer.save(progress.folder / TOKENIZER)
         header = scorefield_file.Header(
             kind="clip",
             config=asdict(config),
@@ -123,7 +126,7 @@ def recipe(steps: Count = 1000, batch: Samples = 128, lr: Rate = 2e-3, image_onl
 
     return Recipe(
         name="clip",
-        build=build,
+        build=network,
         batches=in_order(make, batch),
         loss=loss,
         optimizer=optimizer,

@@ -12,12 +12,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from scorefield.data import scenes
-from scorefield.data.places import SIZE, VARIANTS
-from scorefield.data.render import render
-from scorefield.data.scenes import COLOURED, HATTED, MIRROR, NAMES, TASKS, Item, Scene, Split
-from scorefield.data.things import WORN
+from scorefield.data import damage, scenes
+from scorefield.data.layout import Item
+from scorefield.data.paint import SIZE
+from scorefield.data.places import VARIANTS
+from scorefield.data.render import drawn, render
+from scorefield.data.scenes import Scene, Split
+from scorefield.data.splits import held_out_place
+from scorefield.data.sprites import sprite
+from scorefield.data.things import COLOURED, HATTED, NAMES, WORN
 from scorefield.evals import judge
+from scorefield.evals.adherence import ALL_TASKS, judged, shares
+from scorefield.evals.checks import CHECKS
+from scorefield.evals.judge import LABELS
 from scorefield.evals.verdict import faults
 from scorefield.nets.detector import Detector
 from scorefield.train.batches import Batch, in_order
@@ -27,13 +34,8 @@ from scorefield.weights import scorefield_file
 
 MOST = 5  # things in a picture
 THRESHOLDS = tuple(percent / 100 for percent in range(15, 75, 5))
+WHOLE, PARTLY = 0.1, 0.32  # shares of the pictures that are damaged all over, and of which some things are
 NONE = -1  # no thing, or a quality that is not to be learned
-
-
-def strangers(one: str, other: str) -> bool:
-    """Whether the two may not be trained on together in some arrangement."""
-    ways = (None, "on", *MIRROR)
-    return any(scenes.held_out_pair(*pair, way) for pair in ((one, other), (other, one)) for way in ways)
 
 
 def item(rng: np.random.Generator, name: str, placed: list[Item]) -> Item | None:
@@ -42,7 +44,7 @@ def item(rng: np.random.Generator, name: str, placed: list[Item]) -> Item | None
     for _ in range(6):
         x, y = (int(rng.integers(size // 2 - 4, SIZE - size // 2 + 5)) for _ in range(2))
         if all(max(abs(x - one.x), abs(y - one.y)) > 0.36 * (size + one.size) for one in placed):
-            colour = str(rng.choice(judge.COLOUR_NAMES)) if name in COLOURED and rng.random() < 0.7 else None
+            colour = str(rng.choice(LABELS.colours)) if name in COLOURED and rng.random() < 0.7 else None
             worn = str(rng.choice(list(WORN))) if name in HATTED and rng.random() < 0.4 else None
             return Item(thing=name, x=x, y=y, size=size, colour=colour, worn=worn)
     return None
@@ -50,15 +52,14 @@ def item(rng: np.random.Generator, name: str, placed: list[Item]) -> Item | None
 
 def scattered(rng: np.random.Generator) -> Scene:
     """Up to five things anywhere, so that the judge learns looks and not the grammar's layouts."""
-    place = str(rng.choice(judge.PLACE_NAMES))
+    place = str(rng.choice(LABELS.places))
     placed: list[Item] = []
     for _ in range(int(rng.integers(0, MOST + 1))):
         again = placed and rng.random() < 0.3
         name = placed[-1].thing if again else NAMES[rng.integers(len(NAMES))]
-        if scenes.held_out_place(name, place) or any(strangers(name, one.thing) for one in placed if one.thing != name):
-            continue
-        one = item(rng, name, placed)
-        placed += [one] if one else []
+        one = None if held_out_place(name, place) else item(rng, name, placed)
+        if one and not scenes.apart([*placed, one]):
+            placed.append(one)
     return Scene(
         task="single", caption="", nouns=(), relation=None, place=place, place_said=False, style=None,
         variant=int(rng.integers(VARIANTS)), items=tuple(placed),
@@ -88,26 +89,48 @@ def worn_out(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def row(one: Item) -> list[int]:
     """What is to be learned of a thing: centre and size in px, thing, colour if it was moved, headgear if any fits."""
-    colour = NONE if one.colour is None else judge.COLOUR_NAMES.index(one.colour)
-    worn = judge.WORN_NAMES.index(one.worn) if one.thing in HATTED else NONE
-    return [one.x, one.y, one.size, NAMES.index(one.thing), colour, worn]
+    colour = NONE if one.colour is None else LABELS.colours.index(one.colour)
+    worn = LABELS.worn.index(one.worn) if one.thing in HATTED else NONE
+    return [one.x, one.y, one.size, LABELS.things.index(one.thing), colour, worn]
+
+
+def unclear(one: Item) -> list[int]:
+    """What is to be learned of a damaged thing: that something is there."""
+    return [one.x, one.y, one.size, LABELS.things.index(judge.UNCLEAR), NONE, NONE]
 
 
 def shown(index: int, rng: np.random.Generator) -> Scene:
-    """Scattered things, coloured pairs (black at night and white on white are hard), and scenes of all tasks."""
-    if index % 3 == 0:
+    """Scattered things, coloured pairs, and scenes of all tasks."""
+    if index % 4 == 0:
         return scattered(rng)
-    return replace(scenes.scene(index, seed=3, task="binding" if index % 3 == 1 else None), style=None)
+    return replace(scenes.scene(index, seed=3, task="binding" if index % 4 == 1 else None), style=None)
+
+
+def harmed(one: Scene, rng: np.random.Generator) -> tuple[np.ndarray, list[list[int]]]:
+    """A picture of the scene with what is to be learned of it: about one thing in four is damaged."""
+    roll = rng.random()
+    if roll < WHOLE:
+        ways = damage.IN_PLACE if rng.random() < 0.8 else damage.DISPLACED
+        rows = [unclear(item) for item in one.items] if ways is damage.IN_PLACE else []
+        return ways[rng.integers(len(ways))](render(one), rng), rows
+    struck = [item for item in one.items if rng.random() < 0.6] if roll < WHOLE + PARTLY else []
+
+    def look(item: Item) -> np.ndarray:
+        if item not in struck:
+            return drawn(item)
+        other = NAMES[(NAMES.index(item.thing) + int(rng.integers(1, len(NAMES)))) % len(NAMES)]
+        return damage.broken(drawn(item), sprite(other, item.size), rng)
+
+    return render(one, look), [unclear(item) if item in struck else row(item) for item in one.items]
 
 
 def example(index: int) -> tuple[np.ndarray, list[list[int]], int]:
     """Picture `index`, its things and its place."""
     rng = np.random.default_rng([7, index])
     one = shown(index, rng)
-    picture = render(one)
-    rows = [row(item) for item in one.items]
+    picture, rows = harmed(one, rng)
     rows += [[0, 0, 1, NONE, NONE, NONE]] * (MOST - len(rows))
-    return worn_out(picture, rng) if rng.random() < 0.7 else picture, rows, judge.PLACE_NAMES.index(one.place)
+    return worn_out(picture, rng) if rng.random() < 0.7 else picture, rows, LABELS.places.index(one.place)
 
 
 def examples(indices: range) -> Batch:
@@ -175,7 +198,7 @@ def loss(module: Detector, batch: Batch, generator: torch.Generator) -> tuple[Te
 def sights(module: Detector, split: Split, count: int, seed: int = 0) -> list[tuple[Scene, judge.Seen]]:
     """`count` renders of each task and all that the judge finds in them above the lowest threshold."""
     pairs = []
-    for task in TASKS:
+    for task in ALL_TASKS:
         some = [replace(scenes.scene(index, seed, split, task), style=None) for index in range(count)]
         pictures = torch.from_numpy(np.stack([render(one) for one in some])).permute(0, 3, 1, 2)
         pairs += list(zip(some, judge.look(module, pictures, min(THRESHOLDS)), strict=True))
@@ -184,7 +207,7 @@ def sights(module: Detector, split: Split, count: int, seed: int = 0) -> list[tu
 
 def rights(pairs: Sequence[tuple[Scene, judge.Seen]], threshold: float) -> dict[str, float]:
     """Share of renders of each task that are found right in every respect, and their mean."""
-    found: dict[str, list[bool]] = {task: [] for task in TASKS}
+    found: dict[str, list[bool]] = {task: [] for task in ALL_TASKS}
     for one, seen in pairs:
         sure = seen._replace(found=tuple(thing for thing in seen.found if thing.score >= threshold))
         found[one.task].append(not faults(one, sure))
@@ -198,26 +221,61 @@ def tuned(pairs: Sequence[tuple[Scene, judge.Seen]]) -> float:
     return max(shares, key=lambda threshold: (shares[threshold], -threshold))
 
 
-def recipe(steps: Count = 1800, batch: Samples = 32, lr: Rate = 2e-3) -> Recipe[Detector]:
-    """Point detection with focal loss on renders alone; never a generated picture."""
+def fooled(module: Detector, threshold: float, count: int) -> dict[str, float]:
+    """Share of pictures that are called right though nothing in them can be recognised, by the way of damage."""
+    look = judge.Judge(module=module, threshold=threshold, labels=LABELS)
+    drawers = {name: draw for name, draw in CHECKS.items() if name != "true"}
+    return {name: shares(judged(draw, look, count=count))["overall"].rate for name, draw in drawers.items()}
+
+
+@torch.no_grad()
+def begin(module: Detector, earlier: judge.Judge) -> None:
+    """Give `module` the weights of an earlier judge: all below the last layers, and in these those of shared labels."""
+    old, new = earlier.module.state_dict(), module.state_dict()
+    for name, value in old.items():
+        if not name.startswith(("read.", "place.")):
+            new[name].copy_(value)
+    names = [(0, 0), (1, 1), (2, 2)]  # rows of `read`, (theirs, ours): first the centre and the offset
+    heads = ("things", "colours", "worn")
+    theirs, ours = ([0, *np.cumsum([len(getattr(one, head)) for head in heads])] for one in (earlier.labels, LABELS))
+    for k, head in enumerate(heads):
+        mine = {label: ours[k] + row for row, label in enumerate(getattr(LABELS, head))}
+        known = [(theirs[k] + row, mine[one]) for row, one in enumerate(getattr(earlier.labels, head)) if one in mine]
+        names += [(3 + row, 3 + to) for row, to in known]
+    places = [(row, LABELS.places.index(one)) for row, one in enumerate(earlier.labels.places) if one in LABELS.places]
+    for layer, pairs in (("read", names), ("place", places)):
+        rows, to = (torch.tensor(side) for side in zip(*pairs, strict=True))
+        for part in ("weight", "bias"):
+            new[f"{layer}.{part}"][to] = old[f"{layer}.{part}"][rows]
+
+
+def recipe(steps: Count = 1800, batch: Samples = 32, lr: Rate = 2e-3, start: Path | None = None) -> Recipe[Detector]:
+    """Point detection with focal loss on renders alone; never a generated picture.
+
+    `start` names the file of an earlier judge to begin from, which may know other things.
+    """
     config = judge.config()
 
     def build() -> Detector:
-        return Detector(config)
+        module = Detector(config)
+        if start:
+            begin(module, judge.load(start))
+        return module
 
     def optimizer(module: Detector) -> torch.optim.Optimizer:
         return Muon(module, hidden_matrices(module, ["stem.1", "read", "place"]), lr)
 
     def finish(module: Detector, progress: Progress) -> Path:
         threshold = tuned(sights(module, "train", 100, seed=1))
-        shares = rights(sights(module, "heldout", 400), threshold)
+        right = rights(sights(module, "heldout", 400), threshold)
         header = scorefield_file.Header(
             kind="judge",
             config=asdict(config),
             step=progress.step,
             samples=progress.samples,
-            figures={f"heldout_right_{task}": round(share, 4) for task, share in shares.items()},
-            notes={"threshold": threshold, "labels": {name: list(each) for name, each in judge.LABELS.items()}},
+            figures={f"heldout_right_{task}": round(share, 4) for task, share in right.items()}
+            | {f"right_though_{name}": round(share, 4) for name, share in fooled(module, threshold, 50).items()},
+            notes=judge.notes(threshold),
         )
         return scorefield_file.save(progress.folder / "scenes-judge.safetensors", module.state_dict(), header)
 
@@ -232,6 +290,8 @@ def recipe(steps: Count = 1800, batch: Samples = 32, lr: Rate = 2e-3) -> Recipe[
         batch=batch,
         schedule=Wsd(warmup=50, decay=0.35),
         ema=0.995,
-        evaluate=lambda module: rights(sights(module, "heldout", 40), judge.THRESHOLD),
+        evaluate=lambda module: (
+            rights(sights(module, "heldout", 40), judge.THRESHOLD) | fooled(module, judge.THRESHOLD, 10)
+        ),
         evaluate_every=250,
     )

@@ -6,7 +6,7 @@ import torch
 from click.testing import CliRunner, Result
 from tests.toy import model
 
-from scorefield.api import Pipeline
+from scorefield.api import Pipeline, load
 from scorefield.cli import eval_report
 from scorefield.cli.main import group, run
 from scorefield.data.scenes import scene
@@ -48,6 +48,28 @@ def test_the_details_hold_every_picture(tmp_path: Path) -> None:
         assert " and " in one["prompt"]
         assert {"thing", "x", "y", "score", "colour", "worn"} == set(one["found"][0])
     assert [file.name for file in path.parent.iterdir()] == ["details.jsonl"]
+
+
+def test_the_drawing_score_of_renders_is_its_own_bound() -> None:
+    words = ("--model", "renders", "--count", "2", "--tasks", "two", "--format", "json")
+    told = json.loads(call("drawing", *words).stdout)
+    assert list(told) == ["two", "overall"]
+    assert all(one["db"] == one["bound_db"] > 35 for one in told.values())
+
+
+def test_the_judge_is_judged_by_true_and_by_damaged_pictures() -> None:
+    told = json.loads(call("judge", "--count", "2", "--format", "json").stdout)
+    assert list(told) == ["true", "shuffled", "blurred", "hybrids", "halves"]
+    assert all(share["n"] == 12 for share in told.values())
+    assert told["true"]["rate"] > 0.7
+
+
+def test_what_the_autoencoder_keeps_bounds_the_drawing_score() -> None:
+    scenes = [scene(index, task="single") for index in range(2)]
+    kept = eval_report.decoder(load())(scenes, 0)
+    apart = (kept.int() - adherence.renders(scenes).int()).float().square().mean().sqrt()
+    assert kept.shape == (2, 3, 128, 128)
+    assert 0.5 < apart < 12
 
 
 def test_the_figure_is_drawn(tmp_path: Path) -> None:

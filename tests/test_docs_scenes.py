@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scorefield.data.places import SIZE
+from scorefield.data.paint import SIZE
 from scorefield.data.render import render
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "make_scenes_sheet.py"
@@ -17,7 +17,7 @@ def test_the_sheet_of_scenes_is_of_these_scenes() -> None:
     held, drawn = Image.open(names["OUTPUT"]).convert("RGB"), names["sheet"]()
     assert held.size == drawn.size
     scenes = names["shown"]()
-    assert sum(len(row) for row in scenes) == 24
+    assert sum(len(row) for row in scenes) == 36
     for row, some in enumerate(scenes):
         for column, one in enumerate(some):
             left, top = names["corner"](row, column)

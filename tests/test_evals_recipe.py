@@ -1,7 +1,6 @@
 """The recipe of the judge: what it is shown, and that its loss asks for just what the judge reads."""
 
 import sys
-from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
@@ -11,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.data.render import render
-from scorefield.data.scenes import TASKS, held_out_place, scene
+from scorefield.data.scenes import apart, scene
+from scorefield.data.splits import held_out_place
 from scorefield.evals import judge
-from scorefield.nets.detector import Detection
+from scorefield.evals.adherence import ALL_TASKS
+from scorefield.nets.detector import Detection, Detector
 from scorefield.train import recipe as recipes
 
 FILE = Path(__file__).parents[1] / "recipes" / "judge.py"
@@ -35,7 +36,7 @@ class Oracle(nn.Module):
         self.things, self.places = things, places
 
     def forward(self, pixels: Tensor) -> Detection:
-        sizes = {"things": len(judge.NAMES), "colours": len(judge.COLOUR_NAMES), "worn": len(judge.WORN_NAMES)}
+        sizes = {name: len(getattr(judge.LABELS, name)) for name in ("things", "colours", "worn")}
         maps = {name: torch.zeros(len(pixels), count, 16, 16) for name, count in sizes.items()}
         centre, offset = torch.full((len(pixels), 16, 16), -20.0), torch.zeros(len(pixels), 2, 16, 16)
         for b, row in ((b, row) for b, rows in enumerate(self.things.tolist()) for row in rows if row[3] >= 0):
@@ -47,7 +48,7 @@ class Oracle(nn.Module):
             for name, label in zip(maps, row[3:], strict=True):
                 if label >= 0:
                     maps[name][b, label, *near] = 30
-        place = nn.functional.one_hot(self.places, len(judge.PLACE_NAMES)) * 30.0
+        place = nn.functional.one_hot(self.places, len(judge.LABELS.places)) * 30.0
         return Detection(centre, offset, *maps.values(), place)
 
 
@@ -66,13 +67,41 @@ def test_scattered_things_are_never_a_held_out_combination(recipe: ModuleType) -
         assert not any(held_out_place(item.thing, one.place) for item in one.items)
         names = sorted({item.thing for item in one.items})
         several += len(names) > 1
-        assert not any(recipe.strangers(*pair) for pair in combinations(names, 2))
+        assert not apart(one.items)
     assert several > 50
+
+
+def test_a_quarter_of_the_things_is_damaged_and_to_be_called_unclear(recipe: ModuleType) -> None:
+    named = unclear = 0
+    for index in range(300):
+        one, rng = recipe.shown(index, np.random.default_rng(index)), np.random.default_rng([1, index])
+        picture, rows = recipe.harmed(one, rng)
+        whole = np.array_equal(picture, render(one))
+        hurt = [row for row in rows if row[3] == judge.LABELS.things.index(judge.UNCLEAR)]
+        assert all(row[4:] == [recipe.NONE, recipe.NONE] for row in hurt)
+        assert len(rows) in (0, len(one.items))  # things that are strewn about are nowhere
+        assert not (hurt and whole)
+        named, unclear = named + len(rows) - len(hurt), unclear + len(hurt)
+    assert 0.2 < unclear / (named + unclear) < 0.33
+
+
+def test_a_judge_begins_with_what_an_earlier_one_knows(recipe: ModuleType) -> None:
+    earlier, module = judge.load(), Detector(judge.config())
+    recipe.begin(module, earlier)
+    picture = torch.from_numpy(render(scene(0, task="single"))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        before, now = earlier.module(picture), module(picture)
+    assert torch.allclose(now.centre, before.centre, atol=1e-4)
+    for part, labels in (("thing", "things"), ("colour", "colours"), ("worn", "worn"), ("place", "places")):
+        theirs, ours = getattr(earlier.labels, labels), getattr(judge.LABELS, labels)
+        for row, label in enumerate(theirs):
+            there, here = getattr(before, part)[:, row], getattr(now, part)[:, ours.index(label)]
+            assert torch.allclose(there, here, atol=1e-4), label
 
 
 def spread(recipe: ModuleType, count: int = 40) -> dict[str, Tensor]:
     """Examples of the grammar, whose things are far apart, so that no label hides another."""
-    singles = [recipe.examples(range(index, index + 1)) for index in range(2, 3 * count, 3)]
+    singles = [recipe.examples(range(index, index + 1)) for index in range(2, 4 * count, 4)]
     return {name: torch.cat([one[name] for one in singles]) for name in singles[0]}
 
 
@@ -94,7 +123,8 @@ def test_the_loss_grows_with_every_kind_of_error(recipe: ModuleType) -> None:
             wrong[..., column] = torch.where(told & (wrong[..., column] < 0), 1, wrong[..., column])
         lost = recipe.loss(Oracle(wrong, batch["places"]), batch, torch.Generator())[0]
         assert lost > right + 0.1, kind
-    lost = recipe.loss(Oracle(batch["things"], (batch["places"] + 1) % 15), batch, torch.Generator())[0]
+    elsewhere = (batch["places"] + 1) % len(judge.LABELS.places)
+    lost = recipe.loss(Oracle(batch["things"], elsewhere), batch, torch.Generator())[0]
     assert lost > right + 10
 
 
@@ -102,7 +132,7 @@ def test_the_judge_reads_what_the_loss_asks_for(recipe: ModuleType) -> None:
     batch = spread(recipe)
     seen = judge.read(Oracle(batch["things"], batch["places"])(batch["pictures"]), 8, 0.5)
     for rows, one in zip(batch["things"].tolist(), seen, strict=True):
-        wanted = sorted((judge.NAMES[row[3]], row[0], row[1]) for row in rows if row[3] >= 0)
+        wanted = sorted((judge.LABELS.things[row[3]], row[0], row[1]) for row in rows if row[3] >= 0)
         got = sorted((found.thing, round(found.x), round(found.y)) for found in one.found)
         assert got == wanted
 
@@ -112,7 +142,7 @@ def test_the_threshold_is_the_lowest_of_the_best(recipe: ModuleType) -> None:
     things = tuple(judge.Found(item.thing, item.x, item.y, 0.52, item.colour, item.worn) for item in one.items)
     ghost = judge.Found("owl", 5, 5, 0.31, None, None)
     pairs = [(one, judge.Seen((*things, ghost), one.place))]
-    pairs += [(scene(0, task=task), judge.Seen((), "")) for task in TASKS]  # wrong at every threshold
+    pairs += [(scene(0, task=task), judge.Seen((), "")) for task in ALL_TASKS]  # wrong at every threshold
     assert recipe.tuned(pairs) == 0.35
     assert recipe.rights(pairs, 0.35)["two"] == 0.5
     assert recipe.rights(pairs, 0.3)["two"] == 0

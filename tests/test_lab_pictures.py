@@ -10,7 +10,8 @@ import torch
 from scorefield.api.resolve import Plan
 from scorefield.core import cond
 from scorefield.core import noise_schedule as core_schedule
-from scorefield.data.scenes import Item, Scene, scene
+from scorefield.data.layout import Item
+from scorefield.data.scenes import Scene, scene
 from scorefield.evals.adherence import renders
 from scorefield.lab.experiment import Film
 from scorefield.lab.pictures import guidance, latents, measure, mix, no_noise, panel, scenes, schedule, steps

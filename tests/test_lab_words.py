@@ -1,14 +1,14 @@
 """The experiments on words: how they are read, changed and seen. None of this asks what the generator drew."""
 
 from collections.abc import Callable
-from itertools import islice
 
 import pytest
 import torch
 from tests import legible
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from scorefield.data.scenes import NAMES, Scene
+from scorefield.data.scenes import Scene
 from scorefield.evals.judge import Found, Seen
 from scorefield.lab.experiment import Experiment, LabError, Outcome
 from scorefield.lab.pictures import attention, hat, scenes, surgery, tokens, zero_shot
@@ -156,7 +156,7 @@ def towers(monkeypatch: pytest.MonkeyPatch, module: object, told: Callable[[Scen
 def test_what_a_hat_adds_is_named_only_if_pictures_point_where_words_do(
     monkeypatch: pytest.MonkeyPatch, mistaken: dict[str, str]
 ) -> None:
-    words = [*hat.WEARERS, *hat.WORN]
+    words = [*hat.wearers(), *hat.WORN]
     vectors = dict(zip(words, scenes.text_vectors(words), strict=True))
 
     def told(scene: Scene) -> Tensor:
@@ -206,20 +206,26 @@ def test_the_best_caption_is_that_of_the_highest_cosine() -> None:
 
 
 def test_a_name_in_several_places_is_the_mean_of_its_captions() -> None:
-    apple = NAMES.index("apple")
+    apple = zero_shot.known_names().index("apple")
     torch.testing.assert_close(zero_shot.names([""])[apple], scenes.text_vectors(["an apple"])[0])
     said = zero_shot.names(["in the snow", "in space"])
-    assert said.shape == (len(NAMES), scenes.text_vectors([""]).shape[1])
+    assert said.shape == (len(zero_shot.known_names()), scenes.text_vectors([""]).shape[1])
     mean = scenes.text_vectors(["an apple in the snow", "an apple in space"]).mean(0)
     torch.testing.assert_close(said[apple], mean / mean.norm())
 
 
 @pytest.mark.parametrize("shift", [0, 1])
 def test_a_picture_is_named_by_where_its_vector_points(monkeypatch: pytest.MonkeyPatch, shift: int) -> None:
-    """Each picture's vector is that of its own thing's name, or of the next thing's."""
-    monkeypatch.setattr(zero_shot, "PLACES", {"nowhere": ("",)})
+    """Each picture's vector is between its own thing's name and its caption, or that of the next thing's name."""
+    monkeypatch.setattr(scenes, "places", lambda: [""])
     single = zero_shot.names([""])
-    towers(monkeypatch, zero_shot, lambda scene: single[(NAMES.index(scene.nouns[0].thing) + shift) % len(NAMES)])
+    things = zero_shot.known_names()
+
+    def told(scene: Scene) -> Tensor:
+        name = single[(things.index(scene.nouns[0].thing) + shift) % len(things)]
+        return normalize(name + (1 - shift) * scenes.text_vectors([scene.caption])[0], dim=0)
+
+    towers(monkeypatch, zero_shot, told)
     outcome = zero_shot.zero_shot(groups=2)
     assert outcome.numbers["share_named_rightly"] == 1 - shift
     assert outcome.numbers["share_named_rightly_by_one_caption"] == 1 - shift
@@ -231,7 +237,7 @@ def test_a_picture_is_named_by_where_its_vector_points(monkeypatch: pytest.Monke
 def test_a_matrix_of_cosines_is_of_eight_different_things_and_counted_by_its_diagonal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(zero_shot, "PLACES", dict(islice(zero_shot.PLACES.items(), 2)))  # reading takes the time
+    monkeypatch.setattr(scenes, "places", lambda: ["in the snow", "in space"])  # reading takes the time
     outcome = zero_shot.zero_shot(groups=1)
     holding(outcome)
     assert len(set(outcome.result.captions)) == zero_shot.GROUP

@@ -49,6 +49,10 @@ def test_unknown_punctuation_is_named_only_where_there_is_nothing_else() -> None
     assert tokenizer.unknown("?!") == [("?!", [])]
 
 
+def test_the_words_of_the_vocabulary_are_listed_without_marks_of_its_own() -> None:
+    assert build(["tree", "a", ","]).spelt() == [",", "a", "tree"]
+
+
 def test_a_prompt_cannot_speak_special_tokens() -> None:
     tokenizer = build(WORDS)
     ids, mask = tokenizer.encode(["<end> <pad>", ""])

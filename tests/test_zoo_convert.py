@@ -262,9 +262,7 @@ def test_what_cannot_be_converted_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"v for one of 768 \(prediction"):
         conversion(path, to_folder=True)
     save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
-    with pytest.raises(
-        UnsupportedError, match="is neither a Stable Diffusion nor a part of one"
-    ):
+    with pytest.raises(UnsupportedError, match="is neither a Stable Diffusion nor a part of one"):
         conversion(tmp_path / "odd.safetensors", to_folder=True)
     shapes = published.sd1()
     shapes["model.diffusion_model.out.2.bias"] = (5,)

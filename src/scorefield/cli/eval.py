@@ -13,10 +13,10 @@ from scorefield.request import MOST_PROMPTS, fields, group_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scorefield.cli.eval_report import Draws
-    from scorefield.data.scenes import Task
+    from scorefield.cli.eval_report import Asked
+    from scorefield.data.asked import Task
     from scorefield.evals.adherence import Judged
-    from scorefield.evals.judge import Look
+    from scorefield.evals.judge import Judge
 
 TASKS = ("single", "two", "counting", "colours", "position", "binding")
 RENDERS = "renders"  # in place of a model's name: judge the true pictures, which measures the judge itself
@@ -78,24 +78,24 @@ def _with_drawing(one: click.Command) -> click.Command:
     return one
 
 
-def _start(given: Drawing) -> "tuple[Draws, Look]":
-    """The model and the judge, loaded."""
+def _start(given: Drawing) -> "tuple[Asked, Judge]":
+    """The model with what can be asked of it, and the judge, loaded."""
     from scorefield.cli import eval_report
-    from scorefield.evals import judge
+    from scorefield.evals import adherence, judge
     from scorefield.request import Options
 
     look = judge.load()
     if given["model"] == RENDERS:
-        return eval_report.truth, look
-    return eval_report.draws(given["model"], Options(steps=given["steps"], sampler=given["sampler"])), look
+        return eval_report.Asked(eval_report.truth, look.labels.knows, adherence.renders), look
+    return eval_report.asked(given["model"], Options(steps=given["steps"], sampler=given["sampler"]), look), look
 
 
-def _results(given: Drawing, draws: "Draws", look: "Look", scale: float | None, name: str) -> "Iterator[Judged]":
+def _results(given: Drawing, asked: "Asked", look: "Judge", scale: float | None, name: str) -> "Iterator[Judged]":
     from scorefield.cli.eval_report import watched
     from scorefield.evals.adherence import judged
 
     settings = {"count": given["count"], "seed": given["seed"], "batch": given["batch_size"]}
-    results = judged(draws(scale), look, tasks=given["tasks"], **settings)
+    results = judged(asked.draws(scale), look, askable=asked.askable, tasks=given["tasks"], **settings)
     return watched(results, len(given["tasks"]) * given["count"], name)
 
 
@@ -141,11 +141,57 @@ def guidance(scales: tuple[float, ...], output: Path, form: str, **given: Unpack
         from scorefield.cli import eval_report
         from scorefield.evals.adherence import shares
 
-        draws, look = _start(given)
-        found = {scale: shares(_results(given, draws, look, scale, f"scale {scale:g}")) for scale in scales}
+        asked, look = _start(given)
+        found = {scale: shares(_results(given, asked, look, scale, f"scale {scale:g}")) for scale in scales}
     eval_figure.adherence(found, output)
     records = {f"{scale:g}": eval_report.numbers(each) for scale, each in found.items()}
     lines = [f"{scale:>14g}  {100 * each['overall'].rate:5.1f} %" for scale, each in found.items()]
     common.show(
         {"figure": str(output), "scales": records}, form, "\n".join(["guidance scale  right", *lines, str(output)])
     )
+
+
+@_with_drawing
+@command.command("drawing")
+@click.option(*_flags("cfg_scale"), type=click.FloatRange(0, 100), help="Guidance scale [the model's].")
+@common.format_option
+def drawing(cfg_scale: float | None, form: str, **given: Unpack[Drawing]) -> None:
+    """How near things are drawn to their true sprites.
+
+    The mean PSNR in dB of everything that held-out prompts name, at the place and in the size in which its sprite fits
+    best; and the same of the true pictures after the model's autoencoder, which bounds it.
+    """
+    with common.drawing():
+        from scorefield.evals.drawing import drawn, scores
+
+        asked, _ = _start(given)
+        settings = {"count": given["count"], "seed": given["seed"], "batch": given["batch_size"]}
+        draws = {"db": asked.draws(cfg_scale), "bound_db": asked.bound}
+        found = {
+            name: scores(drawn(draw, given["tasks"], askable=asked.askable, **settings)) for name, draw in draws.items()
+        }
+    table = {task: {name: round(each[task], 2) for name, each in found.items()} for task in found["db"]}
+    lines = [f"{task:<10} {one['db']:6.2f} dB  bound {one['bound_db']:6.2f} dB" for task, one in table.items()]
+    common.show(table, form, "\n".join(lines))
+
+
+@command.command("judge")
+@click.option("--count", type=click.IntRange(1, 9999), default=50, show_default=True, help="Pictures of each task.")
+@common.format_option
+def judge(count: int, form: str) -> None:
+    """How often the judge calls pictures right: true ones, and ones in which nothing can be recognised.
+
+    Damaged are held-out renders: pixels shuffled inside cells of 8 x 8, blurred by 3 px, everything half another thing,
+    everything without its right half. A judge that sees shapes calls hardly any of them right.
+    """
+    with common.drawing():
+        from scorefield.cli import eval_report
+        from scorefield.evals import judge as judges
+        from scorefield.evals.adherence import ALL_TASKS, judged, shares
+        from scorefield.evals.checks import CHECKS
+
+        look, total, found = judges.load(), count * len(ALL_TASKS), {}
+        for name, draw in CHECKS.items():
+            results = judged(draw, look, askable=look.labels.knows, count=count)
+            found[name] = shares(eval_report.watched(results, total, name))["overall"]
+    common.show(eval_report.numbers(found), form, eval_report.table(found, "pictures"))

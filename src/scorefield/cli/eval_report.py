@@ -1,6 +1,7 @@
 """What the commands that judge share: drawing with a model, and results as a table and as JSON."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,14 +10,23 @@ from torch import Tensor
 from tqdm import tqdm
 
 from scorefield.api import Pipeline, load
-from scorefield.data.places import SIZE
+from scorefield.data.paint import SIZE
 from scorefield.data.scenes import Scene
 from scorefield.evals import adherence
 from scorefield.evals.interval import Share
+from scorefield.evals.judge import Judge
 from scorefield.request import Options
 
 Shares = Mapping[str, Share]
 Draws = Callable[[float | None], adherence.Draw]  # guidance scale, None for the model's own -> Draw
+
+
+class Asked(NamedTuple):
+    """A model to be judged, what can be asked of it and judged, and the true pictures as its autoencoder keeps them."""
+
+    draws: Draws
+    askable: adherence.Askable
+    bound: adherence.Draw
 
 
 def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
@@ -31,10 +41,26 @@ def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
     return draw
 
 
-def draws(model: str, options: Options) -> Draws:
-    """The Draws of a model, which is loaded once; RequestError for an unknown model."""
+def decoder(pipe: Pipeline) -> adherence.Draw:
+    """A Draw of the true pictures after the pipeline's autoencoder, which bounds how near a drawn one can be."""
+
+    def draw(scenes: Sequence[Scene], seed: int) -> Tensor:
+        pixels = adherence.renders(scenes).float() / 127.5 - 1
+        with torch.inference_mode():
+            images = pipe.images(pipe.codec.encode(pixels[:, None].to(pipe.system.device)))
+        return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
+
+    return draw
+
+
+def asked(model: str, options: Options, judge: Judge) -> Asked:
+    """A model, which is loaded once, with the scenes whose words it and the judge know; RequestError for no model."""
     pipe = load(model)
-    return lambda scale: drawer(pipe, Options(**options, cfg_scale=scale))
+
+    def askable(one: Scene) -> bool:
+        return judge.labels.knows(one) and not pipe.stage.conditioner.unknown([one.caption])
+
+    return Asked(lambda scale: drawer(pipe, Options(**options, cfg_scale=scale)), askable, decoder(pipe))
 
 
 def truth(scale: float | None) -> adherence.Draw:
@@ -73,9 +99,9 @@ def numbers(shares: Shares) -> dict[str, dict[str, float]]:
     }
 
 
-def table(shares: Shares) -> str:
+def table(shares: Shares, of: str = "task") -> str:
     """The table as text."""
-    lines = [f"{'task':<10} {'right':>7}  {'95 % interval':>15}  {'n':>5}"]
+    lines = [f"{of:<10} {'right':>7}  {'95 % interval':>15}  {'n':>5}"]
     for task, share in shares.items():
         low, high = f"{100 * share.low:.1f}", f"{100 * share.high:.1f}"
         lines.append(f"{task:<10} {100 * share.rate:5.1f} %  {low:>6} - {high:>5} %  {share.n:>5}")

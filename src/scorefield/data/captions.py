@@ -4,7 +4,25 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scorefield.data.things import BY_NAME, NUMBERS, PLACES, PLAIN_STYLE, RELATIONS, STYLES
+from scorefield.data.colours import WORDS
+from scorefield.data.motions import DIRECTIONS, MOTIONS, OPENINGS, SPEEDS, Direction
+from scorefield.data.phrases import (
+    MOODS,
+    NO_VERB,
+    NUMBERS,
+    PLACES,
+    PLAIN_STYLE,
+    POSES,
+    QUALITIES,
+    RELATIONS,
+    SEVERAL,
+    SIZES,
+    STYLE_TAILS,
+    STYLES,
+    VIEWS,
+)
+from scorefield.data.splits import MIRROR
+from scorefield.data.things import BY_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,15 +31,24 @@ class Noun:
 
     thing: str
     count: int = 1
+    counted: bool = True  # the number is said; otherwise only that there are several
     colour: str | None = None
     size: str | None = None
     worn: str | None = None  # what it wears
     bare: bool = False  # said to be without a hat
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What a caption says of a motion: its name in MOTIONS and, where it has one, its direction."""
+
+    name: str
+    direction: Direction | None = None
+
+
 def article(words: str) -> str:
     """'a' or 'an' before `words`."""
-    vowel = words[0] in "aeiou" and not words.startswith(("un", "one"))
+    vowel = words[0] in "aeiou" and not words.startswith(("un", "one", "ufo"))
     return "an" if vowel or words.startswith("umb") else "a"
 
 
@@ -30,34 +57,108 @@ def _pick(rng: random.Random, phrases: Sequence[str]) -> str:
     return phrases[max(0, int(rng.random() * (len(phrases) + 1)) - 1)]
 
 
+def _any(rng: random.Random, phrases: Sequence[str]) -> str:
+    return phrases[int(rng.random() * len(phrases))]
+
+
+def _described(noun: Noun, name: str, rng: random.Random) -> str:
+    """The name with its adjectives: size, a mood that nothing shows, colour."""
+    size = _pick(rng, SIZES[noun.size]) if noun.size else ""
+    mood = _any(rng, MOODS) if rng.random() < 0.07 else ""
+    colour = _pick(rng, WORDS[noun.colour]) if noun.colour else ""
+    return " ".join(word for word in (size, mood, colour, name) if word)
+
+
+def _determined(words: str, rng: random.Random) -> str:
+    """The words of one thing behind an article, or a word in its place."""
+    roll = rng.random()
+    if roll < 0.84:
+        return f"{article(words)} {words}"
+    return f"one {words}" if roll < 0.9 else f"the {words}" if roll < 0.95 else f"my {words}" if roll < 0.97 else words
+
+
 def noun_phrase(noun: Noun, rng: random.Random) -> str:
     """The noun with its number or article, size, colour and hat."""
     thing = BY_NAME[noun.thing]
     if noun.count == 1:
         name = _pick(rng, (thing.name, thing.name, *thing.synonyms)) if thing.synonyms else thing.name
-        words = " ".join(word for word in (noun.size, noun.colour, name) if word)
-        words = f"{article(words) if rng.random() < 0.92 else 'one'} {words}"
+        words = _determined(_described(noun, name, rng), rng)
     else:
-        words = " ".join(word for word in (NUMBERS[noun.count - 1], noun.size, noun.colour, thing.plural) if word)
+        number = "a pair of" if noun.count == 2 and rng.random() < 0.06 else NUMBERS[noun.count - 1]
+        number = number if noun.counted else _any(rng, SEVERAL)
+        words = f"{number} {_described(noun, _pick(rng, (thing.plural, *thing.plurals)), rng)}".strip()
     if noun.worn:
-        clause = _pick(rng, ("wearing a {}", "with a {}", "in a {}"))
-        return f"{words} {clause.format(noun.worn)}"
+        worn = f"{article(noun.worn)} {noun.worn}" if noun.count == 1 else f"{noun.worn}s"
+        return f"{words} {_pick(rng, ('wearing {}', 'with {}', 'in {}')).format(worn)}"
     return f"{words} without a hat" if noun.bare else words
 
 
+def _listed(said: Sequence[str]) -> str:
+    """'a cat', 'a cat and a dog', 'a cat, a dog and a bird'."""
+    head, last = ", ".join(said[:-1]), said[-1]
+    return f"{head} and {last}" if head else last
+
+
+def _moving(said: Sequence[str], move: Move, rng: random.Random) -> tuple[str, bool]:
+    """The nouns and what they do, and whether that is a whole sentence."""
+    motion = MOTIONS[move.name]
+    verb, participle = motion.verbs[int(rng.random() * len(motion.verbs))]
+    roll = rng.random()
+    if move.name == "cross":
+        does = verb if roll < 0.5 else participle if roll < 0.75 else f"are {participle}"
+        return f"{_listed(said)} {does}", does != participle
+    does = verb if roll < 0.5 else participle if roll < 0.75 else f"is {participle}"
+    where = f" {_any(rng, DIRECTIONS[move.direction])}" if move.direction else ""
+    paced = motion.sideways or motion.aloft or move.name == "spin"
+    speed = f" {_any(rng, SPEEDS)}" if paced and rng.random() < 0.15 else ""
+    whom = f"{f' {_any(rng, motion.other)}'.rstrip()} {said[1]}" if motion.other else ""
+    return f"{said[0]} {does}{whom}{where}{speed}", does != participle
+
+
+def _related(said: Sequence[str], relation: str, rng: random.Random) -> tuple[str, bool]:
+    """The nouns and their relation, and whether that is a whole sentence."""
+    if relation in ("left", "right") and rng.random() < 0.15:
+        return f"{said[0]} on the {relation} and {said[1]} on the {MIRROR[relation]}", False
+    verb = "is " if relation not in NO_VERB and rng.random() < 0.15 else ""
+    return f"{said[0]} {verb}{_pick(rng, RELATIONS[relation])} {said[1]}", bool(verb)
+
+
+def _styled(words: str, style: str, rng: random.Random) -> str:
+    """The words with their style before them, or at the head or the end behind a comma."""
+    roll, tail = rng.random(), _any(rng, STYLE_TAILS[style])
+    if roll < 0.5:
+        return f"{_pick(rng, STYLES[style])} {words}"
+    return f"{words}, {tail}" if roll < 0.8 else f"{words} {tail}" if roll < 0.9 else f"{tail}, {words}"
+
+
 def caption(
-    nouns: Sequence[Noun], relation: str | None, place: str | None, style: str | None, rng: random.Random
+    nouns: Sequence[Noun],
+    relation: str | None,
+    place: str | None,
+    style: str | None,
+    rng: random.Random,
+    move: Move | None = None,
 ) -> str:
-    """One caption: style, noun or nouns with their relation, place; a part that is None is left unsaid."""
+    """One caption: style, noun or nouns with their relation or motion, place; a part that is None is left unsaid."""
     said = [noun_phrase(noun, rng) for noun in nouns]
-    if relation is None:
-        middle = " and ".join(said)
-    else:
-        verb = "is " if rng.random() < 0.15 else ""
-        middle = f"{said[0]} {verb}{_pick(rng, RELATIONS[relation])} {said[1]}"
-    opening = _pick(rng, STYLES[style]) if style else PLAIN_STYLE[int(rng.random() * len(PLAIN_STYLE))]
-    words = f"{opening} {middle}".strip()
-    if place is None:
-        return words
-    where = _pick(rng, PLACES[place])
-    return f"{where}, {words}" if rng.random() < 0.06 else f"{words} {where}"
+    where = _pick(rng, PLACES[place]) if place is not None else ""
+    if not said:
+        return f"{_any(rng, VIEWS)} {where}".strip() if where else ""
+    middle, sentence = _listed(said), False
+    if move is not None:
+        middle, sentence = _moving(said, move, rng)
+    elif relation is not None:
+        middle, sentence = _related(said, relation, rng)
+    elif len(said) == 1 and BY_NAME[nouns[0].thing].kind in ("animal", "bird", "person") and rng.random() < 0.08:
+        middle = f"{middle} {_any(rng, POSES)}"
+    before = where and rng.random() < 0.06
+    if where and not before:
+        middle = f"{middle} {where}"
+    if style is not None:
+        middle = _styled(middle, style, rng)
+    elif not sentence:
+        opening = _any(rng, OPENINGS) if move is not None and rng.random() < 0.4 else _any(rng, PLAIN_STYLE)
+        middle = f"{opening} {middle}".strip()
+    if before:
+        middle = f"{where}, {middle}"
+    return f"{middle}, {_any(rng, QUALITIES)}" if style is None and rng.random() < 0.04 else middle

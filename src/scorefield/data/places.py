@@ -5,114 +5,87 @@ from functools import cache
 
 import numpy as np
 
-from scorefield.data.arrays import Bytes, Floats, Mask
+from scorefield.data import landscapes
+from scorefield.data.arrays import Bytes, Floats
+from scorefield.data.paint import COLUMNS, ROWS, SIZE, Colour, disc, fade, rgb, ridge, where
 
-SIZE = 128  # px, both sides of a scene
 VARIANTS = 24  # paintings of each place
 
-Colour = tuple[int, int, int]
 Painter = Callable[[np.random.Generator], Floats]  # -> (SIZE, SIZE, 3) in 0..255
-
-ROWS, COLUMNS = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-
-
-def _rgb(colour: Floats | Colour) -> Floats:
-    return np.asarray(colour, np.float32)
-
-
-def _fade(top: Colour, bottom: Colour, start: float = 0, stop: float = SIZE) -> Floats:
-    """A vertical fade between two colours, from row `start` to row `stop`."""
-    share = np.clip((ROWS - start) / max(stop - start, 1), 0, 1)[..., None]
-    return np.asarray(_rgb(top) * (1 - share) + _rgb(bottom) * share, np.float32)
-
-
-def _where(mask: Mask, inside: Floats | Colour, outside: Floats) -> Floats:
-    return np.where(mask[..., None], _rgb(inside), outside)
-
-
-def _ridge(rng: np.random.Generator, height: float, swing: float, waves: int = 3) -> Floats:
-    """A smooth skyline: for each column the row where the land begins (SIZE,)."""
-    x = np.arange(SIZE) / SIZE * 2 * np.pi
-    line = sum(rng.uniform(0.3, 1) / k * np.sin(k * x * 0.6 + rng.uniform(0, 6.3)) for k in range(1, waves + 1))
-    return np.asarray(height + swing * np.asarray(line, np.float32), np.float32)
-
-
-def _disc(x: float, y: float, radius: float) -> Mask:
-    return np.asarray((COLUMNS - x) ** 2 + (ROWS - y) ** 2 < radius**2)
 
 
 def desert(rng: np.random.Generator) -> Floats:
     """Pale sky over two lines of dunes."""
-    sky = _fade((120, 190, 240), (250, 226, 180), 0, 60)
-    far = _where(ROWS > _ridge(rng, 52, 5), _fade((226, 178, 112), (214, 160, 92), 48, 80), sky)
-    return _where(ROWS > _ridge(rng, 74, 8), _fade((240, 200, 130), (222, 172, 98), 70, SIZE), far)
+    sky = fade((120, 190, 240), (250, 226, 180), 0, 60)
+    far = where(ROWS > ridge(rng, 52, 5), fade((226, 178, 112), (214, 160, 92), 48, 80), sky)
+    return where(ROWS > ridge(rng, 74, 8), fade((240, 200, 130), (222, 172, 98), 70, SIZE), far)
 
 
 def beach(rng: np.random.Generator) -> Floats:
     """Sky, a band of sea, sand."""
     horizon = rng.uniform(40, 50)
-    sky = _fade((130, 205, 250), (222, 242, 252), 0, horizon)
-    picture = _where(ROWS > horizon, _fade((30, 130, 190), (90, 200, 210), horizon, 72), sky)
-    shore = _ridge(rng, 72, 3)
-    picture = _where(ROWS > shore - 2, (248, 252, 252), picture)
-    return _where(ROWS > shore + 1, _fade((250, 230, 178), (240, 212, 150), 70, SIZE), picture)
+    sky = fade((130, 205, 250), (222, 242, 252), 0, horizon)
+    picture = where(ROWS > horizon, fade((30, 130, 190), (90, 200, 210), horizon, 72), sky)
+    shore = ridge(rng, 72, 3)
+    picture = where(ROWS > shore - 2, (248, 252, 252), picture)
+    return where(ROWS > shore + 1, fade((250, 230, 178), (240, 212, 150), 70, SIZE), picture)
 
 
 def meadow(rng: np.random.Generator) -> Floats:
     """Blue sky and clouds over green hills."""
-    picture = _fade((110, 185, 245), (215, 238, 252), 0, 60)
+    picture = fade((110, 185, 245), (215, 238, 252), 0, 60)
     for _ in range(3):
         x, y = rng.uniform(8, 120), rng.uniform(8, 34)
         for step in (-8, 0, 8):
-            picture = _where(_disc(x + step, y + abs(step) * 0.3, 7), (252, 253, 255), picture)
-    picture = _where(ROWS > _ridge(rng, 56, 6), _fade((126, 196, 92), (104, 180, 76), 50, 80), picture)
-    return _where(ROWS > _ridge(rng, 76, 5), _fade((104, 184, 70), (66, 144, 48), 72, SIZE), picture)
+            picture = where(disc(x + step, y + abs(step) * 0.3, 7), (252, 253, 255), picture)
+    picture = where(ROWS > ridge(rng, 56, 6), fade((126, 196, 92), (104, 180, 76), 50, 80), picture)
+    return where(ROWS > ridge(rng, 76, 5), fade((104, 184, 70), (66, 144, 48), 72, SIZE), picture)
 
 
 def snow(rng: np.random.Generator) -> Floats:
     """Grey-blue sky, white ground, flakes."""
-    picture = _fade((160, 186, 212), (216, 228, 240), 0, 64)
-    picture = _where(ROWS > _ridge(rng, 64, 6), _fade((250, 252, 255), (222, 232, 246), 60, SIZE), picture)
+    picture = fade((160, 186, 212), (216, 228, 240), 0, 64)
+    picture = where(ROWS > ridge(rng, 64, 6), fade((250, 252, 255), (222, 232, 246), 60, SIZE), picture)
     for x, y in rng.uniform(0, SIZE, (36, 2)):
-        picture = _where(_disc(x, y, rng.uniform(1.0, 1.9)), (255, 255, 255), picture)
+        picture = where(disc(x, y, rng.uniform(1.0, 1.9)), (255, 255, 255), picture)
     return picture
 
 
 def sea(rng: np.random.Generator) -> Floats:
     """A little sky and waves down to the bottom."""
     horizon = rng.uniform(26, 38)
-    sky = _fade((150, 210, 245), (230, 244, 250), 0, horizon)
-    picture = _where(ROWS > horizon, _fade((20, 96, 170), (14, 60, 128), horizon, SIZE), sky)
+    sky = fade((150, 210, 245), (230, 244, 250), 0, horizon)
+    picture = where(ROWS > horizon, fade((20, 96, 170), (14, 60, 128), horizon, SIZE), sky)
     for k in range(5):
         crest = horizon + 10 + k * 18 + (2 + k) * np.sin(COLUMNS / (7 + 2 * k) + rng.uniform(0, 6.3))
-        picture = _where(np.abs(ROWS - crest) < 1.4, (120, 186, 226), picture)
+        picture = where(np.abs(ROWS - crest) < 1.4, (120, 186, 226), picture)
     return picture
 
 
 def night(rng: np.random.Generator) -> Floats:
     """Dark sky with a moon and stars over dark land."""
-    picture = _fade((10, 14, 44), (40, 48, 96), 0, 90)
+    picture = fade((10, 14, 44), (40, 48, 96), 0, 90)
     for x, y in zip(rng.uniform(0, SIZE, 26), rng.uniform(0, 80, 26), strict=True):
-        picture = _where(_disc(x, y, 1.1), (250, 246, 214), picture)
+        picture = where(disc(x, y, 1.1), (250, 246, 214), picture)
     x = rng.choice((20.0, 108.0))
-    picture = _where(_disc(x, 20, 10), (250, 240, 200), picture)
-    return _where(ROWS > _ridge(rng, 92, 5), _fade((22, 34, 40), (12, 20, 26), 88, SIZE), picture)
+    picture = where(disc(x, 20, 10), (250, 240, 200), picture)
+    return where(ROWS > ridge(rng, 92, 5), fade((22, 34, 40), (12, 20, 26), 88, SIZE), picture)
 
 
 def space(rng: np.random.Generator) -> Floats:
     """Black sky, stars, one planet."""
-    picture = _fade((14, 6, 30), (4, 2, 12))
+    picture = fade((14, 6, 30), (4, 2, 12))
     for x, y in rng.uniform(0, SIZE, (44, 2)):
-        picture = _where(_disc(x, y, rng.choice((0.9, 1.3))), (232, 232, 255), picture)
+        picture = where(disc(x, y, rng.choice((0.9, 1.3))), (232, 232, 255), picture)
     x, y = rng.choice(((16.0, 18.0), (112.0, 18.0), (112.0, 112.0), (16.0, 112.0)))
     planet = np.clip(((COLUMNS - x) + (ROWS - y)) / 40 + 0.5, 0, 1)[..., None]
-    tint = _rgb(((210, 110, 70), (96, 150, 220), (170, 130, 210))[rng.integers(3)])
-    return _where(_disc(x, y, 15), tint * (1 - 0.6 * planet), picture)
+    tint = rgb(((210, 110, 70), (96, 150, 220), (170, 130, 210))[rng.integers(3)])
+    return where(disc(x, y, 15), tint * (1 - 0.6 * planet), picture)
 
 
 def city(rng: np.random.Generator) -> Floats:
     """Houses with lit windows behind a street."""
-    picture = _fade((170, 200, 226), (226, 232, 236), 0, 84)
+    picture = fade((170, 200, 226), (226, 232, 236), 0, 84)
     left = 0
     while left < SIZE:
         width, top = int(rng.integers(16, 27)), int(rng.integers(16, 56))
@@ -131,23 +104,23 @@ def city(rng: np.random.Generator) -> Floats:
 
 def forest(rng: np.random.Generator) -> Floats:
     """Trunks and dark leaves over mossy ground."""
-    picture = _fade((150, 196, 150), (96, 150, 100), 0, 88)
+    picture = fade((150, 196, 150), (96, 150, 100), 0, 88)
     for x in np.arange(6, SIZE, 18) + rng.uniform(-4, 4, 7):
-        picture = _where((np.abs(COLUMNS - x) < rng.uniform(2.4, 4.4)) & (ROWS < 92), (92, 70, 50), picture)
-    picture = _where(ROWS < _ridge(rng, 24, 6, 5), (38, 92, 50), picture)
-    return _where(ROWS > _ridge(rng, 88, 3), _fade((78, 112, 52), (54, 84, 38), 84, SIZE), picture)
+        picture = where((np.abs(COLUMNS - x) < rng.uniform(2.4, 4.4)) & (ROWS < 92), (92, 70, 50), picture)
+    picture = where(ROWS < ridge(rng, 24, 6, 5), (38, 92, 50), picture)
+    return where(ROWS > ridge(rng, 88, 3), fade((78, 112, 52), (54, 84, 38), 84, SIZE), picture)
 
 
 def room(rng: np.random.Generator) -> Floats:
     """A wall with a window, a skirting board, a wooden floor."""
     wall = ((236, 222, 196), (204, 218, 228), (226, 206, 206))[rng.integers(3)]
-    picture = _fade(wall, wall)
+    picture = fade(wall, wall)
     left = int(rng.choice((10, 82)))
     picture[12:48, left : left + 36] = (250, 250, 248)
     picture[15:45, left + 3 : left + 33] = (160, 210, 246)
     picture[28:31, left : left + 36] = picture[12:48, left + 17 : left + 20] = (250, 250, 248)
     picture[86:90] = (246, 244, 240)
-    floor = _fade((186, 134, 84), (160, 110, 64), 90, SIZE)
+    floor = fade((186, 134, 84), (160, 110, 64), 90, SIZE)
     picture[90:] = floor[90:]
     for y in (98, 108, 119):
         picture[y : y + 1] = (138, 94, 54)
@@ -158,8 +131,8 @@ def plain(colour: Colour) -> Painter:
     """One colour, a little darker towards the bottom."""
 
     def paint(rng: np.random.Generator) -> Floats:
-        tint = np.clip(_rgb(colour) + rng.uniform(-6, 6), 0, 255)
-        return np.asarray(_fade((255, 255, 255), (238, 238, 238)) / 255 * tint, np.float32)
+        tint = np.clip(rgb(colour) + rng.uniform(-6, 6), 0, 255)
+        return np.asarray(fade((255, 255, 255), (238, 238, 238)) / 255 * tint, np.float32)
 
     return paint
 
@@ -180,8 +153,25 @@ PAINTERS: dict[str, Painter] = {
     "blue": plain((150, 190, 240)),
     "green": plain((160, 214, 160)),
     "pink": plain((246, 190, 206)),
+    "yellow": plain((248, 226, 120)),
+    "red": plain((214, 84, 80)),
+    "black": plain((30, 30, 34)),
+    "mountains": landscapes.mountains,
+    "lake": landscapes.lake,
+    "farm": landscapes.farm,
+    "jungle": landscapes.jungle,
+    "underwater": landscapes.underwater,
+    "sky": landscapes.sky,
+    "sunset": landscapes.sunset,
+    "rain": landscapes.rain,
+    "moon": landscapes.moon,
+    "meeting": landscapes.meeting,
 }
-FLOATING = frozenset({"space", "white", "grey", "blue", "green", "pink"})  # places with no ground to stand on
+GROUND: dict[str, int] = {  # place -> the row from which down there is ground to stand on, px; the others have none
+    "desert": 74, "beach": 76, "meadow": 72, "snow": 70, "night": 94, "city": 88, "forest": 88, "room": 90,
+    "mountains": 86, "lake": 96, "farm": 82, "jungle": 92, "sunset": 84, "rain": 84, "moon": 78, "meeting": 92,
+}  # fmt: skip
+FLOATING = frozenset(PAINTERS.keys() - GROUND.keys())  # places where things hang in the middle
 
 
 @cache

@@ -1,5 +1,6 @@
 """From a scene to its picture: place, shadows, sprites, style."""
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -7,9 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from scorefield.data.arrays import Bytes
-from scorefield.data.places import FLOATING, SIZE, painted
+from scorefield.data.layout import Item
+from scorefield.data.paint import SIZE
+from scorefield.data.places import GROUND, painted
 from scorefield.data.scenes import Scene
 from scorefield.data.sprites import sprite
+from scorefield.data.things import BY_NAME
 
 SHADOW = 90  # of 255: how dark the shadow under a thing is
 
@@ -25,7 +29,7 @@ def _shadow(width: int) -> NDArray[np.uint16]:
 
 def _window(length: int, start: int) -> tuple[slice, slice]:
     """The part of a stretch of `length` at `start` that lies inside the picture: (in the picture, in the stretch)."""
-    first, last = max(start, 0), max(min(start + length, SIZE), 0)
+    first, last = (min(max(edge, 0), SIZE) for edge in (start, start + length))
     return slice(first, last), slice(first - start, last - start)
 
 
@@ -59,7 +63,38 @@ def _pixel(picture: Bytes) -> Bytes:
     return np.repeat(np.repeat(small, 4, 0), 4, 1)
 
 
-FILTERS = {"pencil": _pencil, "watercolour": _watercolour, "pixel": _pixel}
+def _mono(picture: Bytes) -> Bytes:
+    """Black, white and greys."""
+    return np.repeat(np.asarray(Image.fromarray(picture).convert("L"))[..., None], 3, axis=2)
+
+
+def _blurred(picture: Bytes) -> Bytes:
+    """Out of focus."""
+    return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(3)))
+
+
+@cache
+def _waves() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The row and the column that each pixel of a distorted picture is taken from."""
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    down = rows + 5 * np.sin(columns / 7) + 4 * np.sin(rows / 5 + columns / 11)
+    right = columns + 6 * np.sin(rows / 6 + 1) + 3 * np.sin(columns / 4)
+    return tuple(np.clip(np.rint(one), 0, SIZE - 1).astype(np.intp) for one in (down, right))
+
+
+def _distorted(picture: Bytes) -> Bytes:
+    """As in a wavy mirror."""
+    return picture[_waves()]
+
+
+FILTERS = {
+    "pencil": _pencil,
+    "watercolour": _watercolour,
+    "pixel": _pixel,
+    "mono": _mono,
+    "blurred": _blurred,
+    "distorted": _distorted,
+}
 
 
 def stand(picture: Bytes, sprite: Bytes, x: int, y: int, *, shadow: bool) -> None:
@@ -72,10 +107,26 @@ def stand(picture: Bytes, sprite: Bytes, x: int, y: int, *, shadow: bool) -> Non
     _blend(picture, sprite[..., :3], sprite[..., 3], left, top)
 
 
-def render(scene: Scene) -> Bytes:
-    """The scene's picture: (128, 128, 3)."""
+def _grounded(item: Item, height: int, place: str) -> bool:
+    """Whether the thing stands on the ground of its place, and so throws a shadow."""
+    foot = item.y - height // 2 + height
+    return place in GROUND and foot >= GROUND[place] and BY_NAME[item.thing].kind != "sky"
+
+
+def drawn(item: Item) -> Bytes:
+    """The item's sprite (h, w, 4)."""
+    return sprite(item.thing, item.size, item.colour, item.worn, item.flip, item.turn)
+
+
+def render(scene: Scene, look: Callable[[Item], Bytes] = drawn) -> Bytes:
+    """The scene's picture (128, 128, 3), with sprites as `look` gives them."""
     picture = painted(scene.place, scene.variant).copy()
-    shadow = scene.place not in FLOATING and scene.relation != "on"
-    for item in reversed(scene.items):  # the first named lies on top
-        stand(picture, sprite(item.thing, item.size, item.colour, item.worn), item.x, item.y, shadow=shadow)
+    carried: tuple[Item, ...] = ()
+    if scene.relation in ("on", "riding", "holding"):
+        carried = scene.items[1:] if scene.relation == "holding" else scene.items[:1]
+    last_first = scene.items[::-1]  # of things equally deep the first named lies on top
+    for item in sorted(last_first, key=lambda one: one.depth):
+        shown = look(item)
+        shadow = item not in carried and _grounded(item, shown.shape[0], scene.place)
+        stand(picture, shown, item.x, item.y, shadow=shadow)
     return FILTERS[scene.style](picture) if scene.style else picture

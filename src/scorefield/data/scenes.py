@@ -1,49 +1,31 @@
 """The scenes data set: scene `index` of `seed` is always the same captioned picture."""
 
 import random
-import zlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scorefield.data.captions import Noun, caption
-from scorefield.data.places import FLOATING, VARIANTS
-from scorefield.data.things import COLOURS, PLACES, SIZES, STYLES, THINGS, WORN
+from scorefield.data import layout
+from scorefield.data.asked import DRAW, TASKS, Asked, Task, choose
+from scorefield.data.captions import Move, Noun, caption
+from scorefield.data.layout import Item
+from scorefield.data.phrases import PLACES, STYLES
+from scorefield.data.places import VARIANTS
+from scorefield.data.splits import held_out_motion, held_out_pair, held_out_place
 
 Split = Literal["train", "heldout"]
-Task = Literal["single", "two", "counting", "colours", "position", "binding"]
-
-TASKS: dict[Task, float] = {  # share of each task in the stream of scenes
-    "single": 0.28,
-    "two": 0.13,
-    "counting": 0.19,
-    "colours": 0.14,
-    "position": 0.16,
-    "binding": 0.10,
-}
-SIZE_OF: dict[str | None, int] = {"small": 32, None: 60, "big": 88}  # px of a lone thing's longer side
-MIRROR = {"left": "right", "right": "left", "above": "below", "below": "above"}
-
-COLOURED = tuple(thing.name for thing in THINGS if thing.coloured)
-NAMES = tuple(thing.name for thing in THINGS)
-HATTED = frozenset(thing.name for thing in THINGS if thing.hat_at)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One thing in the picture: its centre and longer side in px, and how it is drawn."""
-
-    thing: str
-    x: int
-    y: int
-    size: int
-    colour: str | None = None
-    worn: str | None = None
+STYLED: dict[Task, float] = {"single": 0.16, "two": 0.06, "counting": 0.06, "position": 0.04, "whole": 0.1}
+HIDDEN = frozenset(  # colour x place in which hardly anything could be seen
+    {(colour, colour) for colour in ("white", "grey", "blue", "green", "pink", "yellow", "red", "black")}
+    | {("black", place) for place in ("night", "space", "moon")} | {("white", "snow"), ("grey", "rain")}
+)  # fmt: skip
+FAR = 24  # px: how far apart things are of which one is left of the other, or above it
+PLACED = 0.62  # the share of captions that say the place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One captioned picture, as data; `nouns` and `relation` are what the caption says."""
+    """One captioned picture, as data; `nouns`, `relation` and `move` are what the caption says."""
 
     task: Task
     caption: str
@@ -54,177 +36,101 @@ class Scene:
     style: str | None
     variant: int
     items: tuple[Item, ...]
+    move: Move | None = None
 
 
-def _tenth(*words: str) -> bool:
-    return zlib.crc32("|".join(words).encode()) % 10 == 0
+def apart(items: Sequence[Item]) -> bool:
+    """Whether two of the things lie to each other as they may not in training."""
+    for k, second in enumerate(items):
+        for first in items[:k]:
+            ways: list[str | None] = [None] if first.thing != second.thing else []
+            if ways and abs(first.x - second.x) > FAR:
+                ways.append("left" if first.x < second.x else "right")
+            if ways and abs(first.y - second.y) > FAR:
+                ways.append("above" if first.y < second.y else "below")
+            if any(held_out_pair(first.thing, second.thing, way) for way in ways):
+                return True
+    return False
 
 
-def held_out_place(thing: str, place: str) -> bool:
-    """Whether thing x place is never trained on."""
-    return _tenth(thing, place)
+def _held_out(asked: Asked, place: str) -> bool:
+    """Whether a combination that a split keeps for itself is asked for."""
+    nouns = asked.nouns
+    if any(held_out_place(noun.thing, place) for noun in nouns):
+        return True
+    if asked.move is not None and held_out_motion(nouns[0].thing, asked.move.name, place):
+        return True
+    pairs = [(one.thing, other.thing) for k, other in enumerate(nouns) for one in nouns[:k]]
+    return any(held_out_pair(*pair, asked.relation) for pair in pairs)
 
 
-def held_out_pair(first: str, second: str, relation: str | None) -> bool:
-    """Whether thing x thing x relation is never trained on; said either way round it is one combination."""
-    if relation is None:
-        return _tenth(*sorted((first, second)), "and")
-    if relation in ("right", "below"):
-        first, second, relation = second, first, MIRROR[relation]
-    return _tenth(first, second, relation)
-
-
-def _jitter(rng: random.Random, middle: float, swing: int) -> int:
-    return round(middle + (2 * rng.random() - 1) * swing)
-
-
-def _choose(rng: random.Random, among: tuple[str, ...]) -> str:
-    return among[int(rng.random() * len(among))]
-
-
-def _single(rng: random.Random) -> tuple[list[Noun], None]:
-    thing = _choose(rng, NAMES)
-    size = _choose(rng, SIZES) if rng.random() < 0.2 else None
-    worn, bare = None, False
-    if thing in HATTED and rng.random() < 0.4:
-        worn = "hat" if rng.random() < 0.6 else _choose(rng, tuple(WORN))
-        bare = rng.random() < 0.25
-    return [Noun(thing=thing, size=size, worn=None if bare else worn, bare=bare)], None
-
-
-def _two(rng: random.Random) -> tuple[list[Noun], None]:
-    first, second = rng.sample(NAMES, 2)
-    return [Noun(thing=first), Noun(thing=second)], None
-
-
-def _counting(rng: random.Random) -> tuple[list[Noun], None]:
-    return [Noun(thing=_choose(rng, NAMES), count=2 + (rng.random() < 0.5))], None
-
-
-def _colours(rng: random.Random) -> tuple[list[Noun], None]:
-    return [Noun(thing=_choose(rng, COLOURED), colour=_choose(rng, tuple(COLOURS)))], None
-
-
-def _position(rng: random.Random) -> tuple[list[Noun], str]:
-    first, second = rng.sample(NAMES, 2)
-    relation = "on" if rng.random() < 0.16 else _choose(rng, ("left", "right", "above", "below"))
-    return [Noun(thing=first), Noun(thing=second)], relation
-
-
-def _binding(rng: random.Random) -> tuple[list[Noun], None]:
-    first, second = rng.sample(COLOURED, 2)
-    one, other = rng.sample(tuple(COLOURS), 2)
-    return [Noun(thing=first, colour=one), Noun(thing=second, colour=other)], None
-
-
-DRAW: dict[Task, Callable[[random.Random], tuple[list[Noun], str | None]]] = {
-    "single": _single,
-    "two": _two,
-    "counting": _counting,
-    "colours": _colours,
-    "position": _position,
-    "binding": _binding,
-}
-
-
-def _arrangement(nouns: list[Noun], relation: str | None, split: Split, rng: random.Random) -> str | None:
-    """Where the first of two things is drawn; for two things with no relation said, any that the split allows."""
-    if len(nouns) < 2 or relation is not None:
-        return relation
-    ways = [way for way in MIRROR if split == "heldout" or not held_out_pair(nouns[0].thing, nouns[1].thing, way)]
+def _arrangement(asked: Asked, split: Split, rng: random.Random) -> str | None:
+    """Where the first of two things is drawn; with no relation said, any that the split allows."""
+    if asked.relation is not None:
+        return asked.relation
+    things = [noun.thing for noun in asked.nouns]
+    side_by_side = asked.move is not None or any(noun.count > 1 for noun in asked.nouns)
+    among = ("left",) if side_by_side else ("left", "right", "above", "below")
+    ways = [way for way in among if split == "heldout" or not held_out_pair(things[0], things[1], way)]
     return ways[int(rng.random() * len(ways))] if ways else None
 
 
-def _item(noun: Noun, x: int, y: int, size: int) -> Item:
-    return Item(thing=noun.thing, x=x, y=y, size=size, colour=noun.colour, worn=noun.worn)
-
-
-def _pair(nouns: list[Noun], way: str, rng: random.Random) -> list[Item]:
-    """Two things, the first `way` of the second."""
-    if way in ("right", "below"):
-        return _pair(nouns[::-1], MIRROR[way], rng)[::-1]
-    size = 44 + 4 * int(rng.random() * 2)
-    if way == "left":
-        y = _jitter(rng, 76, 12)
-        places = [(_jitter(rng, 34, 5), y + _jitter(rng, 0, 4)), (_jitter(rng, 94, 5), y + _jitter(rng, 0, 4))]
-    elif way == "above":
-        x = _jitter(rng, 64, 16)
-        places = [(x + _jitter(rng, 0, 6), _jitter(rng, 32, 4)), (x + _jitter(rng, 0, 6), _jitter(rng, 95, 4))]
-    else:  # on: the first stands on the second and overlaps it
-        x = _jitter(rng, 64, 14)
-        return [_item(nouns[0], x + _jitter(rng, 0, 3), 44, 40), _item(nouns[1], x, 88, 56)]
-    return [_item(noun, *spot, size) for noun, spot in zip(nouns, places, strict=True)]
-
-
-def _several(noun: Noun, rng: random.Random) -> list[Item]:
-    """Two or three of a thing, side by side or in a triangle."""
-    if noun.count == 2:
-        y = _jitter(rng, 76, 12)
-        spots = [(_jitter(rng, 34, 4), y + _jitter(rng, 0, 5)), (_jitter(rng, 94, 4), y + _jitter(rng, 0, 5))]
-        size = 44 + 4 * int(rng.random() * 2)
-    elif rng.random() < 0.5:
-        y = _jitter(rng, 76, 14)
-        spots = [(x + _jitter(rng, 0, 2), y + _jitter(rng, 0, 5)) for x in (22, 64, 106)]
-        size = 36
-    else:
-        up = rng.random() < 0.5
-        spots = [(_jitter(rng, 34, 4), 94 if up else 40), (_jitter(rng, 94, 4), 94 if up else 40)]
-        spots.append((_jitter(rng, 64, 6), 40 if up else 94))
-        size = 40
-    return [_item(noun, *spot, size) for spot in spots]
-
-
-def _alone(noun: Noun, place: str, rng: random.Random) -> list[Item]:
-    """One thing near the middle, standing lower where there is ground."""
-    size = SIZE_OF[noun.size] + 4 * int(rng.random() * 3) - 4
-    y = _jitter(rng, 64, 10) if place in FLOATING else _jitter(rng, 106, 6) - size // 2
-    return [_item(noun, _jitter(rng, 64, 16 if size < 80 else 6), max(y, size // 2 + 4), size)]
-
-
-def _combination_held_out(nouns: list[Noun], relation: str | None, place: str) -> bool:
-    if any(held_out_place(noun.thing, place) for noun in nouns):
-        return True
-    return len(nouns) == 2 and held_out_pair(nouns[0].thing, nouns[1].thing, relation)
+def _laid_out(asked: Asked, way: str | None, place: str, rng: random.Random) -> list[Item]:
+    """The items of every task but whole scenes."""
+    nouns = asked.nouns
+    if asked.move is not None:
+        return layout.moving(nouns, asked.move, place, rng)
+    if len(nouns) == 1:
+        return layout.several(nouns[0], place, rng) if nouns[0].count > 1 else layout.alone(nouns[0], place, rng)
+    if any(noun.count > 1 for noun in nouns):
+        return layout.groups(nouns, place, rng)
+    return layout.pair(nouns, way or "left", place, rng)
 
 
 def _attempt(task: Task, split: Split, rng: random.Random) -> Scene | None:
     """One draw; None where it falls into the other split."""
-    nouns, relation = DRAW[task](rng)
-    place = _choose(rng, tuple(PLACES))
-    if _combination_held_out(nouns, relation, place) != (split == "heldout"):
+    asked = DRAW[task](rng)
+    place = choose(rng, tuple(PLACES))
+    if _held_out(asked, place) != (split == "heldout") or any((noun.colour, place) in HIDDEN for noun in asked.nouns):
         return None
-    way = _arrangement(nouns, relation, split, rng)
-    if len(nouns) == 2 and way is None:
-        return None
-    place_said = rng.random() < 0.6
-    style = _choose(rng, tuple(STYLES)) if task == "single" and rng.random() < 0.14 else None
-    if way is not None:
-        items = _pair(nouns, way, rng)
-    elif nouns[0].count > 1:
-        items = _several(nouns[0], rng)
+    way = None
+    if task == "whole":
+        items = layout.whole(asked.nouns, place, rng)
+        if split == "train" and apart(items):
+            return None
+        if rng.random() < 0.5:  # nothing is said of what there is: at most the place
+            asked = Asked(nouns=())
     else:
-        items = _alone(nouns[0], place, rng)
+        if len(asked.nouns) == 2:
+            way = _arrangement(asked, split, rng)
+            if way is None:
+                return None
+        items = _laid_out(asked, way, place, rng)
+    place_said = rng.random() < PLACED
+    style = choose(rng, tuple(STYLES)) if asked.nouns and rng.random() < STYLED.get(task, 0.0) else None
     return Scene(
         task=task,
-        caption=caption(nouns, relation, place if place_said else None, style, rng),
-        nouns=tuple(nouns),
-        relation=relation,
+        caption=caption(asked.nouns, asked.relation, place if place_said else None, style, rng, asked.move),
+        nouns=asked.nouns,
+        relation=asked.relation,
         place=place,
         place_said=place_said,
         style=style,
         variant=int(rng.random() * VARIANTS),
         items=tuple(items),
+        move=asked.move,
     )
 
 
 def scene(index: int, seed: int = 0, split: Split = "train", task: Task | None = None) -> Scene:
     """Scene `index` of `seed`: always the same; of any task, or of the one named.
 
-    The `heldout` split holds only combinations (thing x place, thing x thing x relation) that `train` never shows.
+    The `heldout` split holds only combinations (thing x place, thing x thing x relation, thing x motion x place) that
+    `train` never shows.
     """
     rng = random.Random(f"{split}/{task}/{seed}/{index}")
+    chosen = task or rng.choices(tuple(TASKS), tuple(TASKS.values()))[0]
     while True:
-        chosen = task or rng.choices(tuple(TASKS), tuple(TASKS.values()))[0]
         found = _attempt(chosen, split, rng)
         if found is not None:
             return found

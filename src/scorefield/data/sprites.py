@@ -1,17 +1,18 @@
-"""The sprites: cut from the sheet, coloured, given a hat, and scaled; every step remembered."""
+"""The sprites: cut from the sheet, coloured, given a hat, turned and scaled; the latest of each step are kept."""
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from scorefield.data.arrays import Bytes, Mask
-from scorefield.data.things import BY_NAME, COLOURS, THINGS, WORN
+from scorefield.data.arrays import Bytes
+from scorefield.data.colours import Shades, coloured, shades
+from scorefield.data.things import BY_NAME, THINGS, WORN
 from scorefield.errors import RequestError
 
-CELL = 96  # px of the sheet's cells
-COLUMNS = 10
+CELL = 136  # px of the sheet's cells: the artwork's own size
+COLUMNS = 14
 SHEET = Path(__file__).parent.parent / "assets" / "sprites.webp"
 
 
@@ -34,32 +35,12 @@ def _cell(name: str) -> Bytes:
     return cell[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _movable(rgb: Bytes, alpha: Bytes) -> Mask:
-    """Which pixels carry the thing's own colour: saturated ones near its commonest hue (bool, same shape as alpha)."""
-    hsv = np.asarray(Image.fromarray(rgb).convert("HSV")).astype(int)
-    hue, saturation = hsv[..., 0], hsv[..., 1]
-    vivid = (alpha > 128) & (saturation > 60)
-    if vivid.sum() < 0.12 * (alpha > 128).sum():  # a black, white or grey thing: all of it
-        return np.asarray(alpha > 0)
-    counts = np.bincount(hue[vivid] // 8, minlength=32)
-    common = int(np.argmax(counts + np.roll(counts, 1) + np.roll(counts, -1))) * 8 + 4
-    apart = np.abs((hue - common + 128) % 256 - 128)
-    return np.asarray((alpha > 0) & (apart < 24) & (saturation > 40))
-
-
-def coloured(sprite: Bytes, colour: str) -> Bytes:
-    """The sprite (h, w, 4) with its own colour moved to `colour`, its shading kept."""
-    rgb, alpha = sprite[..., :3], sprite[..., 3]
-    where = _movable(rgb, alpha)
-    light = rgb.astype(np.float32) @ np.asarray((0.299, 0.587, 0.114), np.float32)
-    low, middle, high = np.percentile(light[where], (4, 50, 96))
-    dark, plain, bright = (np.asarray(stop, np.float32) for stop in COLOURS[colour])
-    below = np.clip((light - low) / max(middle - low, 24), 0, 1)[..., None]
-    above = np.clip((light - middle) / max(high - middle, 24), 0, 1)[..., None]
-    moved = np.where(light[..., None] < middle, dark + (plain - dark) * below, plain + (bright - plain) * above)
-    out = sprite.copy()
-    out[where, :3] = moved[where].astype(np.uint8)
-    return out
+@cache
+def _shades(name: str) -> Shades:
+    dye = BY_NAME[name].dye
+    if dye is None:
+        raise RequestError(f"a {name} takes no colour")
+    return shades(_cell(name), dye)
 
 
 def _over(canvas: Bytes, sprite: Bytes, left: int, top: int) -> None:
@@ -69,15 +50,15 @@ def _over(canvas: Bytes, sprite: Bytes, left: int, top: int) -> None:
     canvas[:] = np.asarray(part)
 
 
-@cache
+@lru_cache(512)
 def _dressed(name: str, colour: str | None, worn: str | None) -> Bytes:
     """The sprite at the sheet's scale with its colour and hat."""
-    sprite = _cell(name)
+    sprite, thing = _cell(name), BY_NAME[name]
     if colour is not None:
-        sprite = coloured(sprite, colour)
+        sprite = coloured(sprite, colour, _shades(name))
     if worn is None:
         return sprite
-    place = BY_NAME[name].hat_at
+    place = thing.hat_at
     if place is None:
         raise RequestError(f"a {name} wears no hat; things that do: {', '.join(t.name for t in THINGS if t.hat_at)}")
     height, width = sprite.shape[:2]
@@ -94,12 +75,24 @@ def _dressed(name: str, colour: str | None, worn: str | None) -> Bytes:
 
 
 @cache
-def sprite(name: str, size: int, colour: str | None = None, worn: str | None = None) -> Bytes:
-    """A thing's sprite (h, w, 4) uint8 whose longer side is `size` px.
+def sides(name: str, size: int, worn: str | None = None) -> tuple[int, int]:
+    """Width and height in px of a thing's sprite whose longer side is `size` px."""
+    height, width = _dressed(name, None, worn).shape[:2]
+    scale = size / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
-    RequestError for a hat on a thing that wears none.
+
+@lru_cache(4096)
+def sprite(
+    name: str, size: int, colour: str | None = None, worn: str | None = None, flip: bool = False, turn: int = 0
+) -> Bytes:
+    """A thing's sprite (h, w, 4) uint8 whose longer side is `size` px, mirrored with `flip`, turned by `turn` degrees.
+
+    RequestError for a hat on a thing that wears none, and for a colour of a thing that takes none.
     """
-    whole = Image.fromarray(_dressed(name, colour, worn))
-    scale = size / max(whole.size)
-    sides = (max(1, round(whole.width * scale)), max(1, round(whole.height * scale)))
-    return np.asarray(whole.resize(sides, Image.Resampling.LANCZOS))
+    whole = Image.fromarray(_dressed(name, colour, worn)).resize(sides(name, size, worn), Image.Resampling.LANCZOS)
+    if flip:
+        whole = whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if turn:
+        whole = whole.rotate(turn, Image.Resampling.BICUBIC, expand=True)
+    return np.asarray(whole)

@@ -1,6 +1,13 @@
-"""What a scene can hold: the things, places, colours, relations and styles, with the words for them."""
+"""The things that a scene can hold: the glyph and the words of each, and what may be done to it."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "plant", "animal", "bird", "swimmer", "person", "vehicle", "boat", "aircraft", "building", "furniture",
+    "object", "clothes", "food", "sky",
+]  # fmt: skip
+Dye = Literal["hue", "whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,141 +17,230 @@ class Thing:
     name: str
     glyph: str
     plural: str
+    kind: Kind
     synonyms: tuple[str, ...] = ()
-    coloured: bool = False  # its colour may be moved
+    dye: Dye | None = "hue"  # what a colour moves: the commonest hue, all of the sprite, or nothing
     hat_at: tuple[float, float, float] | None = None  # a hat's centre x, brim y, width, as shares of the sprite
+    holds: bool = False  # it may hold another thing
+    hard: bool = False  # hard to draw: scenes show it twice as often
+
+    @property
+    def plurals(self) -> tuple[str, ...]:
+        """The plural and those of the synonyms."""
+        return (self.plural, *(_plural(synonym) for synonym in self.synonyms if " of " not in synonym))
+
+
+IRREGULAR = {"spaceman": "spacemen", "maple leaf": "maple leaves"}
+
+
+def _plural(word: str) -> str:
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    if word.endswith("y"):
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith(("ch", "sh", "s", "x")) else f"{word}s"
 
 
 def _thing(
     name: str,
     glyph: str,
+    kind: Kind,
     *synonyms: str,
     plural: str | None = None,
-    coloured: bool = False,
+    dye: Dye | None = "hue",
     hat_at: tuple[float, float, float] | None = None,
+    holds: bool = False,
+    hard: bool = False,
 ) -> Thing:
-    return Thing(name, glyph, plural or f"{name}s", synonyms, coloured, hat_at)
+    return Thing(name, glyph, plural or f"{name}s", kind, synonyms, dye, hat_at, holds, hard)
 
 
 THINGS: tuple[Thing, ...] = (
-    _thing("tree", "🌳"),
-    _thing("palm tree", "🌴"),
-    _thing("cactus", "🌵", plural="cactuses"),
-    _thing("flower", "🌷", "tulip", coloured=True),
-    _thing("sunflower", "🌻"),
-    _thing("mushroom", "🍄"),
-    _thing("cat", "🐈", "kitty", hat_at=(0.27, 0.13, 0.42)),
-    _thing("dog", "🐕", hat_at=(0.40, 0.12, 0.46)),
-    _thing("puppy", "🐶", plural="puppies", hat_at=(0.5, 0.12, 0.66)),
-    _thing("horse", "🐎", "pony"),
-    _thing("mouse", "🐁", plural="mice"),
-    _thing("leopard", "🐆"),
-    _thing("snake", "🐍"),
-    _thing("otter", "🦦"),
-    _thing("parrot", "🦜", hat_at=(0.38, 0.10, 0.46)),
-    _thing("skunk", "🦨"),
-    _thing("penguin", "🐧", hat_at=(0.42, 0.10, 0.5)),
-    _thing("lion", "🦁", hat_at=(0.5, 0.15, 0.7)),
-    _thing("bear", "🐻", hat_at=(0.5, 0.13, 0.66)),
-    _thing("panda", "🐼", hat_at=(0.5, 0.13, 0.66)),
-    _thing("fox", "🦊", plural="foxes", hat_at=(0.5, 0.28, 0.5)),
-    _thing("rabbit", "🐇", "bunny"),
-    _thing("cow", "🐄"),
-    _thing("pig", "🐷", hat_at=(0.5, 0.14, 0.6)),
-    _thing("sheep", "🐑", "lamb", plural="sheep"),
-    _thing("elephant", "🐘"),
-    _thing("owl", "🦉", hat_at=(0.5, 0.16, 0.6)),
-    _thing("duck", "🦆", hat_at=(0.36, 0.10, 0.42)),
-    _thing("frog", "🐸", hat_at=(0.5, 0.2, 0.5)),
-    _thing("turtle", "🐢"),
-    _thing("fish", "🐟", plural="fish", coloured=True),
-    _thing("butterfly", "🦋", plural="butterflies"),
-    _thing("man", "👨", plural="men", hat_at=(0.5, 0.2, 0.92)),
-    _thing("woman", "👩", plural="women", hat_at=(0.5, 0.2, 0.92)),
-    _thing("astronaut", "🧑‍🚀", "spaceman"),
-    _thing("robot", "🤖", hat_at=(0.5, 0.14, 0.66)),
-    _thing("snowman", "⛄", plural="snowmen"),
-    _thing("car", "🚗", coloured=True),
-    _thing("bicycle", "🚲", "bike"),
-    _thing("train", "🚂"),
-    _thing("boat", "⛵", "sailboat", coloured=True),
-    _thing("airplane", "✈", "plane"),
-    _thing("rocket", "🚀"),
-    _thing("balloon", "🎈", coloured=True),
-    _thing("house", "🏠"),
-    _thing("tent", "⛺", coloured=True),
-    _thing("campfire", "🔥", "fire"),
-    _thing("avocado", "🥑"),
-    _thing("armchair", "🛋", "sofa", "couch", coloured=True),
-    _thing("chair", "🪑", coloured=True),
-    _thing("book", "📕", coloured=True),
-    _thing("key", "🔑"),
-    _thing("umbrella", "☂", coloured=True),
-    _thing("crown", "👑"),
-    _thing("hat", "🎩"),
-    _thing("shoe", "👟", "sneaker", coloured=True),
-    _thing("dress", "👗", plural="dresses", coloured=True),
-    _thing("shirt", "👕", coloured=True),
-    _thing("bag", "👜", "handbag", coloured=True),
-    _thing("cup", "☕"),
-    _thing("apple", "🍎"),
-    _thing("banana", "🍌"),
-    _thing("cake", "🎂"),
-    _thing("guitar", "🎸", coloured=True),
-    _thing("heart", "❤", coloured=True),
-    _thing("star", "⭐", coloured=True),
-    _thing("gift", "🎁", "present", coloured=True),
+    _thing("tree", "🌳", "plant"),
+    _thing("palm tree", "🌴", "plant"),
+    _thing("cactus", "🌵", "plant", plural="cactuses"),
+    _thing("flower", "🌷", "plant", "tulip"),
+    _thing("sunflower", "🌻", "plant"),
+    _thing("mushroom", "🍄", "plant"),
+    _thing("cat", "🐈", "animal", hat_at=(0.27, 0.13, 0.42), hard=True),
+    _thing("dog", "🐕", "animal", hat_at=(0.40, 0.12, 0.46), hard=True),
+    _thing("puppy", "🐶", "animal", plural="puppies", hat_at=(0.5, 0.12, 0.66)),
+    _thing("horse", "🐎", "animal", "pony", hard=True),
+    _thing("mouse", "🐁", "animal", plural="mice", dye="whole", hard=True),
+    _thing("leopard", "🐆", "animal"),
+    _thing("snake", "🐍", "animal", hard=True),
+    _thing("otter", "🦦", "animal"),
+    _thing("parrot", "🦜", "bird", hat_at=(0.38, 0.10, 0.46)),
+    _thing("skunk", "🦨", "animal", dye="whole", hard=True),
+    _thing("penguin", "🐧", "bird", dye="whole", hat_at=(0.42, 0.10, 0.5), holds=True),
+    _thing("lion", "🦁", "animal", hat_at=(0.5, 0.15, 0.7)),
+    _thing("bear", "🐻", "animal", hat_at=(0.5, 0.13, 0.66)),
+    _thing("panda", "🐼", "animal", dye="whole", hat_at=(0.5, 0.13, 0.66)),
+    _thing("fox", "🦊", "animal", plural="foxes", hat_at=(0.5, 0.28, 0.5)),
+    _thing("rabbit", "🐇", "animal", "bunny", dye="whole"),
+    _thing("cow", "🐄", "animal", dye="whole"),
+    _thing("pig", "🐷", "animal", hat_at=(0.5, 0.14, 0.6)),
+    _thing("sheep", "🐑", "animal", "lamb", plural="sheep", dye="whole"),
+    _thing("elephant", "🐘", "animal", dye="whole", hard=True),
+    _thing("owl", "🦉", "bird", hat_at=(0.5, 0.16, 0.6), hard=True),
+    _thing("duck", "🦆", "bird", dye="whole", hat_at=(0.36, 0.10, 0.42)),
+    _thing("frog", "🐸", "animal", hat_at=(0.5, 0.2, 0.5)),
+    _thing("turtle", "🐢", "animal"),
+    _thing("fish", "🐟", "swimmer", plural="fish"),
+    _thing("butterfly", "🦋", "bird", plural="butterflies"),
+    _thing("man", "👨", "person", plural="men", hat_at=(0.5, 0.2, 0.92), holds=True),
+    _thing("woman", "👩", "person", plural="women", hat_at=(0.5, 0.2, 0.92), holds=True),
+    _thing("astronaut", "🧑‍🚀", "person", "spaceman", dye="whole", holds=True),
+    _thing("robot", "🤖", "person", dye="whole", hat_at=(0.5, 0.14, 0.66), holds=True),
+    _thing("snowman", "⛄", "person", plural="snowmen", dye="whole", hat_at=(0.5, 0.14, 0.62), holds=True),
+    _thing("car", "🚗", "vehicle"),
+    _thing("bicycle", "🚲", "vehicle", "bike", dye="whole", hard=True),
+    _thing("train", "🚂", "vehicle", "locomotive", dye="whole"),
+    _thing("boat", "⛵", "boat", "sailboat"),
+    _thing("airplane", "✈", "aircraft", "plane", dye="whole"),
+    _thing("rocket", "🚀", "aircraft", "spaceship"),
+    _thing("balloon", "🎈", "object"),
+    _thing("house", "🏠", "building", "home"),
+    _thing("tent", "⛺", "building"),
+    _thing("campfire", "🔥", "object", "fire", "bonfire"),
+    _thing("avocado", "🥑", "food"),
+    _thing("armchair", "🛋", "furniture", "sofa", "couch"),
+    _thing("chair", "🪑", "furniture"),
+    _thing("book", "📕", "object"),
+    _thing("key", "🔑", "object"),
+    _thing("umbrella", "☂", "object"),
+    _thing("crown", "👑", "clothes"),
+    _thing("hat", "🎩", "clothes", dye="whole"),
+    _thing("shoe", "👟", "clothes", "sneaker"),
+    _thing("dress", "👗", "clothes", plural="dresses"),
+    _thing("shirt", "👕", "clothes"),
+    _thing("bag", "👜", "clothes", "handbag"),
+    _thing("cup", "☕", "object", "mug", "cup of coffee", dye="whole"),
+    _thing("apple", "🍎", "food"),
+    _thing("banana", "🍌", "food"),
+    _thing("cake", "🎂", "food", "birthday cake"),
+    _thing("guitar", "🎸", "object"),
+    _thing("heart", "❤", "object"),
+    _thing("star", "⭐", "object"),
+    _thing("gift", "🎁", "object", "present", dye="whole"),
+    _thing("pine tree", "🌲", "plant", "fir tree"),
+    _thing("rose", "🌹", "plant"),
+    _thing("leaf", "🍁", "plant", "maple leaf", plural="leaves"),
+    _thing("mountain", "🏔", "building", dye=None),
+    _thing("volcano", "🌋", "building", plural="volcanoes", dye=None),
+    _thing("rainbow", "🌈", "sky", dye=None),
+    _thing("cloud", "☁", "sky", dye="whole"),
+    _thing("sun", "☀", "sky"),
+    _thing("moon", "🌙", "sky"),
+    _thing("planet", "🪐", "sky", dye="whole"),
+    _thing("kitten", "🐱", "animal", "kitty", hat_at=(0.5, 0.2, 0.56)),
+    _thing("tiger", "🐅", "animal"),
+    _thing("wolf", "🐺", "animal", plural="wolves", dye="whole", hat_at=(0.5, 0.24, 0.5)),
+    _thing("monkey", "🐒", "animal", hat_at=(0.36, 0.1, 0.46), holds=True),
+    _thing("unicorn", "🦄", "animal", dye="whole"),
+    _thing("zebra", "🦓", "animal", dye="whole"),
+    _thing("deer", "🦌", "animal", plural="deer"),
+    _thing("camel", "🐫", "animal"),
+    _thing("giraffe", "🦒", "animal"),
+    _thing("squirrel", "🐿", "animal"),
+    _thing("hedgehog", "🦔", "animal"),
+    _thing("koala", "🐨", "animal", dye="whole", hat_at=(0.5, 0.14, 0.56)),
+    _thing("kangaroo", "🦘", "animal"),
+    _thing("chicken", "🐔", "bird", "hen", dye="whole"),
+    _thing("bird", "🐦", "bird"),
+    _thing("eagle", "🦅", "bird", dye="whole"),
+    _thing("swan", "🦢", "bird", dye="whole"),
+    _thing("flamingo", "🦩", "bird"),
+    _thing("crocodile", "🐊", "animal", "alligator"),
+    _thing("dragon", "🐉", "animal"),
+    _thing("dinosaur", "🦖", "animal"),
+    _thing("whale", "🐳", "swimmer"),
+    _thing("dolphin", "🐬", "swimmer"),
+    _thing("shark", "🦈", "swimmer", dye="whole"),
+    _thing("octopus", "🐙", "swimmer", plural="octopuses"),
+    _thing("crab", "🦀", "animal"),
+    _thing("snail", "🐌", "animal", hard=True),
+    _thing("bee", "🐝", "bird"),
+    _thing("ladybug", "🐞", "animal", "ladybird"),
+    _thing("spider", "🕷", "animal", dye="whole"),
+    _thing("raccoon", "🦝", "animal", dye="whole", hat_at=(0.5, 0.2, 0.5)),
+    _thing("person", "🧍", "person", plural="people", hat_at=(0.5, 0.08, 0.56), holds=True, hard=True),
+    _thing("boy", "👦", "person", hat_at=(0.5, 0.22, 0.86), holds=True),
+    _thing("girl", "👧", "person", hat_at=(0.5, 0.22, 0.86), holds=True),
+    _thing("baby", "👶", "person", plural="babies", hat_at=(0.5, 0.22, 0.8)),
+    _thing("dancer", "💃", "person", hard=True),
+    _thing("princess", "👸", "person", plural="princesses", holds=True),
+    _thing("wizard", "🧙‍♂️", "person"),
+    _thing("santa", "🎅", "person", plural="santas", holds=True),
+    _thing("mermaid", "🧜‍♀️", "person"),
+    _thing("ninja", "🥷", "person", dye="whole", holds=True),
+    _thing("chef", "🧑‍🍳", "person", "cook", dye="whole"),
+    _thing("alien", "👽", "person", dye="whole", hat_at=(0.5, 0.18, 0.72), holds=True),
+    _thing("ghost", "👻", "person", dye="whole", hat_at=(0.47, 0.1, 0.52), holds=True),
+    _thing("pumpkin", "🎃", "object", hat_at=(0.5, 0.22, 0.6)),
+    _thing("teddy bear", "🧸", "object", "teddy", hat_at=(0.5, 0.1, 0.46), holds=True),
+    _thing("superhero", "🦸", "person", plural="superheroes"),
+    _thing("skull", "💀", "object", dye="whole", hat_at=(0.5, 0.16, 0.66)),
+    _thing("bus", "🚌", "vehicle", plural="buses", dye="whole"),
+    _thing("truck", "🚚", "vehicle", "lorry", dye="whole"),
+    _thing("tractor", "🚜", "vehicle"),
+    _thing("motorcycle", "🏍", "vehicle", "motorbike"),
+    _thing("ship", "🚢", "boat", dye="whole"),
+    _thing("helicopter", "🚁", "aircraft"),
+    _thing("ufo", "🛸", "aircraft", "flying saucer", dye="whole"),
+    _thing("fire truck", "🚒", "vehicle", "fire engine"),
+    _thing("castle", "🏰", "building", dye="whole"),
+    _thing("cabin", "🛖", "building", "hut", "cottage", dye="whole"),
+    _thing("church", "⛪", "building", plural="churches", dye="whole"),
+    _thing("skyscraper", "🏢", "building", "building", dye="whole"),
+    _thing("fountain", "⛲", "building", dye="whole"),
+    _thing("ferris wheel", "🎡", "building", dye=None),
+    _thing("bed", "🛏", "furniture"),
+    _thing("lamp", "💡", "object", "light bulb", "bulb"),
+    _thing("candle", "🕯", "object", dye="whole"),
+    _thing("clock", "⏰", "object", "alarm clock"),
+    _thing("television", "📺", "furniture", "tv"),
+    _thing("phone", "📱", "object", "smartphone", dye=None),
+    _thing("laptop", "💻", "object", "computer", dye="whole"),
+    _thing("camera", "📷", "object", dye="whole"),
+    _thing("piano", "🎹", "furniture", dye="whole"),
+    _thing("violin", "🎻", "object"),
+    _thing("trumpet", "🎺", "object"),
+    _thing("drum", "🥁", "object"),
+    _thing("ball", "⚽", "object", "football", "soccer ball", dye="whole"),
+    _thing("basketball", "🏀", "object"),
+    _thing("kite", "🪁", "object", dye="whole"),
+    _thing("flag", "🚩", "object"),
+    _thing("trophy", "🏆", "object", plural="trophies"),
+    _thing("diamond", "💎", "object", "gem"),
+    _thing("sword", "🗡", "object", dye="whole"),
+    _thing("box", "📦", "object", plural="boxes"),
+    _thing("backpack", "🎒", "clothes"),
+    _thing("pizza", "🍕", "food", "slice of pizza", dye=None),
+    _thing("hamburger", "🍔", "food", "burger", dye=None),
+    _thing("ice cream", "🍦", "food", plural="ice creams", dye="whole"),
+    _thing("donut", "🍩", "food", "doughnut"),
+    _thing("carrot", "🥕", "food"),
+    _thing("strawberry", "🍓", "food", plural="strawberries"),
+    _thing("pineapple", "🍍", "food"),
+    _thing("watermelon", "🍉", "food", dye=None),
+    _thing("cupcake", "🧁", "food"),
+    _thing("lemon", "🍋", "food"),
+    _thing("cheese", "🧀", "food", plural="cheeses"),
 )
 
-WORN: dict[str, str] = {"hat": "🎩", "cap": "🧢", "helmet": "⛑"}  # what a head can wear: word -> glyph
+WORN: dict[str, str] = {"hat": "🎩", "cap": "🧢", "helmet": "⛑", "crown": "👑"}  # word -> glyph of what heads wear
 
 BY_NAME: dict[str, Thing] = {thing.name: thing for thing in THINGS}
-
-# Dark, middle and light of each colour: the sprite's shading runs along this ramp.
-COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]] = {
-    "red": ((110, 8, 12), (224, 32, 36), (255, 130, 120)),
-    "orange": ((150, 60, 0), (250, 130, 10), (255, 196, 120)),
-    "yellow": ((150, 120, 0), (252, 220, 20), (255, 246, 150)),
-    "green": ((6, 74, 20), (40, 160, 56), (150, 226, 150)),
-    "blue": ((8, 28, 110), (30, 92, 224), (140, 190, 255)),
-    "purple": ((50, 10, 94), (124, 50, 186), (206, 160, 246)),
-    "pink": ((176, 50, 110), (255, 130, 188), (255, 210, 232)),
-    "black": ((4, 4, 6), (34, 34, 38), (104, 104, 112)),
-    "white": ((150, 150, 156), (236, 236, 240), (255, 255, 255)),
-}
-
-PLACES: dict[str, tuple[str, ...]] = {  # place -> its phrases
-    "desert": ("in the desert", "in a desert"),
-    "beach": ("on the beach", "at the beach"),
-    "meadow": ("in a meadow", "in the meadow", "on the grass"),
-    "snow": ("in the snow",),
-    "sea": ("in the sea", "at sea", "in the ocean"),
-    "night": ("at night", "in the night"),
-    "space": ("in space", "in outer space"),
-    "city": ("in the city", "in a city"),
-    "forest": ("in the forest", "in a forest"),
-    "room": ("in a room", "in the room"),
-    "white": ("on a white background", "on a plain white background"),
-    "grey": ("on a grey background", "on a plain grey background"),
-    "blue": ("on a blue background", "on a plain blue background"),
-    "green": ("on a green background", "on a plain green background"),
-    "pink": ("on a pink background", "on a plain pink background"),
-}
-
-RELATIONS: dict[str, tuple[str, ...]] = {  # relation of the first thing to the second -> its phrases
-    "left": ("left of", "to the left of"),
-    "right": ("right of", "to the right of"),
-    "above": ("above",),
-    "below": ("below", "under"),
-    "on": ("on", "on top of"),
-}
-
-STYLES: dict[str, tuple[str, ...]] = {  # style -> its phrases, each followed by the noun
-    "pencil": ("a pencil drawing of", "a pencil sketch of"),
-    "watercolour": ("a watercolour of", "a watercolour painting of", "a watercolor painting of"),
-    "pixel": ("pixel art of", "a pixel art picture of"),
-}
-PLAIN_STYLE: tuple[str, ...] = ("", "", "", "a picture of", "a photo of")  # phrases of no style at all
-
-SIZES: tuple[str, ...] = ("small", "big")
-NUMBERS: tuple[str, ...] = ("one", "two", "three")
+NAMES: tuple[str, ...] = tuple(BY_NAME)
+COLOURED: tuple[str, ...] = tuple(thing.name for thing in THINGS if thing.dye)
+HATTED: frozenset[str] = frozenset(thing.name for thing in THINGS if thing.hat_at)
+HOLDERS: tuple[str, ...] = tuple(thing.name for thing in THINGS if thing.holds)
+HELD: tuple[str, ...] = tuple(thing.name for thing in THINGS if thing.kind in ("object", "food", "clothes"))
+MOUNTS: tuple[str, ...] = (
+    "horse", "bicycle", "motorcycle", "camel", "elephant", "unicorn", "dragon", "giraffe", "turtle", "dinosaur",
+    "whale", "cow", "tiger", "zebra", "rocket", "tractor",
+)  # fmt: skip
+RIDERS: tuple[str, ...] = tuple(
+    thing.name for thing in THINGS if thing.holds or thing.name in ("cat", "dog", "superhero", "frog", "puppy", "baby")
+)

@@ -1,22 +1,50 @@
-"""Every word that the grammar of captions can say, by kind."""
+"""Every word that the grammar of captions can say, by kind: for pictures, and for films."""
 
-from scorefield.data.things import COLOURS, NUMBERS, PLACES, PLAIN_STYLE, RELATIONS, SIZES, STYLES, THINGS, WORN
+from scorefield.data.colours import WORDS
+from scorefield.data.motions import DIRECTIONS, FAULTS, MOTIONS, OPENINGS, SPEEDS, WEATHER
+from scorefield.data.phrases import (
+    GRAMMAR,
+    MOODS,
+    NUMBERS,
+    PLACES,
+    PLAIN_STYLE,
+    POSES,
+    QUALITIES,
+    RELATIONS,
+    SEVERAL,
+    SIZES,
+    STYLE_TAILS,
+    STYLES,
+    VIEWS,
+)
+from scorefield.data.things import THINGS, WORN
 
-GRAMMAR = ("a", "an", "and", "is", "wearing", "with", "without", "in", ",")
+
+def _all(table: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(phrase for phrases in table.values() for phrase in phrases)
 
 
 def kinds() -> dict[str, tuple[str, ...]]:
     """Kind -> the phrases that a prompt may use for it."""
+    motions = [motion for one in MOTIONS.values() for motion in (*one.verbs, one.other)]
+    styles = dict.fromkeys((*_all(STYLES), *_all(STYLE_TAILS), *PLAIN_STYLE))
     return {
         "things": tuple(name for thing in THINGS for name in (thing.name, *thing.synonyms)),
-        "plurals": tuple(thing.plural for thing in THINGS),
-        "colours": tuple(COLOURS),
-        "places": tuple(phrase for phrases in PLACES.values() for phrase in phrases),
-        "relations": tuple(phrase for phrases in RELATIONS.values() for phrase in phrases),
-        "styles": tuple(phrase for phrases in (*STYLES.values(), PLAIN_STYLE) for phrase in phrases if phrase),
-        "sizes": SIZES,
-        "numbers": NUMBERS,
-        "worn": tuple(WORN),
+        "plurals": tuple(dict.fromkeys(plural for thing in THINGS for plural in thing.plurals)),
+        "colours": _all(WORDS),
+        "places": _all(PLACES),
+        "relations": _all(RELATIONS),
+        "styles": tuple(phrase for phrase in styles if phrase),
+        "qualities": QUALITIES,
+        "sizes": _all(SIZES),
+        "moods": MOODS,
+        "poses": POSES,
+        "views": tuple(phrase for phrase in VIEWS if phrase),
+        "numbers": (*NUMBERS, *(phrase for phrase in SEVERAL if phrase)),
+        "worn": (*WORN, *(f"{worn}s" for worn in WORN)),
+        "motions": tuple(dict.fromkeys(phrase for phrases in motions for phrase in phrases if phrase)),
+        "directions": (*(phrase for phrases in DIRECTIONS.values() for phrase in phrases), *SPEEDS),
+        "films": (*OPENINGS, *_all(WEATHER), *FAULTS),
     }
 
 

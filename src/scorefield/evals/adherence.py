@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scorefield.data.asked import Task
 from scorefield.data.render import render
-from scorefield.data.scenes import TASKS, Scene, Task, scene
+from scorefield.data.scenes import Scene, scene
 from scorefield.evals.interval import Share, wilson
 from scorefield.evals.judge import Look, Seen
 from scorefield.evals.verdict import faults
 
 Draw = Callable[[Sequence[Scene], int], Tensor]  # scenes, seed -> (B, 3, H, W) uint8; the k-th drawn from seed + k
-ALL_TASKS: tuple[Task, ...] = tuple(TASKS)
+ALL_TASKS: tuple[Task, ...] = ("single", "two", "counting", "colours", "position", "binding")  # as in GenEval
+Askable = Callable[[Scene], bool]  # whether a model can be asked for a scene, and a judge can judge it
+MOST = 1000  # scenes that are looked at for one that can be asked for
 
 
 class Judged(NamedTuple):
@@ -27,16 +30,24 @@ class Judged(NamedTuple):
     faults: list[str]
 
 
-def prompts(task: Task, count: int) -> list[Scene]:
-    """The first `count` held-out scenes of a task that are in no style: pencil has no colours to judge."""
+def anything(one: Scene) -> bool:
+    """That every scene can be asked for."""
+    return True
+
+
+def prompts(task: Task, count: int, askable: Askable = anything) -> list[Scene]:
+    """The first `count` held-out scenes of a task that can be asked for, in no style: pencil has no colours to judge.
+
+    ValueError where there are too few.
+    """
     chosen: list[Scene] = []
-    index = 0
-    while len(chosen) < count:
+    for index in range(MOST * count):
         one = scene(index, split="heldout", task=task)
-        index += 1
-        if one.style is None:
+        if one.style is None and askable(one):
             chosen.append(one)
-    return chosen
+            if len(chosen) == count:
+                return chosen
+    raise ValueError(f"the model and the judge have too few words in common for the task {task}")
 
 
 def renders(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
@@ -45,10 +56,11 @@ def renders(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
 
 
 def judged(
-    draw: Draw, look: Look, *, tasks: Sequence[Task] = ALL_TASKS, count: int = 100, seed: int = 0, batch: int = 32
-) -> Iterator[Judged]:
+    draw: Draw, look: Look, *, askable: Askable = anything, tasks: Sequence[Task] = ALL_TASKS, count: int = 100,
+    seed: int = 0, batch: int = 32,
+) -> Iterator[Judged]:  # fmt: skip
     """Every picture once it is judged: `count` prompts of each task, always the same; picture k of all has seed + k."""
-    scenes = [one for task in tasks for one in prompts(task, count)]
+    scenes = [one for task in tasks for one in prompts(task, count, askable)]
     for start in range(0, len(scenes), batch):
         some = scenes[start : start + batch]
         first = seed + start

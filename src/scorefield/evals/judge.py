@@ -1,6 +1,7 @@
 """The judge: a detector of rendered scenes that says what it finds in a picture."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,20 +9,60 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scorefield.data.scenes import COLOURED, HATTED, NAMES
-from scorefield.data.things import COLOURS, PLACES, WORN
+from scorefield.data.colours import COLOURS
+from scorefield.data.phrases import NUMBERS, PLACES, RELATIONS
+from scorefield.data.scenes import Scene
+from scorefield.data.things import COLOURED, HATTED, NAMES, WORN
 from scorefield.errors import DamagedError
+from scorefield.input_files import Json
 from scorefield.nets.detector import Detection, Detector, DetectorConfig
 from scorefield.weights import scorefield_file
 
 FILE = Path(__file__).parent.parent / "assets" / "scenes-judge.safetensors"
-COLOUR_NAMES = tuple(COLOURS)
-PLACE_NAMES = tuple(PLACES)
-WORN_NAMES: tuple[str | None, ...] = (None, *WORN)
-LABELS = {"things": NAMES, "colours": COLOUR_NAMES, "worn": WORN_NAMES, "places": PLACE_NAMES}
 THRESHOLD = 0.5  # of the score, for a thing to count; the recipe tunes it on training renders
 SURE = 0.6  # probability of its kind that a thing needs; on true renders 99 of 100 have more than 0.8
-UNCLEAR = "something unclear"  # the kind of a thing that could be several
+UNCLEAR = "something unclear"  # the kind of a thing that could be several, or is damaged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """The names a judge tells apart, in the order of its outputs, and the things whose colour or headgear it reads."""
+
+    things: tuple[str, ...]
+    colours: tuple[str, ...]
+    worn: tuple[str | None, ...]  # None, which is nothing at all, is the first
+    places: tuple[str, ...]
+    coloured: tuple[str, ...]
+    hatted: tuple[str, ...]
+    relations: tuple[str, ...]  # that things had to each other where it was trained
+    numbers: tuple[str, ...]  # that there were of a thing: one, two, ...
+
+    def knows(self, scene: Scene) -> bool:
+        """Whether all that the scene shows can be told by these labels."""
+        usual = scene.place in self.places and scene.relation in (None, *self.relations)
+        few = all(noun.counted and noun.count <= len(self.numbers) for noun in scene.nouns)
+        return (
+            usual
+            and few
+            and all(
+                item.thing in self.things
+                and (item.colour is None or (item.colour in self.colours and item.thing in self.coloured))
+                and (item.worn is None or (item.worn in self.worn and item.thing in self.hatted))
+                for item in scene.items
+            )
+        )
+
+
+LABELS = Labels(  # of the scenes as they are now
+    things=(*NAMES, UNCLEAR),
+    colours=tuple(COLOURS),
+    worn=(None, *WORN),
+    places=tuple(PLACES),
+    coloured=COLOURED,
+    hatted=tuple(name for name in NAMES if name in HATTED),
+    relations=tuple(RELATIONS),
+    numbers=NUMBERS,
+)
 
 
 class Found(NamedTuple):
@@ -45,9 +86,11 @@ class Seen(NamedTuple):
 Look = Callable[[Tensor], list[Seen]]  # pictures (B, 3, H, W) uint8 -> what each shows
 
 
-def config() -> DetectorConfig:
-    """The detector's configuration for the scenes' things, colours, headgear and places."""
-    return DetectorConfig(**{name: len(labels) for name, labels in LABELS.items()})
+def config(labels: Labels = LABELS) -> DetectorConfig:
+    """The detector's configuration for so many things, colours, kinds of headgear and places."""
+    return DetectorConfig(
+        things=len(labels.things), colours=len(labels.colours), worn=len(labels.worn), places=len(labels.places)
+    )
 
 
 def peaks(centre: Tensor, threshold: float) -> Tensor:
@@ -56,7 +99,7 @@ def peaks(centre: Tensor, threshold: float) -> Tensor:
     return (centre == highest) & (centre >= threshold)
 
 
-def read(detection: Detection, stride: int, threshold: float) -> list[Seen]:
+def read(detection: Detection, stride: int, threshold: float, labels: Labels = LABELS) -> list[Seen]:
     """Every picture's things and place."""
     scores = detection.centre.float().sigmoid()
     offset = detection.offset.float().tanh()
@@ -64,19 +107,21 @@ def read(detection: Detection, stride: int, threshold: float) -> list[Seen]:
     colour, worn = detection.colour.argmax(1), detection.worn.argmax(1)
     found: list[list[Found]] = [[] for _ in scores]
     for b, i, j in peaks(scores, threshold).nonzero().tolist():
-        name = NAMES[kind[b, i, j]] if kinds[b, i, j] >= SURE else UNCLEAR
+        name = labels.things[kind[b, i, j]] if kinds[b, i, j] >= SURE else UNCLEAR
         x, y = (j + 0.5 + float(offset[b, 0, i, j])) * stride, (i + 0.5 + float(offset[b, 1, i, j])) * stride
-        tint = COLOUR_NAMES[colour[b, i, j]] if name in COLOURED else None
-        hat = WORN_NAMES[worn[b, i, j]] if name in HATTED else None
+        tint = labels.colours[colour[b, i, j]] if name in labels.coloured else None
+        hat = labels.worn[worn[b, i, j]] if name in labels.hatted else None
         found[b].append(Found(name, x, y, float(scores[b, i, j]), tint, hat))
     places = detection.place.argmax(1).tolist()
     return [
-        Seen(tuple(sorted(some, key=lambda one: -one.score)), PLACE_NAMES[place])
+        Seen(tuple(sorted(some, key=lambda one: -one.score)), labels.places[place])
         for some, place in zip(found, places, strict=True)
     ]
 
 
-def look(module: Detector, pictures: Tensor, threshold: float = THRESHOLD, batch: int = 32) -> list[Seen]:
+def look(
+    module: Detector, pictures: Tensor, threshold: float = THRESHOLD, labels: Labels = LABELS, batch: int = 32
+) -> list[Seen]:
     """What `module` finds in `pictures` (B, 3, H, W) uint8; ValueError for other kinds of tensor."""
     if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3:
         raise ValueError(f"pictures must be (B, 3, H, W) uint8, not {tuple(pictures.shape)} {pictures.dtype}")
@@ -85,23 +130,54 @@ def look(module: Detector, pictures: Tensor, threshold: float = THRESHOLD, batch
     with torch.inference_mode():
         for start in range(0, len(pictures), batch):
             some = pictures[start : start + batch]
-            seen += read(module(some.to(device).float() / 127.5 - 1), module.stride, threshold)
+            seen += read(module(some.to(device).float() / 127.5 - 1), module.stride, threshold, labels)
     return seen
 
 
-def unlike(labels: Mapping[str, object]) -> list[str]:
-    """Which lists of labels, as a file of weights holds them, are not those of the scenes as they are now."""
-    return [name for name, now in LABELS.items() if labels.get(name) != list(now)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """A trained detector with the labels and the threshold of its file."""
+
+    module: Detector
+    threshold: float
+    labels: Labels
+
+    def __call__(self, pictures: Tensor) -> list[Seen]:
+        """What each of the pictures (B, 3, H, W) uint8 shows."""
+        return look(self.module, pictures, self.threshold, self.labels)
 
 
-def load(path: Path = FILE) -> Look:
-    """The judge that ships; DamagedError if its file is damaged, or of other things than there are now."""
+def notes(threshold: float, labels: Labels = LABELS) -> dict[str, Json]:
+    """What the header of a judge's file says of how to read it."""
+    return {"threshold": threshold, "labels": {name: list(each) for name, each in asdict(labels).items()}}
+
+
+def _labels(stored: Json) -> Labels:
+    """The labels of a file's header; ValueError if any are missing or no names."""
+    names = Labels.__dataclass_fields__
+    if not isinstance(stored, Mapping) or stored.keys() != names.keys():
+        raise ValueError("its labels are not those of a judge")
+    found: dict[str, tuple[str, ...]] = {}
+    for name, each in stored.items():
+        if not isinstance(each, list) or not all(isinstance(one, str) or one is None for one in each):
+            raise ValueError(f"its {name} are no names")
+        found[name] = tuple(str(one) for one in each) if name != "worn" else tuple(each)  # type: ignore[arg-type]
+    return Labels(**found)
+
+
+def load(path: Path = FILE) -> Judge:
+    """The judge that ships, with the names of its own file; DamagedError if that is damaged."""
     tensors, header = scorefield_file.load(path, "judge")
-    labels, threshold = header.notes.get("labels"), header.notes.get("threshold")
-    if not isinstance(labels, dict) or not isinstance(threshold, float) or unlike(labels):
-        raise DamagedError(f"{path} knows other things than this version of scorefield; train or install it again")
+    threshold = header.notes.get("threshold")
+    try:
+        labels = _labels(header.notes.get("labels"))
+        if not isinstance(threshold, float):
+            raise ValueError("it has no threshold")
+    except ValueError as error:
+        message = f"{path} was made by another version of scorefield ({error}); train or install it again"
+        raise DamagedError(message) from None
     with torch.device("meta"):
-        module = Detector(config())
+        module = Detector(config(labels))
     scorefield_file.fill(module, tensors, torch.float32, path)
     module.eval().requires_grad_(False)
-    return lambda pictures: look(module, pictures, threshold)
+    return Judge(module=module, threshold=threshold, labels=labels)

@@ -4,29 +4,46 @@ import math
 from collections import Counter
 
 from scorefield.data.captions import Noun
-from scorefield.data.scenes import HATTED, Scene
+from scorefield.data.scenes import Scene
+from scorefield.data.things import HATTED
 from scorefield.evals.judge import Found, Seen
 
 ON = (28.0, 56.0)  # px: how far aside, and how far above, a thing's centre may be of what it stands on
+NEXT = (84.0, 32.0)  # px: how far aside, and how far up or down, of what it is next to
+FRONT = (40.0, 60.0)  # px: how far aside, and how far down, of what it is in front of
+HELD = 64.0  # px: how far a thing's centre may be from that of who holds it
 
 
 def holds(first: Found, second: Found, relation: str) -> bool:
-    """Whether the first thing's centre lies `relation` of the second's: within 60 degrees of it, as in GenEval."""
+    """Whether the first thing's centre lies `relation` of the second's: within 60 degrees of it, as in GenEval.
+
+    On, in front of, next to and in the hand of it have bounds in px.
+    """
     right, down = first.x - second.x, first.y - second.y
-    if relation == "on":
+    if relation == "behind":
+        return holds(second, first, "front")
+    if relation in ("on", "riding"):
         return abs(right) <= ON[0] and 0 < -down <= ON[1]
+    if relation == "next":
+        return abs(right) <= NEXT[0] and abs(down) <= NEXT[1]
+    if relation == "front":
+        return abs(right) <= FRONT[0] and 0 < down <= FRONT[1]
+    if relation == "holding":
+        return math.hypot(right, down) <= HELD
     along = {"left": -right, "right": right, "above": -down, "below": down}[relation]
     return along > 0.5 * math.hypot(right, down)
 
 
 def _how_many(nouns: tuple[Noun, ...], found: tuple[Found, ...]) -> list[str]:
-    wanted, there = {noun.thing: noun.count for noun in nouns}, Counter(one.thing for one in found)
-    names = [*wanted, *sorted(there.keys() - wanted.keys())]
-    return [
-        f"{there[name]} x {name} instead of {wanted.get(name, 0)}"
-        for name in names
-        if there[name] != wanted.get(name, 0)
-    ]
+    wanted, there = {noun.thing: noun for noun in nouns}, Counter(one.thing for one in found)
+    wrong = []
+    for name in [*wanted, *sorted(there.keys() - wanted.keys())]:
+        noun = wanted.get(name)
+        count = noun.count if noun else 0
+        enough = there[name] >= 2 if noun and not noun.counted else there[name] == count
+        if not enough:
+            wrong.append(f"{there[name]} x {name} instead of {count if not noun or noun.counted else 'several'}")
+    return wrong
 
 
 def _qualities(noun: Noun, found: tuple[Found, ...]) -> list[str]:

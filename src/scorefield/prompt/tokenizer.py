@@ -65,6 +65,10 @@ class WordTokenizer:
         """Whether a text is one token of the vocabulary."""
         return self.tokenizer.token_to_id(token.lower()) is not None
 
+    def spelt(self) -> list[str]:
+        """The words of the vocabulary, sorted."""
+        return sorted(word for word in self.vocabulary if word not in SPECIAL and " " not in word)
+
     def with_learned(self, ids: Mapping[str, Sequence[int]]) -> Self:
         """A tokenizer that knows these learned words and no others; `ids` are those of each word's vectors."""
         other = copy.copy(self)
@@ -121,7 +125,7 @@ class WordTokenizer:
 
         Punctuation counts as a word only in a prompt of nothing else.
         """
-        known = [word for word in self.vocabulary if word not in SPECIAL and " " not in word]
+        known = self.spelt()
         words = self.words(prompt)
         counted = [word for word in words if not _is_punctuation(word)] or words
         lacking = dict.fromkeys(word for word in counted if not self._knows(word))

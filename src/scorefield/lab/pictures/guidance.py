@@ -33,7 +33,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scorefield.data.scenes import Item
+from scorefield.data.layout import Item
 from scorefield.data.sprites import sprite
 from scorefield.evals.adherence import renders
 from scorefield.evals.verdict import faults

@@ -30,10 +30,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from scorefield.data import vocabulary
+from scorefield.data.layout import Item
+from scorefield.data.phrases import PLACES
 from scorefield.data.places import VARIANTS
-from scorefield.data.scenes import HATTED, Item, Scene
-from scorefield.data.things import PLACES, WORN
+from scorefield.data.scenes import Scene
+from scorefield.data.things import HATTED
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
@@ -42,7 +43,7 @@ from scorefield.lab.pictures import measure, panel, scenes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WEARERS = tuple(sorted(HATTED))
+WORN = ("hat", "cap", "helmet")
 SHOWN = ("man", "woman", "dog", "cat", "owl", "penguin", "robot", "lion")
 TOP = 8  # words in the figure
 
@@ -65,17 +66,18 @@ class Compared:
 
 
 def run(settings: HatSettings, watch: Watch) -> Compared:
-    """Render everybody with and without, subtract, and compare with every word."""
-    words = vocabulary.words()
+    """Dress everybody, subtract, compare with every word."""
+    words = scenes.conditioner().tokenizer.spelt()
+    people = wearers()
     texts = scenes.text_vectors(words)
     spots = _spots(settings)
     of_all: dict[str, list[Tensor]] = {worn: [] for worn in WORN}
-    for thing in watch(WEARERS, "dressing", len(WEARERS)):
+    for thing in watch(people, "dressing", len(people)):
         bare = scenes.picture_vectors(_dressed(spots, thing, None))
         for worn, found in of_all.items():
             found.append(difference(scenes.picture_vectors(_dressed(spots, thing, worn)), bare))
     cosines = torch.stack([normalize(torch.stack(found).mean(0), dim=0) @ texts.T for found in of_all.values()])
-    man = of_all["hat"][WEARERS.index("man")]
+    man = of_all["hat"][people.index("man")]
     one, *phrases = scenes.text_vectors(["a man", *(f"a man wearing a {word}" for word in words)])
     same_way = normalize(torch.stack(phrases) - one, dim=-1) @ man
     among = cosines[:, [words.index(worn) for worn in WORN]]
@@ -91,6 +93,11 @@ def run(settings: HatSettings, watch: Watch) -> Compared:
     }
     shown = torch.stack([torch.cat([_dressed(spots[:1], thing, worn) for thing in SHOWN]) for worn in (None, "hat")])
     return Compared(words=words, cosines=cosines, pictures=shown, numbers=numbers)
+
+
+def wearers() -> list[str]:
+    """Everybody who can wear a hat and whom the model knows."""
+    return sorted(HATTED & set(scenes.known("things")))
 
 
 def difference(worn: Tensor, bare: Tensor) -> Tensor:
@@ -110,9 +117,10 @@ def _spots(settings: HatSettings) -> list[Scene]:
     def between(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=generator))
 
+    places = [place for place, phrases in PLACES.items() if phrases[0] in scenes.known("places")]
     spots = []
     for k in range(settings.spots):
-        place = "grey" if k == 0 else tuple(PLACES)[between(0, len(PLACES) - 1)]
+        place = "grey" if k == 0 else places[between(0, len(places) - 1)]
         item = Item(thing="man", x=64 if k == 0 else between(48, 80), y=between(60, 76), size=between(56, 64))
         spots.append(replace(measure.single("man", place), variant=between(0, VARIANTS - 1), items=(item,)))
     return spots

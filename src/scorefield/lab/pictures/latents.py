@@ -19,6 +19,7 @@ of which 28 dB, an error of ten of 255 in root mean square, is about where one h
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import torch
@@ -26,7 +27,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from scorefield.data.scenes import Scene, scene
+from scorefield.data.scenes import Scene
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
@@ -84,7 +85,7 @@ def run(settings: LatentsSettings, watch: Watch) -> Latents:
 
 
 def _held_out(settings: LatentsSettings) -> list[Scene]:
-    return [scene(index, settings.seed, "heldout") for index in range(settings.pictures)]
+    return list(islice(scenes.held_out(settings.seed), settings.pictures))
 
 
 def _fits(side: int) -> bool:

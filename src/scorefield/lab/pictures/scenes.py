@@ -6,6 +6,7 @@ bit; but its condition, its guidance and its noise may be anything. Parts are lo
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import count
 from math import hypot
 
 import numpy as np
@@ -18,8 +19,11 @@ from scorefield.core import grid, noise
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Denoise, bind
 from scorefield.core.level import Level
+from scorefield.data.asked import Task
+from scorefield.data.phrases import PLACES
+from scorefield.data.scenes import Scene, scene
 from scorefield.evals import judge
-from scorefield.evals.judge import Look, Seen
+from scorefield.evals.judge import Judge, Seen
 from scorefield.guide.cfg import Scale, cfg_batched
 from scorefield.lab.experiment import LabError
 from scorefield.latent.picture_codec import PictureCodec, PictureLatents
@@ -36,7 +40,7 @@ def pipeline() -> Pipeline:
 
 
 @cache
-def _judge() -> Look:
+def _judge() -> Judge:
     return judge.load()
 
 
@@ -75,6 +79,22 @@ def read(prompt: str) -> list[str]:
     if not found:
         raise LabError("the prompt has no words; give it some")
     return found
+
+
+def known(kind: str) -> Sequence[str]:
+    """The phrases of a kind (things, places, worn, ...) that the model's file says it knows."""
+    return pipeline().stage.spec.knows[kind]
+
+
+def places() -> list[str]:
+    """A phrase for every place that the model knows."""
+    return [phrases[0] for phrases in PLACES.values() if phrases[0] in known("places")]
+
+
+def held_out(seed: int, task: Task | None = None) -> Iterator[Scene]:
+    """Held-out scenes, of any task or of one, of which the model knows all that they show and say."""
+    drawn = (scene(index, seed, "heldout", task) for index in count())
+    return (one for one in drawn if _judge().labels.knows(one) and not conditioner().unknown([one.caption]))
 
 
 def words(prompts: Sequence[str]) -> Cond:

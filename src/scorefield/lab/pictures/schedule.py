@@ -23,6 +23,7 @@ Diffusion's 6.8 %: its network was never shown pure noise, though every walk beg
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import torch
@@ -32,7 +33,6 @@ from torch import Tensor
 from scorefield.core import gauge, grid
 from scorefield.core import noise_schedule as core_schedule
 from scorefield.core.level import Level, noisy
-from scorefield.data.scenes import scene
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
@@ -87,7 +87,7 @@ class Drowned:
 def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
     """Add noise to latents by every schedule, and to one picture at the steps of a walk."""
     generator = torch.Generator().manual_seed(settings.seed)
-    scenes_drawn = renders([scene(index, settings.seed, "heldout") for index in range(settings.pictures)])
+    scenes_drawn = renders(list(islice(scenes.held_out(settings.seed), settings.pictures)))
     with torch.no_grad():
         x0 = scenes.codec().encode(scenes.pixels(scenes_drawn)).cpu().double()
     betas = {name: make() for name, make in SCHEDULES.items()}

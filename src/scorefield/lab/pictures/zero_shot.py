@@ -22,7 +22,6 @@ place for instance; it is enough that the seven others say something wrong.
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Annotated
 
 import torch
@@ -31,8 +30,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from scorefield.data.captions import article
-from scorefield.data.scenes import NAMES, Scene, scene
-from scorefield.data.things import PLACES
+from scorefield.data.scenes import Scene
+from scorefield.data.things import NAMES
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
@@ -64,14 +63,14 @@ class Named:
 def run(settings: ZeroShotSettings, watch: Watch) -> Named:
     """Render, compare with all names and with the captions of the group, and count."""
     groups = _groups(settings)
-    single, mean = names([""]), names([phrases[0] for phrases in PLACES.values()])
+    things, single, mean = known_names(), names([""]), names(scenes.places())
     pictures, cosines, by_single, by_mean = [], [], [], []
     for group in watch(groups, "naming", len(groups)):
         drawn = renders(group)
         vectors = scenes.picture_vectors(drawn)
         pictures.append(drawn)
         cosines.append(vectors @ scenes.text_vectors([one.caption for one in group]).T)
-        truth = torch.tensor([NAMES.index(one.nouns[0].thing) for one in group])
+        truth = torch.tensor([things.index(one.nouns[0].thing) for one in group])
         by_single.append(best(vectors @ single.T) == truth)
         by_mean.append(best(vectors @ mean.T) == truth)
     matrix, named = torch.stack(cosines), torch.stack(by_mean).flatten().float()
@@ -81,7 +80,7 @@ def run(settings: ZeroShotSettings, watch: Watch) -> Named:
         "share_whose_own_caption_is_best_of_eight": float((best(matrix) == torch.arange(GROUP)).float().mean()),
         "mean_cosine_of_own_minus_other": float(matrix[:, own].mean() - matrix[:, ~own].mean()),
         "share_named_rightly_by_one_caption": float(torch.stack(by_single).float().mean()),
-        "share_by_chance": 1 / len(NAMES),
+        "share_by_chance": 1 / len(things),
         "pictures": float(named.numel()),
     }
     return Named(cosines=matrix, pictures=pictures[0], captions=[one.caption for one in groups[0]],
@@ -93,9 +92,15 @@ def best(cosines: Tensor) -> Tensor:
     return cosines.argmax(-1)
 
 
+def known_names() -> list[str]:
+    """The things that CLIP learned to name."""
+    return [name for name in NAMES if name in scenes.known("things")]
+
+
 def names(places: Sequence[str]) -> Tensor:
-    """A unit vector per thing (67, E): the mean over its captions with each of the place phrases."""
-    said = [scenes.text_vectors([f"{article(name)} {name} {place}".strip() for name in NAMES]) for place in places]
+    """A unit vector (things, E) a thing: the mean over captions of it with each of the phrases of places."""
+    things = known_names()
+    said = [scenes.text_vectors([f"{article(name)} {name} {place}".strip() for name in things]) for place in places]
     return normalize(torch.stack(said).mean(0), dim=-1)
 
 
@@ -109,7 +114,7 @@ def _groups(settings: ZeroShotSettings) -> list[list[Scene]]:
             group.setdefault(one.nouns[0].thing, one)
         return list(group.values())
 
-    stream = (scene(index, settings.seed, "heldout", "single") for index in count())
+    stream = scenes.held_out(settings.seed, "single")
     return [scenes_of_different_things(stream) for _ in range(settings.groups)]
 
 
@@ -132,7 +137,7 @@ def draw(result: Named) -> "Figure":
     axes.tick_params(length=0)
     axes.grid(visible=False)
     shares = [result.numbers[name] for name in ("share_named_rightly", "share_whose_own_caption_is_best_of_eight")]
-    figure.suptitle(f"{100 * shares[0]:.0f} % of held-out pictures get their name out of {len(NAMES)}, "
+    figure.suptitle(f"{100 * shares[0]:.0f} % of held-out pictures get their name out of {len(known_names())}, "
                     f"{100 * shares[1]:.0f} % their caption out of {GROUP}", fontsize=11)  # fmt: skip
     return figure
 

@@ -1,0 +1,103 @@
+"""How things move, in words: for films, and for the pictures that are one frame of them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from scorefield.data.things import THINGS, Kind
+
+Direction = Literal["left", "right"]
+
+DIRECTIONS: dict[Direction, tuple[str, ...]] = {
+    "left": ("to the left", "from right to left"),
+    "right": ("to the right", "from left to right"),
+}
+SPEEDS: tuple[str, ...] = ("slowly", "quickly", "fast")
+OPENINGS: tuple[str, ...] = ("a film of", "a video of", "an animation of", "a clip of")
+FAULTS: tuple[str, ...] = (  # what is wrong with a film
+    "blurred", "blurry", "still", "a still picture", "not moving", "frozen", "walking backwards", "moving backwards",
+    "driving backwards", "flying backwards", "flickering", "shaking", "distorted", "deformed", "low quality",
+)  # fmt: skip
+WEATHER: dict[str, tuple[str, ...]] = {  # place -> what falls there
+    "snow": ("snow falls", "snow is falling", "it is snowing"),
+    "rain": ("rain falls", "rain is falling", "it is raining"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Motion:
+    """One way to move: its verbs, third person and participle, and who moves so."""
+
+    verbs: tuple[tuple[str, str], ...]
+    kinds: tuple[Kind, ...] = ()
+    things: tuple[str, ...] = ()  # besides those of the kinds
+    sideways: bool = False  # it goes to the left or to the right
+    aloft: bool = False  # it is off the ground
+    other: tuple[str, ...] = ()  # between the mover and a second thing; empty where there is none
+
+
+MOTIONS: dict[str, Motion] = {
+    "drive": Motion(verbs=(("drives", "driving"),), kinds=("vehicle",), sideways=True),
+    "walk": Motion(verbs=(("walks", "walking"), ("goes", "going")), kinds=("animal", "person"), sideways=True),
+    "traverse": Motion(verbs=(("crosses", "crossing"),), kinds=("animal", "person", "vehicle"), sideways=True),
+    "run": Motion(verbs=(("runs", "running"),), kinds=("animal", "person"), sideways=True),
+    "swim": Motion(verbs=(("swims", "swimming"),), kinds=("swimmer",), things=("duck", "swan"), sideways=True),
+    "sail": Motion(verbs=(("sails", "sailing"),), kinds=("boat",), sideways=True),
+    "fly": Motion(verbs=(("flies", "flying"),), kinds=("bird", "aircraft"), sideways=True, aloft=True),
+    "leave": Motion(
+        verbs=(("flies off", "flying off"), ("flies away", "flying away"), ("takes off", "taking off")),
+        kinds=("aircraft", "bird"), aloft=True,
+    ),
+    "land": Motion(verbs=(("lands", "landing"), ("flies down", "flying down")), kinds=("aircraft", "bird"), aloft=True),
+    "rise": Motion(
+        verbs=(("rises", "rising"), ("floats up", "floating up"), ("goes up", "going up")),
+        kinds=("sky",), things=("balloon", "rocket", "kite", "ufo", "helicopter", "ghost", "heart", "star"), aloft=True,
+    ),
+    "fall": Motion(
+        verbs=(("falls", "falling"), ("falls down", "falling down"), ("drops", "dropping")),
+        kinds=("object", "food", "clothes"), things=("leaf", "rose", "flower"), aloft=True,
+    ),
+    "bounce": Motion(
+        verbs=(("bounces", "bouncing"), ("bounces up and down", "bouncing up and down")),
+        things=("ball", "basketball", "balloon", "apple", "lemon", "pumpkin"), aloft=True,
+    ),
+    "roll": Motion(verbs=(("rolls", "rolling"),), things=("ball", "basketball", "apple", "lemon"), sideways=True),
+    "jump": Motion(verbs=(("jumps", "jumping"), ("hops", "hopping")), kinds=("animal", "person"), aloft=True),
+    "spin": Motion(
+        verbs=(("spins", "spinning"), ("turns around", "turning around"), ("rotates", "rotating")),
+        kinds=("object", "food", "clothes", "sky"), things=("ufo", "planet", "dancer", "robot"),
+    ),
+    "dance": Motion(verbs=(("dances", "dancing"),), kinds=("person", "animal")),
+    "grow": Motion(verbs=(("grows", "growing"), ("gets bigger", "getting bigger")), kinds=("plant", "food", "animal")),
+    "shrink": Motion(
+        verbs=(("shrinks", "shrinking"), ("gets smaller", "getting smaller")), kinds=("object", "food", "animal")
+    ),
+    "move": Motion(
+        verbs=(("moves", "moving"), ("slides", "sliding")), kinds=("furniture", "object", "building"), sideways=True
+    ),
+    "appear": Motion(verbs=(("appears", "appearing"),), kinds=("object", "sky", "person")),
+    "vanish": Motion(verbs=(("disappears", "disappearing"),), kinds=("object", "sky", "person")),
+    "stand": Motion(verbs=(("stands still", "standing still"),), kinds=("animal", "person", "vehicle")),
+    "meet": Motion(
+        verbs=(("walks", "walking"), ("runs", "running"), ("goes", "going")), kinds=("animal", "person"),
+        sideways=True, other=("to", "towards", "up to"),
+    ),
+    "chase": Motion(
+        verbs=(("chases", "chasing"), ("follows", "following")), kinds=("animal", "person"), sideways=True, other=("",)
+    ),
+    "cross": Motion(
+        verbs=(("cross", "crossing"), ("pass each other", "passing each other"), ("meet", "meeting")),
+        kinds=("animal", "person", "vehicle"), sideways=True, other=("and",),
+    ),
+}  # fmt: skip
+FACING_RIGHT = frozenset({"airplane", "rocket", "bicycle", "superhero"})  # as drawn; all others look left or ahead
+
+
+def movers(name: str) -> tuple[str, ...]:
+    """The things that move so."""
+    motion = MOTIONS[name]
+    return tuple(thing.name for thing in THINGS if thing.kind in motion.kinds or thing.name in motion.things)
+
+
+def flipped(thing: str, direction: Direction | None) -> bool:
+    """Whether the sprite of a thing is to be mirrored so that it looks where it goes."""
+    return direction is not None and (direction == "right") != (thing in FACING_RIGHT)
