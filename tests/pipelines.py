@@ -3,6 +3,7 @@
 import bz2
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import diffusers
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests import peer_networks
 from torch import Tensor, nn
 
@@ -31,6 +32,14 @@ Pixels = np.ndarray[Any, np.dtype[np.int64]]
 
 SIZE, STEPS, GUIDANCE = 64, 4, 3.0
 PROMPT, NEGATIVE = "a red fox, in the Snow!", "blurry"
+
+
+def zeroed(folder: Path, to: Path) -> Path:
+    """A copy of a model's folder whose weights are all zero, the same on every machine."""
+    shutil.copytree(folder, to)
+    for path in to.rglob("*.safetensors"):
+        save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}, path)
+    return to
 
 
 def randomised(module: nn.Module) -> nn.Module:

@@ -68,6 +68,11 @@ def drawn(model: System, sampler: str = "ddim", prompt: str = PROMPT, **sides: i
     return pipelines.drawn(model, sampler, SAMPLERS[sampler][1], prompt, **sides)
 
 
+def test_the_hash_of_a_model_stays_as_it_stands_in_records(made: Made, tmp_path: Path) -> None:
+    model = stable(pipelines.zeroed(made.folder, tmp_path / "zero"), CPU, torch.float32)
+    assert model.sha256 == "1bd5c27ecb5f1af257c3df9e40d00c2b92d46537a012a4446e7b9a16b705ea71"
+
+
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "heun", "dpmpp_2m"])
 def test_a_picture_is_that_of_diffusers(sampler: str, made: Made) -> None:
     name, _, options = SAMPLERS[sampler]

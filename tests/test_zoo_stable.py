@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests import published
 from tests.loading import load as load_system
 from tests.loading import stable
-from tests.pipelines import PROMPT, SAMPLERS, SIZE, as_one_file, drawn, drawn_there, scheduler, written
+from tests.pipelines import PROMPT, SAMPLERS, SIZE, as_one_file, drawn, drawn_there, scheduler, written, zeroed
 from tests.tiny import TEXT, TINY, TINY_2
 
 from scorefield.api import Pipeline, load
@@ -112,6 +112,11 @@ def test_one_other_number_is_another_hash(one: Made, tmp_path: Path) -> None:
     held["model.diffusion_model.out.2.bias"][0] += 1e-6
     save_file(held, tmp_path / "other.safetensors")
     assert one.load(tmp_path / "other.safetensors", "eps").sha256 != one.model.sha256
+
+
+def test_the_hash_of_a_model_stays_as_it_stands_in_records(one: Made, tmp_path: Path) -> None:
+    model = one.load(zeroed(one.folder, tmp_path / "zero"))
+    assert model.sha256 == "14b368cf31a14611d8b7998cd915a53e2f39155e71e2f0dd23ce5415c7c165fa"
 
 
 def test_weights_come_in_the_dtype_that_is_asked_for_and_channels_last_or_packed(one: Made) -> None:

@@ -20,6 +20,10 @@ from scorefield.weights.reader import Reader
 
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
 _PACKERS = 2  # threads where they also pack: then they rarely wait, and each holds one more tensor
+_HASHED = {  # parts that the hash calls otherwise: a record of any age has to find its model again
+    "text encoder": "text tower",
+    "second text encoder": "second text tower",
+}
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -73,7 +77,7 @@ class Filling:
     def _filled(self, net: nn.Module, part: str, entries: Sequence[Entry], source: Reader) -> Mapping[str, Tensor]:
         """All tensors of `net` by name."""
         packed = layers(net) if packs(self.place.device, self.place.dtype) else {}
-        wanted, scratch = net.state_dict(), _Scratch()
+        wanted, scratch, hashed = net.state_dict(), _Scratch(), _HASHED.get(part, part)
         tensors = {name: self._room(tensor.shape) for name, tensor in wanted.items() if name not in packed}
 
         def filled(entry: Entry) -> str:
@@ -92,7 +96,7 @@ class Filling:
             if name in packed:
                 tensors[name] = packed[name].packed(tensors[name])
             stored = ", ".join(sorted({str(source.dtype(key)) for key in entry.theirs}))
-            return f"{part}.{name} {stored} {tuple(tensors[name].shape)} {numbers.hexdigest()}"
+            return f"{hashed}.{name} {stored} {tuple(tensors[name].shape)} {numbers.hexdigest()}"
 
         pool = ThreadPoolExecutor(_PACKERS if packed else _READERS)
         try:
