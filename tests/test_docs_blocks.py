@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
+from scorefield.zoo import registry
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ALL_PAGES = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -85,6 +87,12 @@ def having(slow: bool) -> list[Path]:
 
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
+
+
+@pytest.fixture(autouse=True)
+def families(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that a page registers is forgotten after it."""
+    monkeypatch.setattr(registry, "FAMILIES", list(registry.FAMILIES))
 
 
 @pytest.mark.parametrize("page", having(slow=False), ids=name)
