@@ -166,11 +166,11 @@ def _under(prefix: str, listed: Iterator[Entry]) -> list[Entry]:
 
 def drawn(
     model: System, sampler: str, schedule: str, prompt: str = PROMPT, *,
-    width: int = SIZE, height: int = SIZE, steps: int = STEPS, **given: Any,
+    negative: str = NEGATIVE, width: int = SIZE, height: int = SIZE, steps: int = STEPS, **given: Any,
 ) -> Pixels:  # fmt: skip
     """Our picture (H, W, 3) of values from 0 to 255."""
     picture = Pipeline(model)(
-        prompt, negative_prompt=NEGATIVE, width=width, height=height, steps=steps, guidance=GUIDANCE, seed=7,
+        prompt, negative_prompt=negative, width=width, height=height, steps=steps, guidance=GUIDANCE, seed=7,
         sampler=sampler, schedule=schedule, **given,
     ).image  # fmt: skip
     return np.asarray(picture).astype(int)
@@ -178,7 +178,7 @@ def drawn(
 
 def drawn_there(
     peer: Any, scheduler: Any, prompt: str = PROMPT, *,
-    width: int = SIZE, height: int = SIZE, steps: int = STEPS, **given: Any,
+    negative: str = NEGATIVE, width: int = SIZE, height: int = SIZE, steps: int = STEPS, **given: Any,
 ) -> Pixels:  # fmt: skip
     """diffusers' picture from our noise: where it starts from the largest sigma, not from the whole deviation there."""
     peer.scheduler = scheduler
@@ -187,7 +187,7 @@ def drawn_there(
     start = math.hypot(1, float(sigmas[0])) if scheduler.init_noise_sigma != 1 else 1
     x = noise.initial([7], (4, height // 8, width // 8)) * float(start / scheduler.init_noise_sigma)
     picture = peer(
-        prompt=prompt, negative_prompt=NEGATIVE, height=height, width=width, num_inference_steps=steps,
+        prompt=prompt, negative_prompt=negative or None, height=height, width=width, num_inference_steps=steps,
         guidance_scale=GUIDANCE, latents=x, **given,
     ).images[0]  # fmt: skip
     return np.asarray(picture).astype(int)

@@ -81,6 +81,13 @@ def test_a_picture_is_that_of_diffusers(sampler: str, made: Made) -> None:
     assert abs(drawn(made.model, sampler, width=64, height=80) - theirs).max() <= 1
 
 
+def test_without_a_negative_prompt_too_a_picture_is_that_of_diffusers(made: Made) -> None:
+    theirs = drawn_there(made.peer, scheduler("DDIMScheduler", "epsilon", **SAMPLERS["ddim"][2]), negative="")
+    ours = pipelines.drawn(made.model, "ddim", SAMPLERS["ddim"][1], negative="")
+    assert abs(ours - theirs).max() <= 1
+    assert abs(ours - drawn(made.model)).max() > 20
+
+
 @pytest.mark.parametrize("negative", ["", "blurry"])
 @torch.no_grad()
 def test_the_condition_is_that_of_diffusers_zeros_where_there_is_no_negative_prompt(negative: str, made: Made) -> None:

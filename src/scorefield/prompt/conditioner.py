@@ -18,6 +18,10 @@ class Tokenized:
     count: Count
     tokens: object  # known to the conditioner alone
 
+    def __bool__(self) -> bool:
+        """Whether there are any words, as of a text."""
+        return bool(self.text)
+
 
 Prompt = str | Tokenized
 
