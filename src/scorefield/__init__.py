@@ -1,6 +1,5 @@
 """A trained network is a field that points from noise to data, and a picture is a walk along it.
 
-from scorefield.errors import RequestError
 import scorefield as sf; pipe = sf.load(); image = pipe("a tree in the desert", seed=0).image
 """
 

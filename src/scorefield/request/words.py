@@ -78,7 +78,7 @@ class ClipWords(Group):
         Field(
             ge=1,
             le=MOST_BLOCKS,
-            description="Which block of the text tower is read, counted backwards from the model's own, which is 1.",
+            description="Which block of the text encoder is read, counted backwards from the model's own, which is 1.",
         ),
         Option(flags=("--clip-skip",), expects=f"a whole number from 1 to {MOST_BLOCKS}", metavar="BLOCK"),
     ] = 1
