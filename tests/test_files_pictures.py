@@ -6,10 +6,9 @@ import pytest
 from PIL import Image
 
 from scorefield.core import grid
-from scorefield.files import parameters, picture, video, walk_sheet
+from scorefield.files import parameters, picture, video, walk_pictures
 from scorefield.files.open_picture import PictureError
-from scorefield.files.walk_sheet import Look
-from scorefield.files.walk_video import write_walk_video
+from scorefield.files.walk_pictures import Look, write_walk_video
 from scorefield.sample import registry
 
 
@@ -123,14 +122,14 @@ def test_a_damaged_picture_is_one_line(tmp_path):
 
 def test_a_pair_shows_the_state_left_and_the_prediction_right():
     look = walk()[2]
-    shown = np.asarray(walk_sheet.pair(look))
+    shown = np.asarray(walk_pictures.pair(look))
     assert np.array_equal(shown[:16, :32], np.asarray(look.noisy))
     assert np.array_equal(shown[:16, 34:66], np.asarray(look.clean))
     assert (shown[18:] > 200).any(), "the label is written"
 
 
 def test_the_prediction_is_named_where_there_is_room():
-    wide, narrow = (np.asarray(walk_sheet.pair(walk(5, size)[2])) for size in ((128, 128), (64, 64)))
+    wide, narrow = (np.asarray(walk_pictures.pair(walk(5, size)[2])) for size in ((128, 128), (64, 64)))
     assert (wide[128:, 130:] > 200).any()
     assert (narrow[64:, :100] > 200).any()
     assert not (narrow[64:, 100:] > 200).any()
@@ -145,11 +144,11 @@ def test_labels_name_the_step_and_the_level():
 
 def test_a_sheet_holds_every_step_once():
     steps = walk(5)
-    sheet = np.asarray(walk_sheet.sheet(steps))
-    height, width = np.asarray(walk_sheet.pair(steps[0])).shape[:2]
+    sheet = np.asarray(walk_pictures.sheet(steps))
+    height, width = np.asarray(walk_pictures.pair(steps[0])).shape[:2]
     for k, look in enumerate(steps):
         top, left = 8 + k // 4 * (height + 8), 8 + k % 4 * (width + 8)
-        assert np.array_equal(sheet[top : top + height, left : left + width], np.asarray(walk_sheet.pair(look)))
+        assert np.array_equal(sheet[top : top + height, left : left + width], np.asarray(walk_pictures.pair(look)))
 
 
 def test_a_film_plays_in_browsers_and_shows_every_step(tmp_path):
@@ -165,7 +164,7 @@ def test_a_film_plays_in_browsers_and_shows_every_step(tmp_path):
         assert stream.width >= 512
         frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
     assert len(frames) > len(steps), "the last picture is held"
-    wanted = [np.asarray(walk_sheet.pair(look, scale=4)).astype(float) for look in steps]
+    wanted = [np.asarray(walk_pictures.pair(look, scale=4)).astype(float) for look in steps]
     for k, frame in enumerate(frames):
         distances = [np.abs(frame - one).mean() for one in wanted]
         assert int(np.argmin(distances)) == min(k, 5)

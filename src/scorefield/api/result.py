@@ -12,7 +12,7 @@ from scorefield import atomic
 from scorefield.errors import RequestError
 from scorefield.files import parameters, picture
 from scorefield.files.output_names import OutputNames
-from scorefield.files.walk_sheet import tiled
+from scorefield.files.walk_pictures import tiled
 from scorefield.request import Request
 
 _MOST_SHOWN = 4  # pictures that a repr names

@@ -14,8 +14,7 @@ from scorefield.api import Job, Picture
 from scorefield.errors import UnsupportedError
 from scorefield.files import output_names, picture
 from scorefield.files.output_names import OutputNames
-from scorefield.files.walk_sheet import Look, sheet
-from scorefield.files.walk_video import write_walk_video
+from scorefield.files.walk_pictures import Look, sheet, write_walk_video
 from scorefield.model.events import Finished, Loading, Output, Step
 from scorefield.notes import Note
 

@@ -1,13 +1,18 @@
-"""Pictures of a walk: noisy state and prediction side by side with step and level below, and sheets of these."""
+"""Pictures of a walk: noisy state and prediction side by side, and sheets and videos of these."""
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from scorefield.files.video import write_mp4
+
 _GROUND, _INK = (24, 24, 27), (228, 228, 231)
 _SHEET_ROW = 4  # pictures in a row
+_VIDEO_SIDE = 512  # pixels that each of the two pictures is wide, as near as an integer scale gets
+_PER_SECOND = 8
 
 
 class Look(NamedTuple):
@@ -58,3 +63,9 @@ def tiled(pictures: Sequence[Image.Image]) -> Image.Image:
 
 def _even(side: int) -> int:
     return side + side % 2
+
+
+def write_walk_video(looks: Sequence[Look], path: Path) -> None:
+    """Encode one frame for each look into the mp4 file `path`, the last one held; MissingExtraError without PyAV."""
+    scale = max(1, round(_VIDEO_SIDE / looks[0].noisy.width))
+    write_mp4((pair(look, scale=scale) for look in looks), path, _PER_SECOND)
