@@ -31,10 +31,10 @@ class Job:
     To cancel, stop iterating or call `close`. NonFiniteError if the walk meets a NaN or an infinity.
     """
 
-    def __init__(self, plan: Plan, load: Callable[[], System], *, loading: str | None = None) -> None:
+    def __init__(self, plan: Plan, system: System | None = None, *, load: Callable[[], System] | None = None) -> None:
+        """A job on a loaded system, or on the one that `load` returns once the job runs."""
         self.plan = plan
-        self._load, self._loading = load, loading
-        self._system: System | None = None
+        self._system, self._load = system, load
         self._events = self._run()
 
     def __iter__(self) -> Iterator[Event]:
@@ -58,11 +58,12 @@ class Job:
     def _run(self) -> Generator[Event, None, None]:
         yield from self.plan.notes
         start = time.perf_counter()
-        if self._loading is not None:
-            yield Loading(model=self._loading)
-        with collecting() as notes:
-            self._system = system = self._load()
-        yield from (one for one in notes if one not in self.plan.notes)
+        if self._load is not None:
+            yield Loading(model=self.plan.request.model)
+            with collecting() as notes:
+                self._system = self._load()
+            yield from (one for one in notes if one not in self.plan.notes)
+        system = self.system
         seconds = {"load": time.perf_counter() - start, "walk": 0.0, "decode": 0.0}
         origin = origin_of(self.plan, system)
         for number, batch in enumerate(self.plan.batches):

@@ -68,4 +68,4 @@ def prepare(request: Request) -> Job:
         note_unused(system)
     plan = resolve(request, system)
     plan = replace(plan, notes=(*notes, *plan.notes))
-    return Job(plan, opened.load, loading=request.model) if opened.is_large else Job(plan, lambda: system)
+    return Job(plan, load=opened.load) if opened.is_large else Job(plan, system)

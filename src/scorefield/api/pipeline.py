@@ -62,7 +62,7 @@ class Pipeline:
 
     def job(self, prompt: Prompt, **options: Unpack[Options]) -> Job:
         """The same work as an iterator of events: for progress, previews, and to cancel."""
-        return Job(self.plan(prompt, **options), lambda: self.system)
+        return Job(self.plan(prompt, **options), self.system)
 
     def plan(self, prompt: Prompt, **options: Unpack[Options]) -> Plan:
         """What would be drawn, with everything decided and read; RequestError for what cannot be."""

@@ -47,9 +47,12 @@ def resolve(asked: Drawing, system: System) -> Plan:
     """The plan of a request for a model; RequestError for what the model cannot do, or was not loaded with."""
     if isinstance(asked, ModelChoice):
         _check_loaded(asked, system)
-    _check_taken(asked, system)
     context, notes = collection()
-    stages = context.run(_planned, asked, system)
+    context.run(_note_unused_words, asked, system)
+    _check_taken(asked, system)
+    stages: list[StagePlan] = []
+    for stage in system.stages:
+        stages.append(context.run(stage.plan, asked))
     filled: dict[str, object] = {"seed": secrets.randbelow(2**32) if asked.seed is None else asked.seed}
     for stage in stages:
         filled |= stage.filled
@@ -62,12 +65,7 @@ def resolve(asked: Drawing, system: System) -> Plan:
         Batch(first=rows.start, prompts=tuple(prompts[rows]), seeds=tuple(seeds[rows]))
         for rows in _batches(alike, asked.batch_size)
     )
-    return Plan(request=request, batches=batches, stages=stages, words=system.embeddings, notes=tuple(notes))
-
-
-def _planned(asked: Drawing, system: System) -> tuple[StagePlan, ...]:
-    _note_unused_words(asked, system)
-    return tuple(stage.plan(asked) for stage in system.stages)
+    return Plan(request=request, batches=batches, stages=tuple(stages), words=system.embeddings, notes=tuple(notes))
 
 
 def _check_loaded(asked: ModelChoice, system: System) -> None:

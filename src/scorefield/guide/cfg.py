@@ -45,9 +45,9 @@ def cfg_batched(
     If they differ in length, as a long prompt and a short one do, it takes two forwards, since padding the shorter one
     would change its pictures.
     """
+    _check(rescale)
     if pos.differs_in_shape(neg):
         return cfg(bind(denoiser, pos), bind(denoiser, neg), scale, rescale, output)
-    _check(rescale)
     both = cat([pos, neg])
 
     def guided(x: Tensor, at: Level) -> Tensor:

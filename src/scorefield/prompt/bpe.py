@@ -153,6 +153,13 @@ class ClipTokenizer:
         """Whether a word ends with a token: bool in the shape of `ids`; start, end and padding count as words."""
         return ~torch.isin(ids, self._inside.to(ids.device))
 
+    @property
+    def empty(self) -> Tensor:
+        """The ids (L,) of a chunk without words: start, end and padding."""
+        ids = torch.full((self.context_length,), self.pad_id, device="cpu")
+        ids[0], ids[1] = self.start_id, self.end_id
+        return ids
+
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Ids (B, L) int64 and mask (B, L) bool, which is True from the start to the end token.
 

@@ -110,16 +110,11 @@ class PublishedConditioner(Conditioner):
         if not 1 <= rules.clip_skip <= most:
             raise RequestError(f"clip_skip {rules.clip_skip} is too much for this text tower: {most} is the most")
 
-    @functools.cached_property
-    def _empty(self) -> Tensor:
-        """The ids (1, 77) of the empty prompt."""
-        return self.tokenizer.encode([""])[0]
-
     def _states(self, divided: Chunks, rules: Rules) -> Tensor:
         """The weighted states (77 * chunks, D) of a prompt."""
         device = self.encoder.positions.device
         read = functools.partial(self._read, clip_skip=rules.clip_skip)
-        states = States(read, self._empty.to(device))
+        states = States(read, self.tokenizer.empty[None].to(device))
         return RULES[rules.weighting].weigh(states, divided.to(device)).flatten(0, 1)
 
     def _read(self, ids: Tensor, mask: Tensor | None, clip_skip: int) -> Tensor:

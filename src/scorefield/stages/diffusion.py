@@ -78,7 +78,6 @@ class Diffusion:
         image, mask = open_image(asked.image, "image"), open_image(asked.mask, "mask", grey=True)
         image_prompt = self._image_prompt(asked)
         canvas = Canvas(*sides(asked, image, (defaults.width, defaults.height), spec.size_multiple))
-        record, schedule = _sampler(asked, defaults.sampler, defaults.schedule)
         strength = asked.strength
         if strength is None and image is not None:
             strength = 0.75 if mask is None else 1.0
@@ -89,11 +88,14 @@ class Diffusion:
             long_prompt=asked.long_prompt or defaults.long_prompt,
             clip_skip=asked.clip_skip,
         )
+        guidance = defaults.cfg_scale if asked.cfg_scale is None else asked.cfg_scale
+        record, schedule = _sampler(asked, defaults.sampler, defaults.schedule)
+        policy = canonical("noise policy", asked.noise, noise.POLICIES, {})
+        levels = grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))[-last - 1 :]
         texts = list(dict.fromkeys([*asked.prompts, asked.negative_prompt]))
         tokenized = dict(zip(texts, self.conditioner.tokenize(texts, rules), strict=True))
-        note_unseen(spec, self.conditioner, texts, rules, canvas)
-        guidance = defaults.cfg_scale if asked.cfg_scale is None else asked.cfg_scale
-        policy = canonical("noise policy", asked.noise, noise.POLICIES, {})
+        unknown, unread = self.conditioner.unknown(texts), self.conditioner.unread(texts, rules)
+        note_unseen(spec, unknown, unread, rules, canvas)
         return DiffusionPlan(
             filled={
                 "width": canvas.width,
@@ -111,7 +113,7 @@ class Diffusion:
             },
             canvas=canvas,
             steps=last,
-            levels=tuple(grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))[-last - 1 :]),
+            levels=tuple(levels),
             lengths={text: one.count for text, one in tokenized.items()},
             remarks=() if last == whole else (f"strength {strength:g}: the last {last} of {whole} steps are walked",),
             alike=tuple(tokenized[prompt].count.chunks for prompt in asked.prompts for _ in range(asked.count)),
@@ -142,7 +144,8 @@ class Diffusion:
     def walk(self, plan: DiffusionPlan, batch: Batch) -> Iterator[Step]:
         """The walk alone, a Step for each level."""
         start = plan.start.encoded(self.codec, plan.canvas, self.device, inpaints=self.spec.inpaints)
-        run = noise.find(plan.noise)(batch.seeds, self.codec.shape(plan.canvas), self.device)
+        shape = self.codec.shape(plan.canvas)
+        run = noise.find(plan.noise)(batch.seeds, shape, self.device)
         x = start.state(run.initial, plan.levels[0])
         return finite(plan.sampler(self._denoise(plan, batch, start), x, plan.levels, run.step))
 
@@ -161,20 +164,19 @@ class Diffusion:
         return guided if start.x0 is None or start.keep is None else known(guided, start.x0, start.keep)
 
     def _guided(self, plan: DiffusionPlan, batch: Batch, start: InitState) -> Denoise:
+        given = PromptBatch(
+            prompts=[plan.prompts[prompt] for prompt in batch.prompts],
+            negative_prompt=plan.prompts[plan.negative_prompt],
+            seeds=batch.seeds,
+            width=plan.canvas.width,
+            height=plan.canvas.height,
+            picture=plan.image_prompt,
+            noise_level=plan.noise_level,
+            rules=plan.rules,
+        )
         denoiser = steady(self.denoiser, plan.levels)
         with no_autocast():
-            pos, neg = self.conditioner.pair(
-                PromptBatch(
-                    prompts=[plan.prompts[prompt] for prompt in batch.prompts],
-                    negative_prompt=plan.prompts[plan.negative_prompt],
-                    seeds=batch.seeds,
-                    width=plan.canvas.width,
-                    height=plan.canvas.height,
-                    picture=plan.image_prompt,
-                    noise_level=plan.noise_level,
-                    rules=plan.rules,
-                )
-            )
+            pos, neg = self.conditioner.pair(given)
         if start.image is not None:
             image = start.image.expand(len(batch.seeds), *start.image.shape[1:])
             pos, neg = replace(pos, image=image), replace(neg, image=image)

@@ -1,20 +1,21 @@
 """Notes on what a model never saw in training or does not read: words, signs and sizes. It draws all the same."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scorefield.model.codec import Canvas
 from scorefield.model.spec import ModelSpec
 from scorefield.notes import UnknownSizeWarning, UnknownWordsWarning, UnreadSignsWarning, note
-from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.rules import Rules
 
 _MOST_WORDS, _LONGEST_WORD = 10, 30  # words that a note names, and letters of each
 _FAR = 1.5  # pictures whose side is so many times the model's own, or its own so many times theirs, tend to go wrong
 
 
-def note_unseen(spec: ModelSpec, conditioner: Conditioner, texts: Sequence[str], rules: Rules, canvas: Canvas) -> None:
-    """Note words, signs and sizes that the model never saw."""
-    if unknown := conditioner.unknown(texts):
+def note_unseen(
+    spec: ModelSpec, unknown: Mapping[str, Sequence[str]], signs: Sequence[str], rules: Rules, canvas: Canvas
+) -> None:
+    """Note unknown words with the nearest known ones, signs without a meaning, and sizes far from the model's."""
+    if unknown:
         listed = "; ".join(_with_nearest(word, near) for word, near in list(unknown.items())[:_MOST_WORDS])
         more = f" and {len(unknown) - _MOST_WORDS} more" if len(unknown) > _MOST_WORDS else ""
         note(
@@ -22,7 +23,7 @@ def note_unseen(spec: ModelSpec, conditioner: Conditioner, texts: Sequence[str],
             f"the model {spec.name} never saw {listed}{more}: it draws what the other words say "
             "(`scorefield models` lists what it knows)",
         )
-    if signs := conditioner.unread(texts, rules):
+    if signs:
         listed = ", ".join(map(_short, dict.fromkeys(signs[:_MOST_WORDS])))
         note(
             UnreadSignsWarning,

@@ -1,8 +1,9 @@
 """A model's files as a whole: a folder of parts or one file, each opened and indexed once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from scorefield.input_files import Json, read_json
 from scorefield.weights import torch_pickle
@@ -10,6 +11,8 @@ from scorefield.weights.detect.identify import identify_file, identify_folder
 from scorefield.weights.detect.identity import AnyIdentity
 from scorefield.weights.diffusers_folder import DiffusersFolder, is_diffusers_folder, read_folder
 from scorefield.weights.reader import Reader
+
+R = TypeVar("R")
 
 
 class Checkpoint:
@@ -21,7 +24,7 @@ class Checkpoint:
     def __init__(self, path: Path, variant: str | None = None) -> None:
         self.path, self.variant = path, variant
         self._readers: dict[str, Reader] = {}
-        self._texts: dict[str, Mapping[str, Json]] = {}
+        self._read: dict[tuple[str, object], Any] = {}
 
     @cached_property
     def is_folder(self) -> bool:
@@ -47,6 +50,11 @@ class Checkpoint:
 
     def json(self, name: str) -> Mapping[str, Json]:
         """A JSON file of the folder, such as unet/config.json."""
-        if name not in self._texts:
-            self._texts[name] = read_json(self.path / name)
-        return self._texts[name]
+        return self.read(name, read_json)
+
+    def read(self, name: str, reading: Callable[[Path], R]) -> R:
+        """The result of `reading` a file or folder in it, which is read once."""
+        key = name, reading
+        if key not in self._read:
+            self._read[key] = reading(self.path / name)
+        return cast(R, self._read[key])

@@ -70,7 +70,7 @@ def _folder(checkpoint: Checkpoint, networks: Networks, vae: Place | None) -> Pa
         kl=vae or _vae(networks.kl, checkpoint.reader("vae"), ""),
         text=_text(networks.text, checkpoint.reader("text_encoder"), ""),
         encoder=networks.text,
-        tokenizer=tokenizer_of(checkpoint.path / "tokenizer"),
+        tokenizer=checkpoint.read("tokenizer", tokenizer_of),
     )
 
 

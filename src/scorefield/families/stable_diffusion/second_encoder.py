@@ -34,7 +34,7 @@ def second(checkpoint: Checkpoint, config: EncoderConfig) -> Second:
         return Second(place, ClipTokenizer.packaged(pad_id=0), blank=True)
     return Second(
         placed(list(clip_keys.transformers_text(config.text, projected=True)), checkpoint.reader("text_encoder_2"), ""),
-        tokenizer_of(checkpoint.path / "tokenizer_2"),
+        checkpoint.read("tokenizer_2", tokenizer_of),
         blank=checkpoint.json(PIPELINE).get("force_zeros_for_empty_prompt", True) is True,
     )
 
