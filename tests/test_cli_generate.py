@@ -288,7 +288,7 @@ def test_a_wrong_call_is_one_line_and_leaves_nothing(failed, args, says):
 
 
 def test_an_unknown_model_is_one_line(failed):
-    line = "no model 'tyo'; there is toy, or give a path, or owner/name of the Hugging Face hub"
+    line = "--model: no model 'tyo'; there is toy, or give a path, or owner/name of the Hugging Face hub"
     assert failed("generate", "a tree", "--model", "tyo") == (2, line)
 
 

@@ -119,7 +119,7 @@ def test_a_size_of_another_form_is_refused(size):
 
 
 def test_a_size_out_of_range_is_refused():
-    assert wrong(prompt="a", size=100000) == "width must be a whole number from 8 to 4096, not 100000"
+    assert wrong(prompt="a", size=100000) == "size must give a width that is a whole number from 8 to 4096, not 100000"
 
 
 def test_an_interval_is_two_rising_numbers():

@@ -25,9 +25,13 @@ class ScorefieldError(Exception):
 
 
 class RequestError(ScorefieldError, ValueError):
-    """A request that cannot be met."""
+    """A request that cannot be met, and the `option` at fault, where it is one."""
 
     kind = "request"
+
+    def __init__(self, line: str, *, option: str | None = None) -> None:
+        super().__init__(line)
+        self.option = option
 
 
 class UnsupportedError(ScorefieldError):

@@ -89,14 +89,13 @@ ARGUMENTS = "scorefield.arguments"
 def failures(typed: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """Turn every answer into one line and an exit code: 2 for what cannot be done as it was asked, else 1.
 
-    A line that begins with an option names it as it was `typed`. Anything else is a bug, and keeps its traceback.
+    A line about an option names it as it was `typed`. Anything else is a bug, and keeps its traceback.
     """
     try:
         yield
     except ScorefieldError as error:
         wrong_call = error.kind in ("request", "unsupported")
-        name, space, rest = str(error).partition("\n")[0].partition(" ")
-        line = f"{typed.get(name, name)}{space}{rest}"
+        line = _naming(str(error).partition("\n")[0], getattr(error, "option", None), typed)
         raise (click.UsageError if wrong_call else click.ClickException)(line) from None
     except MemoryError:
         raise click.ClickException(_NO_MEMORY) from None
@@ -104,6 +103,16 @@ def failures(typed: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         raise click.ClickException(_NO_MEMORY) from None
+
+
+def _naming(line: str, option: str | None, typed: Mapping[str, str]) -> str:
+    """The line with the option at fault as it was typed: in the place of its first word, or in front of it."""
+    name, space, rest = line.partition(" ")
+    if name in typed:
+        return f"{typed[name]}{space}{rest}"
+    if option in ("width", "height") and option not in typed:
+        option = "size"
+    return f"{typed[option]}: {line}" if option in typed else line
 
 
 @contextmanager

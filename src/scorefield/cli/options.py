@@ -31,8 +31,13 @@ def typed_flags(context: click.Context) -> Mapping[str, str]:
         param.name or "": flag
         for param in context.command.params
         for flag in (*param.opts, *param.secondary_opts)
-        if isinstance(param, click.Option) and flag in arguments
+        if isinstance(param, click.Option) and any(_is_written(flag, one) for one in arguments)
     }
+
+
+def _is_written(flag: str, argument: str) -> bool:
+    """Whether an argument is a flag, alone or, where it has one letter, with its value attached: -b4."""
+    return argument == flag or (len(flag) == 2 and argument.startswith(flag))
 
 
 def _click(name: str, option: Option, words: str) -> click.Option:

@@ -22,4 +22,5 @@ def canonical(kind: str, name: str, known: Collection[str], aliases: Mapping[str
     if form in known:
         return form
     near = get_close_matches(form, [*known, *aliases], n=3, cutoff=0.5)
-    raise RequestError(f"unknown {kind} {name!r}; {'nearest' if near else 'known'}: {', '.join(near or sorted(known))}")
+    listed = f"{'nearest' if near else 'known'}: {', '.join(near or sorted(known))}"
+    raise RequestError(f"unknown {kind} {name!r}; {listed}", option=kind.partition(" ")[0])

@@ -68,11 +68,16 @@ class TextConditioner(Conditioner):
 
     def _check(self, rules: Rules) -> None:
         if rules.weighting != "none":
-            raise RequestError("this model weighs no words: weighting is for Stable Diffusion")
+            raise RequestError("this model weighs no words: weighting is for Stable Diffusion", option="weighting")
         if rules.long_prompt != "refuse":
-            raise RequestError("this model reads a prompt whole or not at all: chunks are for Stable Diffusion")
+            raise RequestError(
+                "this model reads a prompt whole or not at all: chunks are for Stable Diffusion", option="long_prompt"
+            )
         if rules.clip_skip != 1:
-            raise RequestError("this model reads the last block of its text tower: clip_skip is for Stable Diffusion")
+            raise RequestError(
+                "this model reads the last block of its text encoder: clip_skip is for Stable Diffusion",
+                option="clip_skip",
+            )
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """The words of the prompts that the model never saw, each with the known words nearest in spelling."""

@@ -107,10 +107,10 @@ def _parsed(kind: type[G], values: Mapping[str, object]) -> G:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise RequestError(_line(error)) from None
+        raise RequestError(_line(error, values)) from None
 
 
-def _line(error: ValidationError) -> str:
+def _line(error: ValidationError, values: Mapping[str, object]) -> str:
     first = error.errors(include_url=False)[0]
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
@@ -124,7 +124,15 @@ def _line(error: ValidationError) -> str:
         return f"there is no option {name!r}; {hint}"
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return f"{name} is another name of {field}; give one of the two"
+    if written := next((other for other in _WRITTEN_AS.get(field, ()) if other in values and name not in values), None):
+        return f"{written} must give a {field} that is {_option(field).expects}, not {short(first['input'])}"
     return f"{name} must be {_option(field).expects}, not {short(first['input'])}"
+
+
+# Fields that another option sets, which is then the one to name.
+_WRITTEN_AS: Mapping[str, tuple[str, ...]] = {
+    "cfg_scale": ("guidance_scale",), "width": ("size",), "height": ("size",)
+}  # fmt: skip
 
 
 def _option(field: str) -> Option:

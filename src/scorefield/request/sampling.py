@@ -48,7 +48,7 @@ class Sampling(Group):
             description="Steps from noise to picture.",
             validation_alias=AliasChoices("steps", "num_inference_steps", "sample_steps"),
         ),
-        Option(flags=("--steps",), expects="a whole number from 1 to 1000"),
+        Option(flags=("--steps", "--num-inference-steps"), expects="a whole number from 1 to 1000"),
     ] = None
     cfg_scale: Annotated[
         float | None,

@@ -187,7 +187,9 @@ def find(name: str) -> tuple[SamplerRecord, str | None]:
             return _BY_KEY[_key(head)], schedule
     near = dict.fromkeys(_BY_KEY[close].name for close in get_close_matches(_key(words), _BY_KEY, n=6, cutoff=0.5))
     known = list(near)[:3] or [record.name for record in SAMPLERS]
-    raise RequestError(f"unknown sampler {name!r}; {'nearest' if near else 'known'}: {', '.join(known)}")
+    raise RequestError(
+        f"unknown sampler {name!r}; {'nearest' if near else 'known'}: {', '.join(known)}", option="sampler"
+    )
 
 
 def find_a1111(name: str, schedule: str | None) -> tuple[SamplerRecord, str]:

@@ -210,7 +210,9 @@ def _with_eta(record: registry.SamplerRecord, eta: float | None) -> Sampler:
         return record.sampler
     sampler: Callable[..., Iterator[Step]] = record.sampler  # beside the common arguments, each has options of its own
     if "eta" not in inspect.signature(sampler).parameters:
-        raise RequestError(f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral")
+        raise RequestError(
+            f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral", option="eta"
+        )
     return functools.partial(sampler, eta=eta)
 
 

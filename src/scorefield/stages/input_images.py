@@ -75,7 +75,7 @@ def sides(asked: Drawing, image: Opened | None, default: tuple[int, int], multip
         if side % multiple:
             low = side // multiple * multiple
             near = " or ".join(str(one) for one in (low, low + multiple) if one)
-            raise RequestError(f"{name} {side} is not a multiple of {multiple}; use {near}")
+            raise RequestError(f"{name} {side} is not a multiple of {multiple}; use {near}", option=name)
     return width, height
 
 

@@ -81,7 +81,7 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
     elif not _is_path(name):
         near = difflib.get_close_matches(name, registry.names(), n=3, cutoff=0.3) or registry.names()
         others = "or give a path, or owner/name of the Hugging Face hub"
-        raise RequestError(f"no model {name!r}; there is {', '.join(near)}, {others}")
+        raise RequestError(f"no model {name!r}; there is {', '.join(near)}, {others}", option="model")
     checkpoint = Checkpoint(path, choice.variant)
     for family in registry.FAMILIES:
         if (identity := family.recognise(checkpoint)) is not None:
@@ -99,7 +99,7 @@ def _device(name: str) -> torch.device:
     if device.type == "mps":
         count = int(torch.backends.mps.is_available())
     if (device.index or 0) >= count:
-        raise RequestError(f"there is no device {name} here; use cpu, or auto")
+        raise RequestError(f"there is no device {name} here; use cpu, or auto", option="device")
     return device
 
 
@@ -111,7 +111,9 @@ def _number_format(dtype: str, device: torch.device, *, published: bool) -> torc
     if dtype == "auto":
         return torch.float16 if published and device.type == "cuda" else torch.float32
     if device.type == "cpu" and dtype == "float16":
-        raise RequestError("float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory")
+        raise RequestError(
+            "float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory", option="dtype"
+        )
     return cast(torch.dtype, getattr(torch, dtype))
 
 
