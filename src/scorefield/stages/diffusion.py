@@ -12,6 +12,7 @@ from torch import Tensor
 from scorefield.core import grid, noise
 from scorefield.core.denoiser import Denoise, Preconditioned, bind, steady
 from scorefield.core.half_precision import no_autocast
+from scorefield.core.level import Level
 from scorefield.core.name_lookup import canonical
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.files.inputs import crop_middle
@@ -111,7 +112,7 @@ class Diffusion:
             },
             canvas=canvas,
             steps=last,
-            levels=tuple(grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))[-last - 1 :]),
+            levels=_levels(spec, schedule, whole, last, strength),
             lengths={text: one.count for text, one in tokenized.items()},
             remarks=() if last == whole else (f"strength {strength:g}: the last {last} of {whole} steps are walked",),
             alike=tuple(tokenized[prompt].count.chunks for prompt in asked.prompts for _ in range(asked.count)),
@@ -194,6 +195,16 @@ class Diffusion:
                 raise NonFiniteError(f"the decoded pixels ({frames.dtype}) are not finite; try dtype float32")
             bytes_ = ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             yield bytes_.movedim(2, -1).contiguous().cpu()
+
+
+def _levels(spec: ModelSpec, schedule: str, whole: int, last: int, strength: float | None) -> tuple[Level, ...]:
+    """The `last` steps of `whole` on the schedule; RequestError, in what was asked for, where it has fewer."""
+    try:
+        return tuple(grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))[-last - 1 :])
+    except RequestError as error:
+        if last == whole:
+            raise
+        raise RequestError(f"{last} steps at strength {strength:g} are the last of {whole}: {error}") from None
 
 
 def _sampler(asked: Drawing, sampler: str, schedule: str) -> tuple[registry.SamplerRecord, str]:
