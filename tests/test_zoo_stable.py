@@ -245,7 +245,7 @@ def test_other_levels_of_noise_are_refused(one: Made, tmp_path: Path) -> None:
     folder = shutil.copytree(one.folder, tmp_path / "model")
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
-    with pytest.raises(UnsupportedError, match=r"other levels of noise: its scheduler has beta_end 0\.02"):
+    with pytest.raises(UnsupportedError, match=r"scheduler beta_end 0\.02 is not supported \(0\.012 is\)"):
         stable(folder)
 
 

@@ -11,7 +11,9 @@ from scorefield.conversion.folder_texts import text
 from scorefield.conversion.writer import METADATA, Conversion, Piece, WeightsFile, left
 from scorefield.errors import UnsupportedError
 from scorefield.families.fill import fits
-from scorefield.input_files import Json
+from scorefield.families.stable_diffusion.settings import check
+from scorefield.input_files import Json, read_json
+from scorefield.latent.kl_codec import SCALE, XL_SCALE
 from scorefield.nets import unet as nets
 from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig, EncoderConfig, TextEncoder, VisionTower
 from scorefield.nets.kl import KL, Kl
@@ -58,6 +60,7 @@ def part_conversion(checkpoint: Checkpoint, found: _Alone, *, to_folder: bool) -
     UnsupportedError for a part that has no other layout here, DamagedError for one that is damaged.
     """
     source = checkpoint.reader()
+    _check_settings(checkpoint.path, found)
     with hollow():
         part = _part(checkpoint.path, found, source)
     stored = list(part.stored)
@@ -69,6 +72,16 @@ def part_conversion(checkpoint: Checkpoint, found: _Alone, *, to_folder: bool) -
         texts={"config.json": text(part.config)} if to_folder else {},
         left=left([piece]),
     )
+
+
+def _check_settings(path: Path, found: _Alone) -> None:
+    """UnsupportedError if the configuration beside the weights says what neither these networks nor a file can."""
+    if not (file := path / "config.json").is_file() or (isinstance(found, ClipIdentity) and len(found.parts) > 1):
+        return  # of a whole CLIP the configuration holds those of its towers
+    told = read_json(file)
+    check(path, "unet" if isinstance(found, ModelIdentity) else next(iter(found.parts)), told)
+    if isinstance(found, VaeIdentity) and told.get("scaling_factor", SCALE) not in (SCALE, XL_SCALE):
+        raise UnsupportedError(f"{path}: vae scaling_factor {told['scaling_factor']} has no place in one file")
 
 
 def _part(path: Path, found: _Alone, source: Reader) -> _Part:

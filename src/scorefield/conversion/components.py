@@ -13,7 +13,7 @@ from scorefield.families.stable_diffusion.image_encoder import STATISTICS, STATI
 from scorefield.families.stable_diffusion.parts import Parts, Place
 from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.input_files import Json
-from scorefield.latent.kl_codec import SCALE, XL_SCALE
+from scorefield.latent.kl_codec import SCALE, XL_SCALE, Latents
 from scorefield.nets.clip import ClipConfig, EncoderConfig, TextEncoder, VisionTower
 from scorefield.nets.kl import Kl
 from scorefield.nets.meta_init import hollow
@@ -77,7 +77,7 @@ def common(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast
             place=places.kl,
             diffusers=list(kl_keys.diffusers(networks.kl)),
             ldm=list(under("", VAE, kl_keys.ldm(networks.kl))),
-            config=configs.vae(networks.kl, side, XL_SCALE if xl else SCALE),
+            config=configs.vae(networks.kl, side, networks.latents or Latents(XL_SCALE if xl else SCALE)),
         )
         yield Network(
             part="text_encoder",

@@ -2,7 +2,7 @@
 
 from scorefield.families.stable_diffusion.second_encoder import NUMBERS
 from scorefield.input_files import Json
-from scorefield.latent.kl_codec import SCALE
+from scorefield.latent.kl_codec import PUBLISHED, Latents
 from scorefield.nets.clip import ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
@@ -50,10 +50,11 @@ def _vector(config: UnetConfig, summary: int | None) -> dict[str, Json]:
     }
 
 
-def vae(config: KlConfig, side: int, scale: float = SCALE) -> dict[str, Json]:
+def vae(config: KlConfig, side: int, latents: Latents = PUBLISHED) -> dict[str, Json]:
     """The config.json of an autoencoder for pictures `side` px wide."""
     levels = len(config.multipliers)
-    return {
+    own: dict[str, Json] = {"latents_mean": [*latents.mean], "latents_std": [*latents.deviation]}
+    return (own if latents.mean else {}) | {
         "_class_name": "AutoencoderKL",
         "_diffusers_version": VERSION,
         "block_out_channels": [config.width * multiplier for multiplier in config.multipliers],
@@ -64,7 +65,7 @@ def vae(config: KlConfig, side: int, scale: float = SCALE) -> dict[str, Json]:
         "norm_num_groups": 32,
         "out_channels": 3,
         "sample_size": side,
-        "scaling_factor": scale,
+        "scaling_factor": latents.factor,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
     }
 

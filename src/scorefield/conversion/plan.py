@@ -1,5 +1,6 @@
 """The conversion of a model, or of a part of one, between the published layouts: diffusers' folder and one ldm file."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,12 @@ from scorefield.conversion.diffusers_config import normalizer
 from scorefield.conversion.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
-from scorefield.families.stable_diffusion.build import Recognised, recognised
+from scorefield.families.stable_diffusion.build import Recognised, published, recognised
 from scorefield.families.stable_diffusion.parts import parts
+from scorefield.families.stable_diffusion.settings import schedule
 from scorefield.families.stable_diffusion.specs import SPECS, Networks
+from scorefield.input_files import Json
+from scorefield.latent.kl_codec import SCALE, XL_SCALE, Latents
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
@@ -64,7 +68,21 @@ def conversion(
         why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
         raise UnsupportedError(f"{path}: {why} (prediction='v', or --prediction v)")
     whole = _whole(model, output, loras)
-    return _folder(whole, model.networks) if to_folder else _one_file(whole)
+    if to_folder:
+        return _folder(whole, model.networks)
+    if reason := _unsaid(model):
+        raise UnsupportedError(f"{path} {reason}, which one file cannot say: draw with the folder")
+    return _one_file(whole)
+
+
+def _unsaid(model: Recognised) -> str | None:
+    """What a folder states of its networks and no single file does, in words; None for nothing."""
+    networks, known = model.networks, published(model.found)
+    if networks.latents not in (None, Latents(XL_SCALE if networks.text_2 else SCALE)):
+        return f"has latents of its own (vae scaling_factor {networks.latents.factor:g})"
+    if known and (known.text, known.text_2) != (networks.text, networks.text_2):
+        return f"has text encoders of other sizes than {model.found.family} ({networks.text.text.layers} layers)"
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +96,7 @@ class _Whole:
     prediction: str | None
     zero_snr: bool
     blank: bool  # of XL: see `XlConditioner`
+    scheduler: Mapping[str, Json]  # what it states of the schedule
     stack: Stack
 
     def left(self, pieces: Sequence[Piece]) -> Mapping[str, int]:
@@ -102,11 +121,14 @@ def _whole(model: Recognised, prediction: str | None, loras: Sequence[OpenedLora
         tower_place, statistics_place = image_encoder.files(checkpoint, networks.image_clip)
         nets.append(image_tower(networks.image_clip, tower_place))
         nets += [statistics(networks.image_clip.embed_dim, statistics_place)] if statistics_place else []
+    stated = schedule(checkpoint.folder.scheduler or {}) if checkpoint.is_folder else None
     if odd := [len(one) for one in tokenizers if len(one) != _VOCABULARY]:
         raise UnsupportedError(
             f"{path} has {odd[0]} tokens in its tokenizer, where the layouts have {_VOCABULARY}: take its added words "
             "out, and give them as textual inversions"
         )
+    if any(not _published_words(one) for one in tokenizers):
+        raise UnsupportedError(f"{path} has a vocabulary of its own, which is not converted: draw with the folder")
     return _Whole(
         path=path,
         networks=nets,
@@ -115,6 +137,7 @@ def _whole(model: Recognised, prediction: str | None, loras: Sequence[OpenedLora
         prediction=prediction,
         zero_snr=found.zero_snr,
         blank=blank,
+        scheduler=stated[1] if stated else {},
         stack=stack,
     )
 
@@ -136,7 +159,8 @@ def _one_file(whole: _Whole) -> Conversion:
     marks = {V: whole.prediction == "v", ZERO_SNR: whole.zero_snr}
     markers = Constants({name: torch.zeros(0) for name, holds in marks.items() if holds})
     file = WeightsFile(name="", pieces=[*pieces, markers], metadata=METADATA | stated)
-    return Conversion(files=(file,), texts={}, left=whole.left(pieces))
+    setting = {f"the scheduler's {name} {value}": 1 for name, value in whole.scheduler.items() if not whole.zero_snr}
+    return Conversion(files=(file,), texts={}, left=dict(whole.left(pieces)) | setting)
 
 
 def _folder(whole: _Whole, networks: Networks) -> Conversion:
@@ -153,9 +177,12 @@ def _folder(whole: _Whole, networks: Networks) -> Conversion:
         files=[WeightsFile(name=name, pieces=(one,), metadata=METADATA) for name, one in files.items()],
         texts=folder_texts.pipeline(
             inpaints=networks.unet.in_channels == 9,
-            steps=folder_texts.scheduler(
-                whole.prediction or "eps", zero_snr=whole.zero_snr, xl=networks.text_2 is not None
-            ),
+            steps={
+                **folder_texts.scheduler(
+                    whole.prediction or "eps", zero_snr=whole.zero_snr, xl=networks.text_2 is not None
+                ),
+                **whole.scheduler,
+            },
             networks=configs,
             pads={name: _pad(one) for name, one in whole.tokenizers.items()},
             blank=whole.blank,
@@ -169,6 +196,12 @@ def _pad(tokenizer: ClipTokenizer) -> str:
     if word is None:
         raise DamagedError(f"the tokenizer fills prompts up with {tokenizer.pad_id}, which is no token of its own")
     return word
+
+
+def _published_words(tokenizer: ClipTokenizer) -> bool:
+    """Whether its words and merges are CLIP's."""
+    own, known = (json.loads(one.tokenizer.to_str())["model"] for one in (tokenizer, ClipTokenizer.packaged()))
+    return bool(own["vocab"] == known["vocab"] and own["merges"] == known["merges"])
 
 
 def _unused(stack: Stack) -> dict[str, int]:

@@ -98,7 +98,7 @@ def _check(steps: int, most: float = math.inf) -> None:
     if steps < 1:
         raise RequestError(f"a grid needs at least 1 step, got {steps}")
     if steps > most:
-        raise RequestError(f"this schedule has levels for at most {most:.0f} steps, got {steps}")
+        raise RequestError(f"this schedule has levels for at most {most:.0f} steps, not {steps}: try normal")
 
 
 def _most(ladder: Ladder, offset: int = 0) -> float:

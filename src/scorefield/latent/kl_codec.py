@@ -1,6 +1,7 @@
 """The codec of published latent diffusion: one factor for all latents, and a published preview."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +14,13 @@ SCALE = 0.18215  # of Stable Diffusion 1 and 2: their latents have a deviation o
 # What each of the four latents adds to the colour (red, green, blue) of its 8 x 8 pixels; the last row is the colour
 # where all latents are 0. A published approximation, fitted to Stable Diffusion 1.4 by K. Turner
 # (discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204); Stable Diffusion 2 has the same latents.
-COLOURS = ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473), (0, 0, 0))
+COLOURS: Sequence[Sequence[float]] = (
+    (0.298, 0.207, 0.208),
+    (0.187, 0.286, 0.173),
+    (-0.158, 0.189, 0.264),
+    (-0.184, -0.271, -0.473),
+    (0, 0, 0),
+)
 
 XL_SCALE = 0.13025  # of Stable Diffusion XL (Podell et al. 2023), whose preview is that of ComfyUI's latent_formats.py
 XL_COLOURS = (
@@ -22,20 +29,40 @@ XL_COLOURS = (
 )  # fmt: skip
 
 
-class KlCodec(LatentCodec):
-    """A KL autoencoder and the number `factor` that brings its latents to unit variance.
+class Latents(NamedTuple):
+    """How latents become x0 = (latents - mean) / deviation * factor; mean and deviation are one number a channel."""
 
-    It encodes to the mean of the encoder's distribution, no sample of it. The preview has the `colours` (5, 3) of the
-    four latents: those of Stable Diffusion 1 and 2, or of XL.
+    factor: float
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+
+PUBLISHED = Latents(SCALE)
+
+
+class KlCodec(LatentCodec):
+    """A KL autoencoder and what brings its latents to unit variance: a published factor, or `latents`.
+
+    It encodes to the mean of the encoder's distribution, no sample of it. The preview is the published one of the
+    four latents: of Stable Diffusion 1 and 2, or with `xl` of XL.
     """
 
     autoencoder: Kl
 
-    def __init__(self, autoencoder: Kl, factor: float = SCALE, colours: Sequence[Sequence[float]] = COLOURS) -> None:
-        super().__init__(autoencoder, _mean, Kl.decode, factor)
-        self.shift, self.scale = 0.0, 1.0
+    def __init__(self, autoencoder: Kl, latents: Latents | None = None, *, xl: bool = False) -> None:
+        factor, colours = (XL_SCALE, XL_COLOURS) if xl else (SCALE, COLOURS)
+        latents = latents or Latents(factor)
+        super().__init__(autoencoder, _mean, Kl.decode, latents.factor)
         *weight, bias = torch.tensor(colours, dtype=torch.float32)
-        self.register_buffer("preview_weight", torch.stack(weight, 1), persistent=False)
+        drawn = torch.stack(weight, 1)
+        self.shift, self.scale = 0.0, 1.0
+        if latents.mean:
+            del self.shift, self.scale
+            shift, scale = torch.tensor([latents.mean, latents.deviation], dtype=torch.float32)
+            self.register_buffer("shift", shift, persistent=False)
+            self.register_buffer("scale", scale, persistent=False)
+            drawn, bias = drawn * scale, bias + drawn @ shift * factor
+        self.register_buffer("preview_weight", drawn * (factor / latents.factor), persistent=False)
         self.register_buffer("preview_bias", bias, persistent=False)
 
 

@@ -45,7 +45,7 @@ class Sampling(Group):
         Field(
             ge=1,
             le=1000,
-            description="Steps from noise to picture.",
+            description="Steps from noise to picture; the schedule ddim_uniform has at most 999.",
             validation_alias=AliasChoices("steps", "num_inference_steps", "sample_steps"),
         ),
         Option(flags=("--steps", "--num-inference-steps"), expects="a whole number from 1 to 1000"),

@@ -12,6 +12,7 @@ from torch import Tensor
 from scorefield.core import grid, noise
 from scorefield.core.denoiser import Denoise, Preconditioned, bind, steady
 from scorefield.core.half_precision import no_autocast
+from scorefield.core.level import Level
 from scorefield.core.name_lookup import canonical
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.files.inputs import crop_middle
@@ -91,7 +92,7 @@ class Diffusion:
         guidance = defaults.cfg_scale if asked.cfg_scale is None else asked.cfg_scale
         record, schedule = _sampler(asked, defaults.sampler, defaults.schedule)
         policy = canonical("noise policy", asked.noise, noise.POLICIES, {})
-        levels = grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))[-last - 1 :]
+        levels = _levels(spec, schedule, whole, last, strength)
         texts = list(dict.fromkeys([*asked.prompts, asked.negative_prompt]))
         tokenized = dict(zip(texts, self.conditioner.tokenize(texts, rules), strict=True))
         unknown, unread = self.conditioner.unknown(texts), self.conditioner.unread(texts, rules)
@@ -113,7 +114,7 @@ class Diffusion:
             },
             canvas=canvas,
             steps=last,
-            levels=tuple(levels),
+            levels=levels,
             lengths={text: one.count for text, one in tokenized.items()},
             remarks=() if last == whole else (f"strength {strength:g}: the last {last} of {whole} steps are walked",),
             alike=tuple(tokenized[prompt].count.chunks for prompt in asked.prompts for _ in range(asked.count)),
@@ -196,6 +197,16 @@ class Diffusion:
                 raise NonFiniteError(f"the decoded pixels ({frames.dtype}) are not finite; try dtype float32")
             bytes_ = ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             yield bytes_.movedim(2, -1).contiguous().cpu()
+
+
+def _levels(spec: ModelSpec, schedule: str, whole: int, last: int, strength: float | None) -> tuple[Level, ...]:
+    """The `last` steps of `whole` on the schedule; RequestError, in what was asked for, where it has fewer."""
+    try:
+        return tuple(grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))[-last - 1 :])
+    except RequestError as error:
+        if last == whole:
+            raise
+        raise RequestError(f"{last} steps at strength {strength:g} are the last of {whole}: {error}") from None
 
 
 def _sampler(asked: Drawing, sampler: str, schedule: str) -> tuple[registry.SamplerRecord, str]:

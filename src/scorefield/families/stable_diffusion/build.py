@@ -8,11 +8,12 @@ from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import DamagedError, RequestError, UnsupportedError
 from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
-from scorefield.families.stable_diffusion.config import stated
+from scorefield.families.stable_diffusion.config import other_latents, stated
 from scorefield.families.stable_diffusion.parts import Parts, parts
 from scorefield.families.stable_diffusion.recognise import whole_model
+from scorefield.families.stable_diffusion.settings import schedule
 from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS, Networks, from_pure_noise, kinds
-from scorefield.latent.kl_codec import XL_COLOURS, XL_SCALE, KlCodec
+from scorefield.latent.kl_codec import KlCodec
 from scorefield.latent.picture_codec import PictureCodec
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
@@ -59,7 +60,7 @@ class StableDiffusion:
         checkpoint, found, networks = identity.checkpoint, identity.found, identity.networks
         if missing := [part for part in found.missing if not (part == "vae" and choice.vae)]:
             raise UnsupportedError(_lacks(checkpoint.path, missing))
-        output, spec = _spec(checkpoint.path, found, choice.prediction, networks)
+        output, spec = _spec(checkpoint, found, choice.prediction, networks)
         spec = replace(
             spec,
             inpaints=found.task is Task.INPAINTING,
@@ -68,7 +69,8 @@ class StableDiffusion:
         places, fill = parts(checkpoint, networks, choice), Filling(place)
         unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
         kl = fill(lambda: Kl(networks.kl), "autoencoder", *places.kl)
-        codec = KlCodec(kl, XL_SCALE, XL_COLOURS) if networks.text_2 else KlCodec(kl)
+        latents = other_latents(Path(choice.vae), xl=networks.text_2 is not None) if choice.vae else None
+        codec = KlCodec(kl, latents or networks.latents, xl=networks.text_2 is not None)
         stage = Diffusion(
             spec=spec,
             denoiser=Preconditioned(unet, spec.prediction, spec.clock),
@@ -87,14 +89,17 @@ class StableDiffusion:
 
 
 def recognised(checkpoint: Checkpoint, networks: Networks | None = None) -> Recognised | None:
-    """The files with the sizes of their family, or those that a folder states, or `networks`; None for no whole model.
+    """The files with the sizes that a folder states, or those of their family, or `networks`; None for no whole model.
 
     UnsupportedError for a model that no picture can be drawn with.
     """
     found = whole_model(checkpoint, None if networks else NETWORKS)
     if found is None:
         return None
-    return Recognised(checkpoint=checkpoint, found=found, networks=networks or published(found) or stated(checkpoint))
+    known = published(found)
+    if networks is None:
+        networks = known if known and not checkpoint.is_folder else stated(checkpoint, known)
+    return Recognised(checkpoint=checkpoint, found=found, networks=networks)
 
 
 def published(found: ModelIdentity) -> Networks | None:
@@ -126,8 +131,11 @@ def _lacks(path: Path, missing: Sequence[str]) -> str:
     return f"{line}, or give an autoencoder with --vae" if missing == ["vae"] else line
 
 
-def _spec(path: Path, found: ModelIdentity, prediction: str | None, networks: Networks) -> tuple[str, ModelSpec]:
+def _spec(
+    checkpoint: Checkpoint, found: ModelIdentity, prediction: str | None, networks: Networks
+) -> tuple[str, ModelSpec]:
     """What the model predicts, as asked or else as its files say, and its spec."""
+    path, scheduler = checkpoint.path, (checkpoint.folder.scheduler or {}) if checkpoint.is_folder else {}
     specs = SPECS.get(found.family, SPECS[Family.SDXL if networks.text_2 else Family.SD1])
     output = prediction or (found.prediction and found.prediction.value)
     if not output:
@@ -135,8 +143,9 @@ def _spec(path: Path, found: ModelIdentity, prediction: str | None, networks: Ne
         raise RequestError(f"{path}: {why} (prediction='v', or --prediction v)")
     if output not in specs:
         raise UnsupportedError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {output}")
-    if not found.zero_snr:
-        return output, specs[output]
-    if output != "v":
+    if found.zero_snr and output != "v":
         raise UnsupportedError(f"{path} was trained with zero terminal SNR, which needs v-prediction, not {output}")
-    return output, from_pure_noise(specs[output])
+    spec = from_pure_noise(specs[output]) if found.zero_snr else specs[output]
+    if asked := schedule(scheduler):
+        spec = replace(spec, defaults=replace(spec.defaults, schedule=asked[0]))
+    return output, spec

@@ -1,33 +1,57 @@
 """The sizes that a diffusers folder states in the config.json of its parts, for a model of its own."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from scorefield.errors import DamagedError
 from scorefield.families.stable_diffusion.second_encoder import NUMBERS
+from scorefield.families.stable_diffusion.settings import check
 from scorefield.families.stable_diffusion.specs import Networks
-from scorefield.input_files import Json
+from scorefield.input_files import Json, read_json
+from scorefield.latent.kl_codec import Latents
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
 from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.detect.identity import shown
+
+C = TypeVar("C")
 
 
-def stated(checkpoint: Checkpoint) -> Networks:
-    """The networks of the folder's configurations; DamagedError for one that these networks cannot have."""
+def stated(checkpoint: Checkpoint, known: Networks | None = None) -> Networks:
+    """The networks of the folder's configurations, and of `known` where a part has none.
 
-    def sizes_of(part: str) -> _Sizes:
-        return _Sizes(checkpoint.path / part / "config.json", checkpoint.json(f"{part}/config.json"))
+    UnsupportedError for a setting that this program does not have, DamagedError for sizes that do not fit together.
+    """
+    first, vae = (_Sizes.of(checkpoint, part, optional=known is not None) for part in ("unet", "vae"))
 
-    sizes = sizes_of("unet")
-    unet, kl, text = _unet(sizes), _kl(sizes_of("vae")), _text(sizes_of("text_encoder"))
-    if sizes.told.get("addition_embed_type"):
-        return _xl(sizes, Networks(unet=unet, kl=kl, text=text), sizes_of("text_encoder_2"))
-    sizes.hold(unet.context_width == text.text.width, "cross_attention_dim")
-    image_clip = _image_clip(sizes_of("image_encoder")) if unet.pooled_width else None
-    return Networks(unet=unet, kl=kl, text=text, image_clip=image_clip)
+    def network(part: str, read: Callable[[_Sizes], C], otherwise: C | None) -> C:
+        sizes = _Sizes.of(checkpoint, part, optional=otherwise is not None)
+        return otherwise if otherwise is not None and not sizes.told else read(sizes)
+
+    unet = network("unet", _unet, known and known.unet)
+    text = network("text_encoder", _text, known and known.text)
+    plain = Networks(unet=unet, kl=network("vae", _kl, known and known.kl), text=text)
+    xl = bool(first.told.get("addition_embed_type") or (known and known.text_2))
+    plain = replace(plain, latents=_latents(vae, xl=xl))
+    if xl:
+        return _xl(first, plain, network("text_encoder_2", _second, known and known.text_2))
+    first.hold(unet.context_width == text.text.width, "cross_attention_dim")
+    if unet.pooled_width is None:
+        return plain
+    return replace(plain, image_clip=network("image_encoder", _image_clip, known and known.image_clip))
+
+
+def other_latents(path: Path, *, xl: bool) -> Latents | None:
+    """What the folder of another autoencoder, or of a whole model, states of its latents; None if nothing."""
+    file = next((one for one in (path / "vae" / "config.json", path / "config.json") if one.is_file()), None)
+    if file is None:
+        return None
+    check(path, "vae", told := read_json(file))
+    return _latents(_Sizes(file, told), xl=xl)
 
 
 class _Sizes:
@@ -35,6 +59,15 @@ class _Sizes:
 
     def __init__(self, path: Path, told: Mapping[str, Json]) -> None:
         self.path, self.told = path, told
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, part: str, *, optional: bool) -> "_Sizes":
+        """Those of a part, each setting checked; none if there is no file and it is `optional`."""
+        path = checkpoint.path / part / "config.json"
+        if optional and not path.exists():
+            return cls(path, {})
+        check(checkpoint.path, part, told := checkpoint.json(f"{part}/config.json"))
+        return cls(path, told)
 
     def number(self, name: str) -> int:
         """A number above 0."""
@@ -58,7 +91,8 @@ class _Sizes:
     def hold(self, holds: bool, name: str) -> None:
         """DamagedError about the entry of that name unless something holds."""
         if not holds:
-            raise DamagedError(f"{self.path}: {name} {self.told.get(name)} is not that of a Stable Diffusion")
+            value = shown(str(self.told.get(name)))[:80]
+            raise DamagedError(f"{self.path}: {name} {value} is not that of a Stable Diffusion")
 
     def _whole(self, name: str, value: Json) -> int:
         self.hold(type(value) is int and value > 0, name)
@@ -68,6 +102,8 @@ class _Sizes:
 def _unet(sizes: _Sizes) -> UnetConfig:
     widths, kinds = sizes.widths(), sizes.told.get("down_block_types")
     sizes.hold(isinstance(kinds, list) and len(kinds) == len(widths), "down_block_types")
+    mirrored = [str(kind).replace("Down", "Up") for kind in reversed(cast(list[Json], kinds))]
+    sizes.hold(sizes.told.get("up_block_types", mirrored) == mirrored, "up_block_types")
     heads = sizes.numbers("attention_head_dim", len(widths))  # it counts heads: diffusers' issue 2011
     head_widths = {width // count for width, count in zip(widths, heads, strict=True)}
     same, vector, added = len(set(heads)) == 1, *map(sizes.told.get, ("class_embed_type", "addition_embed_type"))
@@ -95,17 +131,17 @@ def _unet(sizes: _Sizes) -> UnetConfig:
     )
 
 
-def _xl(sizes: _Sizes, plain: Networks, second: _Sizes) -> Networks:
+def _xl(sizes: _Sizes, plain: Networks, second: EncoderConfig) -> Networks:
     """The networks `plain` beside a second text tower, of both of which the U-Net is given the last state but one."""
-    summary, text_2 = second.number("projection_dim"), _text(second)
-    pooled = summary + NUMBERS * sizes.number("addition_time_embed_dim")
-    sizes.hold(plain.unet.pooled_width == pooled, "projection_class_embeddings_input_dim")
-    sizes.hold(plain.unet.context_width == plain.text.text.width + text_2.text.width, "cross_attention_dim")
-    return replace(
-        plain,
-        text=replace(plain.text, skip=1, normed=False),
-        text_2=replace(text_2, embed_dim=summary, skip=1, normed=False),
-    )
+    if sizes.told:
+        pooled = (second.embed_dim or 0) + NUMBERS * sizes.number("addition_time_embed_dim")
+        sizes.hold(plain.unet.pooled_width == pooled, "projection_class_embeddings_input_dim")
+    sizes.hold(plain.unet.context_width == plain.text.text.width + second.text.width, "cross_attention_dim")
+    return replace(plain, text=replace(plain.text, skip=1, normed=False), text_2=second)
+
+
+def _second(sizes: _Sizes) -> EncoderConfig:
+    return replace(_text(sizes), embed_dim=sizes.number("projection_dim"), skip=1, normed=False)
 
 
 def _kl(sizes: _Sizes) -> KlConfig:
@@ -116,6 +152,28 @@ def _kl(sizes: _Sizes) -> KlConfig:
         multipliers=tuple(width // widths[0] for width in widths),
         resblocks=sizes.number("layers_per_block"),
     )
+
+
+def _latents(sizes: _Sizes, *, xl: bool) -> Latents | None:
+    """The factor, mean and deviation of an autoencoder's latents; None if it states no factor. XL alone has a mean."""
+    factor = sizes.told.get("scaling_factor")
+    if factor is None and not sizes.told.get("latents_mean"):
+        return None
+    both = []
+    for name in ("latents_mean", "latents_std"):
+        values = sizes.told.get(name) or []
+        numbers = isinstance(values, list) and all(_is_number(one) for one in values)
+        sizes.hold(
+            numbers and len(cast(list[float], values)) in ((0, sizes.number("latent_channels")) if xl else (0,)), name
+        )
+        both.append(tuple(map(float, cast(list[float], values))))
+    sizes.hold(len(both[0]) == len(both[1]) and all(one > 0 for one in both[1]), "latents_std")
+    sizes.hold(_is_number(factor) and cast(float, factor) > 0, "scaling_factor")
+    return Latents(float(cast(float, factor)), *both)
+
+
+def _is_number(value: Json) -> bool:
+    return type(value) in (int, float) and math.isfinite(cast(float, value))
 
 
 def _text(sizes: _Sizes) -> EncoderConfig:

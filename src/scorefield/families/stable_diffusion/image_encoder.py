@@ -1,10 +1,9 @@
 """What Stable Diffusion 2.1 unCLIP has beyond other models: an image tower, and the statistics of its vectors."""
 
-from scorefield.errors import DamagedError, UnsupportedError
+from scorefield.errors import DamagedError
 from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion.parts import Place, placed
-from scorefield.families.stable_diffusion.recognise import first_other
-from scorefield.input_files import Json
+from scorefield.families.stable_diffusion.settings import check
 from scorefield.nets.clip import VIT_H_14, ClipConfig, VisionTower
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.unclip import Statistics, UnclipConditioner
@@ -16,7 +15,6 @@ from scorefield.weights.key_maps import clip_keys
 VISION = f"{IMAGE_ENCODER}model.visual."  # the rest of the CLIP lies beside it, and is not read
 STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:
 STATISTICS_LDM = tuple(under("", f"{NOISE_AUGMENTOR}data_", STATISTICS))
-_LEVELS: dict[str, Json] = {"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 1000, "trained_betas": None}
 
 
 def reading(
@@ -42,9 +40,8 @@ def files(checkpoint: Checkpoint, config: ClipConfig) -> tuple[Place, Place | No
 
 
 def _folder(checkpoint: Checkpoint, config: ClipConfig) -> tuple[Place, Place]:
-    scheduler = checkpoint.json("image_noising_scheduler/scheduler_config.json")
-    if other := first_other(scheduler, _LEVELS):
-        raise UnsupportedError(f"{checkpoint.path} has other levels of noise for its image prompt: {other}")
+    part = "image_noising_scheduler"
+    check(checkpoint.path, part, checkpoint.json(f"{part}/scheduler_config.json"))
     listed = list(clip_keys.transformers_vision(config.vision))
     tower_place = placed(listed, checkpoint.reader("image_encoder"), "")
     return tower_place, placed(STATISTICS, checkpoint.reader("image_normalizer"), "")

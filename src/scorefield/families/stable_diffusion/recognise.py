@@ -1,11 +1,12 @@
 """Whether a picture can be drawn with the files of a Stable Diffusion."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from scorefield.errors import UnsupportedError
-from scorefield.input_files import Json
+from scorefield.families.stable_diffusion.settings import check
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Family, Kind, ModelIdentity, Task
+from scorefield.weights.diffusers_folder import components
 
 _PARTS = {  # of the models that can be drawn with; a file with another part is none of them
     "unet",
@@ -16,13 +17,6 @@ _PARTS = {  # of the models that can be drawn with; a file with another part is 
     "image_encoder",
     "image_normalizer",
     "noise_augmentor",
-}
-_LEVELS: Mapping[str, Json] = {  # of every model here: a folder's scheduler says the same, or nothing
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "num_train_timesteps": 1000,
-    "trained_betas": None,
 }
 
 
@@ -36,14 +30,22 @@ def whole_model(checkpoint: Checkpoint, known: Iterable[Family] | None) -> Model
         return None
     if reason := _refusal(checkpoint, found, known):
         raise UnsupportedError(f"{checkpoint.path} {reason}")
+    if checkpoint.is_folder:
+        _check_settings(checkpoint)
     return found
+
+
+def _check_settings(checkpoint: Checkpoint) -> None:
+    """Of the pipeline and its scheduler; those of the networks are checked when their sizes are read."""
+    index = checkpoint.folder.model_index
+    check(checkpoint.path, "pipeline", {name: value for name, value in index.items() if not isinstance(value, list)})
+    if name := components(checkpoint.path, index).get("scheduler"):
+        check(checkpoint.path, "scheduler", {"_class_name": name})
+    check(checkpoint.path, "scheduler", checkpoint.folder.scheduler or {})
 
 
 def _refusal(checkpoint: Checkpoint, found: ModelIdentity, known: Iterable[Family] | None) -> str | None:
     """Why no picture can be drawn with the files, in words that follow their path; None if one can."""
-    scheduler = checkpoint.folder.scheduler or {} if checkpoint.is_folder else {}
-    if other := first_other(scheduler, _LEVELS):
-        return f"was trained on other levels of noise: its scheduler has {other}"
     named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
     states_its_sizes = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.channels
     if known is not None and found.family not in known and not states_its_sizes:
@@ -54,10 +56,3 @@ def _refusal(checkpoint: Checkpoint, found: ModelIdentity, known: Iterable[Famil
     if extra := found.parts.keys() - _PARTS:
         return f"is {named} with a part that is not known here: {', '.join(sorted(extra))}"
     return None
-
-
-def first_other(scheduler: Mapping[str, Json], expected: Mapping[str, Json]) -> str | None:
-    """The first setting that `scheduler` states otherwise than `expected`, with its value; None if there is none."""
-    return next(
-        (f"{name} {scheduler[name]}" for name, value in expected.items() if scheduler.get(name, value) != value), None
-    )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from scorefield.core import clock, gauge, noise_schedule, predict
+from scorefield.latent.kl_codec import Latents
 from scorefield.model.spec import Defaults, ModelSpec
 from scorefield.nets.clip import (
     SD1_TEXT,
@@ -31,6 +32,7 @@ class Networks:
     openclip: EncoderConfig | None = None  # the text encoder as single files of Stable Diffusion 2 have it
     image_clip: ClipConfig | None = None  # of unCLIP: the CLIP whose image encoder reads the image prompt
     text_2: EncoderConfig | None = None  # of XL: the second text encoder
+    latents: Latents | None = None  # None for the published factor
 
 
 _LAMS = noise_schedule.lams(noise_schedule.cumulative(noise_schedule.scaled_linear()))
