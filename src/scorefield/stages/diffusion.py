@@ -90,9 +90,8 @@ class Diffusion:
             clip_skip=asked.clip_skip,
         )
         guidance = defaults.cfg_scale if asked.cfg_scale is None else asked.cfg_scale
-        record, schedule = _sampler(asked, defaults.sampler, defaults.schedule)
+        record, schedule, levels = _course(asked, spec, whole, last, strength)
         policy = canonical("noise policy", asked.noise, noise.POLICIES, {})
-        levels = _levels(spec, schedule, whole, last, strength)
         texts = list(dict.fromkeys([*asked.prompts, asked.negative_prompt]))
         tokenized = dict(zip(texts, self.conditioner.tokenize(texts, rules), strict=True))
         unknown, unread = self.conditioner.unknown(texts), self.conditioner.unread(texts, rules)
@@ -199,20 +198,22 @@ class Diffusion:
             yield bytes_.movedim(2, -1).contiguous().cpu()
 
 
-def _levels(spec: ModelSpec, schedule: str, whole: int, last: int, strength: float | None) -> tuple[Level, ...]:
-    """The `last` steps of `whole` on the schedule; RequestError, in what was asked for, where it has fewer."""
+def _course(
+    asked: Drawing, spec: ModelSpec, whole: int, last: int, strength: float | None
+) -> tuple[registry.SamplerRecord, str, tuple[Level, ...]]:
+    """The sampler, the name of its schedule (its own, else that of the name, else the model's), and the last levels.
+
+    RequestError, in what was asked for, where the schedule has fewer than `whole` steps.
+    """
+    record, named = registry.find(asked.sampler or spec.defaults.sampler)
+    schedule = canonical("schedule", asked.schedule or named or spec.defaults.schedule, grid.SCHEDULES, grid.ALIASES)
     try:
-        return tuple(grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))[-last - 1 :])
+        levels = grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))
     except RequestError as error:
         if last == whole:
             raise
         raise RequestError(f"{last} steps at strength {strength:g} are the last of {whole}: {error}") from None
-
-
-def _sampler(asked: Drawing, sampler: str, schedule: str) -> tuple[registry.SamplerRecord, str]:
-    """The sampler of a request, and the name of its schedule: its own, else that of the name, else the model's."""
-    record, named = registry.find(asked.sampler or sampler)
-    return record, canonical("schedule", asked.schedule or named or schedule, grid.SCHEDULES, grid.ALIASES)
+    return record, schedule, tuple(levels[-last - 1 :])
 
 
 def _with_eta(record: registry.SamplerRecord, eta: float | None) -> Sampler:
