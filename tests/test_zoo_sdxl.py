@@ -293,3 +293,20 @@ def test_the_published_model_is_known() -> None:
     assert (found.unet, found.text_2) == (SDXL, SDXL_TEXT_2)
     assert found.unet.pooled_width == 1280 + 6 * 256
     assert found.unet.context_width == 768 + 1280
+
+
+def test_the_mean_and_deviation_of_latents_are_read_as_diffusers_reads_them(made: Made, tmp_path: Path) -> None:
+    said = {"scaling_factor": 0.5, "latents_mean": [-1.6, 1.8, -1.3, 2.5], "latents_std": [8.4, 5.9, 6.5, 5.2]}
+    source = changed(made, tmp_path, "vae/config.json", **said)
+    peer = diffusers.StableDiffusionXLPipeline.from_pretrained(source, add_watermarker=False)
+    peer.set_progress_bar_config(disable=True)
+    euler = scheduler("EulerDiscreteScheduler", "epsilon", timestep_spacing="trailing")
+    theirs = drawn_there(peer, euler)
+    ours = pipelines.drawn(stable(source), "euler", "trailing")
+    assert theirs.std() > 20
+    assert abs(ours - theirs).max() <= 1
+    assert abs(ours - pipelines.drawn(stable(made.folder), "euler", "trailing")).max() > 5
+    written = json.loads(conversion(source, to_folder=True).texts["vae/config.json"])
+    assert {name: written[name] for name in said} == said
+    with pytest.raises(UnsupportedError, match=r"scaling_factor 0\.5"):
+        conversion(source, to_folder=False)

@@ -199,3 +199,23 @@ def test_exact_steps_beyond_the_schedule_say_where_they_come_from(folder: Path) 
 
 def torch_picture() -> object:
     return importlib.import_module("PIL.Image").new("RGB", (64, 64))
+
+
+def test_another_autoencoders_factor_is_read_where_it_states_one(folder: Path) -> None:
+    say(folder, "vae/config.json", scaling_factor=0.9)
+    for path in (folder, folder / "vae"):
+        assert stable(folder, vae=str(path)).stages[0].codec.pictures.factor == 0.9
+    say(folder, "vae/config.json", scaling_factor=None)
+    assert stable(folder, vae=str(folder / "vae")).stages[0].codec.pictures.factor == 0.18215
+    say(folder, "vae/config.json", norm_num_groups=16)
+    with pytest.raises(UnsupportedError, match="vae norm_num_groups 16 is not supported"):
+        stable(folder, vae=str(folder / "vae"))
+
+
+def test_a_part_alone_is_not_converted_with_a_setting_that_is_lost(folder: Path) -> None:
+    say(folder, "unet/config.json", freq_shift=1)
+    with pytest.raises(UnsupportedError, match=r"unet freq_shift 1 is not supported \(0 is\)$"):
+        conversion(folder / "unet", to_folder=False)
+    say(folder, "vae/config.json", scaling_factor=0.9)
+    with pytest.raises(UnsupportedError, match=r"vae scaling_factor 0.9 has no place in one file$"):
+        conversion(folder / "vae", to_folder=False)

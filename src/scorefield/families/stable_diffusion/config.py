@@ -32,17 +32,18 @@ def stated(checkpoint: Checkpoint, known: Networks | None = None) -> Networks:
         sizes = _Sizes.of(checkpoint, part, optional=otherwise is not None)
         return otherwise if otherwise is not None and not sizes.told else read(sizes)
 
-    unet = network("unet", _unet, known and known.unet)
-    text = network("text_encoder", _text, known and known.text)
-    plain = Networks(unet=unet, kl=network("vae", _kl, known and known.kl), text=text)
-    xl = bool(first.told.get("addition_embed_type") or (known and known.text_2))
+    unet = network("unet", _unet, known.unet if known else None)
+    text = network("text_encoder", _text, known.text if known else None)
+    plain = Networks(unet=unet, kl=network("vae", _kl, known.kl if known else None), text=text)
+    xl = bool(first.told.get("addition_embed_type") or (known.text_2 if known else None))
     plain = replace(plain, latents=_latents(vae, xl=xl))
     if xl:
-        return _xl(first, plain, network("text_encoder_2", _second, known and known.text_2))
+        return _xl(first, plain, network("text_encoder_2", _second, known.text_2 if known else None))
     first.hold(unet.context_width == text.text.width, "cross_attention_dim")
     if unet.pooled_width is None:
         return plain
-    return replace(plain, image_clip=network("image_encoder", _image_clip, known and known.image_clip))
+    image_clip = network("image_encoder", _image_clip, known.image_clip if known else None)
+    return replace(plain, image_clip=image_clip)
 
 
 def other_latents(path: Path, *, xl: bool) -> Latents | None:
