@@ -34,7 +34,7 @@ from scorefield.weights import scorefield_file
 
 MOST = 5  # things in a picture
 THRESHOLDS = tuple(percent / 100 for percent in range(15, 75, 5))
-WHOLE, PARTLY = 0.1, 0.32  # shares of the pictures that are damaged all over, and of which some things are
+WHOLE, PARTLY = 0.14, 0.3  # shares of the pictures that are damaged all over, and of which some things are
 NONE = -1  # no thing, or a quality that is not to be learned
 
 

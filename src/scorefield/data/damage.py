@@ -111,7 +111,8 @@ def hybrid(sprite: Bytes, other: Bytes, rng: np.random.Generator) -> Bytes:
     return np.where(_side(sprite.shape, rng, 0.1)[..., None], fitted, sprite)
 
 
-IN_PLACE: tuple[Damage, ...] = (scattered, waved, smeared, streaked)  # after which everything is about where it was
+# After these everything is about where it was; the first is the hardest to tell from the truth, and comes twice.
+IN_PLACE: tuple[Damage, ...] = (scattered, scattered, waved, smeared, streaked)
 DISPLACED: tuple[Damage, ...] = (melted, tiled)
 OF_SPRITES: tuple[Damage, ...] = (*IN_PLACE, *DISPLACED, halved)
 
