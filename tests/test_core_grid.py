@@ -242,7 +242,7 @@ def test_no_steps_are_refused(steps: int) -> None:
 def test_more_steps_than_trained_levels_are_refused_by_whole_spacings() -> None:
     for name in ("leading", "trailing", "linspace", "simple"):
         assert len(grid.find(name)(DISCRETE)(1000)) == 1001
-        with pytest.raises(ValueError, match="at most 1000 steps, got 1001"):
+        with pytest.raises(ValueError, match="at most 1000 steps, not 1001"):
             grid.find(name)(DISCRETE)(1001)
 
 
