@@ -8,9 +8,8 @@ from scorefield.input_files import Json
 from scorefield.weights.detect.identity import shown
 from scorefield.weights.detect.unet_shapes import STATED
 
-_Table = Mapping[
-    str, tuple[Json, ...] | None
-]  # None: any value, since another module reads it or it changes no picture
+# None stands for any value: another module reads it, or it changes no picture.
+_Table = Mapping[str, tuple[Json, ...] | None]
 
 
 def _any(names: str) -> dict[str, tuple[Json, ...] | None]:
