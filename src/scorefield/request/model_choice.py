@@ -1,4 +1,4 @@
-"""What to load: the model, its files, what changes its weights and words, and the machine that it runs on."""
+"""The choice of a model: its name, its files, what changes its weights and words, and the machine that it runs on."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ class Lora(BaseModel):
 
     @property
     def scales(self) -> tuple[float, float]:
-        """The scales of the U-Net and of the text towers."""
+        """The scales of the U-Net and of the text encoders."""
         return self.scale, self.scale if self.text_scale is None else self.text_scale
 
 
@@ -173,7 +173,7 @@ class ModelFiles(Group):
         Field(
             max_length=MOST_LORAS,
             description="A LoRA that changes the model, and how much (1 where left out), or how much of U-Net and text "
-            "tower, as PATH:unet=0.8:te=0.5; may be given several times.",
+            "encoder, as PATH:unet=0.8:te=0.5; may be given several times.",
             validation_alias=AliasChoices("loras", "lora"),
         ),
         BeforeValidator(_several),

@@ -1,4 +1,4 @@
-"""What to draw in words: the prompts, the negative prompt, and how they are read."""
+"""The words to draw: the prompts, the negative prompt, and how they are read."""
 
 import re
 from typing import Annotated, ClassVar, Literal, TypeVar
@@ -78,7 +78,7 @@ class ClipWords(Group):
         Field(
             ge=1,
             le=MOST_BLOCKS,
-            description="Which block of the text tower is read, counted backwards from the model's own, which is 1.",
+            description="Which block of the text encoder is read, counted backwards from the model's own, which is 1.",
         ),
         Option(flags=("--clip-skip",), expects=f"a whole number from 1 to {MOST_BLOCKS}", metavar="BLOCK"),
     ] = 1

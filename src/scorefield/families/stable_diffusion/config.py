@@ -41,7 +41,7 @@ class _Sizes:
         return self._whole(name, self.told.get(name))
 
     def numbers(self, name: str, count: int) -> list[int]:
-        """As many numbers above 0: a list of them, or one that stands for all."""
+        """As many numbers above 0: a list of them, or one for all."""
         value = self.told.get(name)
         if not isinstance(value, list):
             return [self._whole(name, value)] * count
@@ -96,7 +96,7 @@ def _unet(sizes: _Sizes) -> UnetConfig:
 
 
 def _xl(sizes: _Sizes, plain: Networks, second: _Sizes) -> Networks:
-    """The networks `plain` beside a second text tower, of both of which the U-Net is given the last state but one."""
+    """The networks `plain` with a second text encoder; the U-Net gets the last state but one of both."""
     summary, text_2 = second.number("projection_dim"), _text(second)
     pooled = summary + NUMBERS * sizes.number("addition_time_embed_dim")
     sizes.hold(plain.unet.pooled_width == pooled, "projection_class_embeddings_input_dim")
@@ -143,7 +143,7 @@ def _image_clip(sizes: _Sizes) -> ClipConfig:
 
 
 def _width(sizes: _Sizes) -> int:
-    """Of a tower of CLIP, whose feed-forward layers are four times as wide."""
+    """The sizes of a CLIP encoder, whose feed-forward layers are four times as wide."""
     width = sizes.number("hidden_size")
     sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")
     return width
