@@ -204,7 +204,7 @@ def test_bad_pictures_are_one_line(pipe: Pipeline, tmp_path: Path) -> None:
     assert wrong(pipe, mask=b"odd").startswith("the mask that was given is not a picture")
     assert (
         wrong(pipe, mask=mask(0, 0, 0, 0))
-        == "the mask that was given is white nowhere, so there is nothing to paint anew"
+        == "the mask that was given has no white pixel, so there is nothing to repaint"
     )
     assert "4096 is the longest side" in wrong(pipe, image=Image.new("L", (5000, 10)))
     assert wrong(pipe, size=20).startswith("width 20 is not a multiple of 8")

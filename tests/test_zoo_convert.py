@@ -109,7 +109,7 @@ def test_what_the_other_layout_has_no_place_for_is_said(tmp_path: Path) -> None:
     save_file({name: tensor.clone() for name, tensor in (held | TABLES).items()}, path)
     made = conversion(path, to_folder=True, prediction="eps", networks=TINY_2)
     assert made.left == {
-        "part of Stable Diffusion 2's text tower that it does not read": 12 + 2,
+        "part of Stable Diffusion 2's text encoder that it does not read": 12 + 2,
         "averaged copy of the U-Net": 1,
         "table of the training's schedule": 1,
         "loss of the autoencoder's training": 1,

@@ -229,7 +229,7 @@ def test_a_wrong_text_tower_is_one_line(one: Made, two: Made, tmp_path: Path) ->
     deep = replace(TINY, text=EncoderConfig(text=replace(TEXT, layers=3)))
     with pytest.raises(ScorefieldError, match=r"^[^\n]*the text encoder: .* 16 missing [^\n]*$"):
         stable(folder, CPU, torch.float32, networks=deep)
-    with pytest.raises(DamagedError, match="has Stable Diffusion 2's text tower beside another U-Net"):
+    with pytest.raises(DamagedError, match="has Stable Diffusion 2's text encoder with another model's U-Net"):
         stable(two.file, CPU, torch.float32, "eps", replace(TINY_2, openclip=None))
 
 

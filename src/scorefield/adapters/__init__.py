@@ -1,1 +1,1 @@
-"""What changes a loaded model: LoRAs, learned words, compiled code."""
+"""Changes of a loaded model: LoRAs, learned words, compiled code."""

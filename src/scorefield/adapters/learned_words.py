@@ -65,7 +65,7 @@ def with_embeddings(system: System, words: Sequence[OpenedWord]) -> System:
 
 
 def check_hash(path: str, sha256: str, recorded: str | None, what: str) -> None:
-    """RequestError if the file at `path` is not the one whose hash was `recorded`; None stands for any file.
+    """RequestError if the file at `path` is not the one whose hash was `recorded`; None accepts any file.
 
     The error calls the file a `what`.
     """
@@ -83,6 +83,6 @@ def _named(requested: str | None, file: TextualInversionFile, towers: int) -> tu
     token = requested or word.token
     if token is None:
         raise RequestError(
-            f"{file.path} does not name its token: say which word stands for it, as {file.path.stem}={file.path}"
+            f"{file.path} does not name its token: choose a word for it, as {file.path.stem}={file.path}"
         )
     return token, word

@@ -114,7 +114,7 @@ def _recorded(lora: AppliedLora) -> Lora:
 
 
 def _towers(conditioner: Conditioner) -> Mapping[str, PublishedConditioner]:
-    """What each text tower reads, by the tower's part; nothing of a model that takes no LoRA."""
+    """The conditioner of each text encoder, by part; empty for a model that takes no LoRA."""
     if isinstance(conditioner, XlConditioner):
         return {TEXT: conditioner.first, TEXT_2: conditioner.second}
     return {TEXT: conditioner} if isinstance(conditioner, PublishedConditioner) else {}

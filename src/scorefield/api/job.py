@@ -52,7 +52,7 @@ class Job:
         return self._system
 
     def look(self, stage: int, x: Tensor) -> Sequence[Image.Image]:
-        """A state of a stage that a Step told, as pictures, one an output."""
+        """A state from a Step of that stage, as pictures, one an output."""
         return self.system.stages[stage].look(x)
 
     def _run(self) -> Generator[Event, None, None]:
@@ -98,7 +98,7 @@ def walk_batch(plan: Plan, system: System, batch: Batch, number: int = 0) -> Ite
 
 
 def origin_of(plan: Plan, system: System) -> Origin:
-    """What an output of `plan` is made with here and now."""
+    """The origin of an output of `plan` on this machine."""
     return Origin(
         model=system.choice.model,
         sha256=system.sha256,

@@ -65,7 +65,7 @@ class Pipeline:
         return Job(self.plan(prompt, **options), self.system)
 
     def plan(self, prompt: Prompt, **options: Unpack[Options]) -> Plan:
-        """What would be drawn, with everything decided and read; RequestError for what cannot be."""
+        """Decide and read everything without drawing; RequestError for what cannot be drawn."""
         if isinstance(prompt, Drawing):
             if options:
                 raise RequestError("a Request is complete: give it alone, or give a prompt with options")

@@ -54,8 +54,8 @@ def resolve(asked: Drawing, system: System) -> Plan:
     for stage in system.stages:
         stages.append(context.run(stage.plan, asked))
     filled: dict[str, object] = {"seed": secrets.randbelow(2**32) if asked.seed is None else asked.seed}
-    for stage in stages:
-        filled |= stage.filled
+    for made in stages:
+        filled |= made.filled
     drawing = {name: getattr(asked, name) for name in Drawing.model_fields}
     request = Request.model_construct(**{**drawing, **dict(system.choice), **filled})
     prompts = [prompt for prompt in asked.prompts for _ in range(asked.count)]

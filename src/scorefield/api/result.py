@@ -20,7 +20,7 @@ _MOST_SHOWN = 4  # pictures that a repr names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What a picture was drawn with besides its request: the weights and the machine."""
+    """The origin of a picture besides its request: the weights and the machine."""
 
     model: str
     sha256: str  # of the model's weights
@@ -40,7 +40,7 @@ class Drawn:
     origin: Origin
 
     def record(self) -> dict[str, object]:
-        """What a file carries as its `scorefield` entry: plain JSON."""
+        """The `scorefield` entry of a file: plain JSON."""
         request = self.request.model_dump(mode="json")
         return {"prompt": self.prompt, "seed": self.seed, "index": self.index, "request": request} | asdict(self.origin)
 
@@ -55,7 +55,7 @@ class Picture(Drawn):
         return f"Picture({self.prompt!r}, seed {self.seed}, {self.image.width}x{self.image.height})"
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """The picture in a notebook."""
         return self.png()
 
     def png(self) -> bytes:
@@ -79,7 +79,7 @@ class Picture(Drawn):
         return picture.encode(self.image, {"parameters": text, picture.OURS: json.dumps(self.record())})
 
     def _prompt(self) -> str:
-        """The prompt with a tag for each LoRA, as A1111 writes it: the text tower's scale comes first."""
+        """The prompt with a tag for each LoRA, as A1111 writes it: the text encoder's scale comes first."""
         named = [(Path(lora.path).stem, *dict.fromkeys(reversed(lora.scales))) for lora in self.request.loras]
         tags = [f"<lora:{name}:{':'.join(f'{scale:g}' for scale in scales)}>" for name, *scales in named]
         return " ".join(text for text in [self.prompt, *tags] if text)
@@ -164,7 +164,7 @@ class Result:
         return f"Result({shown}{more}; {sum(self.seconds.values()):.2f} s)"
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows: all the pictures."""
+        """All the pictures, in a notebook."""
         return self.pictures[0].png() if len(self) == 1 else picture.encode(tiled(self.images), {})
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""scorefield bench: the speed of the U-Net here, beside that of another program."""
+"""scorefield bench: the speed of the U-Net here, compared with another program."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -44,7 +44,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: int) -> int
 def command(
     peer: str, model: str, size: int, repeats: int, device: str, compiled: bool, mode: str | None, form: str
 ) -> None:
-    """Measure steps of a U-Net of published sizes and drawn weights beside another program's.
+    """Measure steps of a U-Net of published sizes and random weights, here and in another program.
 
     A step is one with guidance: two pictures, 77 tokens each. Every setting has a process of its own, and all step in
     turn; of its steps the best counts. Differences are relative, to the peer's answer in float32; peaks are queries 4

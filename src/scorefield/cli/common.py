@@ -1,4 +1,4 @@
-"""What the commands share: failures in one line, results as text or JSON, warnings in one line."""
+"""Shared by the commands: failures in one line, results as text or JSON, warnings in one line."""
 
 import os
 import sys
@@ -65,7 +65,7 @@ def reason(error: OSError) -> str:
 class Sectioned(click.Command):
     """A command whose help has its options under headings, and which remembers its arguments as they were written."""
 
-    headings: Mapping[str, str] = {}  # of options by name; the others stand last, under their own
+    headings: Mapping[str, str] = {}  # of options by name; the others come last, under their own
     last = "Files and messages"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -112,7 +112,7 @@ def _naming(line: str, option: str | None, typed: Mapping[str, str]) -> str:
         return f"{typed[name]}{space}{rest}"
     if option in ("width", "height") and option not in typed:
         option = "size"
-    return f"{typed[option]}: {line}" if option in typed else line
+    return f"{typed[option]}: {line}" if option is not None and option in typed else line
 
 
 @contextmanager

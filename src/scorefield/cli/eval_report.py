@@ -1,4 +1,4 @@
-"""What the commands that judge share: drawing with a model, and results as a table and as JSON."""
+"""Shared by the commands that judge: drawing with a model, and results as a table and as JSON."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple

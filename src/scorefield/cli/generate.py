@@ -95,7 +95,7 @@ def _checked_names(output: Path, *, walk_video: bool, dry_run: bool) -> OutputNa
 
 
 def _lines(job: "Job") -> "Iterator[str]":
-    """What is worth knowing before the work begins."""
+    """Lines worth knowing before the work begins."""
     yield from (line for stage in job.plan.stages for line in stage.remarks)
     for word in job.plan.words:
         yield f"{word.token}: {word.vectors} vector{'s' * (word.vectors > 1)} of {word.path}"

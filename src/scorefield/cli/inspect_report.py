@@ -1,4 +1,4 @@
-"""What was found out about a file or folder of weights, in lines to read and as a record."""
+"""The report on a file or folder of weights, as lines and as a record."""
 
 from collections.abc import Iterator, Mapping
 
@@ -16,7 +16,7 @@ from scorefield.weights.detect.identity import (
 
 
 def model_lines(found: AnyIdentity) -> Iterator[str]:
-    """What was found, in lines to read."""
+    """The report as lines."""
     if isinstance(found, UnknownIdentity):
         yield f"of no kind that is known here{f'; it most resembles {found.resembles}' if found.resembles else ''}"
         return
@@ -32,7 +32,7 @@ def model_lines(found: AnyIdentity) -> Iterator[str]:
     if model and model.missing:
         yield f"  without {', '.join(model.missing)}"
     for name, fact in _facts(found).items():
-        yield f"  {name.replace('_', ' ')} {fact if fact is not None else 'not told'}"
+        yield f"  {name.replace('_', ' ')} {fact if fact is not None else 'not stated'}"
     if model and model.ema:
         yield "  with an averaged copy of its U-Net (EMA): --ema draws with that one"
     if model and model.prediction:
@@ -48,7 +48,7 @@ def _parts(parts: Mapping[str, Part]) -> Iterator[str]:
 
 
 def model_record(found: AnyIdentity) -> dict[str, object]:
-    """What was found, as plain JSON."""
+    """The report as plain JSON."""
     model = found if isinstance(found, ModelIdentity) else ModelIdentity(kind=found.kind)
     prediction = model.prediction
     return {
@@ -70,7 +70,7 @@ def model_record(found: AnyIdentity) -> dict[str, object]:
 
 
 def _facts(found: AnyIdentity) -> dict[str, object]:
-    """What only things of this kind have, by name."""
+    """The facts that only this kind has, by name."""
     facts: dict[str, object] = {}
     match found:
         case ModelIdentity() if found.channels is not None:

@@ -35,8 +35,8 @@ COMMANDS = {
     "convert": Command("scorefield.cli.convert", "Write a model's files in another layout."),
     "models": Command("scorefield.cli.models", "List the models and what each knows."),
     "eval": Command("scorefield.cli.eval", "Measure how well a model follows its prompts."),
-    "bench": Command("scorefield.cli.bench", "Measure the speed here beside another program's."),
-    "lab": Command("scorefield.cli.lab", "Run an experiment that tests what is said of diffusion."),
+    "bench": Command("scorefield.cli.bench", "Compare the speed here with another program's."),
+    "lab": Command("scorefield.cli.lab", "Run an experiment that tests a claim about diffusion."),
     "train": Command("scorefield.cli.train", "Train a model by a recipe."),
 }
 
@@ -49,7 +49,7 @@ class Interrupted(Exception):
 
     @classmethod
     def of(cls, error: KeyboardInterrupt) -> "Interrupted":
-        """What to end with for a KeyboardInterrupt."""
+        """The exception for a KeyboardInterrupt."""
         return cls(error.number if isinstance(error, SignalledError) else signal.SIGINT)
 
 
@@ -137,7 +137,7 @@ def main() -> None:
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What only a bug ends in: its traceback, and where to report it."""
+    """Report a bug: its traceback, and where to send it."""
     sys.__excepthook__(kind, error, trace)
     click.echo(f"this is a bug in scorefield {__version__}; please report it with all of these lines", err=True)
 

@@ -11,7 +11,7 @@ from scorefield.request import GROUPS, Option, fields
 def add_request_options(command: click.Command) -> click.Command:
     """Give a command every option of a request, under the headings of their groups."""
     if not isinstance(command, Sectioned):
-        raise TypeError("the options of a request stand under headings")
+        raise TypeError("the options of a request are listed under headings")
     shown = [
         (group.title, _click(name, option, words))
         for group in GROUPS

@@ -77,7 +77,7 @@ def command(
 
 
 def _cost(job: "Job") -> str:
-    """What drawing it again takes; empty where that is little."""
+    """A line on the cost of drawing it again; empty if that is little."""
     (batch,), canvas = job.plan.batches, job.plan.canvas
     if canvas.width * canvas.height * job.plan.steps * len(batch.seeds) < _MUCH:
         return ""

@@ -21,7 +21,7 @@ from scorefield.notes import Note
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What to write, and where."""
+    """The files to write, and where."""
 
     names: OutputNames
     overwrite: bool

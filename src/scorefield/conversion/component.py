@@ -1,4 +1,4 @@
-"""The conversion of a single part to its other layout: a U-Net, an autoencoder, a CLIP or one of its towers."""
+"""The conversion of a single part to its other layout: a U-Net, an autoencoder, a CLIP or one of its encoders."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ _UNETS: Mapping[Family, UnetConfig] = {
     Family.UNCLIP_L: nets.SD2_UNCLIP_L,
 }
 _CLIPS: Mapping[Family, ClipConfig] = {
-    Family.VIT_B: VIT_B_32,  # the text tower of both
+    Family.VIT_B: VIT_B_32,  # the text encoder of both
     Family.VIT_B_32: VIT_B_32,
     Family.VIT_B_16: replace(VIT_B_32, vision=replace(VIT_B_32.vision, patch_size=16)),
     Family.VIT_L_14: VIT_L_14,

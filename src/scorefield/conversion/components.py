@@ -47,7 +47,7 @@ class Network:
         return f"{self.part}/{'diffusion_pytorch_model' if '_class_name' in self.config else 'model'}.safetensors"
 
     def piece(self, *, to_folder: bool) -> Piece:
-        """What is to be converted; DamagedError if the keys or shapes in its source are not those of this network."""
+        """The network to convert; DamagedError if the keys or shapes in its source are not those of this network."""
         fits(ours := self.net.state_dict(), self.part, *self.place)
         written = self.diffusers if to_folder else self.ldm
         return Piece(
@@ -56,7 +56,7 @@ class Network:
 
 
 def common(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast: bool) -> Iterator[Network]:
-    """The three networks of every model: U-Net, autoencoder and text tower.
+    """The three networks of every model: U-Net, autoencoder and text encoder.
 
     Their configurations are for pictures `side` px wide; with `upcast` they ask for attention in float32.
     """
@@ -91,7 +91,7 @@ def common(networks: Networks, places: Parts, stack: Stack, *, side: int, upcast
 
 
 def _text_tower(networks: Networks, encoder: EncoderConfig) -> list[Entry]:
-    """The text tower's names in one file: OpenCLIP's own for Stable Diffusion 2."""
+    """The text encoder's names in one file: OpenCLIP's own for Stable Diffusion 2."""
     projected = encoder.embed_dim is not None
     if encoder.activation == "gelu":
         return list(under("", OPENCLIP, clip_keys.openai_text(encoder.text, projected=projected)))
@@ -100,7 +100,7 @@ def _text_tower(networks: Networks, encoder: EncoderConfig) -> list[Entry]:
 
 
 def second_text_tower(config: EncoderConfig, place: Place, stack: Stack) -> Network:
-    """XL's second text tower."""
+    """XL's second text encoder."""
     with hollow():
         return Network(
             part="text_encoder_2",
@@ -114,7 +114,7 @@ def second_text_tower(config: EncoderConfig, place: Place, stack: Stack) -> Netw
 
 
 def image_tower(config: ClipConfig, place: Place) -> Network:
-    """unCLIP's image tower."""
+    """unCLIP's image encoder."""
     with hollow():
         return Network(
             part="image_encoder",

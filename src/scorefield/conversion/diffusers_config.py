@@ -14,7 +14,7 @@ _IDS: dict[str, Json] = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1
 def unet(config: UnetConfig, side: int, *, upcast: bool, summary: int | None = None) -> dict[str, Json]:
     """The config.json of a U-Net for pictures `side` px wide; with `upcast` it asks for attention in float32.
 
-    `summary` is the width of the second text tower's summary, for XL.
+    `summary` is the width of the second text encoder's summary, for XL.
     """
     widths = [config.channels * multiplier for multiplier in config.multipliers]
     heads: Json = config.heads or [config.heads_at(width) for width in widths]
@@ -71,7 +71,7 @@ def vae(config: KlConfig, side: int, latents: Latents = PUBLISHED) -> dict[str, 
 
 
 def text_encoder(config: EncoderConfig) -> dict[str, Json]:
-    """The config.json of a text tower, projected or not."""
+    """The config.json of a text encoder, projected or not."""
     kind = "CLIPTextModel" if config.embed_dim is None else "CLIPTextModelWithProjection"
     head: dict[str, Json] = {"architectures": [kind], "model_type": "clip_text_model"}
     head["projection_dim"] = config.embed_dim or config.text.width
@@ -79,7 +79,7 @@ def text_encoder(config: EncoderConfig) -> dict[str, Json]:
 
 
 def image_encoder(config: ClipConfig) -> dict[str, Json]:
-    """The config.json of an image tower with its projection."""
+    """The config.json of an image encoder with its projection."""
     head: dict[str, Json] = {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"}
     head["projection_dim"] = config.embed_dim
     return head | _vision(config.vision, config.activation)

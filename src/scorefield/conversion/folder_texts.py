@@ -98,7 +98,7 @@ def _image_noise() -> dict[str, Json]:
 
 
 def _preprocessing(side: int) -> dict[str, Json]:
-    """How a picture is prepared for an image tower: its middle square, `side` px wide."""
+    """How a picture is prepared for an image encoder: its middle square, `side` px wide."""
     return {
         "crop_size": {"height": side, "width": side},
         "do_center_crop": True,

@@ -34,7 +34,7 @@ class Job:
 
     @property
     def left(self) -> Mapping[str, int]:
-        """What the new layout has no place for, in words, and how many tensors or parts that are."""
+        """Everything that the new layout has no place for, in words, and how many tensors or parts that are."""
         return self.conversion.left
 
     def run(self) -> Generator[int, None, None]:
@@ -49,7 +49,7 @@ class Job:
 
 
 class Options(TypedDict, total=False):
-    """What a conversion may be told beside where from and where to, as `prepare` says; None is as if left out."""
+    """The options of a conversion, see `prepare`; None is the same as left out."""
 
     to: str | None
     dtype: str | None

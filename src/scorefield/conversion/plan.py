@@ -87,12 +87,12 @@ def _unsaid(model: Recognised) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Whole:
-    """A whole model to be converted: its networks, and what a layout says of it beside their weights."""
+    """A whole model to be converted: its networks, and what a layout stores besides their weights."""
 
     path: Path
     networks: Sequence[Network]
     tokenizers: Mapping[str, ClipTokenizer]  # by their names in a folder
-    pad_ids: Sequence[int]  # the padding token that one file stands for, for each of the tokenizers
+    pad_ids: Sequence[int]  # the padding token that a single file implies, for each of the tokenizers
     prediction: str | None
     zero_snr: bool
     blank: bool  # of XL: see `XlConditioner`
@@ -100,7 +100,7 @@ class _Whole:
     stack: Stack
 
     def left(self, pieces: Sequence[Piece]) -> Mapping[str, int]:
-        """What of the model and its LoRAs `pieces` leave out, in words, with the number of tensors or parts."""
+        """Everything of the model and its LoRAs that `pieces` leave out, in words, with the number of tensors."""
         return dict(left(pieces)) | _aside(self.path) | _unused(self.stack)
 
 

@@ -21,9 +21,9 @@ V, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors that mark one file: it predicts
 _WHY = (  # what a key is that the other layout has no place for, by how its name begins
     ("model_ema.", "averaged copy of the U-Net"),
     ("first_stage_model.loss.", "loss of the autoencoder's training"),
-    ("cond_stage_model.model.", "part of Stable Diffusion 2's text tower that it does not read"),
-    ("cond_stage_model.", "part of the text tower that is not read"),
-    ("conditioner.", "part of a text tower that is not read"),
+    ("cond_stage_model.model.", "part of Stable Diffusion 2's text encoder that it does not read"),
+    ("cond_stage_model.", "part of the text encoder that is not read"),
+    ("conditioner.", "part of a text encoder that is not read"),
     ("embedder.", "part of the image prompt's CLIP that is not read"),
 )
 
@@ -64,7 +64,7 @@ class Piece:
         return {key for entry in self.stored if entry.ours in wanted for key in entry.theirs}
 
     def _pairs(self, device: str, dtype: torch.dtype | None) -> Iterator[tuple[Entry, Tensor]]:
-        """What will be written, each entry with an empty tensor for ours, in the order of the source."""
+        """The tensors to write, each entry with an empty tensor for ours, in the order of the source."""
         stored = {entry.ours: entry for entry in self.stored}
         for entry in sorted(self.written, key=lambda one: min(map(self.source.place, stored[one.ours].theirs))):
             theirs = stored[entry.ours]
@@ -129,13 +129,13 @@ class Conversion:
 
 
 def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
-    """What the pieces leave out of their sources, in words, with the number of tensors."""
+    """Everything that the pieces leave out of their sources, in words, with the number of tensors."""
     used: dict[Path, set[str]] = {}
     keys: dict[Path, Iterable[str]] = {}
     for piece in pieces:
         path = piece.source.index.path
         keys[path] = piece.source.tensors
-        used.setdefault(path, {V, ZERO_SNR}).update(piece.used)  # these two are written anew
+        used.setdefault(path, {V, ZERO_SNR}).update(piece.used)  # these two are written again
     return Counter(_why(key) for path, own in keys.items() for key in own if key not in used[path])
 
 

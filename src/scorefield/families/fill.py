@@ -123,5 +123,5 @@ def fits(
         if not same_numbers(shape := source.tensors[key].shape, place.shape):
             raise DamagedError(
                 f"{source.index.path}: the {part}: {key} is of shape {shape}, where this network has "
-                f"{tuple(place.shape)}: it is of another model"
+                f"{tuple(place.shape)}: the file belongs to another model"
             )

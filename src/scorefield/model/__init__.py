@@ -1,1 +1,1 @@
-"""Contracts: what a model is made of, what it is asked, and what it tells while it works."""
+"""Contracts: the parts of a model, what it is asked, and the events of its work."""

@@ -22,7 +22,7 @@ class Codec(Protocol):
 
     @property
     def stride(self) -> tuple[int, int, int]:
-        """Frames, rows and columns that one latent stands for."""
+        """Frames, rows and columns of pixels for each latent."""
         ...
 
     def shape(self, canvas: Canvas) -> tuple[int, ...]:

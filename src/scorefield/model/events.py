@@ -1,4 +1,4 @@
-"""What a job tells while it works, in order: an iterator of these is a job, and closing it cancels."""
+"""The events of a job, in order. A job is an iterator of them; closing it cancels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -20,11 +20,11 @@ class Family(Protocol[I]):
         ...
 
     def specs(self) -> Sequence[ModelSpec]:
-        """What to list: the models by name first, then the kinds that are loaded from files."""
+        """The specs to list: the models by name first, then the kinds that are loaded from files."""
         ...
 
     def recognise(self, checkpoint: Checkpoint) -> I | None:
-        """What the files are, if they are of this family; UnsupportedError for a model that cannot be drawn with."""
+        """The identity of files of this family, else None; UnsupportedError for a model that cannot draw."""
         ...
 
     def build(self, identity: I, choice: ModelChoice, place: Place) -> System:

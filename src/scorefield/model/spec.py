@@ -1,4 +1,4 @@
-"""What a kind of model is, as data: the five choices, its defaults, and what it knows."""
+"""Describe a kind of model as data: the five choices, its defaults, and what it knows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +35,6 @@ class ModelSpec:
     ladder: Ladder
     defaults: Defaults
     size_multiple: int  # px: both sides of a picture are multiples of it
-    inpaints: bool = False  # the network sees a mask and the picture without its masked region beside the state
-    image_prompt: int | None = None  # px: the side of the picture that it reads beside the words, if it reads one
+    inpaints: bool = False  # the network sees a mask and the picture without its masked region besides the state
+    image_prompt: int | None = None  # px: the side of the picture that it reads besides the words, if it reads one
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

@@ -23,13 +23,13 @@ class StagePlan:
     steps: int
     levels: tuple[Level, ...] = ()  # that it visits
     lengths: Mapping[str, Count] = field(default_factory=dict)  # of the prompts that it reads, by text
-    remarks: tuple[str, ...] = ()  # lines on what was decided, where it is not what the request says
+    remarks: tuple[str, ...] = ()  # lines on decisions that differ from the request
     alike: tuple[Hashable, ...] = ()  # one an output: equal ones may share a batch; empty where all may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """What a stage has made of a batch, for the next stage.
+    """The result of a stage for one batch, input of the next stage.
 
     The last stage of a system makes frames: an iterator of uint8 tensors (B, f, H, W, 3).
     """

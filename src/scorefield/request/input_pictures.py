@@ -64,7 +64,7 @@ class StartPicture(Group):
     mask: Annotated[
         InputImage | None,
         Field(
-            description="Paint anew where this picture is white, and keep the rest of --image.",
+            description="Repaint where this picture is white, and keep the rest of --image.",
             validation_alias=AliasChoices("mask", "mask_image"),
         ),
         BeforeValidator(_input_image),
@@ -106,7 +106,7 @@ class StartPicture(Group):
 
 
 class PicturePrompt(Group):
-    """A picture that the model reads beside the words."""
+    """A picture that the model reads besides the words."""
 
     title: ClassVar[str] = "Words"
     instead: ClassVar[str] = "give the picture as --image to start from it"

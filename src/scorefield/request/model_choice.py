@@ -1,4 +1,4 @@
-"""What to load: the model, its files, what changes its weights and words, and the machine that it runs on."""
+"""The choice of a model: its name, its files, what changes its weights and words, and the machine that it runs on."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ class Option:
     flags: tuple[str, ...]
     expects: str
     switch: bool = False  # a flag without a value
-    metavar: str | None = None  # what stands for the value in the help; None for the last word of the field's name
+    metavar: str | None = None  # the placeholder of the value in the help; None for the last word of the field's name
     many: bool = False  # a flag may be given several times
 
 

@@ -35,7 +35,7 @@ class Drawing(Prompts, ClipWords, PicturePrompt, Sampling, Pictures, Film, Start
 
 
 class Request(ModelChoice, Drawing):
-    """What to load and what to draw with it."""
+    """Which model to load, and what to draw with it."""
 
 
 G = TypeVar("G", bound=Group)

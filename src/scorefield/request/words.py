@@ -1,4 +1,4 @@
-"""What to draw in words: the prompts, the negative prompt, and how they are read."""
+"""The words to draw: the prompts, the negative prompt, and how they are read."""
 
 import re
 from typing import Annotated, ClassVar, Literal, TypeVar

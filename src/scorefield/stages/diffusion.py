@@ -220,7 +220,7 @@ def _with_eta(record: registry.SamplerRecord, eta: float | None) -> Sampler:
     """The sampler with its eta bound; RequestError for an eta that it does not take."""
     if eta is None:
         return record.sampler
-    sampler: Callable[..., Iterator[Step]] = record.sampler  # beside the common arguments, each has options of its own
+    sampler: Callable[..., Iterator[Step]] = record.sampler  # each has options besides the common arguments
     if "eta" not in inspect.signature(sampler).parameters:
         raise RequestError(
             f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral", option="eta"

@@ -1,4 +1,4 @@
-"""What a walk starts from: noise alone, or a picture under noise, to change all of it or a masked region."""
+"""The start of a walk: noise alone, or a picture under noise, to change all of it or a masked region."""
 
 import math
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from scorefield.stages.input_images import as_tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitState:
-    """What a walk starts from besides its noise."""
+    """The start of a walk, besides its noise."""
 
     x0: Tensor | None = None  # (1, C, H, W): latents of the picture; None to start from noise alone
     keep: Tensor | None = None  # (1, 1, H, W): 1 where the picture stays as it is, for an ordinary network
-    image: Tensor | None = None  # (1, C + 1, H, W): what an inpainting network sees beside the state
+    image: Tensor | None = None  # (1, C + 1, H, W): what an inpainting network sees besides the state
     from_noise: bool = False  # what is painted starts from noise alone, without a trace of what was there
 
     def state(self, eps: Tensor, at: Level) -> Tensor:
@@ -39,7 +39,7 @@ class StartImages:
     """The pictures that a walk starts from, in the size of the request."""
 
     image: Image.Image | None = None  # RGB
-    mask: Image.Image | None = None  # 255 where to paint anew, else 0
+    mask: Image.Image | None = None  # 255 where to repaint, else 0
     strength: float | None = None
     paste: bool = True
     tile: Tile = "auto"
@@ -66,7 +66,7 @@ class StartImages:
         )
 
     def pasted(self, frames: Tensor) -> Tensor:
-        """Frames (B, f, H, W, 3) uint8 with the pixels outside the mask put back as they were, unless told not to."""
+        """Frames (B, f, H, W, 3) uint8 with the pixels outside the mask restored, unless `paste` is off."""
         if self.image is None or self.mask is None or not self.paste:
             return frames
         kept, painted = (as_tensor(one).movedim(1, -1).to(torch.uint8) for one in (self.image, self.mask))

@@ -13,7 +13,7 @@ from scorefield.errors import RequestError
 from scorefield.files import inputs
 from scorefield.request import LONGEST_SIDE, Drawing, InputImage
 
-_WHITE = 128  # a mask's grey values from this on count as white: painted anew
+_WHITE = 128  # a mask's grey values from this on count as white: repainted
 
 
 class Opened(NamedTuple):
@@ -87,7 +87,7 @@ def fitted(image: Image.Image, size: tuple[int, int], fit: str, how: Image.Resam
 
 
 def mask_of(mask: Opened, image: Opened, size: tuple[int, int], fit: str) -> Image.Image:
-    """The mask brought to the size as its picture is: 255 where to paint anew, else 0.
+    """The mask brought to the size as its picture is: 255 where to repaint, else 0.
 
     RequestError for a mask that is white nowhere.
     """
@@ -97,7 +97,7 @@ def mask_of(mask: Opened, image: Opened, size: tuple[int, int], fit: str) -> Ima
     white = fitted(over, size, fit, nearest).point(lambda value: 255 * (value >= _WHITE))
     if white.getbbox() is None:
         raise RequestError(
-            f"{mask.given.path or 'the mask that was given'} is white nowhere, so there is nothing to paint anew"
+            f"{mask.given.path or 'the mask that was given'} has no white pixel, so there is nothing to repaint"
         )
     return white
 

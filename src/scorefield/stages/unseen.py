@@ -27,7 +27,7 @@ def note_unseen(
         listed = ", ".join(map(_short, dict.fromkeys(signs[:_MOST_WORDS])))
         note(
             UnreadSignsWarning,
-            f"the weighting {rules.weighting} gives no meaning to {listed}: it is read as it stands; "
+            f"the weighting {rules.weighting} gives no meaning to {listed}: it is read as plain text; "
             "leave it out, or take another --weighting (none, a1111, comfy, compel)",
         )
     width, height = spec.defaults.width, spec.defaults.height

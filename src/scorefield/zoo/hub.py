@@ -128,7 +128,7 @@ def _listed(name: HubName, cache: Path, library: ModuleType) -> tuple[str, list[
         info = library.HfApi().model_info(name.repo, revision=name.revision)
     except errors.HfHubHTTPError:
         raise
-    except (errors.HTTPError, OSError):  # the hub's answers are of the first kind, and no answer is of the second
+    except (errors.HTTPError, OSError):  # an answer of the hub, or no answer
         if cached is None:
             raise
         return cached

@@ -49,7 +49,7 @@ class OpenedModel:
         system = self._built(hollow=False)
         return compiled(system) if self.asked.compiled else system
 
-    @torch.inference_mode(False)  # threads fill a model, where it is off, and a model outlives the block it is on in
+    @torch.inference_mode(False)  # the mode is off in the threads that fill a model, and a model outlives the block
     def _built(self, *, hollow: bool) -> System:
         plain = self.choice.model_copy(update={"loras": (), "embeddings": (), "compiled": False})
         system = self.family.build(self.identity, plain, Place(device=self.device, dtype=self.dtype, hollow=hollow))
@@ -93,7 +93,7 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
 
 
 def _device(name: str) -> torch.device:
-    """The device that a name stands for; RequestError if it is not here."""
+    """The device of that name; RequestError if it is not here."""
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if device.type == "mps":

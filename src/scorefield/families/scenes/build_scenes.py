@@ -113,7 +113,7 @@ def clip(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Clip:
 
 
 def conditioner(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> TextConditioner:
-    """The tokenizer and the text tower."""
+    """The tokenizer and the text encoder."""
     tower = clip(folder, dtype)
     try:
         return TextConditioner(WordTokenizer.from_file(folder / TOKENIZER), tower)

@@ -134,7 +134,7 @@ def _lacks(path: Path, missing: Sequence[str]) -> str:
 def _spec(
     checkpoint: Checkpoint, found: ModelIdentity, prediction: str | None, networks: Networks
 ) -> tuple[str, ModelSpec]:
-    """What the model predicts, as asked or else as its files say, and its spec."""
+    """The prediction, as asked or else as the files say, and the spec of the model."""
     path, scheduler = checkpoint.path, (checkpoint.folder.scheduler or {}) if checkpoint.is_folder else {}
     specs = SPECS.get(found.family, SPECS[Family.SDXL if networks.text_2 else Family.SD1])
     output = prediction or (found.prediction and found.prediction.value)

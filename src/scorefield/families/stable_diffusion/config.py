@@ -75,7 +75,7 @@ class _Sizes:
         return self._whole(name, self.told.get(name))
 
     def numbers(self, name: str, count: int) -> list[int]:
-        """As many numbers above 0: a list of them, or one that stands for all."""
+        """As many numbers above 0: a list of them, or one for all."""
         value = self.told.get(name)
         if not isinstance(value, list):
             return [self._whole(name, value)] * count
@@ -133,7 +133,7 @@ def _unet(sizes: _Sizes) -> UnetConfig:
 
 
 def _xl(sizes: _Sizes, plain: Networks, second: EncoderConfig) -> Networks:
-    """The networks `plain` beside a second text tower, of both of which the U-Net is given the last state but one."""
+    """The networks `plain` with a second text encoder; the U-Net gets the last state but one of both."""
     if sizes.told:
         pooled = (second.embed_dim or 0) + NUMBERS * sizes.number("addition_time_embed_dim")
         sizes.hold(plain.unet.pooled_width == pooled, "projection_class_embeddings_input_dim")
@@ -202,7 +202,7 @@ def _image_clip(sizes: _Sizes) -> ClipConfig:
 
 
 def _width(sizes: _Sizes) -> int:
-    """Of a tower of CLIP, whose feed-forward layers are four times as wide."""
+    """The sizes of a CLIP encoder, whose feed-forward layers are four times as wide."""
     width = sizes.number("hidden_size")
     sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")
     return width

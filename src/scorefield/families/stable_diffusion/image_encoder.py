@@ -1,4 +1,4 @@
-"""What Stable Diffusion 2.1 unCLIP has beyond other models: an image tower, and the statistics of its vectors."""
+"""The parts that only Stable Diffusion 2.1 unCLIP has: an image encoder, and the statistics of its vectors."""
 
 from scorefield.errors import DamagedError
 from scorefield.families.fill import Filling
@@ -12,7 +12,7 @@ from scorefield.weights.checkpoint_layout import IMAGE_ENCODER, NOISE_AUGMENTOR
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys
 
-VISION = f"{IMAGE_ENCODER}model.visual."  # the rest of the CLIP lies beside it, and is not read
+VISION = f"{IMAGE_ENCODER}model.visual."  # the rest of that CLIP is not read
 STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:
 STATISTICS_LDM = tuple(under("", f"{NOISE_AUGMENTOR}data_", STATISTICS))
 
@@ -35,7 +35,7 @@ def reading(
 
 
 def files(checkpoint: Checkpoint, config: ClipConfig) -> tuple[Place, Place | None]:
-    """Where the image tower is, and the statistics of its vectors; None where there are none, and none are needed."""
+    """Where the image encoder is, and the statistics of its vectors; None where there are none, and none are needed."""
     return _folder(checkpoint, config) if checkpoint.is_folder else _file(checkpoint, config)
 
 

@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Where the parts of every model are, none of them loaded yet; `encoder` configures the text tower in this file."""
+    """The places of every model's parts, none loaded yet; `encoder` configures the text encoder of this file."""
 
     unet: Place
     kl: Place
@@ -87,7 +87,7 @@ def _file(checkpoint: Checkpoint, networks: Networks, vae: Place | None, *, ema:
     openclip = any(key.startswith(OPENCLIP) for key in source.tensors)
     encoder = _openclip(source, networks) if openclip else networks.text
     if encoder is None:
-        raise DamagedError(f"{path} has Stable Diffusion 2's text tower beside another U-Net")
+        raise DamagedError(f"{path} has Stable Diffusion 2's text encoder with another model's U-Net")
     if openclip:
         entries = clip_keys.openai_text(encoder.text, projected=encoder.embed_dim is not None)
         text = placed(list(under("", OPENCLIP, entries)), source, OPENCLIP)
@@ -109,7 +109,7 @@ def _file(checkpoint: Checkpoint, networks: Networks, vae: Place | None, *, ema:
 
 
 def _openclip(source: Reader, networks: Networks) -> EncoderConfig | None:
-    """Stable Diffusion 2's text tower in a single file: as published, or without its last layer, as folders have it."""
+    """Stable Diffusion 2's text encoder in one file: as published, or without its last layer, as in folders."""
     whole = networks.openclip
     if whole is None or f"{OPENCLIP}text_projection" in source.tensors:
         return whole
@@ -152,7 +152,7 @@ def _behind(prefix: str, entries: Iterator[Entry], source: Reader) -> Place:
 
 
 def _text(encoder: EncoderConfig, source: Reader, prefix: str) -> Place:
-    """A text tower with transformers' names, which in most files stand behind a further `text_model.`."""
+    """A text encoder with transformers' names, which most files put behind a further `text_model.`."""
     level = "text_model."
     inner = level if any(key.startswith(prefix + level) for key in source.tensors) else ""
     entries = clip_keys.transformers_text(encoder.text, projected=encoder.embed_dim is not None, prefix=inner)

@@ -23,7 +23,7 @@ _PARTS = {  # of the models that can be drawn with; a file with another part is 
 def whole_model(checkpoint: Checkpoint, known: Iterable[Family] | None) -> ModelIdentity | None:
     """The model in the files, None if they are no whole one; it may lack parts, which a choice may bring.
 
-    `known` None stands for any family. UnsupportedError for one that no picture can be drawn with.
+    `known` None accepts any family. UnsupportedError for one that no picture can be drawn with.
     """
     found = checkpoint.identity
     if not isinstance(found, ModelIdentity) or found.kind is Kind.UNET:

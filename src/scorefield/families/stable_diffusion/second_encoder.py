@@ -1,4 +1,4 @@
-"""What Stable Diffusion XL has besides: a second text tower."""
+"""The second text encoder of Stable Diffusion XL."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ NUMBERS = 6  # a size, a place and a size, two numbers each
 
 
 class Second(NamedTuple):
-    """The second text tower, not loaded yet, and its tokenizer; `blank` is said of the model: see `XlConditioner`."""
+    """The second text encoder, not loaded yet, and its tokenizer; for `blank` see `XlConditioner`."""
 
     place: Place
     tokenizer: ClipTokenizer
@@ -40,10 +40,10 @@ def second(checkpoint: Checkpoint, config: EncoderConfig) -> Second:
 
 
 def reading(checkpoint: Checkpoint, networks: Networks, first: PublishedConditioner, fill: Filling) -> XlConditioner:
-    """`first` beside the second tower of the file or folder; DamagedError for what is missing or not theirs."""
+    """`first` joined with the second encoder of the file or folder; DamagedError for what is missing or not theirs."""
     config, pooled = networks.text_2, networks.unet.pooled_width
     if config is None or config.embed_dim is None or pooled is None:
-        raise ValueError("networks without a second text tower, its projection or a U-Net that is given its summary")
+        raise ValueError("networks without a second text encoder, its projection or a U-Net that is given its summary")
     found = second(checkpoint, config)
     encoder = fill(lambda: TextEncoder(config), "second text encoder", *found.place)
     try:
