@@ -119,5 +119,5 @@ def test_a_token_that_one_corner_looks_at_has_its_map_there_at_every_level() -> 
 
 
 def test_maps_of_tokens_want_attention_to_tokens(told: list[Attended]) -> None:
-    with pytest.raises(ValueError, match="no attention to tokens was told"):
+    with pytest.raises(ValueError, match="attention to tokens was not recorded"):
         token_maps([one for one in told if one.kind == "self"], HEIGHT, WIDTH)

@@ -25,7 +25,7 @@ class ScorefieldError(Exception):
 
 
 class RequestError(ScorefieldError, ValueError):
-    """A request that cannot be met, and the `option` at fault, where it is one."""
+    """A request that cannot be met, and the `option` at fault, if it is one."""
 
     kind = "request"
 

@@ -78,10 +78,10 @@ def _check_settings(path: Path, found: _Alone) -> None:
     """UnsupportedError if the configuration beside the weights says what neither these networks nor a file can."""
     if not (file := path / "config.json").is_file() or (isinstance(found, ClipIdentity) and len(found.parts) > 1):
         return  # of a whole CLIP the configuration holds those of its towers
-    told = read_json(file)
-    check(path, "unet" if isinstance(found, ModelIdentity) else next(iter(found.parts)), told)
-    if isinstance(found, VaeIdentity) and told.get("scaling_factor", SCALE) not in (SCALE, XL_SCALE):
-        raise UnsupportedError(f"{path}: vae scaling_factor {told['scaling_factor']} has no place in one file")
+    settings = read_json(file)
+    check(path, "unet" if isinstance(found, ModelIdentity) else next(iter(found.parts)), settings)
+    if isinstance(found, VaeIdentity) and settings.get("scaling_factor", SCALE) not in (SCALE, XL_SCALE):
+        raise UnsupportedError(f"{path}: vae scaling_factor {settings['scaling_factor']} has no place in one file")
 
 
 def _part(path: Path, found: _Alone, source: Reader) -> _Part:

@@ -38,7 +38,7 @@ class Labels:
     numbers: tuple[str, ...]  # that there were of a thing: one, two, ...
 
     def knows(self, scene: Scene) -> bool:
-        """Whether all that the scene shows can be told by these labels."""
+        """Whether all that the scene shows can be read with these labels."""
         usual = scene.place in self.places and scene.relation in (None, *self.relations)
         few = all(noun.counted and noun.count <= len(self.numbers) for noun in scene.nouns)
         return (

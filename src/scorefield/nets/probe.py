@@ -59,7 +59,7 @@ def token_maps(attended: Sequence[Attended], height: int, width: int) -> Tensor:
     """
     maps = [_enlarged(one.weights.float().mean(1).mT, height, width) for one in attended if one.kind == "cross"]
     if not maps:
-        raise RequestError("no attention to tokens was told: there is no map of them")
+        raise RequestError("the attention to tokens was not recorded, so there is no map of it")
     return torch.stack(maps).mean(0)
 
 

@@ -30,12 +30,12 @@ def stated(checkpoint: Checkpoint, known: Networks | None = None) -> Networks:
 
     def network(part: str, read: Callable[[_Sizes], C], otherwise: C | None) -> C:
         sizes = _Sizes.of(checkpoint, part, optional=otherwise is not None)
-        return otherwise if otherwise is not None and not sizes.told else read(sizes)
+        return otherwise if otherwise is not None and not sizes.settings else read(sizes)
 
     unet = network("unet", _unet, known.unet if known else None)
     text = network("text_encoder", _text, known.text if known else None)
     plain = Networks(unet=unet, kl=network("vae", _kl, known.kl if known else None), text=text)
-    xl = bool(first.told.get("addition_embed_type") or (known.text_2 if known else None))
+    xl = bool(first.settings.get("addition_embed_type") or (known.text_2 if known else None))
     plain = replace(plain, latents=_latents(vae, xl=xl))
     if xl:
         return _xl(first, plain, network("text_encoder_2", _second, known.text_2 if known else None))
@@ -51,15 +51,15 @@ def other_latents(path: Path, *, xl: bool) -> Latents | None:
     file = next((one for one in (path / "vae" / "config.json", path / "config.json") if one.is_file()), None)
     if file is None:
         return None
-    check(path, "vae", told := read_json(file))
-    return _latents(_Sizes(file, told), xl=xl)
+    check(path, "vae", settings := read_json(file))
+    return _latents(_Sizes(file, settings), xl=xl)
 
 
 class _Sizes:
     """One config.json, asked for what it must say."""
 
-    def __init__(self, path: Path, told: Mapping[str, Json]) -> None:
-        self.path, self.told = path, told
+    def __init__(self, path: Path, settings: Mapping[str, Json]) -> None:
+        self.path, self.settings = path, settings
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, part: str, *, optional: bool) -> "_Sizes":
@@ -67,16 +67,16 @@ class _Sizes:
         path = checkpoint.path / part / "config.json"
         if optional and not path.exists():
             return cls(path, {})
-        check(checkpoint.path, part, told := checkpoint.json(f"{part}/config.json"))
-        return cls(path, told)
+        check(checkpoint.path, part, settings := checkpoint.json(f"{part}/config.json"))
+        return cls(path, settings)
 
     def number(self, name: str) -> int:
         """A number above 0."""
-        return self._whole(name, self.told.get(name))
+        return self._whole(name, self.settings.get(name))
 
     def numbers(self, name: str, count: int) -> list[int]:
         """As many numbers above 0: a list of them, or one for all."""
-        value = self.told.get(name)
+        value = self.settings.get(name)
         if not isinstance(value, list):
             return [self._whole(name, value)] * count
         self.hold(len(value) == count, name)
@@ -84,7 +84,7 @@ class _Sizes:
 
     def widths(self) -> list[int]:
         """The width of each level, each a multiple of the first."""
-        value = self.told.get("block_out_channels")
+        value = self.settings.get("block_out_channels")
         widths = self.numbers("block_out_channels", len(value) if isinstance(value, list) else 1)
         self.hold(all(width % widths[0] == 0 for width in widths), "block_out_channels")
         return widths
@@ -92,7 +92,7 @@ class _Sizes:
     def hold(self, holds: bool, name: str) -> None:
         """DamagedError about the entry of that name unless something holds."""
         if not holds:
-            value = shown(str(self.told.get(name)))[:80]
+            value = shown(str(self.settings.get(name)))[:80]
             raise DamagedError(f"{self.path}: {name} {value} is not that of a Stable Diffusion")
 
     def _whole(self, name: str, value: Json) -> int:
@@ -101,18 +101,18 @@ class _Sizes:
 
 
 def _unet(sizes: _Sizes) -> UnetConfig:
-    widths, kinds = sizes.widths(), sizes.told.get("down_block_types")
+    widths, kinds = sizes.widths(), sizes.settings.get("down_block_types")
     sizes.hold(isinstance(kinds, list) and len(kinds) == len(widths), "down_block_types")
     mirrored = [str(kind).replace("Down", "Up") for kind in reversed(cast(list[Json], kinds))]
-    sizes.hold(sizes.told.get("up_block_types", mirrored) == mirrored, "up_block_types")
+    sizes.hold(sizes.settings.get("up_block_types", mirrored) == mirrored, "up_block_types")
     heads = sizes.numbers("attention_head_dim", len(widths))  # it counts heads: diffusers' issue 2011
     head_widths = {width // count for width, count in zip(widths, heads, strict=True)}
-    same, vector, added = len(set(heads)) == 1, *map(sizes.told.get, ("class_embed_type", "addition_embed_type"))
+    same, vector, added = len(set(heads)) == 1, *map(sizes.settings.get, ("class_embed_type", "addition_embed_type"))
     sizes.hold(vector in (None, "projection"), "class_embed_type")
     sizes.hold(added is None or (added == "text_time" and vector is None), "addition_embed_type")
     sizes.hold(same or len(head_widths) == 1, "attention_head_dim")
     deep = "transformer_layers_per_block"
-    depths = sizes.numbers(deep, len(widths)) if deep in sizes.told else [1] * len(widths)
+    depths = sizes.numbers(deep, len(widths)) if deep in sizes.settings else [1] * len(widths)
     return UnetConfig(
         in_channels=sizes.number("in_channels"),
         out_channels=sizes.number("out_channels"),
@@ -127,14 +127,14 @@ def _unet(sizes: _Sizes) -> UnetConfig:
         heads=heads[0] if same else None,
         head_width=None if same else head_widths.pop(),
         context_width=sizes.number("cross_attention_dim"),
-        linear_projections=sizes.told.get("use_linear_projection") is True,
+        linear_projections=sizes.settings.get("use_linear_projection") is True,
         pooled_width=sizes.number("projection_class_embeddings_input_dim") if vector or added else None,
     )
 
 
 def _xl(sizes: _Sizes, plain: Networks, second: EncoderConfig) -> Networks:
     """The networks `plain` with a second text encoder; the U-Net gets the last state but one of both."""
-    if sizes.told:
+    if sizes.settings:
         pooled = (second.embed_dim or 0) + NUMBERS * sizes.number("addition_time_embed_dim")
         sizes.hold(plain.unet.pooled_width == pooled, "projection_class_embeddings_input_dim")
     sizes.hold(plain.unet.context_width == plain.text.text.width + second.text.width, "cross_attention_dim")
@@ -157,12 +157,12 @@ def _kl(sizes: _Sizes) -> KlConfig:
 
 def _latents(sizes: _Sizes, *, xl: bool) -> Latents | None:
     """The factor, mean and deviation of an autoencoder's latents; None if it states no factor. XL alone has a mean."""
-    factor = sizes.told.get("scaling_factor")
-    if factor is None and not sizes.told.get("latents_mean"):
+    factor = sizes.settings.get("scaling_factor")
+    if factor is None and not sizes.settings.get("latents_mean"):
         return None
     both = []
     for name in ("latents_mean", "latents_std"):
-        values = sizes.told.get(name) or []
+        values = sizes.settings.get(name) or []
         numbers = isinstance(values, list) and all(_is_number(one) for one in values)
         sizes.hold(
             numbers and len(cast(list[float], values)) in ((0, sizes.number("latent_channels")) if xl else (0,)), name
@@ -209,6 +209,6 @@ def _width(sizes: _Sizes) -> int:
 
 
 def _activation(sizes: _Sizes) -> Activation:
-    activation = sizes.told.get("hidden_act")
+    activation = sizes.settings.get("hidden_act")
     sizes.hold(activation in ("gelu", "quick_gelu"), "hidden_act")
     return cast(Activation, activation)
