@@ -184,7 +184,7 @@ def test_the_command_line_tells_the_tokens_and_replays(
     code, out, err = scorefield(capsys, "generate", "a [fox:bear:0.5] AND a dog", *options, "--dry-run")
     (warning,) = [line for line in err.splitlines() if "the weighting a1111" in line]
     assert warning.startswith(
-        "warning: the weighting a1111 gives no meaning to [fox:bear:0.5], AND: it is read as it st"
+        "warning: the weighting a1111 gives no meaning to [fox:bear:0.5], AND: it is read as plain text"
     )
 
 
