@@ -82,7 +82,7 @@ MOODS: tuple[str, ...] = (  # adjectives that people type and that look like not
     "cute", "cozy", "cosy", "lovely", "beautiful", "happy", "funny", "old", "young", "pretty", "nice", "magical",
     "wooden", "cool", "friendly", "sad", "spooky", "scary", "magic",
 )  # fmt: skip
-POSES: tuple[str, ...] = (  # what animals and people are said to do, and what looks like nothing here
+POSES: tuple[str, ...] = (  # words for animals and people that change no picture
     "sitting", "standing", "sleeping", "smiling", "playing", "resting", "waiting", "alone", "looking at me",
 )  # fmt: skip
 VIEWS: tuple[str, ...] = ("", "a scene", "a landscape", "a view")  # of a picture of which only the place is said

@@ -98,7 +98,7 @@ def _attempt(task: Task, split: Split, rng: random.Random) -> Scene | None:
         items = layout.whole(asked.nouns, place, rng)
         if split == "train" and apart(items):
             return None
-        if rng.random() < 0.5:  # nothing is said of what there is: at most the place
+        if rng.random() < 0.5:  # the caption names no thing, at most the place
             asked = Asked(nouns=())
     else:
         if len(asked.nouns) == 2:

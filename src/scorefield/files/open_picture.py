@@ -204,7 +204,7 @@ class _Silence:
 
 
 def _libtiff_setters() -> Sequence[Callable[..., int | None]]:
-    """The functions of Pillow's libtiff that set its handlers of messages; none where it is linked otherwise."""
+    """The functions of Pillow's libtiff that set its message handlers; none if Pillow links it in another way."""
     try:
         library = ctypes.CDLL(sys.modules["PIL._imaging"].__file__)
         setters = library.TIFFSetErrorHandler, library.TIFFSetWarningHandler

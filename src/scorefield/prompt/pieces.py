@@ -46,7 +46,7 @@ class Span(NamedTuple):
 
 
 class Bracket(NamedTuple):
-    """An opening bracket, where it is, and where the separators at its own level are."""
+    """An opening bracket, its position, and the positions of the separators at its own level."""
 
     sign: str
     start: int
