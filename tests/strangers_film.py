@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import RequestError
 from scorefield.model.codec import Canvas
-from scorefield.model.events import Batch, Step
+from scorefield.model.events import Batch
 from scorefield.model.spec import ModelSpec
-from scorefield.model.stage import Made
 from scorefield.model.system import Place, System
 from scorefield.request import Drawing, Group, ModelChoice
 from scorefield.request.size import Film
+from scorefield.sample.walk import Step
 from scorefield.stages.diffusion import Diffusion, DiffusionPlan
 from scorefield.weights.checkpoint import Checkpoint
 
@@ -70,10 +70,14 @@ class FilmStage:
             raise RequestError(f"frames {frames} is not 4k + 1; use {(frames - 1) // STRIDE * STRIDE + 1}")
         plan = self.inner.plan(asked)
         canvas = plan.canvas._replace(frames=frames, fps=asked.fps or 8.0)
-        return replace(plan, canvas=canvas, filled={**plan.filled, "frames": frames, "fps": canvas.fps})
+        filled = {**plan.filled, "frames": frames, "fps": canvas.fps}
+        return replace(plan, canvas=canvas, shape=self.inner.codec.shape(canvas), filled=filled)
 
-    def run(self, plan: DiffusionPlan, batch: Batch, given: object) -> Iterator[Step | Made]:
+    def run(self, plan: DiffusionPlan, batch: Batch, given: object) -> Iterator[Step]:
         return self.inner.run(plan, batch, given)
+
+    def make(self, plan: DiffusionPlan, x: Tensor) -> Iterator[Tensor]:
+        return self.inner.make(plan, x)
 
     def look(self, x: Tensor) -> Sequence[Image.Image]:
         return self.inner.look(x)

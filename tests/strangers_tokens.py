@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -9,9 +10,9 @@ from torch import Tensor
 
 from scorefield.core import noise
 from scorefield.model.codec import Canvas
-from scorefield.model.events import Batch, Step
+from scorefield.model.events import Batch
 from scorefield.model.spec import ModelSpec
-from scorefield.model.stage import Made, StagePlan
+from scorefield.model.stage import StagePlan
 from scorefield.model.system import Place, System
 from scorefield.prompt.rules import Count
 from scorefield.request import Drawing, Group, ModelChoice
@@ -20,6 +21,16 @@ from scorefield.request.words import Prompts
 from scorefield.weights.checkpoint import Checkpoint
 
 SIDE, CELL, COLOURS = 3, 4, 8  # tokens along a side, px of each, the size of the vocabulary
+
+
+class Token(NamedTuple):
+    """One more token."""
+
+    i: int
+    n: int
+    x: Tensor
+    x0: Tensor
+    at: None = None
 
 
 @dataclass(frozen=True)
@@ -35,16 +46,18 @@ class Tokens:
             filled={"width": side, "height": side}, canvas=Canvas(side, side), steps=SIDE**2, lengths=lengths
         )
 
-    def run(self, plan: StagePlan, batch: Batch, given: object) -> Iterator[Step | Made]:
+    def run(self, plan: StagePlan, batch: Batch, given: object) -> Iterator[Token]:
         chances = noise.initial(batch.seeds, (SIDE**2, COLOURS), torch.device("cpu"))
         words = torch.tensor([[sum(map(ord, prompt)) % COLOURS] for prompt in batch.prompts])
         tokens = torch.zeros(len(batch.seeds), 0, dtype=torch.int64)
         for i in range(plan.steps + 1):
-            yield Step(stage=0, batch=batch, i=i, n=plan.steps, at=None, x=tokens, x0=tokens)
+            yield Token(i, plan.steps, tokens, tokens)
             if i < plan.steps:
                 before = tokens[:, -1:] if i else words
                 tokens = torch.cat([tokens, (chances[:, i].argmax(-1, keepdim=True) + before) % COLOURS], 1)
-        yield Made(value=iter([self.pixels(tokens)[:, None]]))
+
+    def make(self, plan: StagePlan, x: Tensor) -> Iterator[Tensor]:
+        return iter([self.pixels(x)[:, None]])
 
     def pixels(self, tokens: Tensor) -> Tensor:
         """Pixels (B, H, W, 3) uint8; tokens that are not there yet are black."""

@@ -11,14 +11,15 @@ from torch import Tensor
 from scorefield.core import noise
 from scorefield.core.level import Level
 from scorefield.model.codec import Canvas
-from scorefield.model.events import Batch, Step
+from scorefield.model.events import Batch
 from scorefield.model.spec import ModelSpec
-from scorefield.model.stage import Made, StagePlan
+from scorefield.model.stage import StagePlan
 from scorefield.model.system import Place, System
 from scorefield.request import Drawing, Group, ModelChoice
 from scorefield.request.sampling import Sampling
 from scorefield.request.size import Pictures
 from scorefield.request.words import Prompts
+from scorefield.sample.walk import Step
 from scorefield.weights.checkpoint import Checkpoint
 
 FACTOR = 2
@@ -35,12 +36,11 @@ class Base:
         plan = inner().plan(asked.model_copy(update=small))
         return replace(plan, filled={name: value for name, value in plan.filled.items() if name != "long_prompt"})
 
-    def run(self, plan: StagePlan, batch: Batch, given: object) -> Iterator[Step | Made]:
-        for event in inner().run(plan, batch, given):
-            if isinstance(event, Step):
-                x = event.x
-                yield event
-        yield Made(value=x.clamp(-1, 1))
+    def run(self, plan: StagePlan, batch: Batch, given: object) -> Iterator[Step]:
+        return inner().run(plan, batch, given)
+
+    def make(self, plan: StagePlan, x: Tensor) -> Tensor:
+        return x.clamp(-1, 1)
 
     def look(self, x: Tensor) -> Sequence[Image.Image]:
         return inner().look(x)
@@ -56,14 +56,16 @@ class Upsampler:
         canvas = Canvas(asked.width or 32, asked.height or 32)
         return StagePlan(filled={"width": canvas.width, "height": canvas.height}, canvas=canvas, steps=2)
 
-    def run(self, plan: StagePlan, batch: Batch, given: object) -> Iterator[Step | Made]:
+    def run(self, plan: StagePlan, batch: Batch, given: object) -> Iterator[Step]:
         assert isinstance(given, Tensor)
         x = given.repeat_interleave(FACTOR, -1).repeat_interleave(FACTOR, -2)
         fresh = noise.initial(batch.seeds, x.shape[1:], x.device)
         for i in range(3):
             at = Level(1.0, 0.2 * (2 - i))
-            yield Step(stage=0, batch=batch, i=i, n=2, at=at, x=x + at.sigma * fresh, x0=x)
-        yield Made(value=iter([((x + 1) * 127.5).round().clamp(0, 255).byte().movedim(1, -1)[:, None]]))
+            yield Step(i, 2, at, x + at.sigma * fresh, x)
+
+    def make(self, plan: StagePlan, x: Tensor) -> Iterator[Tensor]:
+        return iter([((x + 1) * 127.5).round().clamp(0, 255).byte().movedim(1, -1)[:, None]])
 
     def look(self, x: Tensor) -> Sequence[Image.Image]:
         return inner().look(x)

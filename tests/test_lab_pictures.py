@@ -29,7 +29,7 @@ def last(prompts: list[str], scale: float | None = None) -> torch.Tensor:
 def last_step(plan: Plan) -> Step:
     (batch,), stage = plan.batches, scenes.pipeline().stage
     assert isinstance(plan.stages[0], DiffusionPlan)
-    *_, step = stage.walk(plan.stages[0], batch)
+    *_, step = stage.run(plan.stages[0], batch)
     return step
 
 

@@ -3,9 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -16,11 +14,8 @@ from scorefield.api.resolve import Plan
 from scorefield.api.result import Film, Origin, Picture
 from scorefield.errors import ScorefieldError
 from scorefield.model.events import Batch, Event, Finished, Loading, Output, Step
-from scorefield.model.stage import Made
 from scorefield.model.system import System
-from scorefield.notes import Note, collecting, collection
-
-T = TypeVar("T")
+from scorefield.notes import collecting, collection
 
 _FPS = 8.0  # frames a second of a film whose model does not say
 
@@ -56,45 +51,55 @@ class Job:
         return self.system.stages[stage].look(x)
 
     def _run(self) -> Generator[Event, None, None]:
-        yield from self.plan.notes
+        plan = self.plan
+        yield from plan.notes
         start = time.perf_counter()
         if self._load is not None:
-            yield Loading(model=self.plan.request.model)
+            yield Loading(model=plan.request.model)
             with collecting() as notes:
                 self._system = self._load()
-            yield from (one for one in notes if one not in self.plan.notes)
-        system = self.system
+            yield from (one for one in notes if one not in plan.notes)
         seconds = {"load": time.perf_counter() - start, "walk": 0.0, "decode": 0.0}
-        origin = origin_of(self.plan, system)
-        for number, batch in enumerate(self.plan.batches):
-            start = time.perf_counter()
-            made = None
-            for event in walk_batch(self.plan, system, batch, number):
-                if isinstance(event, Made):
-                    made = event.value
-                else:
-                    yield event
-            middle = time.perf_counter()
-            yield from _outputs(self.plan, batch, origin, made)
-            seconds["walk"] += middle - start
-            seconds["decode"] += time.perf_counter() - middle
+        origin = origin_of(plan, self.system)
+        context, notes = collection()
+        for number, batch in enumerate(plan.batches):
+            events = self._batch(number, batch, origin, seconds)
+            while True:
+                try:
+                    with torch.no_grad():
+                        event = context.run(next, events, None)
+                except ScorefieldError:
+                    yield from notes
+                    raise
+                yield from notes
+                notes.clear()
+                if event is None:
+                    break
+                yield event
         yield Finished(seconds=seconds)
 
-
-def walk_batch(plan: Plan, system: System, batch: Batch, number: int = 0) -> Iterator[Step | Note | Made]:
-    """The steps of one batch, the `number`-th, through all stages, and what the last stage made."""
-    given: object = None
-    done, total = number * plan.steps, len(plan.batches) * plan.steps
-    for k, (stage, stage_plan) in enumerate(zip(system.stages, plan.stages, strict=True)):
-        for event in _noted(stage.run(stage_plan, batch, given)):
-            if isinstance(event, Made):
-                given = event.value
-            elif isinstance(event, Step):
-                yield replace(event, stage=k, progress=(done + event.i) / total)
-            else:
-                yield event
-        done += stage_plan.steps
-    yield Made(value=given)
+    def _batch(self, number: int, batch: Batch, origin: Origin, seconds: dict[str, float]) -> Iterator[Step | Output]:
+        """The steps of a batch through all stages, then its outputs; their time is added to `seconds`."""
+        plan = self.plan
+        done, total = number * plan.steps, len(plan.batches) * plan.steps
+        made: object = None
+        frames: list[list[Image.Image]] = [[] for _ in batch.seeds]
+        start = time.perf_counter()
+        for k, (stage, stage_plan) in enumerate(zip(self.system.stages, plan.stages, strict=True)):
+            for step in stage.run(stage_plan, batch, made):
+                x, progress = step.x, (done + step.i) / total
+                yield Step(stage=k, batch=batch, i=step.i, n=step.n, at=step.at, x=x, x0=step.x0, progress=progress)
+            done += stage_plan.steps
+            middle = time.perf_counter()
+            made = stage.make(stage_plan, x)
+        if not isinstance(made, Iterator):
+            raise TypeError(f"the last stage made {type(made).__name__} in place of frames")
+        for chunk in made:
+            for held, output in zip(frames, chunk.numpy(), strict=True):
+                held += map(Image.fromarray, output)
+        yield from _outputs(plan, batch, origin, frames)
+        seconds["walk"] += middle - start
+        seconds["decode"] += time.perf_counter() - middle
 
 
 def origin_of(plan: Plan, system: System) -> Origin:
@@ -108,33 +113,7 @@ def origin_of(plan: Plan, system: System) -> Origin:
     )
 
 
-def _noted(events: Iterator[T]) -> Iterator[T | Note]:
-    """The same events with the notes that arise on the way to each before it."""
-    context, notes = collection()
-    event: T | None = None
-    while True:
-        try:
-            event = context.run(next, events, None)
-        except ScorefieldError:
-            yield from notes
-            raise
-        yield from notes
-        notes.clear()
-        if event is None:
-            return
-        yield event
-
-
-def _outputs(plan: Plan, batch: Batch, origin: Origin, made: object) -> Iterator[Output | Note]:
-    if not isinstance(made, Iterator):
-        raise TypeError(f"the last stage made {type(made).__name__} in place of frames")
-    frames: list[list[Image.Image]] = [[] for _ in batch.seeds]
-    for chunk in _noted(made):
-        if isinstance(chunk, Note):
-            yield chunk
-        elif isinstance(chunk, Tensor):
-            for held, sample in zip(frames, chunk.numpy(), strict=True):
-                held += map(Image.fromarray, sample)
+def _outputs(plan: Plan, batch: Batch, origin: Origin, frames: Sequence[Sequence[Image.Image]]) -> Iterator[Output]:
     rows = enumerate(zip(frames, batch.prompts, batch.seeds, strict=True), batch.first)
     for index, (images, prompt, seed) in rows:
         build: Callable[..., Picture | Film] = partial(Picture, image=images[0])

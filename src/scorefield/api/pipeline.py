@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Unpack
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from scorefield.adapters.learned_words import open_words, with_embeddings
 from scorefield.adapters.lora_weights import note_unused, open_loras, with_loras
-from scorefield.api.job import Job, walk_batch
+from scorefield.api.job import Job
 from scorefield.api.resolve import Plan, resolve
 from scorefield.api.result import Film, Picture, Result
 from scorefield.core.level import Level
@@ -87,14 +88,7 @@ class Pipeline:
             if pictures <= plan.request.batch_size:
                 raise RequestError("a stream draws one batch, and these prompts take different numbers of chunks")
             raise RequestError(f"a stream draws one batch; for {pictures} pictures ask for batch_size={pictures}")
-        return self._steps(plan)
-
-    def _steps(self, plan: Plan) -> Iterator[Step]:
-        for event in walk_batch(plan, self.system, plan.batches[0]):
-            if isinstance(event, Note):
-                warnings.warn(event.text, event.kind, stacklevel=2)
-            elif isinstance(event, Step):
-                yield event
+        return _steps(Job(replace(plan, notes=()), self.system))
 
     def with_loras(self, loras: Loras) -> "Pipeline":
         """A new pipeline whose weights are changed by `loras`, each times its scale. This pipeline does not change.
@@ -155,6 +149,17 @@ class Pipeline:
         for kind, text in notes:
             warnings.warn(text, kind, stacklevel=3)
         return pictures
+
+
+def _steps(job: Job) -> Iterator[Step]:
+    """The steps of a job's only batch; nothing is decoded."""
+    for event in job:
+        if isinstance(event, Note):
+            warnings.warn(event.text, event.kind, stacklevel=2)
+        elif isinstance(event, Step):
+            yield event
+            if event.progress == 1:
+                return
 
 
 def _loaded_again(choice: ModelChoice) -> Pipeline:

@@ -47,12 +47,12 @@ def resolve(asked: Drawing, system: System) -> Plan:
     """The plan of a request for a model; RequestError for what the model cannot do, or was not loaded with."""
     if isinstance(asked, ModelChoice):
         _check_loaded(asked, system)
-    context, notes = collection()
-    context.run(_note_unused_words, asked, system)
     _check_taken(asked, system)
+    context, notes = collection()
     stages: list[StagePlan] = []
     for stage in system.stages:
         stages.append(context.run(stage.plan, asked))
+    context.run(_note_unused_words, asked, system)
     filled: dict[str, object] = {"seed": secrets.randbelow(2**32) if asked.seed is None else asked.seed}
     for made in stages:
         filled |= made.filled

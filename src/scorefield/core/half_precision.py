@@ -1,8 +1,8 @@
 """Number formats while a network runs: half precision repaired in float32, and no autocast from outside."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,14 +24,12 @@ def dtype_of(net: nn.Module) -> torch.dtype:
     return next(net.parameters()).dtype
 
 
-@contextmanager
-def no_autocast() -> Iterator[None]:
+def no_autocast() -> ExitStack:
     """Switch torch.autocast off for the block, which must hold no yield: each network here runs in its own dtype."""
-    with ExitStack() as stack:
-        for kind in _AUTOCAST:
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        yield
+    stack = ExitStack()
+    for kind in filter(torch.is_autocast_enabled, _AUTOCAST):
+        stack.enter_context(torch.autocast(kind, enabled=False))
+    return stack
 
 
 def repaired(run: Run[N], net: N, warn: Callable[[str], None]) -> Tensor:

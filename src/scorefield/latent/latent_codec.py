@@ -18,7 +18,6 @@ class Autoencoder(Protocol):
 
     @property
     def factor(self) -> int: ...  # pixels per latent along a side
-    def latent_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]: ...
 
 
 class LatentCodec(nn.Module):
@@ -51,8 +50,11 @@ class LatentCodec(nn.Module):
         return dtype_of(self.autoencoder)
 
     def shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """(C, H, W) of the latents of a picture; RequestError for a side that is no multiple of `size_factor`."""
-        return cast(Autoencoder, self.autoencoder).latent_shape(1, height, width)[1:]
+        """(C, H, W) of the latents of a picture; ValueError for a side that is no multiple of `size_factor`."""
+        factor = self.size_factor
+        if width % factor or height % factor:
+            raise ValueError(f"picture of {width} x {height}: sides must be multiples of {factor}")
+        return self.preview_weight.shape[1], height // factor, width // factor
 
     def encode(self, pixels: Tensor) -> Tensor:
         """x0 (B, C, H, W) of `pixels` (B, 3, 8H, 8W) in [-1, 1]."""

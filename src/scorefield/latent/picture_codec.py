@@ -45,7 +45,7 @@ class PictureCodec:
 
     def decode(self, x0: Tensor, tile: tiling.Tile = "auto") -> Iterator[Tensor]:
         """The one frame (B, 1, 3, H, W) of `x0` (B, C, h, w)."""
-        yield tiling.decode(self.pictures, x0, tile)[:, None]
+        return iter([tiling.decode(self.pictures, x0, tile)[:, None]])
 
     def preview(self, x0: Tensor) -> Tensor:
         """A small frame (B, 1, 3, h, w) for the price of one product."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.core.level import Level
 from scorefield.model.codec import Canvas
-from scorefield.model.events import Batch, Step
+from scorefield.model.events import Batch
 from scorefield.prompt.rules import Count
 from scorefield.request import Drawing, Group
 
@@ -27,14 +27,19 @@ class StagePlan:
     alike: tuple[Hashable, ...] = ()  # one an output: equal ones may share a batch; empty where all may
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """The result of a stage for one batch, input of the next stage.
+class Advance(Protocol):
+    """One step of a stage, i = 0..n, such as a Step of a sampler; tensors are (B, ...)."""
 
-    The last stage of a system makes frames: an iterator of uint8 tensors (B, f, H, W, 3).
-    """
-
-    value: object
+    @property
+    def i(self) -> int: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def at(self) -> Level | None: ...  # None in a stage that knows no noise level
+    @property
+    def x(self) -> Tensor: ...
+    @property
+    def x0(self) -> Tensor: ...
 
 
 P = TypeVar("P", bound=StagePlan)
@@ -52,8 +57,15 @@ class Stage(Protocol[P]):
         """Decide and read everything that `asked` needs; RequestError for what the stage cannot do."""
         ...
 
-    def run(self, plan: P, batch: Batch, given: object) -> Iterator[Step | Made]:
-        """Work on a batch, a Step at a time, and end with what was made; `given` is what the stage before made."""
+    def run(self, plan: P, batch: Batch, given: object) -> Iterator[Advance]:
+        """Work on a batch, from step 0 to step n, whose x is the result; `given` is what the stage before made."""
+        ...
+
+    def make(self, plan: P, x: Tensor) -> object:
+        """What the next stage is given, out of the result `x` (B, ...).
+
+        The last stage of a system makes frames: an iterator of uint8 tensors (B, f, H, W, 3).
+        """
         ...
 
     def look(self, x: Tensor) -> Sequence[Image.Image]:

@@ -57,6 +57,10 @@ class Conditioner(ABC):
         Errors are those of `tokenize`, which texts go through first.
         """
 
+    def conditions(self, batches: Sequence[Sequence[Prompt]], rules: Rules = PLAIN) -> list[Cond]:
+        """The condition of each batch of prompts."""
+        return [self(prompts, rules) for prompts in batches]
+
     def counts(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Count]:
         """The length of each prompt; errors are those of `tokenize`."""
         return [one.count for one in self.tokenize(prompts, rules)]
@@ -81,5 +85,5 @@ class Conditioner(ABC):
         The two may differ in length: padding the shorter one would change its pictures. Here they are of words alone;
         models that read more override this.
         """
-        pos, neg = (self(prompts, batch.rules) for prompts in (batch.prompts, [batch.negative_prompt]))
+        pos, neg = self.conditions([batch.prompts, [batch.negative_prompt]], batch.rules)
         return pos, neg.expand(len(batch.prompts))

@@ -38,13 +38,21 @@ class TextConditioner(Conditioner):
         """The text tower alone."""
         return self.clip.text
 
-    @torch.no_grad()
     def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
         """Cond(tokens (B, L, D), mask (B, L)) of the prompts, on the encoder's device."""
+        return self.conditions([prompts], rules)[0]
+
+    @torch.no_grad()
+    def conditions(self, batches: Sequence[Sequence[Prompt]], rules: Rules = PLAIN) -> list[Cond]:
+        """The condition of each batch of prompts, on the encoder's device."""
+        inputs = [self._vectors_and_mask(prompts, rules) for prompts in batches]
+        return [Cond(tokens=self.clip.text.read(vectors, mask), mask=mask) for vectors, mask in inputs]
+
+    def _vectors_and_mask(self, prompts: Sequence[Prompt], rules: Rules) -> tuple[Tensor, Tensor]:
         device = self.clip.text.positions.device
-        read = [_ids_and_mask(one) for one in self.tokenized(prompts, rules)]
-        ids, mask = (torch.stack(tensors).to(device) for tensors in zip(*read, strict=True))
-        return self.read(self.table(ids), ids, mask)
+        rows = [_ids_and_mask(one) for one in self.tokenized(prompts, rules)]
+        ids, mask = (torch.stack(tensors).to(device) for tensors in zip(*rows, strict=True))
+        return self.table(ids), mask
 
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
         """The condition of any `vectors` (B, L, D) in place of those of the tokens `ids` (B, L).

@@ -15,6 +15,9 @@ from scorefield.core.noise import Noise
 from scorefield.errors import MachineError
 
 
+_SAME = 1e-14  # levels whose alpha / sigma differ by less may have the same lam, and a step between them no length
+
+
 class Step(NamedTuple):
     """One level of a walk: the state there, and the clean picture that the denoiser sees in it.
 
@@ -114,7 +117,7 @@ def _checked(levels: Sequence[Level]) -> list[Level]:
     for i, (at, to) in enumerate(pairwise(plain)):
         if at.sigma == 0:
             raise ValueError(f"level {i} of {len(plain) - 1} is clean (sigma = 0): only the last one may be")
-        if at.lam == to.lam:
+        if math.isclose(at.alpha * to.sigma, to.alpha * at.sigma, rel_tol=_SAME):
             raise ValueError(f"levels {i} and {i + 1} are the same noise level: {at} and {to}")
     return plain
 

@@ -18,12 +18,10 @@ from scorefield.errors import RequestError, UnsupportedError
 from scorefield.files.inputs import crop_middle
 from scorefield.guide.cfg import cfg_batched, within
 from scorefield.guide.inpaint import known
-from scorefield.latent.tiling import Tile
 from scorefield.model.codec import Canvas, Codec
 from scorefield.model.events import Batch
-from scorefield.model.events import Step as StepEvent
 from scorefield.model.spec import ModelSpec
-from scorefield.model.stage import Made, StagePlan
+from scorefield.model.stage import StagePlan
 from scorefield.prompt.conditioner import Conditioner, PromptBatch, Tokenized
 from scorefield.prompt.rules import Rules
 from scorefield.request import Drawing, Group
@@ -44,6 +42,7 @@ _READ: frozenset[type[Group]] = frozenset({Prompts, Sampling, Pictures, StartPic
 class DiffusionPlan(StagePlan):
     """Everything decided and read for a walk."""
 
+    shape: tuple[int, ...]  # of the latents of one output
     prompts: Mapping[str, Tokenized]  # the negative prompt, too
     negative_prompt: str
     rules: Rules
@@ -92,6 +91,7 @@ class Diffusion:
         guidance = defaults.cfg_scale if asked.cfg_scale is None else asked.cfg_scale
         record, schedule, levels = _course(asked, spec, whole, last, strength)
         policy = canonical("noise policy", asked.noise, noise.POLICIES, {})
+        shape = self.codec.shape(canvas)
         texts = list(dict.fromkeys([*asked.prompts, asked.negative_prompt]))
         tokenized = dict(zip(texts, self.conditioner.tokenize(texts, rules), strict=True))
         unknown, unread = self.conditioner.unknown(texts), self.conditioner.unread(texts, rules)
@@ -117,6 +117,7 @@ class Diffusion:
             lengths={text: one.count for text, one in tokenized.items()},
             remarks=() if last == whole else (f"strength {strength:g}: the last {last} of {whole} steps are walked",),
             alike=tuple(tokenized[prompt].count.chunks for prompt in asked.prompts for _ in range(asked.count)),
+            shape=shape,
             prompts=tokenized,
             negative_prompt=asked.negative_prompt,
             rules=rules,
@@ -130,29 +131,21 @@ class Diffusion:
             noise_level=asked.noise_level,
         )
 
-    @torch.no_grad()
-    def run(self, plan: DiffusionPlan, batch: Batch, given: object = None) -> Iterator[StepEvent | Made]:
-        """Walk from noise to the latents of a batch and decode them; NonFiniteError where one is not finite."""
-        x = None
-        for step in self.walk(plan, batch):
-            x = step.x
-            yield StepEvent(stage=0, batch=batch, i=step.i, n=step.n, at=step.at, x=step.x, x0=step.x0)
-        if x is None:
-            raise ValueError("a walk without a step")
-        yield Made(value=self._frames(x, plan))
-
-    def walk(self, plan: DiffusionPlan, batch: Batch) -> Iterator[Step]:
-        """The walk alone, a Step for each level."""
+    def run(self, plan: DiffusionPlan, batch: Batch, given: object = None) -> Iterator[Step]:
+        """Walk from noise to the latents of a batch, a Step for each level; NonFiniteError where one is not finite."""
         start = plan.start.encoded(self.codec, plan.canvas, self.device, inpaints=self.spec.inpaints)
-        shape = self.codec.shape(plan.canvas)
-        run = noise.find(plan.noise)(batch.seeds, shape, self.device)
-        x = start.state(run.initial, plan.levels[0])
-        return finite(plan.sampler(self._denoise(plan, batch, start), x, plan.levels, run.step))
+        denoise = self._denoise(plan, batch, start)
+        run = noise.find(plan.noise)(batch.seeds, plan.shape, self.device)
+        return finite(plan.sampler(denoise, start.state(run.initial, plan.levels[0]), plan.levels, run.step))
+
+    def make(self, plan: DiffusionPlan, x: Tensor) -> Iterator[Tensor]:
+        """The frames (B, f, H, W, 3) uint8 of latents (B, ...), in chunks; NonFiniteError where one is not finite."""
+        return map(plan.start.pasted, map(_as_bytes, self.codec.decode(x, plan.start.tile)))
 
     @torch.no_grad()
     def look(self, x: Tensor) -> list[Image.Image]:
         """The decoded pictures of `x` (B, ...), the first frame of each; NonFiniteError if pixels are not finite."""
-        return [Image.fromarray(one[0].numpy()) for one in next(self._decoded(x, "auto"))]
+        return [Image.fromarray(one[0].numpy()) for one in next(map(_as_bytes, self.codec.decode(x)))]
 
     def _image_prompt(self, asked: Drawing) -> Opened | None:
         if self.spec.image_prompt is not None and asked.image_prompt is None:
@@ -186,16 +179,13 @@ class Diffusion:
         guided = cfg_batched(denoiser, pos, neg, plan.cfg_scale, plan.cfg_rescale, self.spec.prediction)
         return guided if plan.cfg_interval is None else within(guided, plain, *plan.cfg_interval)
 
-    def _frames(self, x0: Tensor, plan: DiffusionPlan) -> Iterator[Tensor]:
-        return map(plan.start.pasted, self._decoded(x0, plan.start.tile))
 
-    def _decoded(self, x0: Tensor, tile: Tile) -> Iterator[Tensor]:
-        """Frames (B, f, H, W, 3) uint8, in chunks."""
-        for frames in self.codec.decode(x0, tile):
-            if not torch.isfinite(frames).all():
-                raise NonFiniteError(f"the decoded pixels ({frames.dtype}) are not finite; try dtype float32")
-            bytes_ = ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            yield bytes_.movedim(2, -1).contiguous().cpu()
+def _as_bytes(frames: Tensor) -> Tensor:
+    """Frames (B, f, 3, H, W) in [-1, 1] as (B, f, H, W, 3) uint8; NonFiniteError if one is not finite."""
+    if not torch.isfinite(frames).all():
+        raise NonFiniteError(f"the decoded pixels ({frames.dtype}) are not finite; try dtype float32")
+    bytes_ = ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return bytes_.movedim(2, -1).contiguous().cpu()
 
 
 def _course(
