@@ -2,13 +2,13 @@
 
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from scorefield.request.option import Group, Option
+from scorefield.request.option import Group, option
 
 
 class InputImage(BaseModel):
@@ -45,57 +45,40 @@ def _input_image(value: object) -> object:
     return value
 
 
+_Given = Annotated[InputImage | None, BeforeValidator(_input_image)]
+
+
+def _picture(description: str, *, names: Sequence[str] = (), letter: str | None = None) -> Any:
+    """An option that takes a picture."""
+    expects = "a picture, or a path to one"
+    return option(None, description, names=names, letter=letter, expects=expects, metavar="FILE")
+
+
 class StartPicture(Group):
     """A picture to start from, how much of it to change, and where."""
 
     title: ClassVar[str] = "Start from a picture"
 
-    image: Annotated[
-        InputImage | None,
-        Field(
-            description="Start from this picture instead of from noise alone.",
-            validation_alias=AliasChoices("image", "init_image", "init_img"),
-        ),
-        BeforeValidator(_input_image),
-        Option(
-            flags=("-i", "--image", "--init-image", "--init-img"), expects="a picture, or a path to one", metavar="FILE"
-        ),
-    ] = None
-    mask: Annotated[
-        InputImage | None,
-        Field(
-            description="Repaint where this picture is white, and keep the rest of --image.",
-            validation_alias=AliasChoices("mask", "mask_image"),
-        ),
-        BeforeValidator(_input_image),
-        Option(flags=("--mask", "--mask-image"), expects="a picture, or a path to one", metavar="FILE"),
-    ] = None
-    strength: Annotated[
-        float | None,
-        Field(
-            ge=0,
-            le=1,
-            allow_inf_nan=False,
-            description="Share of the steps that are walked, so how much of the picture changes: 0.75, with a mask 1.",
-            validation_alias=AliasChoices("strength", "denoising_strength", "denoise"),
-        ),
-        Option(flags=("--strength", "--denoising-strength", "--denoise"), expects="a number from 0 to 1"),
-    ] = None
-    exact_steps: Annotated[
-        bool,
-        Field(description="Walk all of --steps whatever the strength, in smaller steps over the same way."),
-        Option(flags=("--exact-steps",), expects="true or false", switch=True),
-    ] = False
-    fit: Annotated[
-        Literal["crop", "stretch"],
-        Field(description="How a picture of other proportions is brought to the size: crop or stretch."),
-        Option(flags=("--fit",), expects="crop or stretch"),
-    ] = "crop"
-    paste: Annotated[
-        bool,
-        Field(description="Put the kept pixels of a masked picture back exactly as they were (this is so by default)."),
-        Option(flags=("--paste/--no-paste",), expects="true or false", switch=True),
-    ] = True
+    image: _Given = _picture(
+        "Start from this picture instead of from noise alone.", names=("init_image", "init_img"), letter="i"
+    )
+    mask: _Given = _picture("Repaint where this picture is white, and keep the rest of --image.", names=("mask_image",))
+    strength: float | None = option(
+        None,
+        "Share of the steps that are walked, so how much of the picture changes: 0.75, with a mask 1.",
+        names=("denoising_strength", "denoise"),
+        ge=0,
+        le=1,
+    )
+    exact_steps: bool = option(False, "Walk all of --steps whatever the strength, in smaller steps over the same way.")
+    fit: Literal["crop", "stretch"] = option(
+        "crop", "How a picture of other proportions is brought to the size: crop or stretch."
+    )
+    paste: bool = option(
+        True,
+        "Put the kept pixels of a masked picture back exactly as they were (this is so by default).",
+        flags=("--paste/--no-paste",),
+    )
 
     @model_validator(mode="after")
     def _has_the_picture_that_options_need(self) -> Self:
@@ -111,17 +94,10 @@ class PicturePrompt(Group):
     title: ClassVar[str] = "Words"
     instead: ClassVar[str] = "give the picture as --image to start from it"
 
-    image_prompt: Annotated[
-        InputImage | None,
-        Field(description="Draw after this picture, with or without words: for models that read one, such as unCLIP."),
-        BeforeValidator(_input_image),
-        Option(flags=("--image-prompt",), expects="a picture, or a path to one", metavar="FILE"),
-    ] = None
-    noise_level: Annotated[
-        int,
-        Field(ge=0, le=999, description="Noise on --image-prompt: the more, the less closely it is followed."),
-        Option(flags=("--noise-level",), expects="a whole number from 0 to 999"),
-    ] = 0
+    image_prompt: _Given = _picture(
+        "Draw after this picture, with or without words: for models that read one, such as unCLIP."
+    )
+    noise_level: int = option(0, "Noise on --image-prompt: the more, the less closely it is followed.", ge=0, le=999)
 
     @model_validator(mode="before")
     @classmethod

@@ -5,15 +5,22 @@ from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from scorefield.request.option import Group, Option
+from scorefield.request.option import Group, Name, option
 
 MOST_LORAS, MOST_EMBEDDINGS = 64, 64
 FARTHEST = 100.0  # of a LoRA's strength, either way
 
 _TWO = "two scales of a LoRA are named, as PATH:unet=0.8:te=0.5 (in Python also (PATH, {'unet': 0.8, 'te': 0.5}))"
 
+
+def _path(value: object) -> object:
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
+_Path = Annotated[str, Field(min_length=1, max_length=4096), BeforeValidator(_path)]
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # sha256 of a file
 Scale = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
 
 
@@ -25,10 +32,10 @@ class Lora(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    path: _Path
     scale: Scale = 1.0
     text_scale: Scale | None = None
-    sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+    sha256: _Hash | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -37,11 +44,11 @@ class Lora(BaseModel):
         if isinstance(value, str):
             return _written(value)
         if isinstance(value, PathLike):
-            return {"path": fspath(value)}
+            return {"path": value}
         if isinstance(value, Sequence) and len(value) == 2:
             path, scale = value
             scales = _both(scale) if isinstance(scale, Mapping) else {"scale": scale}
-            return {"path": fspath(path) if isinstance(path, PathLike) else path} | scales
+            return {"path": path} | scales
         return value
 
     @property
@@ -88,9 +95,9 @@ class Embedding(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[str, Field(min_length=1, max_length=4096)]
-    token: Annotated[str | None, Field(min_length=1, max_length=100)] = None
-    sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+    path: _Path
+    token: Name | None = None
+    sha256: _Hash | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -101,10 +108,10 @@ class Embedding(BaseModel):
             named = equals and os.sep not in token  # a path may hold an equals sign, and a token holds no slash
             return {"path": path, "token": token} if named else {"path": value}
         if isinstance(value, PathLike):
-            return {"path": fspath(value)}
+            return {"path": value}
         if isinstance(value, Sequence) and len(value) == 2:
             token, path = value
-            return {"path": fspath(path) if isinstance(path, PathLike) else path, "token": token}
+            return {"path": path, "token": token}
         return value
 
 
@@ -118,10 +125,6 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str | PathLike | Lora | Embedding) else value
 
 
-def _path(value: object) -> object:
-    return fspath(value) if isinstance(value, PathLike) else value
-
-
 def _called(value: object) -> object:
     """The name of a torch.dtype or a torch.device, of which nothing is imported here."""
     return str(value).removeprefix("torch.") if type(value).__module__ == "torch" else value
@@ -132,68 +135,43 @@ class ModelFiles(Group):
 
     title: ClassVar[str] = "Model"
 
-    model: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=4096,
-            description="A model's name (see `scorefield models`), a path, or owner/name on the Hugging Face hub.",
-        ),
-        BeforeValidator(_path),
-        Option(flags=("-m", "--model"), expects="a model's name, a path, or owner/name of the hub"),
-    ] = "scenes"
-    prediction: Annotated[
-        Literal["eps", "v"] | None,
-        Field(description="What a file's network predicts, eps or v, where the file does not tell it."),
-        Option(flags=("--prediction",), expects="eps or v"),
-    ] = None
-    variant: Annotated[
-        str | None,
-        Field(
-            pattern=r"^\w{1,40}$",
-            description="Which of a folder's files to load, where it has several: fp16, non_ema, ...",
-        ),
-        Option(flags=("--variant",), expects="a variant's name, such as fp16"),
-    ] = None
-    ema: Annotated[
-        bool,
-        Field(description="Draw with the averaged copy of the U-Net, for a single file that has both."),
-        Option(flags=("--ema",), expects="true or false", switch=True),
-    ] = False
-    vae: Annotated[
-        str | None,
-        Field(
-            min_length=1, max_length=4096, description="A path whose autoencoder takes the place of the model's own."
-        ),
-        BeforeValidator(_path),
-        Option(flags=("--vae",), expects="a path", metavar="PATH"),
-    ] = None
-    loras: Annotated[
-        tuple[Lora, ...],
-        Field(
-            max_length=MOST_LORAS,
-            description="A LoRA that changes the model, and how much (1 where left out), or how much of U-Net and text "
-            "encoder, as PATH:unet=0.8:te=0.5; may be given several times.",
-            validation_alias=AliasChoices("loras", "lora"),
-        ),
-        BeforeValidator(_several),
-        Option(
-            flags=("--lora",),
-            expects=f"PATH, PATH:SCALE or PATH:unet=SCALE:te=SCALE, with scales from -{FARTHEST:g} to {FARTHEST:g}",
-            metavar="PATH[:SCALE]",
-            many=True,
-        ),
-    ] = ()
-    embeddings: Annotated[
-        tuple[Embedding, ...],
-        Field(
-            max_length=MOST_EMBEDDINGS,
-            description="A textual inversion, and the word for it (the file's own where left out); may be repeated.",
-            validation_alias=AliasChoices("embeddings", "embedding"),
-        ),
-        BeforeValidator(_several),
-        Option(flags=("--embedding",), expects="PATH, or TOKEN=PATH", metavar="[TOKEN=]PATH", many=True),
-    ] = ()
+    model: _Path = option(
+        "scenes",
+        "A model's name (see `scorefield models`), a path, or owner/name on the Hugging Face hub.",
+        letter="m",
+        expects="a model's name, a path, or owner/name of the hub",
+    )
+    prediction: Literal["eps", "v"] | None = option(
+        None, "What a file's network predicts, eps or v, where the file does not tell it."
+    )
+    variant: Annotated[str, Field(pattern=r"^\w{1,40}$")] | None = option(
+        None,
+        "Which of a folder's files to load, where it has several: fp16, non_ema, ...",
+        expects="a variant's name, such as fp16",
+    )
+    ema: bool = option(False, "Draw with the averaged copy of the U-Net, for a single file that has both.")
+    vae: _Path | None = option(
+        None, "A path whose autoencoder takes the place of the model's own.", expects="a path", metavar="PATH"
+    )
+    loras: Annotated[tuple[Lora, ...], Field(max_length=MOST_LORAS), BeforeValidator(_several)] = option(
+        (),
+        "A LoRA that changes the model, and how much (1 where left out), or how much of U-Net and text encoder, as "
+        "PATH:unet=0.8:te=0.5; may be given several times.",
+        names=("lora",),
+        flags=("--lora",),
+        expects=f"PATH, PATH:SCALE or PATH:unet=SCALE:te=SCALE, with scales from -{FARTHEST:g} to {FARTHEST:g}",
+        metavar="PATH[:SCALE]",
+        many=True,
+    )
+    embeddings: Annotated[tuple[Embedding, ...], Field(max_length=MOST_EMBEDDINGS), BeforeValidator(_several)] = option(
+        (),
+        "A textual inversion, and the word for it (the file's own where left out); may be repeated.",
+        names=("embedding",),
+        flags=("--embedding",),
+        expects="PATH, or TOKEN=PATH",
+        metavar="[TOKEN=]PATH",
+        many=True,
+    )
 
 
 class Machine(Group):
@@ -201,26 +179,15 @@ class Machine(Group):
 
     title: ClassVar[str] = "Machine"
 
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        Field(description="Number format of the networks: auto (by device), float32, bfloat16 or float16."),
-        BeforeValidator(_called),
-        Option(flags=("--dtype",), expects="auto, float32, bfloat16 or float16"),
-    ] = "auto"
-    device: Annotated[
-        str,
-        Field(
-            pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-            description="Where the network runs: auto, cpu, cuda, cuda:N or mps.",
-        ),
-        BeforeValidator(_called),
-        Option(flags=("--device",), expects="auto, cpu, cuda, cuda:N or mps"),
-    ] = "auto"
-    compiled: Annotated[
-        bool,
-        Field(description="Have torch compile the network: the first step of each size takes minutes."),
-        Option(flags=("--compiled", "--compile"), expects="true or false", switch=True),
-    ] = False
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], BeforeValidator(_called)] = option(
+        "auto", "Number format of the networks: auto (by device), float32, bfloat16 or float16."
+    )
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"), BeforeValidator(_called)] = option(
+        "auto", "Where the network runs: auto, cpu, cuda, cuda:N or mps.", expects="auto, cpu, cuda, cuda:N or mps"
+    )
+    compiled: bool = option(
+        False, "Have torch compile the network: the first step of each size takes minutes.", names=("compile",)
+    )
 
 
 class ModelChoice(ModelFiles, Machine):

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from itertools import chain
 from typing import Literal, Self, TypedDict, TypeVar
 
-from pydantic import AliasChoices, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from scorefield.errors import RequestError
 from scorefield.request.input_pictures import ImageLike, PicturePrompt, StartPicture
 from scorefield.request.model_choice import Machine, ModelChoice, ModelFiles
-from scorefield.request.option import Group, Option, short
+from scorefield.request.option import Group, Option, names_of, short, shown
 from scorefield.request.sampling import Sampling
 from scorefield.request.size import MOST_PICTURES, Decoding, Film, Pictures
 from scorefield.request.words import ClipWords, Prompts
@@ -85,7 +86,7 @@ def fields(group: type[Group]) -> Iterator[tuple[str, Option, str]]:
     for name, (option, words) in group.written_otherwise.items():
         yield name, option, words
     for name, field in group.model_fields.items():
-        yield name, _option(name), field.description or ""
+        yield name, shown(name, field), field.description or ""
 
 
 def group_of(field: str) -> type[Group]:
@@ -117,28 +118,22 @@ def _line(error: ValidationError, values: Mapping[str, object]) -> str:
     name = str(first["loc"][0]) if first["loc"] else "request"
     if first["type"] == "missing" and len(first["loc"]) == 1:
         return "there is no prompt; say what to draw"
-    field = next((field for field in Request.model_fields if name in _names(field)), None)
+    known = {one: names_of(one, info) for one, info in Request.model_fields.items()}
+    field = next((one for one, names in known.items() if name in names), None)
     if field is None:
-        near = get_close_matches(name, {"size", *(str(one) for field in Request.model_fields for one in _names(field))})
-        hint = f"nearest: {', '.join(near)}" if near else f"the options are {', '.join(Request.model_fields)}, size"
+        near = get_close_matches(name, {"size", *chain.from_iterable(known.values())})
+        hint = f"nearest: {', '.join(near)}" if near else f"the options are {', '.join(known)}, size"
         return f"there is no option {name!r}; {hint}"
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        return f"{name} is another name of {field}; give one of the two"
+        other = next(one for one in reversed(known[field]) if one in values)
+        return f"{other} is another name of {field}; give one of the two"
+    expects = shown(field, Request.model_fields[field]).expects
     if written := next((other for other in _WRITTEN_AS.get(field, ()) if other in values and name not in values), None):
-        return f"{written} must give a {field} that is {_option(field).expects}, not {short(first['input'])}"
-    return f"{name} must be {_option(field).expects}, not {short(first['input'])}"
+        return f"{written} must give a {field} that is {expects}, not {short(first['input'])}"
+    return f"{name} must be {expects}, not {short(first['input'])}"
 
 
 # Fields that another option sets, which is then the one to name.
 _WRITTEN_AS: Mapping[str, tuple[str, ...]] = {
     "cfg_scale": ("guidance_scale",), "width": ("size",), "height": ("size",)
 }  # fmt: skip
-
-
-def _option(field: str) -> Option:
-    return next(item for item in Request.model_fields[field].metadata if isinstance(item, Option))
-
-
-def _names(field: str) -> tuple[object, ...]:
-    alias = Request.model_fields[field].validation_alias
-    return (field, *(alias.choices if isinstance(alias, AliasChoices) else ()))

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
-from scorefield.request.option import Group, Option, short
+from scorefield.request.option import Group, Name, Option, option, short
 
 
-def _automatic(value: str | None) -> str | None:
+def _automatic(value: object) -> object:
     # A1111's "Automatic": the sampler's own schedule, or else the model's.
-    return None if value is not None and value.strip().lower() == "automatic" else value
+    return None if isinstance(value, str) and value.strip().lower() == "automatic" else value
 
 
 def _pair(value: object) -> object:
@@ -23,10 +23,13 @@ def _pair(value: object) -> object:
         raise ValueError(f"cfg_interval must be two numbers LO,HI such as -4,2, not {short(value)}") from None
 
 
-def _rising(value: tuple[float, float] | None) -> tuple[float, float] | None:
-    if value is not None and not -1e6 < value[0] < value[1] < 1e6:
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    if not -1e6 < value[0] < value[1] < 1e6:
         raise ValueError(f"cfg_interval must be two numbers LO,HI with LO below HI, not {value[0]},{value[1]}")
     return value
+
+
+_Interval = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_rising)]
 
 
 class Sampling(Group):
@@ -40,70 +43,45 @@ class Sampling(Group):
         )
     }
 
-    steps: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=1000,
-            description="Steps from noise to picture; the schedule ddim_uniform has at most 999.",
-            validation_alias=AliasChoices("steps", "num_inference_steps", "sample_steps"),
-        ),
-        Option(flags=("--steps", "--num-inference-steps"), expects="a whole number from 1 to 1000"),
-    ] = None
-    cfg_scale: Annotated[
-        float | None,
-        Field(
-            ge=0,
-            le=100,
-            allow_inf_nan=False,
-            description="Guidance scale: 0 draws the negative prompt, 1 is off, more follows the prompt harder.",
-            validation_alias=AliasChoices("cfg_scale", "guidance", "cfg"),
-        ),
-        Option(flags=("--cfg-scale", "--guidance"), expects="a number from 0 to 100"),
-    ] = None
-    cfg_rescale: Annotated[
-        float,
-        Field(ge=0, le=1, allow_inf_nan=False, description="Share of the guided picture's contrast to take back."),
-        Option(flags=("--cfg-rescale",), expects="a number from 0 to 1", metavar="SHARE"),
-    ] = 0.0
-    cfg_interval: Annotated[
-        tuple[float, float] | None,
-        Field(description="Guide only where lam = log(alpha / sigma) lies between LO and HI."),
-        BeforeValidator(_pair),
-        AfterValidator(_rising),
-        Option(flags=("--cfg-interval",), expects="two numbers LO,HI with LO below HI, such as -4,2", metavar="LO,HI"),
-    ] = None
-    sampler: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=100,
-            description='How to step: euler, dpmpp_2m, "DPM++ 2M Karras", ...',
-            validation_alias=AliasChoices("sampler", "sampler_name", "sampling_method"),
-        ),
-        Option(flags=("--sampler", "--sampling-method", "--sampler-name"), expects="a sampler's name"),
-    ] = None
-    schedule: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=100,
-            description="Which noise levels to visit: karras, uniform, ...",
-            validation_alias=AliasChoices("schedule", "scheduler"),
-        ),
-        AfterValidator(_automatic),
-        Option(flags=("--schedule", "--scheduler"), expects="a schedule's name"),
-    ] = None
-    eta: Annotated[
-        float | None,
-        Field(ge=0, le=10, allow_inf_nan=False, description="Fresh noise in each step, for samplers that take it."),
-        Option(flags=("--eta",), expects="a number from 0 to 10"),
-    ] = None
-    noise: Annotated[
-        str,
-        Field(min_length=1, max_length=100, description="Where the noise comes from: per_sample, batch or brownian."),
-        Option(flags=("--noise",), expects="a noise policy's name", metavar="POLICY"),
-    ] = "per_sample"
+    steps: int | None = option(
+        None,
+        "Steps from noise to picture; the schedule ddim_uniform has at most 999.",
+        names=("num_inference_steps", "sample_steps"),
+        ge=1,
+        le=1000,
+    )
+    cfg_scale: float | None = option(
+        None,
+        "Guidance scale: 0 draws the negative prompt, 1 is off, more follows the prompt harder.",
+        names=("guidance", "cfg"),
+        ge=0,
+        le=100,
+    )
+    cfg_rescale: float = option(
+        0.0, "Share of the guided picture's contrast to take back.", ge=0, le=1, metavar="SHARE"
+    )
+    cfg_interval: _Interval | None = option(
+        None,
+        "Guide only where lam = log(alpha / sigma) lies between LO and HI.",
+        expects="two numbers LO,HI with LO below HI, such as -4,2",
+        metavar="LO,HI",
+    )
+    sampler: Name | None = option(
+        None,
+        'How to step: euler, dpmpp_2m, "DPM++ 2M Karras", ...',
+        names=("sampler_name", "sampling_method"),
+        expects="a sampler's name",
+    )
+    schedule: Annotated[Name | None, BeforeValidator(_automatic)] = option(
+        None, "Which noise levels to visit: karras, uniform, ...", names=("scheduler",), expects="a schedule's name"
+    )
+    eta: float | None = option(None, "Fresh noise in each step, for samplers that take it.", ge=0, le=10)
+    noise: Name = option(
+        "per_sample",
+        "Where the noise comes from: per_sample, batch or brownian.",
+        expects="a noise policy's name",
+        metavar="POLICY",
+    )
 
     @model_validator(mode="before")
     @classmethod

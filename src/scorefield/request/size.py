@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, cast
 
-from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from scorefield.request.option import Group, Option, short
+from scorefield.request.option import Group, Option, option, short
 
 MOST_PICTURES = 1024
 LONGEST_SIDE = 4096  # px
@@ -44,37 +44,19 @@ class Pictures(Group):
         )
     }
 
-    seed: Annotated[
-        int | None,
-        Field(ge=0, lt=SEEDS, description="Where the noise starts from; -1 draws one."),
-        BeforeValidator(_random),
-        Option(flags=("--seed",), expects="a whole number from 0 to 2^64 - 1, or -1 for a random one"),
-    ] = None
-    count: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=MOST_PICTURES,
-            description="Pictures of each prompt.",
-            validation_alias=AliasChoices("count", "num_images_per_prompt"),
-        ),
-        Option(flags=("-b", "--count"), expects=f"a whole number from 1 to {MOST_PICTURES}"),
-    ] = 1
-    batch_size: Annotated[
-        int,
-        Field(ge=1, le=MOST_PICTURES, description="Pictures drawn at once."),
-        Option(flags=("--batch-size",), expects=f"a whole number from 1 to {MOST_PICTURES}"),
-    ] = 16
-    width: Annotated[
-        int | None,
-        Field(ge=8, le=LONGEST_SIDE, description="Width in pixels."),
-        Option(flags=("-W", "--width"), expects=f"a whole number from 8 to {LONGEST_SIDE}"),
-    ] = None
-    height: Annotated[
-        int | None,
-        Field(ge=8, le=LONGEST_SIDE, description="Height in pixels."),
-        Option(flags=("-H", "--height"), expects=f"a whole number from 8 to {LONGEST_SIDE}"),
-    ] = None
+    seed: Annotated[int | None, BeforeValidator(_random)] = option(
+        None,
+        "Where the noise starts from; -1 draws one.",
+        ge=0,
+        le=SEEDS - 1,
+        expects="a whole number from 0 to 2^64 - 1, or -1 for a random one",
+    )
+    count: int = option(
+        1, "Pictures of each prompt.", names=("num_images_per_prompt",), letter="b", ge=1, le=MOST_PICTURES
+    )
+    batch_size: int = option(16, "Pictures drawn at once.", ge=1, le=MOST_PICTURES)
+    width: int | None = option(None, "Width in pixels.", letter="W", ge=8, le=LONGEST_SIDE)
+    height: int | None = option(None, "Height in pixels.", letter="H", ge=8, le=LONGEST_SIDE)
 
     @model_validator(mode="before")
     @classmethod
@@ -92,16 +74,8 @@ class Film(Group):
     title: ClassVar[str] = "Size and number"
     instead: ClassVar[str] = "it draws pictures; films need a film model"
 
-    frames: Annotated[
-        int | None,
-        Field(ge=1, le=MOST_FRAMES, description="Frames of a film, for models that draw films."),
-        Option(flags=("--frames",), expects=f"a whole number from 1 to {MOST_FRAMES}"),
-    ] = None
-    fps: Annotated[
-        float | None,
-        Field(gt=0, le=120, allow_inf_nan=False, description="Frames a second, for models that draw films."),
-        Option(flags=("--fps",), expects="a number above 0, at most 120"),
-    ] = None
+    frames: int | None = option(None, "Frames of a film, for models that draw films.", ge=1, le=MOST_FRAMES)
+    fps: float | None = option(None, "Frames a second, for models that draw films.", gt=0, le=120)
 
 
 class Decoding(Group):
@@ -109,8 +83,8 @@ class Decoding(Group):
 
     title: ClassVar[str] = "Machine"
 
-    tile: Annotated[
-        Annotated[int, Field(ge=64, le=LONGEST_SIDE, multiple_of=8)] | Literal["auto", "off"],
-        Field(description="Decode in tiles of so many pixels a side: auto does above 1024 x 1024, off never does."),
-        Option(flags=("--tile",), expects=f"auto, off, or a multiple of 8 from 64 to {LONGEST_SIDE}"),
-    ] = "auto"
+    tile: Annotated[int, Field(ge=64, le=LONGEST_SIDE, multiple_of=8)] | Literal["auto", "off"] = option(
+        "auto",
+        "Decode in tiles of so many pixels a side: auto does above 1024 x 1024, off never does.",
+        expects=f"auto, off, or a multiple of 8 from 64 to {LONGEST_SIDE}",
+    )

@@ -14,7 +14,6 @@ from scorefield.core.level import Level, Number
 from scorefield.core.noise import Noise
 from scorefield.errors import MachineError
 
-
 _SAME = 1e-14  # levels whose alpha / sigma differ by less may have the same lam, and a step between them no length
 
 
