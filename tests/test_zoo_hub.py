@@ -1,5 +1,6 @@
 """Models of the hub by name, over a real server on this machine that speaks as the hub does."""
 
+import hashlib
 import json
 import os
 import re
@@ -60,10 +61,22 @@ class Answer(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if found := re.fullmatch(r"/api/models/([\w-]+/[\w-]+)(/revision/(.+))?", path):
             self.told_model(found[1], found[3] or "main")
+        elif path == f"/api/models/someone/tiny/tree/{COMMIT}":
+            self.send(json.dumps(list(self.tree())).encode(), {"Content-Type": "application/json"})
         elif found := re.fullmatch(r"/someone/tiny/resolve/([^/]+)/(.+)", path):
             self.give(found[2], body=body)
         else:
             self.refuse(404, "RepoNotFound")
+
+    def tree(self) -> Iterator[dict[str, object]]:
+        for file in self.server.folder.rglob("*.*"):
+            name = file.relative_to(self.server.folder).as_posix()
+            yield {
+                "type": "file",
+                "path": name,
+                "size": file.stat().st_size,
+                "oid": hashlib.sha1(name.encode()).hexdigest(),
+            }
 
     def told_model(self, repo: str, revision: str) -> None:
         if repo == "someone/gated":
@@ -231,7 +244,7 @@ def test_no_room_on_the_disk_is_one_line(server: Hub, monkeypatch: pytest.Monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
     with pytest.raises(DamagedError, match="no room on the disk for someone/tiny, at"):
         fetch(REPO)
 

@@ -16,7 +16,7 @@ from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import ScorefieldError
 from scorefield.families.stable_diffusion.specs import STABLE_1
 from scorefield.latent.kl_codec import KlCodec
-from scorefield.latent.picture_codec import PictureCodec
+from scorefield.latent.latent_codec import PictureCodec
 from scorefield.model.system import System
 from scorefield.nets.clip import EncoderConfig, TextConfig, TextEncoder
 from scorefield.nets.kl import Kl, KlConfig

@@ -13,7 +13,7 @@ from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import RequestError
-from scorefield.latent.picture_codec import PictureCodec
+from scorefield.latent.latent_codec import PictureCodec
 from scorefield.model.spec import Defaults, ModelSpec
 from scorefield.model.system import Place, System
 from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized

@@ -74,6 +74,7 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
         AppliedLora(path=one.asked.path, scales=_scales(one.asked), sha256=one.file.sha256, unused=tuple(unused))
         for one, unused in zip(loras, stack.unused.values(), strict=True)
     )
+    _note_unused(applied)
     made = replace(
         system,
         stages=(replace(stage, denoiser=_merged(stage.denoiser, UNET, "net.", stack), conditioner=worded),),
@@ -83,9 +84,9 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     return compiled(made) if system.choice.compiled else made  # copies are not
 
 
-def note_unused(system: System) -> None:
-    """A note for each LoRA of `system` with keys that belong to no layer."""
-    for lora in system.loras:
+def _note_unused(loras: Sequence[AppliedLora]) -> None:
+    """A note for each LoRA with keys that belong to no layer."""
+    for lora in loras:
         if lora.unused:
             named = ", ".join(lora.unused[:_MOST_KEYS]) + (", ..." if len(lora.unused) > _MOST_KEYS else "")
             many = "1 key fits" if len(lora.unused) == 1 else f"{len(lora.unused)} keys fit"

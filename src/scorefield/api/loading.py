@@ -6,7 +6,6 @@ from os import PathLike
 
 import torch
 
-from scorefield.adapters.lora_weights import note_unused
 from scorefield.api.job import Job
 from scorefield.api.pipeline import Pipeline
 from scorefield.api.resolve import resolve
@@ -65,7 +64,6 @@ def prepare(request: Request) -> Job:
     opened = OpenedModel(request)
     with collecting() as notes:
         system = opened.trial if opened.is_large else opened.load()
-        note_unused(system)
     plan = resolve(request, system)
     plan = replace(plan, notes=(*notes, *plan.notes))
     return Job(plan, load=opened.load) if opened.is_large else Job(plan, system)

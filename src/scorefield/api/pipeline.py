@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from scorefield.adapters.learned_words import open_words, with_embeddings
-from scorefield.adapters.lora_weights import note_unused, open_loras, with_loras
+from scorefield.adapters.lora_weights import open_loras, with_loras
 from scorefield.api.job import Job
 from scorefield.api.resolve import Plan, resolve
 from scorefield.api.result import Film, Picture, Result
@@ -98,9 +98,8 @@ class Pipeline:
         UnusedKeysWarning names keys of a file that fit no layer.
         """
         opened = open_loras(parse_choice({"loras": loras}).loras)
-        system = with_loras(self.system, opened)
         with collecting() as notes:
-            note_unused(system)
+            system = with_loras(self.system, opened)
         for kind, text in notes:
             warnings.warn(text, kind, stacklevel=2)
         return Pipeline(system)

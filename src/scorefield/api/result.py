@@ -60,22 +60,27 @@ class Picture(Drawn):
 
     def png(self) -> bytes:
         """The picture as a PNG file with the `parameters` text that other programs read, and our own record."""
-        pairs: dict[str, object] = {
-            **self._walk(),
-            "Seed": self.seed,
+        asked, origin = self.request, self.origin
+        pairs = {
+            "Steps": asked.steps,
+            "Sampler": parameters.SAMPLERS.get(asked.sampler or "", asked.sampler),
+            "Schedule type": parameters.SCHEDULES.get(asked.schedule or "", asked.schedule),
+            "CFG scale": None if asked.cfg_scale is None else f"{asked.cfg_scale:g}",
+            "Seed": str(self.seed),
             "Size": f"{self.image.width}x{self.image.height}",
-            "Model hash": self.origin.sha256[:10],
-            "Model": Path(self.origin.model).name.removesuffix(".safetensors").removesuffix(".ckpt"),
-            **self._loras(),
-            **self._embeddings(),
-            **self._strength(),
-            **self._clip_skip(),
+            "Model hash": origin.sha256[:10],
+            "Model": Path(origin.model).name.removesuffix(".safetensors").removesuffix(".ckpt"),
+            "Lora hashes": ", ".join(f"{Path(one.path).stem}: {(one.sha256 or '')[:10]}" for one in asked.loras),
+            "TI hashes": ", ".join(f"{one.token}: {(one.sha256 or '')[:10]}" for one in asked.embeddings),
+            "Denoising strength": None if asked.strength is None else f"{asked.strength:g}",
+            "Clip skip": asked.clip_skip if asked.clip_skip > 1 else None,
             "RNG": "CPU",
-            "Weighting": self.request.weighting,
-            "Long prompt": self.request.long_prompt,
-            "Version": f"scorefield {self.origin.versions['scorefield']}",
+            "Weighting": asked.weighting,
+            "Long prompt": asked.long_prompt,
+            "Version": f"scorefield {origin.versions['scorefield']}",
         }
-        text = parameters.write(self._prompt(), self.request.negative_prompt, pairs)
+        stated = {name: value for name, value in pairs.items() if value}
+        text = parameters.write(self._prompt(), asked.negative_prompt, stated)
         return picture.encode(self.image, {"parameters": text, picture.OURS: json.dumps(self.record())})
 
     def _prompt(self) -> str:
@@ -83,32 +88,6 @@ class Picture(Drawn):
         named = [(Path(lora.path).stem, *dict.fromkeys(reversed(lora.scales))) for lora in self.request.loras]
         tags = [f"<lora:{name}:{':'.join(f'{scale:g}' for scale in scales)}>" for name, *scales in named]
         return " ".join(text for text in [self.prompt, *tags] if text)
-
-    def _walk(self) -> dict[str, object]:
-        steps, scale = self.request.steps, self.request.cfg_scale
-        sampler, schedule = self.request.sampler or "", self.request.schedule or ""
-        pairs = {
-            "Steps": steps,
-            "Sampler": parameters.SAMPLERS.get(sampler, sampler),
-            "Schedule type": parameters.SCHEDULES.get(schedule, schedule),
-            "CFG scale": None if scale is None else f"{scale:g}",
-        }
-        return {name: value for name, value in pairs.items() if value}
-
-    def _strength(self) -> dict[str, str]:
-        strength = self.request.strength
-        return {} if strength is None else {"Denoising strength": f"{strength:g}"}
-
-    def _clip_skip(self) -> dict[str, int]:
-        return {} if self.request.clip_skip == 1 else {"Clip skip": self.request.clip_skip}
-
-    def _loras(self) -> dict[str, str]:
-        hashes = [f"{Path(lora.path).stem}: {(lora.sha256 or '')[:10]}" for lora in self.request.loras]
-        return {"Lora hashes": ", ".join(hashes)} if hashes else {}
-
-    def _embeddings(self) -> dict[str, str]:
-        hashes = [f"{one.token}: {(one.sha256 or '')[:10]}" for one in self.request.embeddings]
-        return {"TI hashes": ", ".join(hashes)} if hashes else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

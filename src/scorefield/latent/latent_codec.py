@@ -1,6 +1,6 @@
-"""The codec of every model of latents: an autoencoder, the statistics of its latents, and a linear preview."""
+"""Codecs of pictures and of frames: an autoencoder, the statistics of its latents, and a linear preview."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.core.half_precision import dtype_of, no_autocast, run_in_dtype
+from scorefield.latent import tiling
 
 Side = Callable[[Any, Tensor], Tensor]  # an autoencoder and a batch
 _ANSWER = "the autoencoder's answer"
@@ -75,3 +76,47 @@ class LatentCodec(nn.Module):
 
 def _channel(value: Tensor | float) -> Tensor | float:
     return value.float()[:, None, None] if isinstance(value, Tensor) else value
+
+
+class PictureLatents(tiling.Sides, Protocol):
+    """A codec of pictures: pixels (B, 3, H, W) in [-1, 1] to latents (B, C, h, w) of unit variance and back."""
+
+    def shape(self, width: int, height: int) -> tuple[int, int, int]: ...
+    def preview(self, x0: Tensor) -> Tensor: ...
+
+
+class Size(Protocol):
+    """The size of a picture."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+
+class PictureCodec:
+    """A codec of frames (B, 1, 3, H, W) out of one of pictures."""
+
+    def __init__(self, pictures: PictureLatents) -> None:
+        self.pictures = pictures
+
+    @property
+    def stride(self) -> tuple[int, int, int]:
+        """One frame, and pixels per latent along a side."""
+        return 1, self.pictures.size_factor, self.pictures.size_factor
+
+    def shape(self, canvas: Size) -> tuple[int, ...]:
+        """(C, h, w) of the latents of a picture."""
+        return self.pictures.shape(canvas.width, canvas.height)
+
+    def encode(self, frames: Tensor, tile: tiling.Tile = "auto") -> Tensor:
+        """The latents (B, C, h, w) of `frames` (B, 1, 3, H, W)."""
+        return tiling.encode(self.pictures, frames[:, 0], tile)
+
+    def decode(self, x0: Tensor, tile: tiling.Tile = "auto") -> Iterator[Tensor]:
+        """The one frame (B, 1, 3, H, W) of `x0` (B, C, h, w)."""
+        return iter([tiling.decode(self.pictures, x0, tile)[:, None]])
+
+    def preview(self, x0: Tensor) -> Tensor:
+        """A small frame (B, 1, 3, h, w) for the price of one product."""
+        return self.pictures.preview(x0)[:, None]

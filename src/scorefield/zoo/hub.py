@@ -1,6 +1,7 @@
 """Models of the Hugging Face hub by name: the files that drawing needs, of one revision, in the hub's own cache."""
 
 import errno
+import glob
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ from scorefield.weights.locate import PIPELINE, no_variant, shards_of, standard
 _NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
 _UNREAD = ("safety_checker", "feature_extractor")  # parts of a pipeline that drawing does not need
 _EXTRA = "models of the Hugging Face hub need huggingface_hub: pip install 'scorefield[hub]'"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +59,11 @@ def fetch(name: HubName, variant: str | None = None) -> Fetched:
     repository that does not exist, is not open or holds no model, and for a hub that does not answer.
     """
     library = _library()
-    cache = Path(library.constants.HF_HUB_CACHE) / f"models--{name.repo.replace('/', '--')}"
     with _source_errors(name, library):
-        commit, names = _listed(name, cache, library)
-        wanted = chosen(name, names, variant)
-        for file in wanted:
-            path = Path(library.hf_hub_download(name.repo, file, revision=commit))
-        _keep(name, cache, commit)
-    whole = path if len(wanted) == 1 else path.parents[wanted[-1].count("/")]
-    return Fetched(whole, replace(name, revision=commit))
+        wanted = chosen(name, _listed(name, library), variant)
+        patterns = [glob.escape(file) for file in wanted]
+        folder = Path(library.snapshot_download(name.repo, revision=name.revision, allow_patterns=patterns))
+    return Fetched(folder if len(wanted) > 1 else folder / wanted[0], replace(name, revision=folder.name))
 
 
 def _library() -> ModuleType:
@@ -119,39 +115,23 @@ def _pipeline(names: Sequence[str], variant: str | None) -> Iterator[str]:
             yield f"{folder}/{file}"
 
 
-def _listed(name: HubName, cache: Path, library: ModuleType) -> tuple[str, list[str]]:
-    """The commit of a name's revision and the names of its files, from the hub or, if that fails, from the cache."""
-    cached, errors = _cached(name, cache), library.errors
-    if cached and name.revision == cached[0]:
-        return cached
+def _listed(name: HubName, library: ModuleType) -> list[str]:
+    """The names of a repository's files, from the hub or, if it gives no answer, of those in the cache."""
     try:
-        info = library.HfApi().model_info(name.repo, revision=name.revision)
-    except errors.HfHubHTTPError:
+        return [one.rfilename for one in library.HfApi().model_info(name.repo, revision=name.revision).siblings or ()]
+    except library.errors.HfHubHTTPError:
         raise
-    except (errors.HTTPError, OSError):  # an answer of the hub, or no answer
+    except (library.errors.HTTPError, OSError):
+        try:
+            repos = library.scan_cache_dir(library.constants.HF_HUB_CACHE).repos
+        except library.errors.CacheNotFound:
+            repos = ()
+        revisions = (one for repo in repos if repo.repo_id == name.repo for one in repo.revisions)
+        wanted = name.revision or "main"
+        cached = next((one for one in revisions if wanted in (one.commit_hash, *one.refs)), None)
         if cached is None:
             raise
-        return cached
-    return str(info.sha), [one.rfilename for one in info.siblings or ()]
-
-
-def _cached(name: HubName, cache: Path) -> tuple[str, list[str]] | None:
-    """The commit and the names of the files that were downloaded before; the cache has a folder for each commit."""
-    revision = name.revision or "main"
-    known = cache / "refs" / revision
-    commit = known.read_text().strip() if known.is_file() else revision
-    snapshot = cache / "snapshots" / commit
-    if not _COMMIT.fullmatch(commit) or not snapshot.is_dir():
-        return None
-    return commit, [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
-
-
-def _keep(name: HubName, cache: Path, commit: str) -> None:
-    """Record in the cache which commit a revision is, now that all files are there, so that it serves offline."""
-    if name.revision != commit:
-        known = cache / "refs" / (name.revision or "main")
-        known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text(commit)
+        return [one.file_path.relative_to(cached.snapshot_path).as_posix() for one in cached.files]
 
 
 @contextmanager

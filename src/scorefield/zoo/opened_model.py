@@ -11,10 +11,11 @@ import torch
 
 from scorefield.adapters.compiled import compiled
 from scorefield.adapters.learned_words import open_words, with_embeddings
-from scorefield.adapters.lora_weights import note_unused, open_loras, with_loras
+from scorefield.adapters.lora_weights import open_loras, with_loras
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.model.family import Family
 from scorefield.model.system import Place, System
+from scorefield.notes import collecting
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Kind
@@ -30,14 +31,15 @@ class OpenedModel:
 
     def __init__(self, choice: ModelChoice) -> None:
         self.asked = choice
-        self.is_large = choice.model not in registry.names()
         self.device = _device(choice.device)
-        self.dtype = _number_format(choice.dtype, self.device, published=self.is_large)
         self.family, self.identity, name = _recognised(choice)
+        self.is_large = choice.model not in self.family.names
+        self.dtype = _number_format(choice.dtype, self.device, published=self.is_large)
         self.choice = choice.model_copy(
             update={"model": name, "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
         )
-        self.loras, self.words = open_loras(choice.loras), open_words(choice.embeddings)
+        self.loras = open_loras(choice.loras) if choice.loras else ()
+        self.words = open_words(choice.embeddings) if choice.embeddings else ()
 
     @cached_property
     def trial(self) -> System:
@@ -55,17 +57,18 @@ class OpenedModel:
         system = self.family.build(self.identity, plain, Place(device=self.device, dtype=self.dtype, hollow=hollow))
         if self.choice.model != self.asked.model:
             system = replace(system, loaded_as=self.asked.model)
-        return with_embeddings(with_loras(system, self.loras), self.words)
+        if self.loras:
+            system = with_loras(system, self.loras)
+        return with_embeddings(system, self.words) if self.words else system
 
 
 def load(choice: ModelChoice) -> System:
     """Load a model; large ones are tried first, which takes a second, and refused before gigabytes are read."""
     opened = OpenedModel(choice)
     if opened.is_large:
-        _ = opened.trial
-    system = opened.load()
-    note_unused(system)
-    return system
+        with collecting():  # the load notes the same once more
+            _ = opened.trial
+    return opened.load()
 
 
 def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:

@@ -14,7 +14,7 @@ from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import DamagedError, MissingError, RequestError
 from scorefield.input_files import Json
-from scorefield.latent.picture_codec import PictureCodec
+from scorefield.latent.latent_codec import PictureCodec
 from scorefield.latent.scenes_codec import Codec
 from scorefield.model.spec import Defaults, ModelSpec
 from scorefield.model.system import Place, System

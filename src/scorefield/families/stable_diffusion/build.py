@@ -14,7 +14,7 @@ from scorefield.families.stable_diffusion.recognise import whole_model
 from scorefield.families.stable_diffusion.settings import schedule
 from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS, Networks, from_pure_noise, kinds
 from scorefield.latent.kl_codec import KlCodec
-from scorefield.latent.picture_codec import PictureCodec
+from scorefield.latent.latent_codec import PictureCodec
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
 from scorefield.nets.clip import TextEncoder

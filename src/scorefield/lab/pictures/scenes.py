@@ -26,7 +26,7 @@ from scorefield.evals import judge
 from scorefield.evals.judge import Judge, Seen
 from scorefield.guide.cfg import Scale, cfg_batched
 from scorefield.lab.experiment import LabError
-from scorefield.latent.picture_codec import PictureCodec, PictureLatents
+from scorefield.latent.latent_codec import PictureCodec, PictureLatents
 from scorefield.nets.clip import Clip
 from scorefield.prompt.text import TextConditioner
 from scorefield.sample import registry
