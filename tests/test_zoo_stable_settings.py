@@ -18,8 +18,7 @@ import scorefield as sf
 from scorefield.conversion.plan import conversion
 from scorefield.core import noise
 from scorefield.errors import RequestError, ScorefieldError, UnsupportedError
-from scorefield.families.stable_diffusion.config import stated
-from scorefield.families.stable_diffusion.settings import check, schedule
+from scorefield.families.stable_diffusion.folder_config import check, schedule, stated
 from scorefield.families.stable_diffusion.specs import NETWORKS
 from scorefield.latent.kl_codec import XL_SCALE, KlCodec, Latents
 from scorefield.nets.kl import Kl, KlConfig

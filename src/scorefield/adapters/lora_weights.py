@@ -40,16 +40,14 @@ class OpenedLora(NamedTuple):
     file: LoraFile
 
 
-def open_loras(loras: Sequence[Lora]) -> list[OpenedLora]:
-    """Open the files; RequestError for one that has changed since it was recorded, or for a scale that is no number."""
-    opened = []
-    for asked in loras:
-        path, colon, scale = asked.path.rpartition(":")
-        if colon and Path(path).exists() and not Path(asked.path).exists():
-            raise RequestError(f"{asked.path}: a scale follows the colon, which is a number, not {scale!r}")
-        opened.append(OpenedLora(asked, file := LoraFile(Path(asked.path))))
-        check_hash(asked.path, file.sha256, asked.sha256, "LoRA")
-    return opened
+def open_lora(asked: Lora) -> OpenedLora:
+    """Open its file; RequestError if that has changed since it was recorded, or for a scale that is no number."""
+    path, colon, scale = asked.path.rpartition(":")
+    if colon and Path(path).exists() and not Path(asked.path).exists():
+        raise RequestError(f"{asked.path}: a scale follows the colon, which is a number, not {scale!r}")
+    file = LoraFile(Path(asked.path))
+    check_hash(asked.path, file.sha256, asked.sha256, "LoRA")
+    return OpenedLora(asked, file)
 
 
 @torch.inference_mode(False)  # as in `zoo.load`
@@ -83,13 +81,12 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     return compiled(made) if system.choice.compiled else made  # copies are not
 
 
-def note_unused(system: System) -> None:
-    """A note for each LoRA of `system` with keys that belong to no layer."""
-    for lora in system.loras:
-        if lora.unused:
-            named = ", ".join(lora.unused[:_MOST_KEYS]) + (", ..." if len(lora.unused) > _MOST_KEYS else "")
-            many = "1 key fits" if len(lora.unused) == 1 else f"{len(lora.unused)} keys fit"
-            note(UnusedKeysWarning, f"{lora.path}: {many} no layer of this model, unused ({named})")
+def note_unused(lora: AppliedLora) -> None:
+    """A note if the LoRA has keys that belong to no layer."""
+    if lora.unused:
+        named = ", ".join(lora.unused[:_MOST_KEYS]) + (", ..." if len(lora.unused) > _MOST_KEYS else "")
+        many = "1 key fits" if len(lora.unused) == 1 else f"{len(lora.unused)} keys fit"
+        note(UnusedKeysWarning, f"{lora.path}: {many} no layer of this model, unused ({named})")
 
 
 def stacked(net: UnetConfig, texts: Mapping[str, TextConfig], loras: Sequence[OpenedLora]) -> Stack:

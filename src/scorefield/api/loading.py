@@ -65,7 +65,8 @@ def prepare(request: Request) -> Job:
     opened = OpenedModel(request)
     with collecting() as notes:
         system = opened.trial if opened.is_large else opened.load()
-        note_unused(system)
+        for lora in system.loras:
+            note_unused(lora)
     plan = resolve(request, system)
     plan = replace(plan, notes=(*notes, *plan.notes))
     return Job(plan, load=opened.load) if opened.is_large else Job(plan, system)

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scorefield.adapters.learned_words import open_words, with_embeddings
-from scorefield.adapters.lora_weights import note_unused, open_loras, with_loras
+from scorefield.adapters.learned_words import open_word, with_embeddings
+from scorefield.adapters.lora_weights import note_unused, open_lora, with_loras
 from scorefield.api.job import Job, walk_batch
 from scorefield.api.resolve import Plan, resolve
 from scorefield.api.result import Film, Picture, Result
@@ -103,10 +103,11 @@ class Pipeline:
         text encoders. The two pipelines share every tensor that no LoRA changes. Errors are those of `load`; an
         UnusedKeysWarning names keys of a file that fit no layer.
         """
-        opened = open_loras(parse_choice({"loras": loras}).loras)
+        opened = [open_lora(one) for one in parse_choice({"loras": loras}).loras]
         system = with_loras(self.system, opened)
         with collecting() as notes:
-            note_unused(system)
+            for lora in system.loras:
+                note_unused(lora)
         for kind, text in notes:
             warnings.warn(text, kind, stacklevel=2)
         return Pipeline(system)
@@ -116,7 +117,7 @@ class Pipeline:
 
         The two share every network. Errors are those of `load`.
         """
-        words = open_words(parse_choice({"embeddings": embeddings}).embeddings)
+        words = [open_word(one) for one in parse_choice({"embeddings": embeddings}).embeddings]
         return Pipeline(with_embeddings(self.system, words))
 
     @property

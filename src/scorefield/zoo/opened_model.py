@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 
 from scorefield.adapters.compiled import compiled
-from scorefield.adapters.learned_words import open_words, with_embeddings
-from scorefield.adapters.lora_weights import note_unused, open_loras, with_loras
+from scorefield.adapters.learned_words import open_word, with_embeddings
+from scorefield.adapters.lora_weights import note_unused, open_lora, with_loras
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.model.family import Family
 from scorefield.model.system import Place, System
@@ -37,7 +37,8 @@ class OpenedModel:
         self.choice = choice.model_copy(
             update={"model": name, "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
         )
-        self.loras, self.words = open_loras(choice.loras), open_words(choice.embeddings)
+        self.loras = [open_lora(one) for one in choice.loras]
+        self.words = [open_word(one) for one in choice.embeddings]
 
     @cached_property
     def trial(self) -> System:
@@ -55,7 +56,9 @@ class OpenedModel:
         system = self.family.build(self.identity, plain, Place(device=self.device, dtype=self.dtype, hollow=hollow))
         if self.choice.model != self.asked.model:
             system = replace(system, loaded_as=self.asked.model)
-        return with_embeddings(with_loras(system, self.loras), self.words)
+        if self.loras:
+            system = with_loras(system, self.loras)
+        return with_embeddings(system, self.words) if self.words else system
 
 
 def load(choice: ModelChoice) -> System:
@@ -64,7 +67,8 @@ def load(choice: ModelChoice) -> System:
     if opened.is_large:
         _ = opened.trial
     system = opened.load()
-    note_unused(system)
+    for lora in system.loras:
+        note_unused(lora)
     return system
 
 
