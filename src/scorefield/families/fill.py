@@ -57,6 +57,10 @@ class Filling:
         """The hash of all that has been read."""
         return hashlib.sha256("\n".join(sorted(self._lines)).encode()).hexdigest()
 
+    def add_to_hash(self, line: str) -> None:
+        """Add a setting that changes pictures and that no tensor holds."""
+        self._lines.append(line)
+
     def __call__(
         self, build: Callable[[], M], part: str, entries: Sequence[Entry], source: Reader, keys: Iterable[str]
     ) -> M:

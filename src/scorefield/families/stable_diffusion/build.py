@@ -70,6 +70,8 @@ class StableDiffusion:
         unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
         kl = fill(lambda: Kl(networks.kl), "autoencoder", *places.kl)
         latents = (other_latents(Path(choice.vae), xl=xl) if choice.vae else None) or networks.latents
+        if latents and latents != kl_codec.published(xl=xl):
+            fill.add_to_hash(f"autoencoder.latents {tuple(latents)}")
         stage = Diffusion(
             spec=spec,
             denoiser=Preconditioned(unet, spec.prediction, spec.clock),
