@@ -37,7 +37,7 @@ def stable(
 def opened(loras: Sequence[tuple[str, Scales]]) -> list[lora_weights.OpenedLora]:
     """The LoRAs at those paths."""
     asked = [(path, {"unet": scales.unet, "te": scales.text}) for path, scales in loras]
-    return lora_weights.open_loras(parse_choice({"loras": asked}).loras)
+    return [lora_weights.open_lora(one) for one in parse_choice({"loras": asked}).loras]
 
 
 def with_loras(system: System, loras: Sequence[tuple[str, Scales]]) -> System:
@@ -48,6 +48,5 @@ def with_loras(system: System, loras: Sequence[tuple[str, Scales]]) -> System:
 def with_embeddings(system: System, embeddings: Sequence[tuple[str, str | None]]) -> System:
     """The model with the words at those paths."""
     asked = [{"path": path, "token": token} for path, token in embeddings]
-    return learned_words.with_embeddings(
-        system, learned_words.open_words(parse_choice({"embeddings": asked}).embeddings)
-    )
+    words = [learned_words.open_word(one) for one in parse_choice({"embeddings": asked}).embeddings]
+    return learned_words.with_embeddings(system, words)

@@ -33,8 +33,7 @@ class Base:
 
     def plan(self, asked: Drawing) -> StagePlan:
         small = {"width": (asked.width or 32) // FACTOR, "height": (asked.height or 32) // FACTOR}
-        plan = inner().plan(asked.model_copy(update=small))
-        return replace(plan, filled={name: value for name, value in plan.filled.items() if name != "long_prompt"})
+        return inner().plan(asked.model_copy(update=small))
 
     def run(self, plan: StagePlan, batch: Batch, given: object) -> Iterator[Step]:
         return inner().run(plan, batch, given)
@@ -72,7 +71,7 @@ class Upsampler:
 
 
 def inner():
-    return toy.model().stages[0]
+    return replace(toy.model().stages[0], further=frozenset())
 
 
 class Family:

@@ -21,7 +21,7 @@ from scorefield.cli.main import run
 from scorefield.core import grid, predict
 from scorefield.errors import DamagedError, RequestError, ScorefieldError, UnsupportedError
 from scorefield.families.stable_diffusion.build import StableDiffusion
-from scorefield.families.stable_diffusion.parts import Place, parts
+from scorefield.families.stable_diffusion.parts import Weights, parts
 from scorefield.families.stable_diffusion.specs import NETWORKS, STABLE_1, STABLE_2_BASE, STABLE_2_V, Networks
 from scorefield.latent.kl_codec import KlCodec
 from scorefield.model.system import System
@@ -359,7 +359,7 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
     found = StableDiffusion().recognise(checkpoint).found
     assert len(found.parts) == 3
     for place in parts(checkpoint, NETWORKS[found.family], ModelChoice())[:3]:
-        key_map.check(*cast(Place, place)[::2])
+        key_map.check(*cast(Weights, place)[::2])
 
 
 @pytest.mark.parametrize("name", ["./folder/model", "model.safetensors", "model.ckpt"])

@@ -18,8 +18,7 @@ import scorefield as sf
 from scorefield.conversion.plan import conversion
 from scorefield.core import noise
 from scorefield.errors import RequestError, ScorefieldError, UnsupportedError
-from scorefield.families.stable_diffusion.config import stated
-from scorefield.families.stable_diffusion.settings import check, schedule
+from scorefield.families.stable_diffusion.folder_config import check, schedule, stated
 from scorefield.families.stable_diffusion.specs import NETWORKS
 from scorefield.latent.kl_codec import XL_SCALE, KlCodec, Latents
 from scorefield.nets.kl import Kl, KlConfig
@@ -139,8 +138,10 @@ def drawn_alike(folder: Path) -> None:
 
 
 def test_another_scaling_factor_draws_the_picture_of_diffusers_and_is_in_no_single_file(folder: Path) -> None:
+    usual = stable(folder).sha256
     say(folder, "vae/config.json", scaling_factor=0.7)
     drawn_alike(folder)
+    assert stable(folder).sha256 != usual
     texts = conversion(folder, to_folder=True).texts
     assert json.loads(texts["vae/config.json"])["scaling_factor"] == 0.7
     with pytest.raises(UnsupportedError, match=r"^[^\n]*vae scaling_factor 0.7\), which one file cannot say[^\n]*$"):

@@ -15,7 +15,7 @@ from tests.loading import stable
 import scorefield as sf
 from scorefield.core import noise
 from scorefield.errors import DamagedError, MissingError, ScorefieldError
-from scorefield.families.stable_diffusion.config import stated
+from scorefield.families.stable_diffusion.folder_config import stated
 from scorefield.families.stable_diffusion.specs import SPECS
 from scorefield.nets.clip import SD1_TEXT, SD2_TEXT_23, SDXL_TEXT, SDXL_TEXT_2
 from scorefield.nets.kl import KL

@@ -40,9 +40,8 @@ from scorefield.conversion.plan import conversion
 from scorefield.core import noise, predict
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
 from scorefield.families.stable_diffusion.build import StableDiffusion
-from scorefield.families.stable_diffusion.config import stated
-from scorefield.families.stable_diffusion.image_encoder import files
-from scorefield.families.stable_diffusion.parts import Place, parts
+from scorefield.families.stable_diffusion.folder_config import stated
+from scorefield.families.stable_diffusion.parts import Weights, parts
 from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS
 from scorefield.files.inputs import crop_middle
 from scorefield.model.system import System
@@ -296,7 +295,9 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
     assert found.family is {"h": Family.UNCLIP_H, "l": Family.UNCLIP_L}[kind]
     networks_ = NETWORKS[found.family]
     assert networks_.image_clip is not None
-    tower_place, statistics = files(checkpoint, networks_.image_clip)
-    for place in (*parts(checkpoint, networks_, ModelChoice())[:3], tower_place, *([statistics] if statistics else [])):
-        key_map.check(*cast(Place, place)[::2])
+    found_parts = parts(checkpoint, networks_, ModelChoice())
+    assert found_parts.image is not None
+    tower, statistics = found_parts.image
+    for place in (*found_parts[:3], tower, *([statistics] if statistics else [])):
+        key_map.check(*cast(Weights, place)[::2])
     assert (statistics is None) == (kind == "h")

@@ -25,12 +25,11 @@ class OpenedWord(NamedTuple):
     file: TextualInversionFile
 
 
-def open_words(embeddings: Sequence[Embedding]) -> list[OpenedWord]:
-    """Read the files; RequestError for one that has changed since it was recorded."""
-    opened = [OpenedWord(asked, TextualInversionFile(Path(asked.path))) for asked in embeddings]
-    for asked, file in opened:
-        check_hash(asked.path, file.sha256, asked.sha256, "textual inversion")
-    return opened
+def open_word(asked: Embedding) -> OpenedWord:
+    """Read its file; RequestError if that has changed since it was recorded."""
+    file = TextualInversionFile(Path(asked.path))
+    check_hash(asked.path, file.sha256, asked.sha256, "textual inversion")
+    return OpenedWord(asked, file)
 
 
 def with_embeddings(system: System, words: Sequence[OpenedWord]) -> System:

@@ -40,16 +40,14 @@ class OpenedLora(NamedTuple):
     file: LoraFile
 
 
-def open_loras(loras: Sequence[Lora]) -> list[OpenedLora]:
-    """Open the files; RequestError for one that has changed since it was recorded, or for a scale that is no number."""
-    opened = []
-    for asked in loras:
-        path, colon, scale = asked.path.rpartition(":")
-        if colon and Path(path).exists() and not Path(asked.path).exists():
-            raise RequestError(f"{asked.path}: a scale follows the colon, which is a number, not {scale!r}")
-        opened.append(OpenedLora(asked, file := LoraFile(Path(asked.path))))
-        check_hash(asked.path, file.sha256, asked.sha256, "LoRA")
-    return opened
+def open_lora(asked: Lora) -> OpenedLora:
+    """Open its file; RequestError if that has changed since it was recorded, or for a scale that is no number."""
+    path, colon, scale = asked.path.rpartition(":")
+    if colon and Path(path).exists() and not Path(asked.path).exists():
+        raise RequestError(f"{asked.path}: a scale follows the colon, which is a number, not {scale!r}")
+    file = LoraFile(Path(asked.path))
+    check_hash(asked.path, file.sha256, asked.sha256, "LoRA")
+    return OpenedLora(asked, file)
 
 
 @torch.inference_mode(False)  # as in `zoo.load`

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scorefield.adapters.learned_words import open_words, with_embeddings
-from scorefield.adapters.lora_weights import open_loras, with_loras
+from scorefield.adapters.learned_words import open_word, with_embeddings
+from scorefield.adapters.lora_weights import open_lora, with_loras
 from scorefield.api.job import Job
 from scorefield.api.resolve import Plan, resolve
 from scorefield.api.result import Film, Picture, Result
@@ -97,7 +97,7 @@ class Pipeline:
         text encoders. The two pipelines share every tensor that no LoRA changes. Errors are those of `load`; an
         UnusedKeysWarning names keys of a file that fit no layer.
         """
-        opened = open_loras(parse_choice({"loras": loras}).loras)
+        opened = [open_lora(one) for one in parse_choice({"loras": loras}).loras]
         with collecting() as notes:
             system = with_loras(self.system, opened)
         for kind, text in notes:
@@ -109,7 +109,7 @@ class Pipeline:
 
         The two share every network. Errors are those of `load`.
         """
-        words = open_words(parse_choice({"embeddings": embeddings}).embeddings)
+        words = [open_word(one) for one in parse_choice({"embeddings": embeddings}).embeddings]
         return Pipeline(with_embeddings(self.system, words))
 
     @property

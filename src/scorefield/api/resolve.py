@@ -53,7 +53,7 @@ def resolve(asked: Drawing, system: System) -> Plan:
     for stage in system.stages:
         stages.append(context.run(stage.plan, asked))
     context.run(_note_unused_words, asked, system)
-    filled: dict[str, object] = {"seed": secrets.randbelow(2**32) if asked.seed is None else asked.seed}
+    filled: dict[str, object] = {**system.fixed, "seed": secrets.randbelow(2**32) if asked.seed is None else asked.seed}
     for made in stages:
         filled |= made.filled
     drawing = {name: getattr(asked, name) for name in Drawing.model_fields}

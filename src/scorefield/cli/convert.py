@@ -38,11 +38,11 @@ def command(source: Path, out: Path, quiet: bool, form: str, **options: "Unpack[
         from scorefield.conversion.job import prepare
 
         job = prepare(source, out, **options)
-        size = job.size
+        size, left = job.conversion.size(job.dtype), dict(job.conversion.left)
         bar = tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=True if quiet else None)
         with bar, closing(job.run()) as written:
             for count in written:
                 bar.update(count)
-    record = {"file": str(out), "layout": job.layout, "bytes": size, "left": dict(job.left)}
-    lines = [str(out), *(f"left out: {what} ({count})" for what, count in job.left.items())]
+    record = {"file": str(out), "layout": job.layout, "bytes": size, "left": left}
+    lines = [str(out), *(f"left out: {what} ({count})" for what, count in left.items())]
     common.show(record, form, "\n".join(lines))

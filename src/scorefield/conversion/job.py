@@ -1,6 +1,6 @@
 """A model's files in another layout: checked first, then written whole or not at all."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 import torch
 
 from scorefield import atomic
-from scorefield.adapters.lora_weights import open_loras
+from scorefield.adapters.lora_weights import open_lora
 from scorefield.conversion.plan import conversion
 from scorefield.conversion.writer import Conversion
 from scorefield.errors import RequestError
@@ -26,16 +26,6 @@ class Job:
     out: Path
     layout: str  # diffusers or ldm
     dtype: torch.dtype | None
-
-    @property
-    def size(self) -> int:
-        """Bytes of weights that will be written."""
-        return self.conversion.size(self.dtype)
-
-    @property
-    def left(self) -> Mapping[str, int]:
-        """Everything that the new layout has no place for, in words, and how many tensors or parts that are."""
-        return self.conversion.left
 
     def run(self) -> Generator[int, None, None]:
         """Write it; yields bytes as they are written. To cancel, close the iterator: nothing stays."""
@@ -64,7 +54,7 @@ def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> 
     bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for
     files of Stable Diffusion 2 that do not tell what they predict; `loras` go into the weights: see `load`.
     """
-    loras = open_loras(parse_choice({"loras": options.get("loras", ())}).loras)
+    loras = [open_lora(one) for one in parse_choice({"loras": options.get("loras", ())}).loras]
     layout = _layout(Path(out), options.get("to"))
     dtype, prediction = options.get("dtype"), options.get("prediction")
     if dtype not in (None, "float16", "bfloat16", "float32"):

@@ -1,26 +1,25 @@
 """The conversion of a model, or of a part of one, between the published layouts: diffusers' folder and one ldm file."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from scorefield.adapters.lora_weights import OpenedLora, stacked
 from scorefield.conversion import folder_texts
-from scorefield.conversion.component import part_conversion
-from scorefield.conversion.components import NORMALIZER, Network, common, image_tower, second_text_tower, statistics
-from scorefield.conversion.diffusers_config import normalizer
+from scorefield.conversion.networks import NORMALIZER, Network, of_model
+from scorefield.conversion.part_alone import part_conversion
 from scorefield.conversion.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
 from scorefield.errors import DamagedError, UnsupportedError
-from scorefield.families.stable_diffusion import image_encoder, second_encoder
-from scorefield.families.stable_diffusion.build import Recognised, published, recognised
-from scorefield.families.stable_diffusion.parts import parts
-from scorefield.families.stable_diffusion.settings import schedule
+from scorefield.families.stable_diffusion.build import Recognised, published, recognised, unknown_prediction
+from scorefield.families.stable_diffusion.folder_config import schedule
+from scorefield.families.stable_diffusion.parts import Parts, parts
 from scorefield.families.stable_diffusion.specs import SPECS, Networks
 from scorefield.input_files import Json
-from scorefield.latent.kl_codec import SCALE, XL_SCALE, Latents
+from scorefield.latent import kl_codec
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
@@ -31,6 +30,7 @@ from scorefield.weights.lora.merge import Stack
 from scorefield.weights.lora.targets import TEXT, TEXT_2
 
 _VOCABULARY = 49408  # tokens of the published tokenizer: a single file has none of its own to say otherwise
+_NOT_IN_ONE_FILE = "which one file cannot say: draw with the folder"
 
 
 def conversion(
@@ -65,129 +65,124 @@ def conversion(
         raise UnsupportedError(f"{path} lacks its {' and its '.join(found.missing)}; get it whole")
     output = prediction or (found.prediction.value if found.prediction else None)
     if to_folder and output not in ("eps", "v"):
-        why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
-        raise UnsupportedError(f"{path}: {why} (prediction='v', or --prediction v)")
+        raise UnsupportedError(f"{path}: {unknown_prediction(found)}")
     whole = _whole(model, output, loras)
-    if to_folder:
-        return _folder(whole, model.networks)
-    if reason := _unsaid(model):
-        raise UnsupportedError(f"{path} {reason}, which one file cannot say: draw with the folder")
-    return _one_file(whole)
-
-
-def _unsaid(model: Recognised) -> str | None:
-    """What a folder states of its networks and no single file does, in words; None for nothing."""
-    networks, known = model.networks, published(model.found)
-    if networks.latents not in (None, Latents(XL_SCALE if networks.text_2 else SCALE)):
-        return f"has latents of its own (vae scaling_factor {networks.latents.factor:g})"
-    if known and (known.text, known.text_2) != (networks.text, networks.text_2):
-        return f"has text encoders of other sizes than {model.found.family} ({networks.text.text.layers} layers)"
-    return None
+    return _folder(whole) if to_folder else _one_file(whole)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Whole:
     """A whole model to be converted: its networks, and what a layout stores besides their weights."""
 
-    path: Path
+    model: Recognised
+    places: Parts
     networks: Sequence[Network]
-    tokenizers: Mapping[str, ClipTokenizer]  # by their names in a folder
-    pad_ids: Sequence[int]  # the padding token that a single file implies, for each of the tokenizers
     prediction: str | None
-    zero_snr: bool
-    blank: bool  # of XL: see `XlConditioner`
     scheduler: Mapping[str, Json]  # what it states of the schedule
     stack: Stack
 
-    def left(self, pieces: Sequence[Piece]) -> Mapping[str, int]:
+    @property
+    def tokenizers(self) -> dict[str, ClipTokenizer]:
+        """By their names in a folder."""
+        second = {"tokenizer_2": self.places.second.tokenizer} if self.places.second else {}
+        return {"tokenizer": self.places.tokenizer, **second}
+
+    def pieces(self, *, to_folder: bool) -> list[Piece]:
+        """Of each of the networks, with its LoRAs."""
+        stack = self.stack
+        return [one.piece(to_folder=to_folder, change=partial(stack.merged, one.part)) for one in self.networks]
+
+    def left(self, pieces: Sequence[Piece]) -> dict[str, int]:
         """Everything of the model and its LoRAs that `pieces` leave out, in words, with the number of tensors."""
-        return dict(left(pieces)) | _aside(self.path) | _unused(self.stack)
+        unused = {
+            f"keys of {one.path} that are of no layer": len(keys) for one, keys in self.stack.unused.items() if keys
+        }
+        return {**left(pieces), **_aside(self.model.checkpoint.path), **unused}
 
 
 def _whole(model: Recognised, prediction: str | None, loras: Sequence[OpenedLora]) -> _Whole:
-    checkpoint, found, networks, path = model.checkpoint, model.found, model.networks, model.checkpoint.path
+    checkpoint, found, networks = model.checkpoint, model.found, model.networks
+    path = checkpoint.path
     places = parts(checkpoint, networks, ModelChoice())
     texts = {TEXT: places.encoder.text} | ({TEXT_2: networks.text_2.text} if networks.text_2 else {})
-    stack = stacked(networks.unet, texts, loras)
     spec = SPECS.get(found.family, {}).get(prediction or "")
-    side = spec.defaults.width if spec else 512
-    upcast = side == 768  # as published, for its attention's large numbers
-    nets, tokenizers, blank = [*common(networks, places, stack, side=side, upcast=upcast)], [places.tokenizer], True
-    if networks.text_2:
-        second = second_encoder.second(checkpoint, networks.text_2)
-        nets.append(second_text_tower(networks.text_2, second.place, stack))
-        tokenizers, blank = [places.tokenizer, second.tokenizer], second.blank
-    if networks.image_clip:
-        tower_place, statistics_place = image_encoder.files(checkpoint, networks.image_clip)
-        nets.append(image_tower(networks.image_clip, tower_place))
-        nets += [statistics(networks.image_clip.embed_dim, statistics_place)] if statistics_place else []
     stated = schedule(checkpoint.folder.scheduler or {}) if checkpoint.is_folder else None
-    if odd := [len(one) for one in tokenizers if len(one) != _VOCABULARY]:
-        raise UnsupportedError(
-            f"{path} has {odd[0]} tokens in its tokenizer, where the layouts have {_VOCABULARY}: take its added words "
-            "out, and give them as textual inversions"
-        )
-    if any(not _published_words(one) for one in tokenizers):
-        raise UnsupportedError(f"{path} has a vocabulary of its own, which is not converted: draw with the folder")
-    return _Whole(
-        path=path,
-        networks=nets,
-        tokenizers=dict(zip(("tokenizer", "tokenizer_2"), tokenizers, strict=False)),
-        pad_ids=(0 if places.encoder.activation == "gelu" else END_ID, 0),
+    whole = _Whole(
+        model=model,
+        places=places,
+        networks=of_model(networks, places, spec.defaults.width if spec else 512),
         prediction=prediction,
-        zero_snr=found.zero_snr,
-        blank=blank,
         scheduler=stated[1] if stated else {},
-        stack=stack,
+        stack=stacked(networks.unet, texts, loras),
     )
+    for tokenizer in whole.tokenizers.values():
+        if len(tokenizer) != _VOCABULARY:
+            raise UnsupportedError(
+                f"{path} has {len(tokenizer)} tokens in its tokenizer, where the layouts have {_VOCABULARY}: take its "
+                "added words out, and give them as textual inversions"
+            )
+        if not _published_words(tokenizer):
+            raise UnsupportedError(f"{path} has a vocabulary of its own, which is not converted: draw with the folder")
+    return whole
+
+
+def _unsaid(whole: _Whole) -> Iterator[str]:
+    """What a folder states of its model and no single file does, in words."""
+    networks, known = whole.model.networks, published(whole.model.found)
+    if networks.latents and networks.latents != kl_codec.published(xl=networks.text_2 is not None):
+        yield f"has latents of its own (vae scaling_factor {networks.latents.factor:g}), {_NOT_IN_ONE_FILE}"
+    if known and (known.text, known.text_2) != (networks.text, networks.text_2):
+        sizes = f"{whole.model.found.family} ({networks.text.text.layers} layers)"
+        yield f"has text encoders of other sizes than {sizes}, {_NOT_IN_ONE_FILE}"
+    if whole.places.second and not whole.places.second.blank:
+        yield (
+            f"leads away from the empty prompt where no negative one is given, {_NOT_IN_ONE_FILE}, or have "
+            "force_zeros_for_empty_prompt true in its model_index.json"
+        )
+    pad_ids = (0 if whole.places.encoder.activation == "gelu" else END_ID, 0)  # that a single file implies
+    for tokenizer, pad_id in zip(whole.tokenizers.values(), pad_ids, strict=False):
+        if tokenizer.pad_id != pad_id:
+            pad = _pad(tokenizer)
+            yield f"fills prompts up with {pad!r}, which one file of such a model cannot say: draw with the folder"
 
 
 def _one_file(whole: _Whole) -> Conversion:
-    if not whole.blank:
-        raise UnsupportedError(
-            f"{whole.path} leads away from the empty prompt where no negative one is given, which one file cannot say: "
-            "draw with the folder, or have force_zeros_for_empty_prompt true in its model_index.json"
-        )
-    for tokenizer, pad_id in zip(whole.tokenizers.values(), whole.pad_ids, strict=False):
-        if tokenizer.pad_id != pad_id:
-            raise UnsupportedError(
-                f"{whole.path} fills prompts up with {_pad(tokenizer)!r}, which one file of such a model cannot say: "
-                "draw with the folder"
-            )
-    pieces = [one.piece(to_folder=False) for one in whole.networks]
+    if reason := next(_unsaid(whole), None):
+        raise UnsupportedError(f"{whole.model.checkpoint.path} {reason}")
+    zero_snr = whole.model.found.zero_snr
+    pieces = whole.pieces(to_folder=False)
     stated = {"modelspec.prediction_type": "epsilon" if whole.prediction == "eps" else "v"} if whole.prediction else {}
-    marks = {V: whole.prediction == "v", ZERO_SNR: whole.zero_snr}
+    marks = {V: whole.prediction == "v", ZERO_SNR: zero_snr}
     markers = Constants({name: torch.zeros(0) for name, holds in marks.items() if holds})
     file = WeightsFile(name="", pieces=[*pieces, markers], metadata=METADATA | stated)
-    setting = {f"the scheduler's {name} {value}": 1 for name, value in whole.scheduler.items() if not whole.zero_snr}
-    return Conversion(files=(file,), texts={}, left=dict(whole.left(pieces)) | setting)
+    setting = {f"the scheduler's {name} {value}": 1 for name, value in whole.scheduler.items() if not zero_snr}
+    return Conversion(files=(file,), texts={}, left=whole.left(pieces) | setting)
 
 
-def _folder(whole: _Whole, networks: Networks) -> Conversion:
-    pieces = {one.file: one.piece(to_folder=True) for one in whole.networks}
-    files: dict[str, Piece | Constants] = {**pieces}
+def _folder(whole: _Whole) -> Conversion:
+    networks, pieces = whole.model.networks, whole.pieces(to_folder=True)
+    files: dict[str, Piece | Constants] = {
+        f"{one.part}/{one.file_name}": piece for one, piece in zip(whole.networks, pieces, strict=True)
+    }
     configs = {one.part: one.config for one in whole.networks}
     if networks.image_clip and NORMALIZER not in configs:  # a single file with ViT-H leaves its statistics out: 0 and 1
         width = networks.image_clip.embed_dim
-        configs[NORMALIZER] = normalizer(width)
-        files[f"{NORMALIZER}/diffusion_pytorch_model.safetensors"] = Constants(
-            {"mean": torch.zeros(1, width), "std": torch.ones(1, width)}
-        )
+        configs[NORMALIZER] = folder_texts.normalizer(width)
+        constants = Constants({"mean": torch.zeros(1, width), "std": torch.ones(1, width)})
+        files[f"{NORMALIZER}/diffusion_pytorch_model.safetensors"] = constants
+    steps = folder_texts.scheduler(
+        whole.prediction or "eps", zero_snr=whole.model.found.zero_snr, xl=networks.text_2 is not None
+    )
     return Conversion(
         files=[WeightsFile(name=name, pieces=(one,), metadata=METADATA) for name, one in files.items()],
         texts=folder_texts.pipeline(
             inpaints=networks.unet.in_channels == 9,
-            steps={
-                **folder_texts.scheduler(
-                    whole.prediction or "eps", zero_snr=whole.zero_snr, xl=networks.text_2 is not None
-                ),
-                **whole.scheduler,
-            },
+            steps={**steps, **whole.scheduler},
             networks=configs,
             pads={name: _pad(one) for name, one in whole.tokenizers.items()},
-            blank=whole.blank,
+            blank=whole.places.second is None or whole.places.second.blank,
         ),
-        left=whole.left([*pieces.values()]),
+        left=whole.left(pieces),
     )
 
 
@@ -202,11 +197,6 @@ def _published_words(tokenizer: ClipTokenizer) -> bool:
     """Whether its words and merges are CLIP's."""
     own, known = (json.loads(one.tokenizer.to_str())["model"] for one in (tokenizer, ClipTokenizer.packaged()))
     return bool(own["vocab"] == known["vocab"] and own["merges"] == known["merges"])
-
-
-def _unused(stack: Stack) -> dict[str, int]:
-    """The keys of LoRAs that fit no layer of the model, in words, with their number."""
-    return {f"keys of {lora.path} that are of no layer": len(keys) for lora, keys in stack.unused.items() if keys}
 
 
 def _aside(path: Path) -> dict[str, int]:

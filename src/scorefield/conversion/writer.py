@@ -1,7 +1,7 @@
 """A conversion between published layouts, tensor by tensor: what will be written, and the writing of it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,20 +40,18 @@ class Piece:
 
     def planned(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Planned]]:
         """Name, dtype and shape of every tensor that will be written; tensors of whole numbers keep their dtype."""
-        for entry, ours in self._pairs("meta", dtype):
+        for entry, _, ours in self._blank("meta", dtype):
             for name, tensor in write([entry], {entry.ours: ours}).items():
                 yield name, Planned(tensor.dtype, tuple(tensor.shape))
 
     def tensors(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
         """The tensors by name, in the order of the source; DamagedError for numbers that `dtype` cannot hold."""
-        by_ours = {entry.ours: entry for entry in self.stored}
-        for entry, ours in self._pairs("cpu", dtype):
-            theirs = by_ours[entry.ours]
-            for key, place in views([theirs], {entry.ours: ours}).items():
+        for entry, stored, ours in self._blank("cpu", dtype):
+            for key, place in views([stored], {entry.ours: ours}).items():
                 self.source.copy(key, place, lambda _: None)
-            if self.source.dtype(theirs.theirs[0]) != ours.dtype and not ours.isfinite().all():
+            if self.source.dtype(stored.theirs[0]) != ours.dtype and not ours.isfinite().all():
                 name = str(ours.dtype).removeprefix("torch.")
-                raise DamagedError(f"{self.source.index.path}: {theirs.theirs[0]} holds numbers that {name} cannot")
+                raise DamagedError(f"{self.source.index.path}: {stored.theirs[0]} holds numbers that {name} cannot")
             ours = ours if self.change is None else self.change(entry.ours, ours)
             yield from write([entry], {entry.ours: ours}).items()
 
@@ -63,14 +61,14 @@ class Piece:
         wanted = {entry.ours for entry in self.written}
         return {key for entry in self.stored if entry.ours in wanted for key in entry.theirs}
 
-    def _pairs(self, device: str, dtype: torch.dtype | None) -> Iterator[tuple[Entry, Tensor]]:
-        """The tensors to write, each entry with an empty tensor for ours, in the order of the source."""
-        stored = {entry.ours: entry for entry in self.stored}
-        for entry in sorted(self.written, key=lambda one: min(map(self.source.place, stored[one.ours].theirs))):
-            theirs = stored[entry.ours]
-            own = self.source.dtype(theirs.theirs[0])
+    def _blank(self, device: str, dtype: torch.dtype | None) -> Iterator[tuple[Entry, Entry, Tensor]]:
+        """Each tensor to write, in the source's order: its entry, that of the source, and an empty tensor of ours."""
+        by_ours = {entry.ours: entry for entry in self.stored}
+        for entry in sorted(self.written, key=lambda one: min(map(self.source.place, by_ours[one.ours].theirs))):
+            stored = by_ours[entry.ours]
+            own = self.source.dtype(stored.theirs[0])
             cast = dtype if dtype is not None and own.is_floating_point else own
-            yield entry, torch.empty(self.ours[entry.ours].shape, dtype=cast, device=device)
+            yield entry, stored, torch.empty(self.ours[entry.ours].shape, dtype=cast, device=device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +128,10 @@ class Conversion:
 
 def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
     """Everything that the pieces leave out of their sources, in words, with the number of tensors."""
-    used: dict[Path, set[str]] = {}
-    keys: dict[Path, Iterable[str]] = {}
+    keys = {piece.source.index.path: piece.source.tensors for piece in pieces}
+    used = {path: {V, ZERO_SNR} for path in keys}  # these two are written again
     for piece in pieces:
-        path = piece.source.index.path
-        keys[path] = piece.source.tensors
-        used.setdefault(path, {V, ZERO_SNR}).update(piece.used)  # these two are written again
+        used[piece.source.index.path] |= piece.used
     return Counter(_why(key) for path, own in keys.items() for key in own if key not in used[path])
 
 

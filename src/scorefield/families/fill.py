@@ -20,10 +20,8 @@ from scorefield.weights.reader import Reader
 
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
 _PACKERS = 2  # threads where they also pack: then they rarely wait, and each holds one more tensor
-_HASHED = {  # parts that the hash calls otherwise: a record of any age has to find its model again
-    "text encoder": "text tower",
-    "second text encoder": "second text tower",
-}
+# Parts that the hash calls otherwise: a record of any age has to find its model again.
+_HASHED = {"text encoder": "text tower", "second text encoder": "second text tower"}
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -44,10 +42,10 @@ class _Scratch(threading.local):
 class Filling:
     """Fills networks for one device in one dtype, straight from a file, so that no weight is in memory twice.
 
-    Meanwhile it hashes all that it reads, our names and the numbers as they are stored. So no file is read twice, and
-    a folder and a single file with the same tensors have the same hash. The hash is a tree, so that threads share the
-    work: the SHA-256 of a sorted list of lines, one for each tensor, which holds the XXH3 (128 bits) of its numbers.
-    (SHA-256 of the numbers themselves took a quarter of the processor's time.)
+    It hashes what it reads, our names and the numbers as they are stored: no file is read twice, and a folder and a
+    single file with the same tensors have the same hash. The hash is the SHA-256 of a sorted list of lines, one for
+    each tensor with the XXH3 (128 bits) of its numbers, so that threads share the work. (SHA-256 of all numbers took a
+    quarter of the processor's time.)
     """
 
     def __init__(self, place: Place) -> None:
@@ -58,6 +56,10 @@ class Filling:
     def sha256(self) -> str:
         """The hash of all that has been read."""
         return hashlib.sha256("\n".join(sorted(self._lines)).encode()).hexdigest()
+
+    def add_to_hash(self, line: str) -> None:
+        """Add a setting that changes pictures and that no tensor holds."""
+        self._lines.append(line)
 
     def __call__(
         self, build: Callable[[], M], part: str, entries: Sequence[Entry], source: Reader, keys: Iterable[str]

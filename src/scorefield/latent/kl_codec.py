@@ -37,7 +37,9 @@ class Latents(NamedTuple):
     deviation: tuple[float, ...] = ()
 
 
-PUBLISHED = Latents(SCALE)
+def published(*, xl: bool) -> Latents:
+    """The latents of Stable Diffusion 1 and 2, or of XL."""
+    return Latents(XL_SCALE if xl else SCALE)
 
 
 class KlCodec(LatentCodec):
@@ -50,7 +52,7 @@ class KlCodec(LatentCodec):
     autoencoder: Kl
 
     def __init__(self, autoencoder: Kl, latents: Latents | None = None, *, xl: bool = False) -> None:
-        factor, colours = (XL_SCALE, XL_COLOURS) if xl else (SCALE, COLOURS)
+        factor, colours = published(xl=xl).factor, XL_COLOURS if xl else COLOURS
         latents = latents or Latents(factor)
         super().__init__(autoencoder, _mean, Kl.decode, latents.factor)
         *weight, bias = torch.tensor(colours, dtype=torch.float32)

@@ -28,7 +28,7 @@ from scorefield.request import Drawing, Group
 from scorefield.request.input_pictures import StartPicture
 from scorefield.request.sampling import Sampling
 from scorefield.request.size import Decoding, Pictures
-from scorefield.request.words import Prompts
+from scorefield.request.words import ClipWords, Prompts
 from scorefield.sample import registry
 from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
 from scorefield.stages.init_state import InitState, StartImages, steps_walked
@@ -106,7 +106,7 @@ class Diffusion:
                 "schedule": schedule,
                 "noise": policy,
                 "strength": strength,
-                "long_prompt": rules.long_prompt,
+                **({"long_prompt": rules.long_prompt} if ClipWords in self.further else {}),
                 "image": image and image.given,
                 "mask": mask and mask.given,
                 "image_prompt": image_prompt and image_prompt.given,

@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 
 from scorefield.adapters.compiled import compiled
-from scorefield.adapters.learned_words import open_words, with_embeddings
-from scorefield.adapters.lora_weights import open_loras, with_loras
+from scorefield.adapters.learned_words import open_word, with_embeddings
+from scorefield.adapters.lora_weights import open_lora, with_loras
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.model.family import Family
 from scorefield.model.system import Place, System
@@ -31,15 +31,15 @@ class OpenedModel:
 
     def __init__(self, choice: ModelChoice) -> None:
         self.asked = choice
+        self.is_large = all(choice.model not in family.names for family in registry.FAMILIES)
         self.device = _device(choice.device)
-        self.family, self.identity, name = _recognised(choice)
-        self.is_large = choice.model not in self.family.names
         self.dtype = _number_format(choice.dtype, self.device, published=self.is_large)
+        self.family, self.identity, name = _recognised(choice)
         self.choice = choice.model_copy(
             update={"model": name, "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
         )
-        self.loras = open_loras(choice.loras) if choice.loras else ()
-        self.words = open_words(choice.embeddings) if choice.embeddings else ()
+        self.loras = [open_lora(one) for one in choice.loras]
+        self.words = [open_word(one) for one in choice.embeddings]
 
     @cached_property
     def trial(self) -> System:

@@ -7,7 +7,7 @@ from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.model.family import Family
 from scorefield.model.spec import ModelSpec
 
-FAMILIES: list[Family[Any]] = [Scenes(), StableDiffusion()]
+FAMILIES: list[Family[Any]] = [StableDiffusion(), Scenes()]
 
 
 def register(family: Family[Any]) -> None:

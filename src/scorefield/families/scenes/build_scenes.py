@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
 from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.denoiser import Preconditioned
@@ -21,6 +20,7 @@ from scorefield.model.system import Place, System
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.nets.clip import Clip, ClipConfig
 from scorefield.nets.dit import Dit, DitConfig
+from scorefield.nets.meta_init import hollow
 from scorefield.prompt.text import TextConditioner
 from scorefield.prompt.tokenizer import WordTokenizer
 from scorefield.request import ModelChoice
@@ -45,6 +45,7 @@ SCENES = ModelSpec(
 )
 
 C = TypeVar("C")
+M = TypeVar("M", bound=nn.Module)
 
 
 def _read(hint: type[Any], stored: Json | Mapping[str, Json]) -> Any:
@@ -61,55 +62,31 @@ def _read(hint: type[Any], stored: Json | Mapping[str, Json]) -> Any:
     return build(**{name: _read(hints[name], value) for name, value in values.items()})
 
 
-def _config(kind: type[C], stored: Mapping[str, Json], path: Path) -> C:
-    """The configuration that a header holds; DamagedError if another version of scorefield wrote it."""
+def _network(path: Path, kind: str, config: type[C], build: Callable[[C], M], dtype: torch.dtype) -> M:
+    """The network in a file of ours; DamagedError if another version of scorefield wrote its configuration."""
+    tensors, header = scorefield_file.load(path, kind)
     try:
-        return cast(C, _read(kind, stored))
+        stored = cast(C, _read(config, header.config))
     except ValueError as error:
         message = f"{path} was made by another version of scorefield ({error}); train or install it again"
         raise DamagedError(message) from None
-
-
-class _Blank(TorchFunctionMode):
-    """Build modules without drawing their initial weights, which those of a file replace.
-
-    It saves time and leaves torch's generators alone. The meta device would do the same, but the first arithmetic on it
-    imports modules of torch for a second.
-    """
-
-    DRAWS = frozenset({nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_})
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if func in self.DRAWS:
-            return None
-        return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
-
-
-def _built(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> nn.Module:
+    with hollow():
+        module = build(stored)
     scorefield_file.fill(module, tensors, dtype, path)
     return module.eval().requires_grad_(False)
 
 
 def codec(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Codec:
-    """The autoencoder in `dtype`, with its latents' statistics."""
-    tensors, header = scorefield_file.load(folder / AUTOENCODER, "autoencoder")
-    with _Blank():
-        module = Codec(Autoencoder(_config(AutoencoderConfig, header.config, folder / AUTOENCODER)))
-    _built(module, tensors, torch.float32, folder / AUTOENCODER)
-    # The statistics of the latents stay in float32.
+    """The autoencoder in `dtype`, with its latents' statistics, which stay in float32."""
+    path = folder / AUTOENCODER
+    module = _network(path, "autoencoder", AutoencoderConfig, lambda one: Codec(Autoencoder(one)), torch.float32)
     module.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 
 
 def clip(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Clip:
     """The CLIP pair."""
-    tensors, header = scorefield_file.load(folder / CLIP, "clip")
-    with _Blank():
-        module = Clip(_config(ClipConfig, header.config, folder / CLIP))
-    _built(module, tensors, dtype, folder / CLIP)
-    return module
+    return _network(folder / CLIP, "clip", ClipConfig, Clip, dtype)
 
 
 def conditioner(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> TextConditioner:
@@ -136,11 +113,7 @@ def _hash(folder: Path) -> str:
 
 def scenes(place: Place, choice: ModelChoice, folder: Path = ASSETS) -> System:
     """The whole model from the files in `folder`; DamagedError names a file that is missing or damaged."""
-    path = folder / GENERATOR
-    tensors, header = scorefield_file.load(path, "generator")
-    with _Blank():
-        net = Dit(_config(DitConfig, header.config, path))
-    _built(net, tensors, place.dtype, path)
+    net = _network(folder / GENERATOR, "generator", DitConfig, Dit, place.dtype)
     words = conditioner(folder, torch.float32)
     words.clip.to(place.device)
     stage = Diffusion(

@@ -1,36 +1,39 @@
 """Stable Diffusion 1, 2, XL and unCLIP out of the files that people have."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import DamagedError, RequestError, UnsupportedError
 from scorefield.families.fill import Filling
-from scorefield.families.stable_diffusion import image_encoder, second_encoder
-from scorefield.families.stable_diffusion.config import other_latents, stated
+from scorefield.families.stable_diffusion.folder_config import check, other_latents, schedule, stated
 from scorefield.families.stable_diffusion.parts import Parts, parts
-from scorefield.families.stable_diffusion.recognise import whole_model
-from scorefield.families.stable_diffusion.settings import schedule
 from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS, Networks, from_pure_noise, kinds
-from scorefield.latent.kl_codec import KlCodec
+from scorefield.latent import kl_codec
 from scorefield.latent.latent_codec import PictureCodec
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
-from scorefield.nets.clip import TextEncoder
+from scorefield.nets.clip import TextEncoder, VisionTower
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet
+from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.published import PublishedConditioner
+from scorefield.prompt.sdxl import XlConditioner
+from scorefield.prompt.unclip import Statistics, UnclipConditioner
 from scorefield.request import Group, ModelChoice
 from scorefield.request.input_pictures import PicturePrompt
 from scorefield.request.words import ClipWords
 from scorefield.stages.diffusion import Diffusion
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import Family, ModelIdentity, Task
+from scorefield.weights.detect.identity import Family, Kind, ModelIdentity, Task
+from scorefield.weights.diffusers_folder import components
 
 _WORDS: frozenset[type[Group]] = frozenset({ClipWords})
-_WITH_PICTURES: frozenset[type[Group]] = frozenset({ClipWords, PicturePrompt})
+_PARTS = {  # of the models that can be drawn with; a file with another part is none of them
+    "unet", "unet_ema", "vae", "text_encoder", "text_encoder_2", "image_encoder", "image_normalizer", "noise_augmentor",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,25 +62,23 @@ class StableDiffusion:
         """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
         checkpoint, found, networks = identity.checkpoint, identity.found, identity.networks
         if missing := [part for part in found.missing if not (part == "vae" and choice.vae)]:
-            raise UnsupportedError(_lacks(checkpoint.path, missing))
-        output, spec = _spec(checkpoint, found, choice.prediction, networks)
-        spec = replace(
-            spec,
-            inpaints=found.task is Task.INPAINTING,
-            image_prompt=networks.image_clip.vision.image_size if networks.image_clip else None,
-        )
-        places, fill = parts(checkpoint, networks, choice), Filling(place)
+            line = f"{checkpoint.path} lacks its {' and its '.join(missing)}; get it whole"
+            more = ", or give an autoencoder with --vae" if missing == ["vae"] else ""
+            raise UnsupportedError(line + more)
+        output, spec = _spec(identity, choice.prediction)
+        places, fill, xl = parts(checkpoint, networks, choice), Filling(place), networks.text_2 is not None
         unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
         kl = fill(lambda: Kl(networks.kl), "autoencoder", *places.kl)
-        latents = other_latents(Path(choice.vae), xl=networks.text_2 is not None) if choice.vae else None
-        codec = KlCodec(kl, latents or networks.latents, xl=networks.text_2 is not None)
+        latents = (other_latents(Path(choice.vae), xl=xl) if choice.vae else None) or networks.latents
+        if latents and latents != kl_codec.published(xl=xl):
+            fill.add_to_hash(f"autoencoder.latents {tuple(latents)}")
         stage = Diffusion(
             spec=spec,
             denoiser=Preconditioned(unet, spec.prediction, spec.clock),
-            conditioner=_conditioner(checkpoint, networks, places, fill),
-            codec=PictureCodec(codec.to(place.networks)),
+            conditioner=_conditioner(checkpoint.path, networks, places, fill),
+            codec=PictureCodec(kl_codec.KlCodec(kl, latents, xl=xl).to(place.networks)),
             device=place.device,
-            further=_WITH_PICTURES if networks.image_clip else _WORDS,
+            further=_WORDS | {PicturePrompt} if networks.image_clip else _WORDS,
         )
         return System(
             choice=choice.model_copy(update={"prediction": output}),
@@ -91,11 +92,15 @@ class StableDiffusion:
 def recognised(checkpoint: Checkpoint, networks: Networks | None = None) -> Recognised | None:
     """The files with the sizes that a folder states, or those of their family, or `networks`; None for no whole model.
 
-    UnsupportedError for a model that no picture can be drawn with.
+    It may lack parts, which a choice may bring. UnsupportedError for a model that no picture can be drawn with.
     """
-    found = whole_model(checkpoint, None if networks else NETWORKS)
-    if found is None:
+    found = checkpoint.identity
+    if not isinstance(found, ModelIdentity) or found.kind is Kind.UNET:
         return None
+    if reason := _refusal(found, None if networks else NETWORKS):
+        raise UnsupportedError(f"{checkpoint.path} {reason}")
+    if checkpoint.is_folder:
+        _check_settings(checkpoint)
     known = published(found)
     if networks is None:
         networks = known if known and not checkpoint.is_folder else stated(checkpoint, known)
@@ -113,39 +118,79 @@ def published(found: ModelIdentity) -> Networks | None:
     return replace(networks, unet=replace(networks.unet, in_channels=found.channels))
 
 
-def _conditioner(checkpoint: Checkpoint, networks: Networks, places: Parts, fill: Filling) -> Conditioner:
-    encoder = fill(lambda: TextEncoder(places.encoder), "text encoder", *places.text)
-    try:
-        words = PublishedConditioner(places.tokenizer, encoder)
-    except ValueError as error:
-        raise DamagedError(f"{checkpoint.path}: {error}") from None
-    if networks.image_clip:
-        return image_encoder.reading(checkpoint, networks.image_clip, words, fill)
-    if networks.text_2:
-        return second_encoder.reading(checkpoint, networks, words, fill)
-    return words
+def _check_settings(checkpoint: Checkpoint) -> None:
+    """Of the pipeline and its scheduler; those of the networks are checked when their sizes are read."""
+    path, index = checkpoint.path, checkpoint.folder.model_index
+    check(path, "pipeline", {name: value for name, value in index.items() if not isinstance(value, list)})
+    if name := components(path, index).get("scheduler"):
+        check(path, "scheduler", {"_class_name": name})
+    check(path, "scheduler", checkpoint.folder.scheduler or {})
 
 
-def _lacks(path: Path, missing: Sequence[str]) -> str:
-    line = f"{path} lacks its {' and its '.join(missing)}; get it whole"
-    return f"{line}, or give an autoencoder with --vae" if missing == ["vae"] else line
+def _refusal(found: ModelIdentity, known: Iterable[Family] | None) -> str | None:
+    """Why no picture can be drawn with the files, in words that follow their path; None if one can.
+
+    `known` None accepts any family.
+    """
+    named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
+    states_its_sizes = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.channels
+    if known is not None and found.family not in known and not states_its_sizes:
+        return f"is {named}, with which nothing can be drawn; what can: {', '.join(known)}"
+    if found.task not in (Task.TEXT, Task.INPAINTING, Task.VARIATION):
+        task = found.task or "another task"
+        return f"is {named} for {task}; only those for text to image, inpainting and variation can be drawn with"
+    if extra := found.parts.keys() - _PARTS:
+        return f"is {named} with a part that is not known here: {', '.join(sorted(extra))}"
+    return None
 
 
-def _spec(
-    checkpoint: Checkpoint, found: ModelIdentity, prediction: str | None, networks: Networks
-) -> tuple[str, ModelSpec]:
+def _spec(model: Recognised, prediction: str | None) -> tuple[str, ModelSpec]:
     """The prediction, as asked or else as the files say, and the spec of the model."""
-    path, scheduler = checkpoint.path, (checkpoint.folder.scheduler or {}) if checkpoint.is_folder else {}
+    checkpoint, found, networks = model.checkpoint, model.found, model.networks
+    path = checkpoint.path
     specs = SPECS.get(found.family, SPECS[Family.SDXL if networks.text_2 else Family.SD1])
     output = prediction or (found.prediction and found.prediction.value)
     if not output:
-        why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
-        raise RequestError(f"{path}: {why} (prediction='v', or --prediction v)")
+        raise RequestError(f"{path}: {unknown_prediction(found)}")
     if output not in specs:
         raise UnsupportedError(f"{path}: a Stable Diffusion predicts {' or '.join(specs)}, not {output}")
     if found.zero_snr and output != "v":
         raise UnsupportedError(f"{path} was trained with zero terminal SNR, which needs v-prediction, not {output}")
     spec = from_pure_noise(specs[output]) if found.zero_snr else specs[output]
-    if asked := schedule(scheduler):
-        spec = replace(spec, defaults=replace(spec.defaults, schedule=asked[0]))
-    return output, spec
+    named = schedule(checkpoint.folder.scheduler or {}) if checkpoint.is_folder else None
+    return output, replace(
+        spec,
+        inpaints=found.task is Task.INPAINTING,
+        image_prompt=networks.image_clip.vision.image_size if networks.image_clip else None,
+        defaults=replace(spec.defaults, schedule=named[0]) if named else spec.defaults,
+    )
+
+
+def unknown_prediction(found: ModelIdentity) -> str:
+    """Why it is not known what the network predicts, and how to say it."""
+    why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
+    return f"{why} (prediction='v', or --prediction v)"
+
+
+def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling) -> Conditioner:
+    words = _words(path, places.tokenizer, fill(lambda: TextEncoder(places.encoder), "text encoder", *places.text))
+    if places.image and (clip := networks.image_clip):
+        weights, statistics = places.image
+        tower = fill(lambda: VisionTower(clip.vision, clip.embed_dim, clip.activation), "image tower", *weights)
+        if statistics is None:
+            known = Statistics(clip.embed_dim).to(fill.place.networks)
+        else:
+            known = fill(lambda: Statistics(clip.embed_dim), "image statistics", *statistics)
+        return UnclipConditioner(words.tokenizer, words.encoder, tower, known)
+    if places.second and (config := networks.text_2):
+        second = fill(lambda: TextEncoder(config), "second text encoder", *places.second.weights)
+        summary = _words(path, places.second.tokenizer, second)
+        return XlConditioner(words, summary, features=networks.size_features, blank=places.second.blank)
+    return words
+
+
+def _words(path: Path, tokenizer: ClipTokenizer, encoder: TextEncoder) -> PublishedConditioner:
+    try:
+        return PublishedConditioner(tokenizer, encoder)
+    except ValueError as error:
+        raise DamagedError(f"{path}: {error}") from None

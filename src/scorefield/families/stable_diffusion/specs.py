@@ -21,6 +21,8 @@ from scorefield.nets.kl import KL, KlConfig
 from scorefield.nets.unet import SD1, SD2, SD2_UNCLIP_H, SD2_UNCLIP_L, SDXL, UnetConfig
 from scorefield.weights.detect.identity import Family
 
+NUMBERS = 6  # that XL's network is told besides the words: a size, a place and a size, two each
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
@@ -33,6 +35,12 @@ class Networks:
     image_clip: ClipConfig | None = None  # of unCLIP: the CLIP whose image encoder reads the image prompt
     text_2: EncoderConfig | None = None  # of XL: the second text encoder
     latents: Latents | None = None  # None for the published factor
+
+    @property
+    def size_features(self) -> int:
+        """The time features of each of XL's numbers: what its second text encoder leaves of the U-Net's vector."""
+        summary = self.text_2.embed_dim if self.text_2 else None
+        return ((self.unet.pooled_width or 0) - (summary or 0)) // NUMBERS
 
 
 _LAMS = noise_schedule.lams(noise_schedule.cumulative(noise_schedule.scaled_linear()))

@@ -1,4 +1,4 @@
-"""The sizes that a diffusers folder states in the config.json of its parts, for a model of its own."""
+"""The configurations of a diffusers folder, read: each setting is checked, and the sizes of the networks are taken."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
-from scorefield.errors import DamagedError
-from scorefield.families.stable_diffusion.second_encoder import NUMBERS
-from scorefield.families.stable_diffusion.settings import check
-from scorefield.families.stable_diffusion.specs import Networks
+from scorefield.errors import DamagedError, UnsupportedError
+from scorefield.families.stable_diffusion import folder_settings
+from scorefield.families.stable_diffusion.specs import NUMBERS, Networks
 from scorefield.input_files import Json, read_json
 from scorefield.latent.kl_codec import Latents
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
@@ -21,29 +20,51 @@ from scorefield.weights.detect.identity import shown
 C = TypeVar("C")
 
 
+def check(path: Path, part: str, stated: Mapping[str, Json]) -> None:
+    """UnsupportedError for the first setting of a part that this program does not have, by name."""
+    for name, value in stated.items():
+        has = folder_settings.ALLOWED[part].get(name, () if name.startswith("_") else None)
+        if has is None:
+            why = "it is not known"
+        elif not has or all(one in has for one in (value if isinstance(value, list) else [value])):
+            continue
+        else:
+            *others, last = map(str, has)
+            why = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        raise UnsupportedError(f"{path}: {part} {shown(name)[:80]} {shown(str(value))[:80]} is not supported ({why})")
+
+
+def schedule(scheduler: Mapping[str, Json]) -> tuple[str, dict[str, Json]] | None:
+    """The schedule that a scheduler states, and the setting that does; None where it leaves the choice open."""
+    stated = (
+        (found, {name: value}) for name, value, found in folder_settings.SCHEDULES if scheduler.get(name) == value
+    )
+    return next(stated, None)
+
+
 def stated(checkpoint: Checkpoint, known: Networks | None = None) -> Networks:
     """The networks of the folder's configurations, and of `known` where a part has none.
 
     UnsupportedError for a setting that this program does not have, DamagedError for sizes that do not fit together.
     """
-    first, vae = (_Sizes.of(checkpoint, part, optional=known is not None) for part in ("unet", "vae"))
 
     def network(part: str, read: Callable[[_Sizes], C], otherwise: C | None) -> C:
         sizes = _Sizes.of(checkpoint, part, optional=otherwise is not None)
         return otherwise if otherwise is not None and not sizes.settings else read(sizes)
 
+    first, vae = (_Sizes.of(checkpoint, part, optional=known is not None) for part in ("unet", "vae"))
     unet = network("unet", _unet, known.unet if known else None)
     text = network("text_encoder", _text, known.text if known else None)
-    plain = Networks(unet=unet, kl=network("vae", _kl, known.kl if known else None), text=text)
-    xl = bool(first.settings.get("addition_embed_type") or (known.text_2 if known else None))
-    plain = replace(plain, latents=_latents(vae, xl=xl))
+    kl = network("vae", _kl, known.kl if known else None)
+    xl = bool(first.settings.get("addition_embed_type") or (known and known.text_2))
+    networks = Networks(unet=unet, kl=kl, text=text, latents=_latents(vae, xl=xl))
     if xl:
-        return _xl(first, plain, network("text_encoder_2", _second, known.text_2 if known else None))
+        return _xl(first, networks, network("text_encoder_2", _second, known.text_2 if known else None))
     first.hold(unet.context_width == text.text.width, "cross_attention_dim")
     if unet.pooled_width is None:
-        return plain
+        return networks
     image_clip = network("image_encoder", _image_clip, known.image_clip if known else None)
-    return replace(plain, image_clip=image_clip)
+    return replace(networks, image_clip=image_clip)
 
 
 def other_latents(path: Path, *, xl: bool) -> Latents | None:
@@ -74,6 +95,10 @@ class _Sizes:
         """A number above 0."""
         return self._whole(name, self.settings.get(name))
 
+    def fields(self, table: Mapping[str, str]) -> dict[str, int]:
+        """The fields of our configuration by the names that `table` has for the settings."""
+        return {field: self.number(name) for name, field in table.items()}
+
     def numbers(self, name: str, count: int) -> list[int]:
         """As many numbers above 0: a list of them, or one for all."""
         value = self.settings.get(name)
@@ -82,12 +107,12 @@ class _Sizes:
         self.hold(len(value) == count, name)
         return [self._whole(name, one) for one in value]
 
-    def widths(self) -> list[int]:
-        """The width of each level, each a multiple of the first."""
-        value = self.settings.get("block_out_channels")
-        widths = self.numbers("block_out_channels", len(value) if isinstance(value, list) else 1)
-        self.hold(all(width % widths[0] == 0 for width in widths), "block_out_channels")
-        return widths
+    def widths(self) -> tuple[int, tuple[int, ...]]:
+        """The width of the first level, and that of every level as a multiple of it."""
+        value = self.settings.get(name := "block_out_channels")
+        widths = self.numbers(name, len(value) if isinstance(value, list) else 1)
+        self.hold(all(width % widths[0] == 0 for width in widths), name)
+        return widths[0], tuple(width // widths[0] for width in widths)
 
     def hold(self, holds: bool, name: str) -> None:
         """DamagedError about the entry of that name unless something holds."""
@@ -101,24 +126,23 @@ class _Sizes:
 
 
 def _unet(sizes: _Sizes) -> UnetConfig:
-    widths, kinds = sizes.widths(), sizes.settings.get("down_block_types")
-    sizes.hold(isinstance(kinds, list) and len(kinds) == len(widths), "down_block_types")
+    (width, multipliers), kinds = sizes.widths(), sizes.settings.get("down_block_types")
+    levels = len(multipliers)
+    sizes.hold(isinstance(kinds, list) and len(kinds) == levels, "down_block_types")
     mirrored = [str(kind).replace("Down", "Up") for kind in reversed(cast(list[Json], kinds))]
     sizes.hold(sizes.settings.get("up_block_types", mirrored) == mirrored, "up_block_types")
-    heads = sizes.numbers("attention_head_dim", len(widths))  # it counts heads: diffusers' issue 2011
-    head_widths = {width // count for width, count in zip(widths, heads, strict=True)}
+    heads = sizes.numbers("attention_head_dim", levels)  # it counts heads: diffusers' issue 2011
+    head_widths = {width * factor // count for factor, count in zip(multipliers, heads, strict=True)}
     same, vector, added = len(set(heads)) == 1, *map(sizes.settings.get, ("class_embed_type", "addition_embed_type"))
     sizes.hold(vector in (None, "projection"), "class_embed_type")
     sizes.hold(added is None or (added == "text_time" and vector is None), "addition_embed_type")
     sizes.hold(same or len(head_widths) == 1, "attention_head_dim")
     deep = "transformer_layers_per_block"
-    depths = sizes.numbers(deep, len(widths)) if deep in sizes.settings else [1] * len(widths)
+    depths = sizes.numbers(deep, levels) if deep in sizes.settings else [1] * levels
     return UnetConfig(
-        in_channels=sizes.number("in_channels"),
-        out_channels=sizes.number("out_channels"),
-        channels=widths[0],
-        multipliers=tuple(width // widths[0] for width in widths),
-        resblocks=sizes.number("layers_per_block"),
+        **sizes.fields(folder_settings.UNET),
+        channels=width,
+        multipliers=multipliers,
         depths=tuple(
             depth if kind == "CrossAttnDownBlock2D" else 0
             for depth, kind in zip(depths, cast(list[Json], kinds), strict=True)
@@ -126,7 +150,6 @@ def _unet(sizes: _Sizes) -> UnetConfig:
         middle_depth=depths[-1],
         heads=heads[0] if same else None,
         head_width=None if same else head_widths.pop(),
-        context_width=sizes.number("cross_attention_dim"),
         linear_projections=sizes.settings.get("use_linear_projection") is True,
         pooled_width=sizes.number("projection_class_embeddings_input_dim") if vector or added else None,
     )
@@ -141,18 +164,9 @@ def _xl(sizes: _Sizes, plain: Networks, second: EncoderConfig) -> Networks:
     return replace(plain, text=replace(plain.text, skip=1, normed=False), text_2=second)
 
 
-def _second(sizes: _Sizes) -> EncoderConfig:
-    return replace(_text(sizes), embed_dim=sizes.number("projection_dim"), skip=1, normed=False)
-
-
 def _kl(sizes: _Sizes) -> KlConfig:
-    widths = sizes.widths()
-    return KlConfig(
-        channels=sizes.number("latent_channels"),
-        width=widths[0],
-        multipliers=tuple(width // widths[0] for width in widths),
-        resblocks=sizes.number("layers_per_block"),
-    )
+    width, multipliers = sizes.widths()
+    return KlConfig(**sizes.fields(folder_settings.VAE), width=width, multipliers=multipliers)
 
 
 def _latents(sizes: _Sizes, *, xl: bool) -> Latents | None:
@@ -163,11 +177,10 @@ def _latents(sizes: _Sizes, *, xl: bool) -> Latents | None:
     both = []
     for name in ("latents_mean", "latents_std"):
         values = sizes.settings.get(name) or []
-        numbers = isinstance(values, list) and all(_is_number(one) for one in values)
-        sizes.hold(
-            numbers and len(cast(list[float], values)) in ((0, sizes.number("latent_channels")) if xl else (0,)), name
-        )
-        both.append(tuple(map(float, cast(list[float], values))))
+        sizes.hold(isinstance(values, list) and all(map(_is_number, values)), name)
+        numbers = tuple(map(float, cast(list[float], values)))
+        sizes.hold(len(numbers) in ((0, sizes.number("latent_channels")) if xl else (0,)), name)
+        both.append(numbers)
     sizes.hold(len(both[0]) == len(both[1]) and all(one > 0 for one in both[1]), "latents_std")
     sizes.hold(_is_number(factor) and cast(float, factor) > 0, "scaling_factor")
     return Latents(float(cast(float, factor)), *both)
@@ -178,37 +191,23 @@ def _is_number(value: Json) -> bool:
 
 
 def _text(sizes: _Sizes) -> EncoderConfig:
-    width = _width(sizes)
-    text = TextConfig(
-        width=width,
-        layers=sizes.number("num_hidden_layers"),
-        heads=sizes.number("num_attention_heads"),
-        context_length=sizes.number("max_position_embeddings"),
-        vocab_size=sizes.number("vocab_size"),
-        end_id=49407,  # SD 1's config says 2, and SD 2's too: transformers takes that for the largest id
-    )
-    return EncoderConfig(text=text, activation=_activation(sizes))
+    activation = _activation(sizes)
+    # SD 1's config says end_id 2, and SD 2's too: transformers takes that for the largest id
+    return EncoderConfig(text=TextConfig(**sizes.fields(folder_settings.TEXT), end_id=49407), activation=activation)
+
+
+def _second(sizes: _Sizes) -> EncoderConfig:
+    return replace(_text(sizes), embed_dim=sizes.number("projection_dim"), skip=1, normed=False)
 
 
 def _image_clip(sizes: _Sizes) -> ClipConfig:
-    vision = VisionConfig(
-        width=_width(sizes),
-        layers=sizes.number("num_hidden_layers"),
-        heads=sizes.number("num_attention_heads"),
-        patch_size=sizes.number("patch_size"),
-        image_size=sizes.number("image_size"),
-    )
-    return ClipConfig(vision=vision, embed_dim=sizes.number("projection_dim"), activation=_activation(sizes))
-
-
-def _width(sizes: _Sizes) -> int:
-    """The sizes of a CLIP encoder, whose feed-forward layers are four times as wide."""
-    width = sizes.number("hidden_size")
-    sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")
-    return width
+    activation, vision = _activation(sizes), VisionConfig(**sizes.fields(folder_settings.VISION), stem="patch")
+    return ClipConfig(vision=vision, embed_dim=sizes.number("projection_dim"), activation=activation)
 
 
 def _activation(sizes: _Sizes) -> Activation:
+    """The activation of a CLIP encoder, whose feed-forward layers are four times as wide as the others."""
+    sizes.hold(sizes.number("intermediate_size") == 4 * sizes.number("hidden_size"), "intermediate_size")
     activation = sizes.settings.get("hidden_act")
     sizes.hold(activation in ("gelu", "quick_gelu"), "hidden_act")
     return cast(Activation, activation)
