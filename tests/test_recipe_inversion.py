@@ -187,9 +187,9 @@ def test_the_same_run_writes_the_same_bytes(tmp_path: Path) -> None:
     """In processes of their own, since the order in which a library writes its header may differ between them."""
     code = "import sys; from scorefield.cli.main import run; sys.exit(run(sys.argv[1:]))"
     line = [sys.executable, "-c", code, "train", "--steps", "2"]
-    folders = [tmp_path / name for name in "abc"]
+    folders = [tmp_path / name for name in "ab"]
     running = [subprocess.Popen([*line, *_words(folder, FEW | {"init": "book"})], cwd=ROOT) for folder in folders]
-    assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
+    assert [process.wait(timeout=300) for process in running] == [0, 0]
     assert len({(folder / "traffic-light.safetensors").read_bytes() for folder in folders}) == 1
 
 

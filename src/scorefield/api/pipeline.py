@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import torch
@@ -28,11 +28,11 @@ from scorefield.zoo import load as load_system
 Prompt = str | Sequence[str] | Drawing
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Pipeline:
     """A loaded model that draws. It keeps no state between calls, so threads may share it."""
 
-    def __init__(self, system: System) -> None:
-        self.system = system
+    system: System
 
     def __repr__(self) -> str:
         system = self.system

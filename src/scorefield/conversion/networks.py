@@ -7,14 +7,13 @@ from torch import nn
 
 from scorefield.conversion import folder_texts
 from scorefield.conversion.writer import Change, Piece
-from scorefield.families.fill import fits
+from scorefield.families.fill import fits, hollow
 from scorefield.families.stable_diffusion.parts import STATISTICS, STATISTICS_LDM, VISION, Parts, Weights
 from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.input_files import Json
 from scorefield.latent.kl_codec import Latents, published
 from scorefield.nets.clip import ClipConfig, EncoderConfig, TextEncoder, VisionTower
 from scorefield.nets.kl import Kl, KlConfig
-from scorefield.nets.meta_init import hollow
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.prompt.unclip import Statistics
 from scorefield.weights import checkpoint_layout as layout

@@ -1,19 +1,23 @@
-"""Published weights into our networks: every key is accounted for, each tensor is cast and hashed as it is read."""
+"""Published weights into our networks: every key is accounted for, each tensor is cast and hashed as it is read.
+
+A network is built on the device "meta", where it has names and shapes and no numbers, and filled from its file.
+"""
 
 import hashlib
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from xxhash import xxh3_128
 
 from scorefield.errors import DamagedError
 from scorefield.model.system import Place
-from scorefield.nets.meta_init import hollow
 from scorefield.nets.packed import layers, packs
 from scorefield.weights.key_map import Entry, Form, KeysError, check, same_numbers, views
 from scorefield.weights.reader import Reader
@@ -24,6 +28,29 @@ _PACKERS = 2  # threads where they also pack: then they rarely wait, and each ho
 _HASHED = {"text encoder": "text tower", "second text encoder": "second text tower"}
 
 M = TypeVar("M", bound=nn.Module)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out what `torch.nn.init` does: on "meta" it needs torch's compiler, whose import takes a second."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
+@contextmanager
+def hollow() -> Iterator[None]:
+    """Within this, what is built of torch's modules has shapes and no numbers."""
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 class _Scratch(threading.local):
@@ -50,6 +77,7 @@ class Filling:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self.networks = torch.device("meta") if place.hollow else place.device  # where they are
         self._lines: list[str] = []
 
     @property

@@ -1,6 +1,7 @@
 """Codecs of pictures and of frames: an autoencoder, the statistics of its latents, and a linear preview."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
@@ -94,11 +95,11 @@ class Size(Protocol):
     def height(self) -> int: ...
 
 
+@dataclass(frozen=True, eq=False)
 class PictureCodec:
     """A codec of frames (B, 1, 3, H, W) out of one of pictures."""
 
-    def __init__(self, pictures: PictureLatents) -> None:
-        self.pictures = pictures
+    pictures: PictureLatents
 
     @property
     def stride(self) -> tuple[int, int, int]:

@@ -61,8 +61,3 @@ class Place:
     device: torch.device
     dtype: torch.dtype
     hollow: bool = False  # networks have names and shapes and no numbers, to try a request with
-
-    @property
-    def networks(self) -> torch.device:
-        """The device that the networks are on."""
-        return torch.device("meta") if self.hollow else self.device

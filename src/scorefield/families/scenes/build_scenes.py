@@ -12,6 +12,7 @@ from torch import nn
 from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import DamagedError, MissingError, RequestError
+from scorefield.families.fill import hollow
 from scorefield.input_files import Json
 from scorefield.latent.latent_codec import PictureCodec
 from scorefield.latent.scenes_codec import Codec
@@ -20,7 +21,6 @@ from scorefield.model.system import Place, System
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.nets.clip import Clip, ClipConfig
 from scorefield.nets.dit import Dit, DitConfig
-from scorefield.nets.meta_init import hollow
 from scorefield.prompt.text import TextConditioner
 from scorefield.prompt.tokenizer import WordTokenizer
 from scorefield.request import ModelChoice

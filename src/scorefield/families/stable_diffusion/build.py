@@ -76,7 +76,7 @@ class StableDiffusion:
             spec=spec,
             denoiser=Preconditioned(unet, spec.prediction, spec.clock),
             conditioner=_conditioner(checkpoint.path, networks, places, fill),
-            codec=PictureCodec(kl_codec.KlCodec(kl, latents, xl=xl).to(place.networks)),
+            codec=PictureCodec(kl_codec.KlCodec(kl, latents, xl=xl).to(fill.networks)),
             device=place.device,
             further=_WORDS | {PicturePrompt} if networks.image_clip else _WORDS,
         )
@@ -178,7 +178,7 @@ def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling) -
         weights, statistics = places.image
         tower = fill(lambda: VisionTower(clip.vision, clip.embed_dim, clip.activation), "image tower", *weights)
         if statistics is None:
-            known = Statistics(clip.embed_dim).to(fill.place.networks)
+            known = Statistics(clip.embed_dim).to(fill.networks)
         else:
             known = fill(lambda: Statistics(clip.embed_dim), "image statistics", *statistics)
         return UnclipConditioner(words.tokenizer, words.encoder, tower, known)
