@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from scorefield.weights.checkpoint import Reader
 from scorefield.weights.detect.identify import identify_file
 from scorefield.weights.detect.identity import Kind, Layout
-from scorefield.weights.reader import Reader
 
 
 def _unet() -> UNet2DConditionModel:

@@ -19,11 +19,10 @@ from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig,
 from scorefield.nets.kl import KL, Kl
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.unet import Unet, UnetConfig
-from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.checkpoint import Checkpoint, Reader
 from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, ModelIdentity, Task, VaeIdentity
 from scorefield.weights.key_map import Entry, needed_keys, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
-from scorefield.weights.reader import Reader
 
 _UNETS: Mapping[Family, UnetConfig] = {
     Family.SD1: nets.SD1,

@@ -23,8 +23,8 @@ from scorefield.weights.checkpoint_layout import OPENCLIP, TRANSFORMERS, VAE, XL
 from scorefield.weights.checkpoint_layout import UNET as UNET_PREFIX
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
+from scorefield.weights.lora.layout import TEXT, TEXT_2, UNET
 from scorefield.weights.lora.merge import Stack
-from scorefield.weights.lora.targets import TEXT, TEXT_2, UNET
 
 NORMALIZER = "image_normalizer"  # the part that holds the statistics of unCLIP's image vectors
 

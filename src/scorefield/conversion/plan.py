@@ -12,7 +12,7 @@ from scorefield.conversion import folder_texts
 from scorefield.conversion.component import part_conversion
 from scorefield.conversion.components import NORMALIZER, Network, common, image_tower, second_text_tower, statistics
 from scorefield.conversion.diffusers_config import normalizer
-from scorefield.conversion.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
+from scorefield.conversion.writer import METADATA, Constants, Conversion, Piece, WeightsFile, left
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.stable_diffusion import image_encoder, second_encoder
 from scorefield.families.stable_diffusion.build import Recognised, published, recognised
@@ -24,11 +24,11 @@ from scorefield.latent.kl_codec import SCALE, XL_SCALE, Latents
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.checkpoint_layout import V_PREDICTION, ZERO_SNR
 from scorefield.weights.detect.identity import ClipIdentity, Kind, ModelIdentity, VaeIdentity
-from scorefield.weights.diffusers_folder import components
-from scorefield.weights.locate import PIPELINE
+from scorefield.weights.lora.layout import TEXT, TEXT_2
 from scorefield.weights.lora.merge import Stack
-from scorefield.weights.lora.targets import TEXT, TEXT_2
+from scorefield.weights.model_files import PIPELINE, components
 
 _VOCABULARY = 49408  # tokens of the published tokenizer: a single file has none of its own to say otherwise
 
@@ -156,7 +156,7 @@ def _one_file(whole: _Whole) -> Conversion:
             )
     pieces = [one.piece(to_folder=False) for one in whole.networks]
     stated = {"modelspec.prediction_type": "epsilon" if whole.prediction == "eps" else "v"} if whole.prediction else {}
-    marks = {V: whole.prediction == "v", ZERO_SNR: whole.zero_snr}
+    marks = {V_PREDICTION: whole.prediction == "v", ZERO_SNR: whole.zero_snr}
     markers = Constants({name: torch.zeros(0) for name, holds in marks.items() if holds})
     file = WeightsFile(name="", pieces=[*pieces, markers], metadata=METADATA | stated)
     setting = {f"the scheduler's {name} {value}": 1 for name, value in whole.scheduler.items() if not whole.zero_snr}

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from scorefield.errors import DamagedError
+from scorefield.weights.checkpoint import Reader
+from scorefield.weights.checkpoint_layout import V_PREDICTION, ZERO_SNR
 from scorefield.weights.key_map import Entry, views, write
-from scorefield.weights.reader import Reader
 from scorefield.weights.safetensors_file import Planned, saving
 
 Change = Callable[[str, Tensor], Tensor]
 
 METADATA = {"format": "pt"}  # without which transformers reads no file
-V, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors that mark one file: it predicts v; it was trained to pure noise
 
 _WHY = (  # what a key is that the other layout has no place for, by how its name begins
     ("model_ema.", "averaged copy of the U-Net"),
@@ -135,7 +135,7 @@ def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
     for piece in pieces:
         path = piece.source.index.path
         keys[path] = piece.source.tensors
-        used.setdefault(path, {V, ZERO_SNR}).update(piece.used)  # these two are written again
+        used.setdefault(path, {V_PREDICTION, ZERO_SNR}).update(piece.used)  # these two are written again
     return Counter(_why(key) for path, own in keys.items() for key in own if key not in used[path])
 
 

@@ -1,19 +1,33 @@
-"""The names, dtypes and shapes of the tensors in a file, without loading them; for safetensors without PyTorch too."""
+"""The names, dtypes and shapes of the tensors in files, without loading them; for safetensors without PyTorch too."""
 
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from scorefield.errors import DamagedError
-from scorefield.input_files import file_errors
-from scorefield.weights.file_kind import SAFETENSORS, format_of
-from scorefield.weights.locate import is_index, locate, shards
+from scorefield.errors import DamagedError, MissingError
+from scorefield.input_files import Json, file_errors, read_json
+from scorefield.weights.model_files import (
+    PIPELINE,
+    SAFETENSORS,
+    components,
+    format_of,
+    is_index,
+    locate,
+    no_variant,
+    shards,
+    standard,
+)
 
 Plain = None | bool | int | float | str
+
+_BUFFERS = ("position_ids", "attn_mask", "model_ema.decay", "model_ema.num_updates")
+_UNREAD = ("safety_checker", "feature_extractor")  # parts of a folder that drawing does not need
+_WEIGHTLESS = re.compile(r"Tokenizer|Scheduler|FeatureExtractor|Processor")  # classes of parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,14 @@ class Stored:
         return self.dtype[0] in "FBfb" and self.dtype not in ("BOOL", "bool")
 
 
+class Part(NamedTuple):
+    """One network in a file: what its names begin with, and how large it is."""
+
+    prefix: str
+    tensors: int
+    numbers: int  # parameters; buffers are not counted
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorIndex:
     """The contents of a file of weights, or of shards: its tensors, metadata and plain values."""
@@ -51,6 +73,12 @@ class TensorIndex:
     def size(self) -> int:
         """Bytes on the disk."""
         return sum(file.stat().st_size for file in set(self.files.values()))
+
+    def part(self, prefix: str = "", but: str | None = None) -> Part:
+        """The part of all tensors whose names begin with `prefix`, and do not begin with `but`."""
+        names = [name for name in self.tensors if name.startswith(prefix) and not (but and name.startswith(but))]
+        weights = (self.tensors[name] for name in names if not name.endswith(_BUFFERS))
+        return Part(prefix=prefix, tensors=len(names), numbers=sum(one.numbers for one in weights if one.floating))
 
 
 ReadIndex = Callable[[Path], TensorIndex]
@@ -88,15 +116,10 @@ def _safetensors(file: Path) -> TensorIndex:
     tensors = {}
     for key, one in held.items():  # in the order of the file, which has no gaps
         tensors[key] = replace(one, start=place)
-        place += one.numbers * _bits(one.dtype) // 8
+        digits = re.search(r"\d+", one.dtype)  # bits of a number, which safetensors has in its name: F16, I64, F8_E4M3
+        place += one.numbers * (int(digits[0]) if digits else 8) // 8  # BOOL has none
     files = dict.fromkeys(tensors, file)
     return TensorIndex(path=file, form=SAFETENSORS, tensors=tensors, files=files, metadata=metadata)
-
-
-def _bits(dtype: str) -> int:
-    """The size of a number, which safetensors has in its name: F16, I64, F8_E4M3."""
-    digits = re.search(r"\d+", dtype)
-    return int(digits[0]) if digits else 8  # BOOL
 
 
 def _sharded(path: Path, index: Path, pickled: ReadIndex) -> TensorIndex:
@@ -113,4 +136,49 @@ def _sharded(path: Path, index: Path, pickled: ReadIndex) -> TensorIndex:
         tensors={key: parts[file].tensors[key] for key, file in files.items()},
         files=files,
         metadata={name: text for part in parts.values() for name, text in part.metadata.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffusersFolder:
+    """The folder of a diffusers pipeline: the parts that its model_index.json names, and which of them are there."""
+
+    path: Path
+    model_index: Mapping[str, Json]
+    parts: Mapping[str, TensorIndex]  # those with weights
+    missing: tuple[str, ...]  # named, needed, and not there
+    scheduler: Mapping[str, Json] | None
+
+    @property
+    def name(self) -> str:
+        """The class of the pipeline, such as StableDiffusionPipeline."""
+        return str(self.model_index.get("_class_name", "pipeline"))
+
+
+def read_folder(folder: Path, variant: str | None = None, *, pickled: ReadIndex) -> DiffusersFolder:
+    """Read the indexes of a folder's parts: of `variant` for a part that has it, else of the plain file.
+
+    A part that is not there is `missing`; errors as of `read_index` for one that cannot be read.
+    """
+    model_index = read_json(folder / PIPELINE)
+    named = components(folder, model_index).items()
+    needed = {name: kind for name, kind in named if kind is not None and name not in _UNREAD}
+    parts: dict[str, TensorIndex] = {}
+    names: dict[str, list[str]] = {}  # of the files in each of the parts
+    for name, kind in needed.items():
+        if (folder / name).is_dir() and not _WEIGHTLESS.search(kind):
+            with file_errors(folder / name):
+                names[name] = [file.name for file in (folder / name).iterdir()]
+            its_own = variant if variant and standard(names[name], variant) else None
+            parts[name] = read_index(folder / name, its_own, pickled=pickled)
+    if variant and parts and not any(standard(files, variant) for files in names.values()):
+        there = [name for files in names.values() for name in files]
+        raise MissingError(f"{folder} {no_variant(there, variant)}")
+    config = folder / "scheduler" / "scheduler_config.json"
+    return DiffusersFolder(
+        path=folder,
+        model_index=model_index,
+        parts=parts,
+        missing=tuple(name for name in needed if not (folder / name).is_dir()),
+        scheduler=read_json(config) if config.exists() else None,
     )

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
 from scorefield.input_files import file_errors, parse_json
-from scorefield.weights.detect.inversion_shapes import TRAINING, learned_words
-from scorefield.weights.file_kind import PNG, read_head
-from scorefield.weights.reader import Reader
+from scorefield.weights.checkpoint import Reader
+from scorefield.weights.detect.adapter_shapes import TRAINING, learned_words
+from scorefield.weights.model_files import PNG, read_head
 from scorefield.weights.tensor_index import TensorIndex
 
 NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")  # of the file in a folder that diffusers wrote

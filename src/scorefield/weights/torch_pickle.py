@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from scorefield.errors import DamagedError, ScorefieldError, UnsupportedError
-from scorefield.weights.file_kind import TORCH
+from scorefield.weights.model_files import TORCH
 from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
 
 CONVERTER = "https://huggingface.co/spaces/safetensors/convert"

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from scorefield.errors import DamagedError, ScorefieldError
-from scorefield.weights.locate import PIPELINE, no_variant, shards_of, standard
+from scorefield.weights.model_files import PIPELINE, no_variant, shards_of, standard
 
 _NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
 _UNREAD = ("safety_checker", "feature_extractor")  # parts of a pipeline that drawing does not need

@@ -15,8 +15,8 @@ from scorefield.latent.kl_codec import Latents
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
+from scorefield.printable import one_line
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import shown
 
 C = TypeVar("C")
 
@@ -92,7 +92,7 @@ class _Sizes:
     def hold(self, holds: bool, name: str) -> None:
         """DamagedError about the entry of that name unless something holds."""
         if not holds:
-            value = shown(str(self.settings.get(name)))[:80]
+            value = one_line(str(self.settings.get(name)))[:80]
             raise DamagedError(f"{self.path}: {name} {value} is not that of a Stable Diffusion")
 
     def _whole(self, name: str, value: Json) -> int:

@@ -6,7 +6,7 @@ from scorefield.errors import UnsupportedError
 from scorefield.families.stable_diffusion.settings import check
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Family, Kind, ModelIdentity, Task
-from scorefield.weights.diffusers_folder import components
+from scorefield.weights.model_files import components
 
 _PARTS = {  # of the models that can be drawn with; a file with another part is none of them
     "unet",

@@ -14,7 +14,7 @@ from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.checkpoint_layout import XL_TEXT_2
 from scorefield.weights.key_map import under
 from scorefield.weights.key_maps import clip_keys
-from scorefield.weights.locate import PIPELINE
+from scorefield.weights.model_files import PIPELINE
 
 NUMBERS = 6  # a size, a place and a size, two numbers each
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from scorefield.errors import UnsupportedError
 from scorefield.input_files import Json
-from scorefield.weights.detect.identity import shown
-from scorefield.weights.detect.unet_shapes import STATED
+from scorefield.printable import one_line
+from scorefield.weights.detect.identify import STATED
 
 # None stands for any value: another module reads it, or it changes no picture.
 _Table = Mapping[str, tuple[Json, ...] | None]
@@ -153,7 +153,9 @@ def check(path: Path, part: str, stated: Mapping[str, Json]) -> None:
             continue
         else:
             why = _supported(has)
-        raise UnsupportedError(f"{path}: {part} {shown(name)[:80]} {shown(str(value))[:80]} is not supported ({why})")
+        raise UnsupportedError(
+            f"{path}: {part} {one_line(name)[:80]} {one_line(str(value))[:80]} is not supported ({why})"
+        )
 
 
 def _supported(values: tuple[Json, ...]) -> str:

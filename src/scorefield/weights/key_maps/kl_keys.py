@@ -27,10 +27,11 @@ class Layout:
     middle: tuple[str, str, str]  # residual block, attention, residual block
     skip: str
     norm: str  # before the last convolution
-    attention: tuple[str, ...]  # norm, q, k, v, out
+    attention: tuple[str, ...]  # as ATTENTION
     projections: Form  # of q, k, v, out
 
 
+ATTENTION = ("norm", "q", "k", "v", "out")  # our layers of attention
 LDM = Layout(
     down="encoder.down.{level}.block.{k}",
     shrink="encoder.down.{level}.downsample.conv",
@@ -42,8 +43,6 @@ LDM = Layout(
     attention=("norm", "q", "k", "v", "proj_out"),
     projections=Form.CONVOLUTION,
 )
-
-
 DIFFUSERS = Layout(
     down="encoder.down_blocks.{level}.resnets.{k}",
     shrink="encoder.down_blocks.{level}.downsamplers.0.conv",
@@ -55,12 +54,7 @@ DIFFUSERS = Layout(
     attention=("group_norm", "to_q", "to_k", "to_v", "to_out.0"),
     projections=Form.SAME,
 )
-# Every name that a layer of attention has had: those of ldm, of diffusers, and of diffusers before 0.15. Conversions
-# between the layouts have left each of them in either.
-_ATTENTION = (
-    ("norm", "group_norm"), ("q", "to_q", "query"), ("k", "to_k", "key"), ("v", "to_v", "value"),
-    ("proj_out", "to_out.0", "proj_attn"),
-)  # fmt: skip
+_OLD_ATTENTION = ("group_norm", "query", "key", "value", "proj_attn")  # of diffusers before 0.15
 
 
 def ldm(config: Kl) -> Iterator[Entry]:
@@ -74,22 +68,28 @@ def diffusers(config: Kl) -> Iterator[Entry]:
 
 
 def stored(config: Kl, keys: Collection[str], prefix: str = "") -> list[Entry]:
-    """The entries of a file with these `keys`: in either layout, with any of the names that attention has had."""
+    """The entries of a file with these `keys`: in either layout, with any of the names that attention has had.
+
+    Conversions between the layouts have left each of those names in either.
+    """
     layout = LDM if f"{prefix}encoder.down.0.block.0.norm1.weight" in keys else DIFFUSERS
     place = f"{prefix}encoder.{layout.middle[1]}"
-    attention = (next((one for one in names if f"{place}.{one}.weight" in keys), usual)
-                 for names, usual in zip(_ATTENTION, layout.attention, strict=True))  # fmt: skip
+    known = zip(layout.attention, LDM.attention, DIFFUSERS.attention, _OLD_ATTENTION, strict=True)
+    attention = [next((one for one in names if f"{place}.{one}.weight" in keys), names[0]) for names in known]
     return list(under("", prefix, _kl(config, replace(layout, attention=tuple(attention)))))
 
 
 def _kl(config: Kl, layout: Layout) -> Iterator[Entry]:
-    yield from same("moments", "quant_conv")
-    yield from same("entry", "post_quant_conv")
+    yield from (*same("moments", "quant_conv"), *same("entry", "post_quant_conv"))
     for half in ("encoder", "decoder"):
+        first, attention, second = (f"{half}.{place}" for place in layout.middle)
         yield from same(f"{half}.first", f"{half}.conv_in")
-        yield from _middle(half, layout)
-        yield from same(f"{half}.last.0", f"{half}.{layout.norm}")
-        yield from same(f"{half}.last.2", f"{half}.conv_out")
+        yield from _residual(f"{half}.middle.0", first, layout)
+        for ours, theirs in zip(ATTENTION, layout.attention, strict=True):
+            form = Form.SAME if ours == "norm" else layout.projections
+            yield from same(f"{half}.middle.1.{ours}", f"{attention}.{theirs}", form=form)
+        yield from _residual(f"{half}.middle.2", second, layout)
+        yield from (*same(f"{half}.last.0", f"{half}.{layout.norm}"), *same(f"{half}.last.2", f"{half}.conv_out"))
     top, before = len(config.multipliers) - 1, 1
     for level, after in enumerate(config.multipliers):
         for k in range(config.resblocks):
@@ -98,27 +98,17 @@ def _kl(config: Kl, layout: Layout) -> Iterator[Entry]:
             before = after
         if level < top:
             yield from same(f"encoder.down.{level}.{config.resblocks}.conv", layout.shrink.format(level=level))
-    for turn, level in enumerate(reversed(range(top + 1))):
-        after = config.multipliers[level]
+    for turn, after in enumerate(reversed(config.multipliers)):
         for k in range(config.resblocks + 1):
-            place = layout.up.format(level=level, turn=turn, k=k)
+            place = layout.up.format(level=top - turn, turn=turn, k=k)
             yield from _residual(f"decoder.up.{turn}.{k}", place, layout, skip=after != before)
             before = after
-        if level:
-            place = layout.grow.format(level=level, turn=turn)
+        if turn < top:
+            place = layout.grow.format(level=top - turn, turn=turn)
             yield from same(f"decoder.up.{turn}.{config.resblocks + 1}.conv", place)
 
 
-def _middle(half: str, layout: Layout) -> Iterator[Entry]:
-    first, attention, second = (f"{half}.{place}" for place in layout.middle)
-    yield from _residual(f"{half}.middle.0", first, layout, skip=False)
-    yield from _residual(f"{half}.middle.2", second, layout, skip=False)
-    for ours, theirs in zip(("norm", "q", "k", "v", "out"), layout.attention, strict=True):
-        form = Form.SAME if ours == "norm" else layout.projections
-        yield from same(f"{half}.middle.1.{ours}", f"{attention}.{theirs}", form=form)
-
-
-def _residual(ours: str, theirs: str, layout: Layout, skip: bool) -> Iterator[Entry]:
+def _residual(ours: str, theirs: str, layout: Layout, *, skip: bool = False) -> Iterator[Entry]:
     for layer in ("norm1", "conv1", "norm2", "conv2"):
         yield from same(f"{ours}.{layer}", f"{theirs}.{layer}")
     if skip:
