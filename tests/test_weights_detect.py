@@ -24,8 +24,7 @@ from scorefield.weights.torch_pickle import read_index as pickled
 def _listing(shapes: Shapes, values: Mapping[str, Plain], metadata: Mapping[str, str]) -> TensorIndex:
     path = Path("x.safetensors")
     tensors = {key: Stored("I64" if key.endswith("position_ids") else "F16", shape) for key, shape in shapes.items()}
-    return TensorIndex(path=path, form="safetensors", tensors=tensors, files=dict.fromkeys(tensors, path),
-                   metadata=metadata, values=values)  # fmt: skip
+    return TensorIndex(path=path, form="safetensors", tensors=tensors, metadata=metadata, values=values)
 
 
 def _found(shapes: Shapes, values: Mapping[str, Plain] | None = None, metadata: Mapping[str, str] | None = None) -> Any:

@@ -81,7 +81,7 @@ def _picture(history: History) -> Report:
 
 def _weights(listing: TensorIndex) -> Report:
     found, size = identify_file(listing), listing.size
-    files = len(set(listing.files.values()))
+    files = len(listing.files)
     numbers = sum(one.numbers for one in listing.tensors.values())
     tensors = {name: {"dtype": one.dtype, "shape": list(one.shape)} for name, one in listing.tensors.items()}
     metadata = {name: _decoded(text) for name, text in listing.metadata.items()}

@@ -91,10 +91,7 @@ class Reader:
 
     def fetch(self, key: str) -> Tensor:
         """Read the tensor of that name, in its stored dtype; DamagedError if there is none."""
-        stored, file = self._stored(key)
-        if stored.start < 0:
-            return self._old(file)[key]
-        tensor = torch.empty(stored.shape, dtype=self.dtype(key))
+        tensor = torch.empty(self._stored(key).shape, dtype=self.dtype(key))
         self.copy(key, tensor, lambda _: None)
         return tensor
 
@@ -107,8 +104,8 @@ class Reader:
 
     def place(self, key: str) -> tuple[Path, int]:
         """A tensor's file, and a number that rises along it, to sort by for reading from front to back."""
-        stored, file = self._stored(key)
-        return file, stored.start
+        stored = self._stored(key)
+        return stored.file, stored.start
 
     def copy(self, key: str, target: Tensor, seen: Callable[[memoryview], None]) -> None:
         """Copy a tensor into `target` of any dtype, layout and device, whose shape differs by sides of 1 at most.
@@ -116,9 +113,9 @@ class Reader:
         The file is read in blocks, so no second copy is in memory. `seen` is called with the stored bytes of each
         block, in order. DamagedError for a file that has been cut off or changed meanwhile.
         """
-        stored, file = self._stored(key)
+        stored = self._stored(key)
         if stored.start < 0 or stored.strides is not None:
-            tensor = (self._old(file)[key] if stored.start < 0 else self._strided(key)).contiguous()
+            tensor = (self._old(stored.file)[key] if stored.start < 0 else self._strided(key)).contiguous()
             seen(tensor.reshape(-1).view(torch.uint8).numpy().data)
             target.view(stored.shape).copy_(tensor)
             return
@@ -126,7 +123,7 @@ class Reader:
         row = dtype.itemsize * math.prod(shape[1:])
         rows, rest = max(1, _BLOCK // max(row, 1)), target.view(shape)
         first = 0
-        for block in _blocks(file, stored.start, min(rows, shape[0]) * row, shape[0] * row):
+        for block in _blocks(stored.file, stored.start, min(rows, shape[0]) * row, shape[0] * row):
             seen(block.numpy().data)
             part = block.view(dtype).view(-1, *shape[1:])
             rest[first : first + len(part)].copy_(part)
@@ -134,19 +131,17 @@ class Reader:
 
     def _strided(self, key: str) -> Tensor:
         """Read a tensor whose numbers are not in row order, or not contiguous, in its file."""
-        stored, file = self._stored(key)
+        stored, dtype = self._stored(key), self.dtype(key)
         strides = stored.strides or ()
-        dtype = self.dtype(key)
         span = 1 + sum((side - 1) * stride for side, stride in zip(stored.shape, strides, strict=True))
         size = span * dtype.itemsize if stored.numbers else 0
-        (numbers,) = list(_blocks(file, stored.start, size, size)) or [torch.empty(0, dtype=torch.uint8)]
+        (numbers,) = list(_blocks(stored.file, stored.start, size, size)) or [torch.empty(0, dtype=torch.uint8)]
         return numbers.view(dtype).as_strided(stored.shape, strides)
 
-    def _stored(self, key: str) -> tuple[Stored, Path]:
-        file = self.index.files.get(key)
-        if file is None:
+    def _stored(self, key: str) -> Stored:
+        if key not in self.tensors:
             raise DamagedError(f"{self.index.path} holds no tensor {key!r}")
-        return self.index.tensors[key], file
+        return self.tensors[key]
 
     def _old(self, file: Path) -> Mapping[str, Tensor]:
         with self._lock:

@@ -11,17 +11,8 @@ from safetensors import SafetensorError, safe_open
 
 from scorefield.errors import DamagedError, MissingError
 from scorefield.input_files import Json, file_errors, read_json
-from scorefield.weights.model_files import (
-    PIPELINE,
-    SAFETENSORS,
-    components,
-    format_of,
-    is_index,
-    locate,
-    no_variant,
-    shards,
-    standard,
-)
+from scorefield.weights import model_files
+from scorefield.weights.model_files import PIPELINE, SAFETENSORS
 
 Plain = None | bool | int | float | str
 
@@ -36,7 +27,8 @@ class Stored:
 
     dtype: str  # as the file's format calls it: F16 in safetensors, float16 in a file of PyTorch
     shape: tuple[int, ...]
-    start: int = field(default=-1, compare=False)  # bytes from the start of its file; -1 if it can only be read whole
+    file: Path = field(default=Path(), compare=False)
+    start: int = field(default=-1, compare=False)  # bytes from the start of the file; -1 if that can only be read whole
     strides: tuple[int, ...] | None = field(default=None, compare=False)  # None for rows one after the other
 
     @property
@@ -65,14 +57,18 @@ class TensorIndex:
     path: Path  # as it was given
     form: str  # SAFETENSORS or TORCH
     tensors: Mapping[str, Stored]
-    files: Mapping[str, Path]  # the file that holds each tensor
     metadata: Mapping[str, str] = field(default_factory=dict)  # of safetensors
     values: Mapping[str, Plain] = field(default_factory=dict)  # plain values in a pickle
 
     @property
+    def files(self) -> list[Path]:
+        """The files that hold the tensors, each once."""
+        return sorted({one.file for one in self.tensors.values()})
+
+    @property
     def size(self) -> int:
         """Bytes on the disk."""
-        return sum(file.stat().st_size for file in set(self.files.values()))
+        return sum(file.stat().st_size for file in self.files)
 
     def part(self, prefix: str = "", but: str | None = None) -> Part:
         """The part of all tensors whose names begin with `prefix`, and do not begin with `but`."""
@@ -90,14 +86,14 @@ def read_index(path: Path, variant: str | None = None, *, pickled: ReadIndex) ->
     `pickled` reads that of a file of PyTorch, so that this module needs no PyTorch. MissingError, DamagedError or
     UnsupportedError for what cannot be read.
     """
-    file = locate(path, variant)
-    if is_index(file):
+    file = model_files.locate(path, variant)
+    if model_files.is_index(file):
         return _sharded(path, file, pickled)
     return replace(_one_file(file, pickled), path=path)
 
 
 def _one_file(file: Path, pickled: ReadIndex) -> TensorIndex:
-    return _safetensors(file) if format_of(file) == SAFETENSORS else pickled(file)
+    return _safetensors(file) if model_files.format_of(file) == SAFETENSORS else pickled(file)
 
 
 def _safetensors(file: Path) -> TensorIndex:
@@ -105,7 +101,7 @@ def _safetensors(file: Path) -> TensorIndex:
         with file_errors(file), safe_open(file, framework="np") as opened:  # the header alone, so numpy will do
             metadata: Mapping[str, str] = opened.metadata() or {}
             slices = {key: opened.get_slice(key) for key in opened.offset_keys()}
-            held = {key: Stored(one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
+            held = {key: (one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
     except SafetensorError as error:
         reason = str(error).removeprefix("Error while deserializing header: ").partition("\n")[0][:120]
         raise DamagedError(f"{file} is damaged or not a safetensors file ({reason}); get it again") from None
@@ -114,16 +110,15 @@ def _safetensors(file: Path) -> TensorIndex:
     with file_errors(file), file.open("rb") as stream:
         place = 8 + int.from_bytes(stream.read(8), "little")
     tensors = {}
-    for key, one in held.items():  # in the order of the file, which has no gaps
-        tensors[key] = replace(one, start=place)
-        digits = re.search(r"\d+", one.dtype)  # bits of a number, which safetensors has in its name: F16, I64, F8_E4M3
-        place += one.numbers * (int(digits[0]) if digits else 8) // 8  # BOOL has none
-    files = dict.fromkeys(tensors, file)
-    return TensorIndex(path=file, form=SAFETENSORS, tensors=tensors, files=files, metadata=metadata)
+    for key, (dtype, shape) in held.items():  # in the order of the file, which has no gaps
+        tensors[key] = Stored(dtype, shape, file, place)
+        bits = re.search(r"\d+", dtype)  # of a number, which are in the name: F16, I64, F8_E4M3, but BOOL
+        place += math.prod(shape) * (int(bits[0]) if bits else 8) // 8
+    return TensorIndex(path=file, form=SAFETENSORS, tensors=tensors, metadata=metadata)
 
 
 def _sharded(path: Path, index: Path, pickled: ReadIndex) -> TensorIndex:
-    files = shards(index)
+    files = model_files.shards(index)
     parts = {file: _one_file(file, pickled) for file in sorted(set(files.values()))}
     for file, part in parts.items():
         wanted = {key for key, of in files.items() if of == file}
@@ -134,7 +129,6 @@ def _sharded(path: Path, index: Path, pickled: ReadIndex) -> TensorIndex:
         path=path,
         form=next(iter(parts.values())).form,
         tensors={key: parts[file].tensors[key] for key, file in files.items()},
-        files=files,
         metadata={name: text for part in parts.values() for name, text in part.metadata.items()},
     )
 
@@ -161,7 +155,7 @@ def read_folder(folder: Path, variant: str | None = None, *, pickled: ReadIndex)
     A part that is not there is `missing`; errors as of `read_index` for one that cannot be read.
     """
     model_index = read_json(folder / PIPELINE)
-    named = components(folder, model_index).items()
+    named = model_files.components(folder, model_index).items()
     needed = {name: kind for name, kind in named if kind is not None and name not in _UNREAD}
     parts: dict[str, TensorIndex] = {}
     names: dict[str, list[str]] = {}  # of the files in each of the parts
@@ -169,11 +163,11 @@ def read_folder(folder: Path, variant: str | None = None, *, pickled: ReadIndex)
         if (folder / name).is_dir() and not _WEIGHTLESS.search(kind):
             with file_errors(folder / name):
                 names[name] = [file.name for file in (folder / name).iterdir()]
-            its_own = variant if variant and standard(names[name], variant) else None
+            its_own = variant if variant and model_files.standard(names[name], variant) else None
             parts[name] = read_index(folder / name, its_own, pickled=pickled)
-    if variant and parts and not any(standard(files, variant) for files in names.values()):
+    if variant and parts and not any(model_files.standard(files, variant) for files in names.values()):
         there = [name for files in names.values() for name in files]
-        raise MissingError(f"{folder} {no_variant(there, variant)}")
+        raise MissingError(f"{folder} {model_files.no_variant(there, variant)}")
     config = folder / "scheduler" / "scheduler_config.json"
     return DiffusersFolder(
         path=folder,

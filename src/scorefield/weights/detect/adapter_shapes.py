@@ -47,7 +47,7 @@ _UNNAMED = "the file does not name its token: give one, as TOKEN=PATH"
 _STAR = "string_to_param."
 
 
-class Half(NamedTuple):
+class _Half(NamedTuple):
     """The half of a layer that is (rank, in, ...), or its counterpart in another kind of product."""
 
     layer: str
@@ -79,15 +79,15 @@ def identify_lora(index: TensorIndex, stated: Mapping[str, Json] | None = None) 
     )  # fmt: skip
 
 
-def _half(name: str, stored: Stored) -> Half | None:
+def _half(name: str, stored: Stored) -> _Half | None:
     key = parse_key(name)
     if stored.shape and key and key.role == "down":
-        return Half(key.layer, key.layout, stored.shape)
+        return _Half(key.layer, key.layout, stored.shape)
     found = _LYCORIS.fullmatch(name)
-    return Half(found["layer"], Layout.LYCORIS, stored.shape) if stored.shape and found else None
+    return _Half(found["layer"], Layout.LYCORIS, stored.shape) if stored.shape and found else None
 
 
-def _by_width(halves: Sequence[Half], parts: Iterable[str]) -> Family | None:
+def _by_width(halves: Sequence[_Half], parts: Iterable[str]) -> Family | None:
     """The family whose tokens are as wide as the LoRA's layers that read tokens, if it has such layers."""
     if "text_encoder_2" in parts:
         return Family.SDXL

@@ -83,7 +83,7 @@ class MisfitError(ValueError):
 
 def settings_file(index: TensorIndex) -> Path | None:
     """The settings file of PEFT weights, if they have one."""
-    weights = next(iter(index.files.values()))
+    weights = index.files[0]
     file = weights.parent / _CONFIG
     return file if weights.name.startswith(_WEIGHTS) and file.exists() else None
 
