@@ -28,7 +28,7 @@ from scorefield.weights.checkpoint_layout import V_PREDICTION, ZERO_SNR
 from scorefield.weights.detect.identity import ClipIdentity, Kind, ModelIdentity, VaeIdentity
 from scorefield.weights.lora.layout import TEXT, TEXT_2
 from scorefield.weights.lora.merge import Stack
-from scorefield.weights.model_files import PIPELINE, components
+from scorefield.weights.model_files import PIPELINE, UNREAD, components
 
 _VOCABULARY = 49408  # tokens of the published tokenizer: a single file has none of its own to say otherwise
 
@@ -216,4 +216,4 @@ def _aside(path: Path) -> dict[str, int]:
     named = components(path)
     if named.get("image_encoder"):  # a feature extractor for it is no loss: it is the same in every model
         return {}
-    return {name: 1 for name in ("safety_checker", "feature_extractor") if named.get(name)}
+    return {name: 1 for name in UNREAD if named.get(name)}

@@ -50,6 +50,14 @@ def under(ours: str, theirs: str, entries: Iterable[Entry]) -> Iterator[Entry]:
         yield replace(entry, ours=ours + entry.ours, theirs=tuple(theirs + name for name in entry.theirs))
 
 
+Table = Mapping[str, tuple[str, ...]]  # our name of each layer, and its names in the layouts; numbers in {}
+
+
+def named(table: Table, layout: int, ours: str, **numbers: object) -> tuple[str, str]:
+    """A layer's name here and its name in a layout, the column `layout` of the table."""
+    return ours.format(**numbers), table[ours][layout].format(**numbers)
+
+
 def needed_keys(entries: Sequence[Entry], keys: Iterable[str]) -> list[str]:
     """A file's `keys` without the harmless ones that the network of `entries` does not have."""
     wanted = {name for entry in entries for name in entry.theirs}

@@ -11,6 +11,7 @@ from scorefield.errors import DamagedError, MissingError, RequestError, Unsuppor
 from scorefield.input_files import Json, check_regular, file_errors, read_json
 
 PIPELINE = "model_index.json"  # the file that makes a folder one of diffusers' pipelines
+UNREAD = ("safety_checker", "feature_extractor")  # parts of a pipeline that drawing does not need
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 SAFETENSORS, TORCH = "safetensors", "torch"
 PNG = b"\x89PNG\r\n\x1a\n"

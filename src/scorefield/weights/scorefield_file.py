@@ -84,13 +84,13 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 def read_header(path: Path) -> Header:
     """Read the header alone; MissingError if there is no such file, DamagedError if it is damaged or not ours."""
-    return _header(Reader(path), path)
+    return _header(Reader(path))
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], Header]:
     """Read every tensor of a file of `kind`, as stored, and its header; DamagedError if any byte of it is damaged."""
     reader = Reader(path)
-    header, metadata = _header(reader, path), reader.index.metadata
+    header, metadata = _header(reader), reader.index.metadata
     if header.kind != kind:
         raise DamagedError(f"{path} holds a {header.kind}, not a {kind}")
     tensors = {name: reader.fetch(name) for name in reader.tensors}
@@ -99,8 +99,8 @@ def load(path: Path, kind: str) -> tuple[dict[str, Tensor], Header]:
     return tensors, header
 
 
-def _header(reader: Reader, path: Path) -> Header:
-    metadata = reader.index.metadata
+def _header(reader: Reader) -> Header:
+    path, metadata = reader.index.path, reader.index.metadata
     if OWN not in metadata:
         raise DamagedError(f"{path} has no scorefield header; it is not one of our own files")
     if metadata.keys() - {OWN, CHECKSUM}:

@@ -12,12 +12,11 @@ from safetensors import SafetensorError, safe_open
 from scorefield.errors import DamagedError, MissingError
 from scorefield.input_files import Json, file_errors, read_json
 from scorefield.weights import model_files
-from scorefield.weights.model_files import PIPELINE, SAFETENSORS
+from scorefield.weights.model_files import PIPELINE, SAFETENSORS, UNREAD
 
 Plain = None | bool | int | float | str
 
 _BUFFERS = ("position_ids", "attn_mask", "model_ema.decay", "model_ema.num_updates")
-_UNREAD = ("safety_checker", "feature_extractor")  # parts of a folder that drawing does not need
 _WEIGHTLESS = re.compile(r"Tokenizer|Scheduler|FeatureExtractor|Processor")  # classes of parts
 
 
@@ -156,7 +155,7 @@ def read_folder(folder: Path, variant: str | None = None, *, pickled: ReadIndex)
     """
     model_index = read_json(folder / PIPELINE)
     named = model_files.components(folder, model_index).items()
-    needed = {name: kind for name, kind in named if kind is not None and name not in _UNREAD}
+    needed = {name: kind for name, kind in named if kind is not None and name not in UNREAD}
     parts: dict[str, TensorIndex] = {}
     names: dict[str, list[str]] = {}  # of the files in each of the parts
     for name, kind in needed.items():

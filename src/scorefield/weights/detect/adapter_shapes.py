@@ -75,7 +75,7 @@ def identify_lora(index: TensorIndex, stated: Mapping[str, Json] | None = None) 
         resembles=(named or None) if family is Family.UNKNOWN else None,
         ranks=() if lycoris else tuple(sorted({half.shape[0] for half in halves})),
         alpha=None if lycoris else _alpha(index, read_settings(index) if stated is None else stated),
-        layers=len(halves), targets={kind: counted[kind] for kind in _KINDS if counted[kind]}, dora=dora,
+        layers=len(halves), targets={kind: counted[kind] for kind in _KINDS if counted[kind]},
     )  # fmt: skip
 
 

@@ -140,7 +140,6 @@ class LoraIdentity(Identity):
     alpha: str | None  # in words; None for a product of LyCORIS
     layers: int
     targets: Mapping[str, int]  # how many layers of each kind it changes
-    dora: bool = False
 
 
 class LearnedWord(NamedTuple):
