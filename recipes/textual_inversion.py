@@ -25,7 +25,7 @@ from scorefield.train.batches import Batch, in_order
 from scorefield.train.objective import levels, logit_normal, objective
 from scorefield.train.optim import Wsd
 from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples, Seed
-from scorefield.weights.detect.inversion_shapes import TOKEN
+from scorefield.weights.detect.adapter_shapes import TOKEN
 
 Part = TextConditioner | PublishedConditioner  # with one text encoder
 Conditioner = Part | XlConditioner

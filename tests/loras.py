@@ -12,13 +12,13 @@ from torch import Tensor
 from scorefield.errors import ScorefieldError
 from scorefield.weights.key_map import Entry, Form
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.merge import Scales, Stack
-from scorefield.weights.lora.targets import UNET, names
+from scorefield.weights.lora.layout import UNET
+from scorefield.weights.lora.merge import Scales, Stack, names
 
 RANK = 2
 LISTED = [
     Entry("mlp.weight", ("ff.weight",)),
-    Entry("qkv.weight", ("attn.to_q.weight", "attn.to_k.weight", "attn.to_v.weight"), Form.STACKED),
+    Entry("qkv.weight", ("attn.to_q.weight", "attn.to_k.weight", "attn.to_v.weight")),
     Entry("conv.weight", ("conv1.weight",)),
     Entry("project.weight", ("proj_in.weight",), Form.CONVOLUTION),
     Entry("mlp.bias", ("ff.bias",)),

@@ -1,6 +1,6 @@
 """Our networks out of the files that others wrote, and how far their answers are apart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,8 +19,20 @@ def loaded(build: Callable[[], N], path: Path, listed: Sequence[key_map.Entry]) 
         net = build()
     with safe_open(path, framework="pt") as file:
         key_map.check(listed, file.keys())
-        net.load_state_dict(dict(key_map.read(listed, file.get_tensor)), assign=True)
+        net.load_state_dict(read_ours(net.state_dict(), listed, file.get_tensor), assign=True)
     return net.eval().requires_grad_(False)
+
+
+def read_ours(
+    like: Mapping[str, Tensor], listed: Sequence[key_map.Entry], fetch: Callable[[str], Tensor]
+) -> dict[str, Tensor]:
+    """Our tensors, as those of `like`, filled with theirs through the views of the map."""
+    ours = {name: torch.empty_like(tensor, device="cpu") for name, tensor in like.items()}
+    for key, place in key_map.views(listed, ours).items():
+        theirs = fetch(key)
+        assert theirs.shape == place.shape, key
+        place.copy_(theirs)
+    return ours
 
 
 def relative_error(ours: Tensor, theirs: Tensor, least: float) -> float:

@@ -17,11 +17,12 @@ import transformers as peers
 from safetensors import safe_open
 from safetensors.torch import save_file
 from tests import peer_networks
+from tests.networks import read_ours
 from torch import Tensor, nn
 
 from scorefield.nets import clip as published
 from scorefield.nets.clip import Clip, ClipConfig, EncoderConfig, TextConfig, TextEncoder, VisionConfig, VisionTower
-from scorefield.weights.key_map import Entry, Form, KeysError, check, needed_keys, read, under, write
+from scorefield.weights.key_map import Entry, Form, KeysError, check, needed_keys, under, write
 from scorefield.weights.key_maps import clip_keys as maps
 
 HELD = json.loads(lzma.decompress((Path(__file__).parent / "data" / "clip_keys.json.xz").read_bytes()))
@@ -64,7 +65,7 @@ def filled(module: M, entries: Iterator[Entry], path: Path) -> M:
     with safe_open(path, framework="pt") as file:
         listed = list(entries)
         check(listed, needed_keys(listed, file.keys()))
-        module.load_state_dict(dict(read(listed, file.get_tensor)), strict=True)
+        module.load_state_dict(read_ours(module.state_dict(), listed, file.get_tensor), strict=True)
     return module.eval()
 
 
@@ -255,7 +256,7 @@ def test_writing_undoes_reading_to_the_bit(layout: Any) -> None:
     ours = randomised(Clip(QUICK)).state_dict()
     entries = list(layout(QUICK))
     theirs = write(entries, ours)
-    back = dict(read(entries, theirs.__getitem__))
+    back = read_ours(ours, entries, theirs.__getitem__)
     assert back.keys() == ours.keys()
     assert all(back[name].equal(ours[name]) for name in ours)
 
@@ -403,7 +404,8 @@ def test_a_published_whole_clip_is_transformers() -> None:
     config = published.VIT_B_32
     theirs = peer_clip(config)
     ours = cast(Clip, on_meta(config))
-    ours.load_state_dict(dict(read(list(maps.transformers(config)), theirs.state_dict().__getitem__)), assign=True)
+    listed = list(maps.transformers(config))
+    ours.load_state_dict(read_ours(ours.state_dict(), listed, theirs.state_dict().__getitem__), assign=True)
     told = theirs(input_ids=prompt_ids(), pixel_values=pixels(config.vision))
     assert apart(ours.eval().encode_image(pixels(config.vision)), told.image_embeds) < 1e-5
     assert apart(ours.encode_text(prompt_ids()), told.text_embeds) < 1e-5

@@ -157,8 +157,6 @@ def test_the_maps_name_every_key_of_the_published_files_with_its_shape(name: str
         assert len(named) == len(set(named))
         assert sorted(entry.ours for entry in listed) == sorted(shapes)
         key_map.check(listed, published)
-        read = key_map.read(listed, lambda key: torch.empty(published[key], device="meta"))  # noqa: B023
-        assert {key: tuple(weight.shape) for key, weight in read} == shapes
         written = key_map.write(listed, net.state_dict())
         assert {key: tuple(weight.shape) for key, weight in written.items()} == published
     pairs = {pair for one, two in zip(ldm, diffusers, strict=True) for pair in zip(one.theirs, two.theirs, strict=True)}

@@ -5,6 +5,7 @@ import functools
 import pytest
 import torch
 import transformers
+from tests.networks import read_ours
 from torch import Tensor
 
 from scorefield.core.cond import Cond
@@ -12,7 +13,6 @@ from scorefield.nets.clip import EncoderConfig, TextConfig, TextEncoder
 from scorefield.prompt import surgery
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.published import PublishedConditioner
-from scorefield.weights import key_map
 from scorefield.weights.key_maps import clip_keys
 
 TEXT = TextConfig(width=16, layers=2, heads=2, context_length=77, vocab_size=49408, end_id=49407)
@@ -37,7 +37,7 @@ def _conditioner() -> PublishedConditioner:
     held = _peer().state_dict()
     inner = "text_model." if any(key.startswith("text_model.") for key in held) else ""
     listed = list(clip_keys.transformers_text(TEXT, projected=False, prefix=inner))
-    encoder.load_state_dict(dict(key_map.read(listed, held.__getitem__)))
+    encoder.load_state_dict(read_ours(encoder.state_dict(), listed, held.__getitem__))
     return PublishedConditioner(ClipTokenizer.packaged(), encoder)
 
 

@@ -13,19 +13,18 @@ from tests.published import PARAMS, H, Shapes, keys, pipeline, sd1, sd2
 from scorefield.errors import ScorefieldError
 from scorefield.families.scenes import build_scenes
 from scorefield.weights import scorefield_file
-from scorefield.weights.detect.identify import OWN, identify_file, identify_folder
+from scorefield.weights.checkpoint import Reader
+from scorefield.weights.detect.identify import identify_file, identify_folder
 from scorefield.weights.detect.identity import Family, Kind, Layout, Task, UnknownIdentity
-from scorefield.weights.diffusers_folder import is_diffusers_folder, read_folder
-from scorefield.weights.reader import Reader
-from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
+from scorefield.weights.model_files import is_diffusers_folder
+from scorefield.weights.tensor_index import Plain, Stored, TensorIndex, read_folder
 from scorefield.weights.torch_pickle import read_index as pickled
 
 
 def _listing(shapes: Shapes, values: Mapping[str, Plain], metadata: Mapping[str, str]) -> TensorIndex:
     path = Path("x.safetensors")
     tensors = {key: Stored("I64" if key.endswith("position_ids") else "F16", shape) for key, shape in shapes.items()}
-    return TensorIndex(path=path, form="safetensors", tensors=tensors, files=dict.fromkeys(tensors, path),
-                   metadata=metadata, values=values)  # fmt: skip
+    return TensorIndex(path=path, form="safetensors", tensors=tensors, metadata=metadata, values=values)
 
 
 def _found(shapes: Shapes, values: Mapping[str, Plain] | None = None, metadata: Mapping[str, str] | None = None) -> Any:
@@ -346,7 +345,6 @@ def test_what_only_looks_like_a_textual_inversion_is_unknown(shapes: Shapes) -> 
 
 
 def test_our_own_files_are_known_by_their_header(tmp_path: Path) -> None:
-    assert OWN == scorefield_file.KEY
     path = scorefield_file.save(
         tmp_path / "x.safetensors", {"a": torch.zeros(3)}, scorefield_file.Header(kind="generator", config={})
     )

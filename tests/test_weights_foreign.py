@@ -19,12 +19,12 @@ from torch import Tensor
 from scorefield.errors import DamagedError, MissingError, ScorefieldError, UnsupportedError
 from scorefield.input_files import parse_json, read_json
 from scorefield.weights import scorefield_file
+from scorefield.weights.checkpoint import Reader
 from scorefield.weights.detect.identify import identify_file
 from scorefield.weights.detect.identity import EmbeddingIdentity, LoraIdentity
-from scorefield.weights.diffusers_folder import read_folder
-from scorefield.weights.locate import shards
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.reader import Reader
+from scorefield.weights.model_files import shards
+from scorefield.weights.tensor_index import read_folder
 from scorefield.weights.textual_inversion import TextualInversionFile
 from scorefield.weights.torch_pickle import read_index as pickled
 
@@ -245,8 +245,8 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_an_error_and_no_signal(
 def test_a_header_is_read_once_for_many_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_file({"a": VECTORS}, tmp_path / "x.safetensors")
     first = Reader(tmp_path / "x.safetensors")
-    monkeypatch.setattr("scorefield.weights.reader.read_index", lambda *_, **__: pytest.fail("read again"))
-    assert torch.equal(Reader.of(first.index).fetch("a"), first.fetch("a"))
+    monkeypatch.setattr("scorefield.weights.checkpoint.read_index", lambda *_, **__: pytest.fail("read again"))
+    assert torch.equal(Reader(first.index).fetch("a"), first.fetch("a"))
 
 
 ESCAPES = "a\x1b[31mred\x1b[0m\u202egnp.\u2066x\x07"

@@ -16,12 +16,12 @@ from scorefield.families.fill import Filling
 from scorefield.model.system import Place
 from scorefield.nets.kl import Kl, KlConfig
 from scorefield.weights import key_map
+from scorefield.weights.checkpoint import Reader
 from scorefield.weights.checkpoint_layout import PARTS, VAE, check_rest, harmless, needed_parts
 from scorefield.weights.detect.identify import identify_file
 from scorefield.weights.detect.identity import Family, VaeIdentity
 from scorefield.weights.key_map import needed_keys, same_numbers
 from scorefield.weights.key_maps import clip_keys, kl_keys
-from scorefield.weights.reader import Reader
 
 PATH = Path("model.safetensors")
 TINY = KlConfig(width=32, multipliers=(1, 2), resblocks=1)

@@ -27,8 +27,8 @@ from tests.loras import (
 )
 
 from scorefield.weights.lora.file import LoraFile
+from scorefield.weights.lora.layout import UNET
 from scorefield.weights.lora.merge import Scales, Stack
-from scorefield.weights.lora.targets import UNET
 
 
 def test_a_linear_layer_gets_alpha_over_rank_times_up_times_down(tmp_path: Path) -> None:

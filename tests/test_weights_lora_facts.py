@@ -13,12 +13,13 @@ from torch import Tensor
 
 from scorefield.nets.clip import BIG_G_TEXT, SD1_TEXT, SD2_TEXT_23
 from scorefield.nets.unet import SD1, SD2, SDXL
+from scorefield.weights.checkpoint import Reader
 from scorefield.weights.detect.identify import identify_file
 from scorefield.weights.detect.identity import Family, Kind, Layout
 from scorefield.weights.key_map import Entry
 from scorefield.weights.key_maps import clip_keys, unet_keys
-from scorefield.weights.lora.targets import TEXT, TEXT_2, UNET, Target, names
-from scorefield.weights.reader import Reader
+from scorefield.weights.lora.layout import TEXT, TEXT_2, UNET
+from scorefield.weights.lora.merge import Target, names
 
 
 def both(part: str, *listed: list[Entry]) -> dict[str, Target]:

@@ -34,9 +34,8 @@ from torch import Tensor
 
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.weights.lora.file import LoraFile
+from scorefield.weights.lora.layout import UNET, MisfitError, scale
 from scorefield.weights.lora.merge import Scales, Stack
-from scorefield.weights.lora.settings import SettingsError, scale
-from scorefield.weights.lora.targets import UNET
 
 MODULES = ["to_k", "attn.to_k", "mid.attn.to_k", "attn1.to_out.0", "xto_k", "attn.to_kv", "down.10.conv", "a.b"]
 PATTERNS = [
@@ -73,7 +72,7 @@ def test_the_first_pattern_wins_in_a_file_of_peft_and_in_a_header_of_diffusers(t
 )
 def test_patterns_that_could_take_years_are_refused_at_once(pattern: str) -> None:
     start = time.process_time()
-    with pytest.raises(SettingsError, match="this pattern is not understood"):
+    with pytest.raises(MisfitError, match="this pattern is not understood"):
         scale({"alpha_pattern": {pattern: 1}}, "a" * 100, 2)
     assert time.process_time() - start < 0.1
 

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from scorefield.errors import ScorefieldError
 from scorefield.weights import scorefield_file
+from scorefield.weights.checkpoint import Reader
 from scorefield.weights.detect.identify import identify_file, identify_folder
-from scorefield.weights.diffusers_folder import read_folder
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.targets import UNET
-from scorefield.weights.reader import Reader
+from scorefield.weights.lora.layout import UNET
+from scorefield.weights.tensor_index import read_folder
 from scorefield.weights.textual_inversion import TextualInversionFile
 from scorefield.weights.torch_pickle import read_index as read_pickle
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from scorefield.errors import ScorefieldError
 from scorefield.weights import torch_pickle
-from scorefield.weights.reader import Reader
+from scorefield.weights.checkpoint import Reader
 from scorefield.weights.tensor_index import Stored
 
 LINKED = ("../x.safetensors", "/etc/x.safetensors", "a/../../x.safetensors", "sub/x.safetensors", "..\\x.safetensors",
@@ -495,7 +495,7 @@ def test_a_pickle_without_a_checksum_is_read(tmp_path: Path) -> None:
 def test_a_tensor_is_copied_in_blocks_into_what_is_there_and_each_byte_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr("scorefield.weights.reader._BLOCK", 100)  # several rows of some, less than one of others
+    monkeypatch.setattr("scorefield.weights.checkpoint._BLOCK", 100)  # several rows of some, less than one of others
     held = {"a": torch.randn(7, 3), "b": torch.randn(3, 50), "c": torch.randn(4, 5, 3, 3), "d": torch.tensor(2.5)}
     held |= {"none": torch.empty(3, 0), "nothing": torch.empty(0, 3)}
     path = tmp_path / f"x.{kind}"

@@ -10,6 +10,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from tests.loading import with_embeddings
+from tests.networks import read_ours
 from torch import Tensor, nn
 
 from scorefield.core.denoiser import Preconditioned
@@ -24,7 +25,6 @@ from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.request import ModelChoice
 from scorefield.stages.diffusion import Diffusion
-from scorefield.weights import key_map
 from scorefield.weights.key_maps import clip_keys
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz<>-_0123456789'.,:()"
@@ -72,7 +72,7 @@ def model() -> System:
     held = Peer().text_encoder.state_dict()
     inner = "text_model." if any(key.startswith("text_model.") for key in held) else ""
     listed = list(clip_keys.transformers_text(text, projected=False, prefix=inner))
-    encoder.load_state_dict(dict(key_map.read(listed, held.__getitem__)))
+    encoder.load_state_dict(read_ours(encoder.state_dict(), listed, held.__getitem__))
     vocabulary = {word: row for row, word in enumerate(WORDS)}
     tokenizer = ClipTokenizer(vocabulary, MERGES, pad_id=len(WORDS) - 1)
     stage = Diffusion(

@@ -23,9 +23,8 @@ from scorefield.nets.unet import SDXL
 from scorefield.notes import UnusedKeysWarning
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.weights.key_maps import unet_keys
-from scorefield.weights.lora import keys
-from scorefield.weights.lora.merge import Scales
-from scorefield.weights.lora.targets import UNET, names
+from scorefield.weights.lora.layout import UNET, parse_key
+from scorefield.weights.lora.merge import Scales, names
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*_pattern keys did not match:RuntimeWarning"),  # of those of the other networks
@@ -119,7 +118,7 @@ def test_at_the_published_size_every_layer_of_ldm_is_the_one_that_diffusers_make
     converted, _ = renaming._convert_non_diffusers_lora_to_diffusers(renamed)
     assert len(converted) == 2 * len(listed) > 1500
     for key, name in converted.items():
-        read = keys.parse_key(key)
+        read = parse_key(key)
         assert read is not None
         assert known[read.layer] == found[name]
 

@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda found: _escape(ord(found[0])), text)
 
 
+def one_line(text: str) -> str:
+    """`text` as one printable line: every run of white space is a space."""
+    return printable(" ".join(text.split()))
+
+
 def json_text(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
     """`value` as JSON that every parser accepts and every terminal shows.
 

@@ -25,8 +25,8 @@ from scorefield.stages.diffusion import only_stage
 from scorefield.weights.detect.identity import BY_WORDS, Family
 from scorefield.weights.key_maps import clip_keys, unet_keys
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.merge import Scales, Stack
-from scorefield.weights.lora.targets import TEXT, TEXT_2, UNET, Target, names
+from scorefield.weights.lora.layout import TEXT, TEXT_2, UNET
+from scorefield.weights.lora.merge import Scales, Stack, Target, names
 
 _MOST_KEYS = 3  # that a note names
 

@@ -11,8 +11,8 @@ from scorefield.model.system import Place
 from scorefield.nets.packed import numbered, pack, unpack
 from scorefield.nets.unet import Unet
 from scorefield.nets.unet_blocks import CrossAttention, SelfAttention
+from scorefield.weights.checkpoint import Reader
 from scorefield.weights.key_maps import unet_keys as maps
-from scorefield.weights.reader import Reader
 
 
 def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:

@@ -13,9 +13,8 @@ from scorefield.errors import MissingError, ScorefieldError
 from scorefield.files.open_picture import NoPictureError
 from scorefield.files.picture import History, json_or_text, read_history
 from scorefield.weights.detect.identify import identify_file, identify_folder
-from scorefield.weights.diffusers_folder import is_diffusers_folder, read_folder
-from scorefield.weights.locate import PICKLES, is_index
-from scorefield.weights.tensor_index import TensorIndex
+from scorefield.weights.model_files import PICKLES, is_diffusers_folder, is_index
+from scorefield.weights.tensor_index import TensorIndex, read_folder
 from scorefield.weights.tensor_index import read_index as read_weights_index
 
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
@@ -82,7 +81,7 @@ def _picture(history: History) -> Report:
 
 def _weights(listing: TensorIndex) -> Report:
     found, size = identify_file(listing), listing.size
-    files = len(set(listing.files.values()))
+    files = len(listing.files)
     numbers = sum(one.numbers for one in listing.tensors.values())
     tensors = {name: {"dtype": one.dtype, "shape": list(one.shape)} for name, one in listing.tensors.items()}
     metadata = {name: _decoded(text) for name, text in listing.metadata.items()}

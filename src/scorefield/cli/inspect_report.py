@@ -9,10 +9,10 @@ from scorefield.weights.detect.identity import (
     LoraIdentity,
     ModelIdentity,
     OwnIdentity,
-    Part,
     UnknownIdentity,
     VaeIdentity,
 )
+from scorefield.weights.tensor_index import Part
 
 
 def model_lines(found: AnyIdentity) -> Iterator[str]:

@@ -16,7 +16,7 @@ import click
 
 from scorefield import __version__
 from scorefield.cli import common
-from scorefield.printable import printable
+from scorefield.printable import one_line
 
 _FAILURE, _INTERRUPTED = 1, 130
 
@@ -176,5 +176,5 @@ def _fill_streams() -> None:
 
 
 def _end(line: str, code: int) -> int:
-    click.echo(f"error: {printable(' '.join(line.split()))}", err=True)
+    click.echo(f"error: {one_line(line)}", err=True)
     return code

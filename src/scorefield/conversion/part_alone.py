@@ -15,11 +15,10 @@ from scorefield.input_files import read_json
 from scorefield.latent.kl_codec import SCALE, XL_SCALE, published
 from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig, EncoderConfig
 from scorefield.nets.kl import KL
-from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.checkpoint import Checkpoint, Reader
 from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, ModelIdentity, Task, VaeIdentity
 from scorefield.weights.key_map import Entry, needed_keys, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
-from scorefield.weights.reader import Reader
 
 _UNETS = (Family.SD1, Family.SD2, Family.UNCLIP_H, Family.UNCLIP_L)
 _CLIPS: Mapping[Family, ClipConfig] = {

@@ -12,7 +12,7 @@ from scorefield.adapters.lora_weights import OpenedLora, stacked
 from scorefield.conversion import folder_texts
 from scorefield.conversion.networks import NORMALIZER, Network, of_model
 from scorefield.conversion.part_alone import part_conversion
-from scorefield.conversion.writer import METADATA, ZERO_SNR, Constants, Conversion, Piece, V, WeightsFile, left
+from scorefield.conversion.writer import METADATA, Constants, Conversion, Piece, WeightsFile, left
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.stable_diffusion.build import Recognised, published, recognised, unknown_prediction
 from scorefield.families.stable_diffusion.folder_config import schedule
@@ -23,11 +23,11 @@ from scorefield.latent import kl_codec
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.checkpoint_layout import V_PREDICTION, ZERO_SNR
 from scorefield.weights.detect.identity import ClipIdentity, Kind, ModelIdentity, VaeIdentity
-from scorefield.weights.diffusers_folder import components
-from scorefield.weights.locate import PIPELINE
+from scorefield.weights.lora.layout import TEXT, TEXT_2
 from scorefield.weights.lora.merge import Stack
-from scorefield.weights.lora.targets import TEXT, TEXT_2
+from scorefield.weights.model_files import PIPELINE, UNREAD, components
 
 _VOCABULARY = 49408  # tokens of the published tokenizer: a single file has none of its own to say otherwise
 _NOT_IN_ONE_FILE = "which one file cannot say: draw with the folder"
@@ -152,7 +152,7 @@ def _one_file(whole: _Whole) -> Conversion:
     zero_snr = whole.model.found.zero_snr
     pieces = whole.pieces(to_folder=False)
     stated = {"modelspec.prediction_type": "epsilon" if whole.prediction == "eps" else "v"} if whole.prediction else {}
-    marks = {V: whole.prediction == "v", ZERO_SNR: zero_snr}
+    marks = {V_PREDICTION: whole.prediction == "v", ZERO_SNR: zero_snr}
     markers = Constants({name: torch.zeros(0) for name, holds in marks.items() if holds})
     file = WeightsFile(name="", pieces=[*pieces, markers], metadata=METADATA | stated)
     setting = {f"the scheduler's {name} {value}": 1 for name, value in whole.scheduler.items() if not zero_snr}
@@ -206,4 +206,4 @@ def _aside(path: Path) -> dict[str, int]:
     named = components(path)
     if named.get("image_encoder"):  # a feature extractor for it is no loss: it is the same in every model
         return {}
-    return {name: 1 for name in ("safety_checker", "feature_extractor") if named.get(name)}
+    return {name: 1 for name in UNREAD if named.get(name)}

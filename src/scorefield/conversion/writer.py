@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from scorefield.errors import DamagedError
+from scorefield.weights.checkpoint import Reader
+from scorefield.weights.checkpoint_layout import V_PREDICTION, ZERO_SNR
 from scorefield.weights.key_map import Entry, views, write
-from scorefield.weights.reader import Reader
 from scorefield.weights.safetensors_file import Planned, saving
 
 Change = Callable[[str, Tensor], Tensor]
 
 METADATA = {"format": "pt"}  # without which transformers reads no file
-V, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors that mark one file: it predicts v; it was trained to pure noise
 
 _WHY = (  # what a key is that the other layout has no place for, by how its name begins
     ("model_ema.", "averaged copy of the U-Net"),
@@ -129,7 +129,7 @@ class Conversion:
 def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
     """Everything that the pieces leave out of their sources, in words, with the number of tensors."""
     keys = {piece.source.index.path: piece.source.tensors for piece in pieces}
-    used = {path: {V, ZERO_SNR} for path in keys}  # these two are written again
+    used = {path: {V_PREDICTION, ZERO_SNR} for path in keys}  # these two are written again
     for piece in pieces:
         used[piece.source.index.path] |= piece.used
     return Counter(_why(key) for path, own in keys.items() for key in own if key not in used[path])

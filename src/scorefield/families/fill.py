@@ -19,8 +19,8 @@ from xxhash import xxh3_128
 from scorefield.errors import DamagedError
 from scorefield.model.system import Place
 from scorefield.nets.packed import layers, packs
+from scorefield.weights.checkpoint import Reader
 from scorefield.weights.key_map import Entry, Form, KeysError, check, same_numbers, views
-from scorefield.weights.reader import Reader
 
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
 _PACKERS = 2  # threads where they also pack: then they rarely wait, and each holds one more tensor

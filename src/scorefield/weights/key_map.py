@@ -1,15 +1,14 @@
 """The names and shapes of a network's tensors in a published file, key by key, in both directions.
 
-A map is a list of entries. The functions in `maps` build one from a network's configuration, part by part, so it names
-every key, and a file with a missing or an extra key is refused. `under` puts the entries of a part behind its
+A map is a list of entries. The functions in `key_maps` build one from a network's configuration, part by part, so it
+names every key, and a file with a missing or an extra key is refused. `under` puts the entries of a part behind its
 prefixes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-import torch
 from torch import Tensor
 
 from scorefield.weights.checkpoint_layout import harmless
@@ -25,12 +24,14 @@ class Form(Enum):
     SAME = "as it is"
     TRANSPOSED = "rows and columns swapped"
     CONVOLUTION = "a 1 x 1 convolution's (out, in, 1, 1) for our linear layer's (out, in)"
-    STACKED = "several of theirs, one below the other, are ours"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor of our network, and the tensor of the published file that it comes from: several if STACKED."""
+    """One tensor of our network, and the tensor of the published file that it comes from.
+
+    Several of theirs, one below the other, are ours.
+    """
 
     ours: str
     theirs: tuple[str, ...]
@@ -47,6 +48,14 @@ def under(ours: str, theirs: str, entries: Iterable[Entry]) -> Iterator[Entry]:
     """The entries of a part, with the prefixes `ours` and `theirs` before its names."""
     for entry in entries:
         yield replace(entry, ours=ours + entry.ours, theirs=tuple(theirs + name for name in entry.theirs))
+
+
+Table = Mapping[str, tuple[str, ...]]  # our name of each layer, and its names in the layouts; numbers in {}
+
+
+def named(table: Table, layout: int, ours: str, **numbers: object) -> tuple[str, str]:
+    """A layer's name here and its name in a layout, the column `layout` of the table."""
+    return ours.format(**numbers), table[ours][layout].format(**numbers)
 
 
 def needed_keys(entries: Sequence[Entry], keys: Iterable[str]) -> list[str]:
@@ -72,38 +81,21 @@ def same_numbers(shape: Sequence[int], other: Sequence[int]) -> bool:
     return [side for side in shape if side != 1] == [side for side in other if side != 1]
 
 
-def read(entries: Sequence[Entry], fetch: Callable[[str], Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Our tensors by name, from theirs, one at a time: each is fetched when the iterator reaches it."""
-    for entry in entries:
-        theirs = [fetch(name) for name in entry.theirs]
-        match entry.form:
-            case Form.TRANSPOSED:
-                yield entry.ours, theirs[0].T
-            case Form.CONVOLUTION:
-                yield entry.ours, theirs[0].flatten(1)
-            case Form.STACKED:
-                yield entry.ours, torch.cat(theirs)
-            case Form.SAME:
-                yield entry.ours, theirs[0]
-
-
-def views(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def views(entries: Iterable[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Their tensors by name as views of ours, so that copying a file's tensor into its view fills ours."""
     seen: dict[str, Tensor] = {}
     for entry in entries:
         tensor = ours[entry.ours]
         match entry.form:
             case Form.TRANSPOSED:
-                seen[entry.theirs[0]] = tensor.T
+                tensor = tensor.T
             case Form.CONVOLUTION:
-                seen[entry.theirs[0]] = tensor[..., None, None]
-            case Form.STACKED:
-                seen |= zip(entry.theirs, tensor.chunk(len(entry.theirs)), strict=True)
-            case Form.SAME:
-                seen[entry.theirs[0]] = tensor
+                tensor = tensor[..., None, None]
+        pieces = (tensor,) if len(entry.theirs) == 1 else tensor.chunk(len(entry.theirs))
+        seen |= zip(entry.theirs, pieces, strict=True)
     return seen
 
 
-def write(entries: Sequence[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their tensors by name, from ours: the inverse of `read`, to the bit."""
+def write(entries: Iterable[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their tensors by name, from ours, to the bit."""
     return {name: tensor.contiguous() for name, tensor in views(entries, ours).items()}

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from scorefield import atomic
 from scorefield.errors import DamagedError, MachineError
 from scorefield.input_files import Json
-from scorefield.weights.reader import Reader
+from scorefield.weights.checkpoint import Reader
+from scorefield.weights.detect.identify import OWN
 
-KEY, CHECKSUM = "scorefield", "crc32"  # entries of the file's metadata: our JSON, and the checksum of all it holds
+CHECKSUM = "crc32"  # the entry of the file's metadata with the checksum of all it holds; that of OWN is our JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Path:
     DamagedError if a value does not fit float16, MachineError if the disk is full.
     """
     kept = half(tensors)
-    metadata = {KEY: header.text(), CHECKSUM: _checksum(header.text(), kept)}
+    metadata = {OWN: header.text(), CHECKSUM: _checksum(header.text(), kept)}
     try:
         with atomic.replacing(path) as part:
             save_file(kept, part, metadata=metadata)
@@ -83,29 +84,29 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 def read_header(path: Path) -> Header:
     """Read the header alone; MissingError if there is no such file, DamagedError if it is damaged or not ours."""
-    return _header(Reader(path), path)
+    return _header(Reader(path))
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], Header]:
     """Read every tensor of a file of `kind`, as stored, and its header; DamagedError if any byte of it is damaged."""
     reader = Reader(path)
-    header, metadata = _header(reader, path), reader.index.metadata
+    header, metadata = _header(reader), reader.index.metadata
     if header.kind != kind:
         raise DamagedError(f"{path} holds a {header.kind}, not a {kind}")
     tensors = {name: reader.fetch(name) for name in reader.tensors}
-    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(metadata[KEY], tensors):  # the first files have none
+    if CHECKSUM in metadata and metadata[CHECKSUM] != _checksum(metadata[OWN], tensors):  # the first files have none
         raise DamagedError(f"{path} is damaged (its checksum is wrong); get it again")
     return tensors, header
 
 
-def _header(reader: Reader, path: Path) -> Header:
-    metadata = reader.index.metadata
-    if KEY not in metadata:
+def _header(reader: Reader) -> Header:
+    path, metadata = reader.index.path, reader.index.metadata
+    if OWN not in metadata:
         raise DamagedError(f"{path} has no scorefield header; it is not one of our own files")
-    if metadata.keys() - {KEY, CHECKSUM}:
+    if metadata.keys() - {OWN, CHECKSUM}:
         raise DamagedError(f"{path} is damaged (its header has entries that are not ours); get it again")
     try:
-        return Header(**json.loads(metadata[KEY]))
+        return Header(**json.loads(metadata[OWN]))
     except (TypeError, ValueError, RecursionError) as error:
         raise DamagedError(f"{path} has a scorefield header that cannot be read ({error}); get it again") from None
 

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
 from scorefield.input_files import file_errors, parse_json
-from scorefield.weights.detect.inversion_shapes import TRAINING, learned_words
-from scorefield.weights.file_kind import PNG, read_head
-from scorefield.weights.reader import Reader
-from scorefield.weights.tensor_index import TensorIndex
+from scorefield.weights.checkpoint import Reader
+from scorefield.weights.detect.adapter_shapes import TRAINING, learned_words
+from scorefield.weights.model_files import PNG, read_head
 
 NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")  # of the file in a folder that diffusers wrote
 _CHUNK = "sd-ti-embedding"  # the text of A1111 in a PNG file
@@ -90,18 +89,14 @@ def _weights(file: Path) -> Sequence[Word]:
     reader = Reader(file)
     _, words = learned_words(reader.index)
     if not words:
-        raise UnsupportedError(f"{file} is not a textual inversion: {_instead(reader.index)}")
+        why = "`scorefield inspect` says what it is"
+        if any(TRAINING.search(key) for key in reader.tensors):
+            why = "it is the state of an optimizer; give the file of the word, which is stored next to it"
+        raise UnsupportedError(f"{file} is not a textual inversion: {why}")
     for stored in (reader.tensors[key] for word in words for key in word.keys):
         if len(stored.shape) not in (1, 2) or not stored.floating or stored.numbers > _MOST_NUMBERS:
             raise UnsupportedError(f"{file} holds no word vectors: its tensor is {stored.shape} {stored.dtype}")
     return [_word(file, word.token, [reader.fetch(key) for key in word.keys]) for word in words]
-
-
-def _instead(index: TensorIndex) -> str:
-    """A guess at a file without a word."""
-    if any(TRAINING.search(key) for key in index.tensors):
-        return "it is the state of an optimizer; give the file of the word, which is stored next to it"
-    return "`scorefield inspect` says what it is"
 
 
 def _picture(file: Path) -> Sequence[Word]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from scorefield.errors import DamagedError, ScorefieldError, UnsupportedError
-from scorefield.weights.file_kind import TORCH
+from scorefield.weights.model_files import TORCH
 from scorefield.weights.tensor_index import Plain, Stored, TensorIndex
 
 CONVERTER = "https://huggingface.co/spaces/safetensors/convert"
@@ -60,7 +60,7 @@ def read_index(file: Path) -> TensorIndex:
             held, values = _tensors_and_values(file, _load(file, None, FakeTensorMode()))
         size = file.stat().st_size
         tensors = {name: _stored(file, name, tensor, size, zipped) for name, tensor in held.items()}
-    return TensorIndex(path=file, form=TORCH, tensors=tensors, files=dict.fromkeys(tensors, file), values=values)
+    return TensorIndex(path=file, form=TORCH, tensors=tensors, values=values)
 
 
 def load(file: Path) -> Mapping[str, Tensor]:
@@ -90,7 +90,8 @@ def _stored(file: Path, name: str, tensor: Tensor, size: int, zipped: bool) -> S
     start = (_offset(tensor) or 0) + int(tensor.storage_offset()) * width if zipped else -1
     if tensor.numel() and (tensor.numel() > span or max(start, 0) + span * width > size):
         raise DamagedError(f"{file} is damaged: {name!r} of shape {shape} has more numbers than the file; get it again")
-    return Stored(str(tensor.dtype).removeprefix("torch."), shape, start, None if tensor.is_contiguous() else strides)
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return Stored(dtype, shape, file, start, None if tensor.is_contiguous() else strides)
 
 
 def _check_archive(file: Path) -> None:

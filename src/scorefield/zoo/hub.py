@@ -12,10 +12,9 @@ from types import ModuleType
 from typing import NamedTuple
 
 from scorefield.errors import DamagedError, ScorefieldError
-from scorefield.weights.locate import PIPELINE, no_variant, shards_of, standard
+from scorefield.weights.model_files import PIPELINE, UNREAD, no_variant, shards_of, standard
 
 _NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
-_UNREAD = ("safety_checker", "feature_extractor")  # parts of a pipeline that drawing does not need
 _EXTRA = "models of the Hugging Face hub need huggingface_hub: pip install 'scorefield[hub]'"
 
 
@@ -85,7 +84,7 @@ def chosen(name: HubName, names: Sequence[str], variant: str | None) -> list[str
     if PIPELINE in names:
         wanted = [*_pipeline(names, variant)]
         if variant and not any(f".{variant}." in file or f".{variant}-" in file for file in wanted):
-            parts = [file.rpartition("/")[2] for file in names if "/" in file and not file.startswith(_UNREAD)]
+            parts = [file.rpartition("/")[2] for file in names if "/" in file and not file.startswith(UNREAD)]
             raise DamagedError(f"{name.repo} {no_variant(parts, variant)}")
         return [PIPELINE, *wanted]
     single = _weights(names)
@@ -105,7 +104,7 @@ def _pipeline(names: Sequence[str], variant: str | None) -> Iterator[str]:
     folders: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         folder, _, file = name.partition("/")
-        if file and "/" not in file and folder not in _UNREAD:
+        if file and "/" not in file and folder not in UNREAD:
             folders[folder].append(file)
     for folder, files in sorted(folders.items()):
         weights = standard(files, variant) or standard(files)

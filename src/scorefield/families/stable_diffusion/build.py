@@ -28,7 +28,7 @@ from scorefield.request.words import ClipWords
 from scorefield.stages.diffusion import Diffusion
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Family, Kind, ModelIdentity, Task
-from scorefield.weights.diffusers_folder import components
+from scorefield.weights.model_files import components
 
 _WORDS: frozenset[type[Group]] = frozenset({ClipWords})
 _PARTS = {  # of the models that can be drawn with; a file with another part is none of them

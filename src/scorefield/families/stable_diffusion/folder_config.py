@@ -14,8 +14,8 @@ from scorefield.latent.kl_codec import Latents
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
+from scorefield.printable import one_line
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import shown
 
 C = TypeVar("C")
 
@@ -31,7 +31,9 @@ def check(path: Path, part: str, stated: Mapping[str, Json]) -> None:
         else:
             *others, last = map(str, has)
             why = f"{', '.join(others)} and {last} are" if others else f"{last} is"
-        raise UnsupportedError(f"{path}: {part} {shown(name)[:80]} {shown(str(value))[:80]} is not supported ({why})")
+        raise UnsupportedError(
+            f"{path}: {part} {one_line(name)[:80]} {one_line(str(value))[:80]} is not supported ({why})"
+        )
 
 
 def schedule(scheduler: Mapping[str, Json]) -> tuple[str, dict[str, Json]] | None:
@@ -117,7 +119,7 @@ class _Sizes:
     def hold(self, holds: bool, name: str) -> None:
         """DamagedError about the entry of that name unless something holds."""
         if not holds:
-            value = shown(str(self.settings.get(name)))[:80]
+            value = one_line(str(self.settings.get(name)))[:80]
             raise DamagedError(f"{self.path}: {name} {value} is not that of a Stable Diffusion")
 
     def _whole(self, name: str, value: Json) -> int:

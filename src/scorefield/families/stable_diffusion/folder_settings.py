@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from scorefield.input_files import Json
-from scorefield.weights.detect.unet_shapes import STATED
+from scorefield.weights.detect.identify import STATED
 
 # The keys of a network's config.json that are a field of our configuration as they are.
 UNET = {

@@ -12,7 +12,7 @@ from scorefield.nets.clip import VIT_H_14, ClipConfig, EncoderConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.prompt.bpe import END_ID, ClipTokenizer
 from scorefield.request import ModelChoice
-from scorefield.weights.checkpoint import Checkpoint
+from scorefield.weights.checkpoint import Checkpoint, Reader
 from scorefield.weights.checkpoint_layout import (
     EMA,
     IMAGE_ENCODER,
@@ -27,11 +27,9 @@ from scorefield.weights.checkpoint_layout import (
 )
 from scorefield.weights.detect.identify import identify_file
 from scorefield.weights.detect.identity import Kind
-from scorefield.weights.diffusers_folder import is_diffusers_folder
 from scorefield.weights.key_map import Entry, needed_keys, under
 from scorefield.weights.key_maps import clip_keys, kl_keys, unet_keys
-from scorefield.weights.locate import PIPELINE
-from scorefield.weights.reader import Reader
+from scorefield.weights.model_files import PIPELINE, is_diffusers_folder
 
 VISION = f"{IMAGE_ENCODER}model.visual."  # the rest of that CLIP is not read
 STATISTICS = (Entry("mean", ("mean",)), Entry("deviation", ("std",)))  # of a folder, and of one file:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
-from scorefield.printable import printable
-from scorefield.weights.tensor_index import Stored
+from scorefield.weights.tensor_index import Part
 
 
 class Kind(StrEnum):
@@ -72,14 +71,6 @@ class Task(StrEnum):
     UPSCALING = "upscaling"
     EDITING = "editing by instruction"
     VARIATION = "image variation"
-
-
-class Part(NamedTuple):
-    """One network in a file: what its names begin with, and how large it is."""
-
-    prefix: str
-    tensors: int
-    numbers: int  # parameters; buffers are not counted
 
 
 class Prediction(NamedTuple):
@@ -149,7 +140,6 @@ class LoraIdentity(Identity):
     alpha: str | None  # in words; None for a product of LyCORIS
     layers: int
     targets: Mapping[str, int]  # how many layers of each kind it changes
-    dora: bool = False
 
 
 class LearnedWord(NamedTuple):
@@ -186,18 +176,3 @@ class UnknownIdentity(Identity):
 
 AnyIdentity = (ModelIdentity | VaeIdentity | ClipIdentity | LoraIdentity | EmbeddingIdentity | OwnIdentity |
                UnknownIdentity)  # fmt: skip
-
-
-def shown(text: str) -> str:
-    """A file's text for a line of output: without line breaks and what a terminal would obey."""
-    return printable(" ".join(text.split()))
-
-
-_BUFFERS = ("position_ids", "attn_mask", "model_ema.decay", "model_ema.num_updates")
-
-
-def part(tensors: Mapping[str, Stored], prefix: str, but: str | None = None) -> Part:
-    """The part of all tensors whose names begin with `prefix`, and do not begin with `but`."""
-    names = [name for name in tensors if name.startswith(prefix) and not (but and name.startswith(but))]
-    weights = (tensors[name] for name in names if not name.endswith(_BUFFERS))
-    return Part(prefix=prefix, tensors=len(names), numbers=sum(one.numbers for one in weights if one.floating))

@@ -28,7 +28,7 @@ _OPENAI_BLOCK = (
     *same("fc1", "mlp.c_fc"), *same("fc2", "mlp.c_proj"),
 )  # fmt: skip
 _TRANSFORMERS_BLOCK = (
-    *(Entry(f"attention.qkv.{leaf}", tuple(f"self_attn.{part}_proj.{leaf}" for part in "qkv"), Form.STACKED)
+    *(Entry(f"attention.qkv.{leaf}", tuple(f"self_attn.{part}_proj.{leaf}" for part in "qkv"))
       for leaf in ("weight", "bias")),
     *same("attention.out", "self_attn.out_proj"), *same("norm1", "layer_norm1"), *same("norm2", "layer_norm2"),
     *same("fc1", "mlp.fc1"), *same("fc2", "mlp.fc2"),

@@ -1,15 +1,51 @@
-"""Several LoRAs fitted to one model: each weight with the deltas of all of them."""
+"""LoRAs fitted to one model: which weight each of their layers changes, and the weights with the deltas of all.
 
-from collections.abc import Mapping, Sequence
+All names of layers are made from the maps of published networks, so every weight there can be a target. kohya's name of
+a layer is the published one with underscores for dots, PEFT's is the published one itself, each behind a prefix.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from scorefield.errors import DamagedError, UnsupportedError
+from scorefield.weights.key_map import Entry
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.keys import plain
-from scorefield.weights.lora.targets import UNET, Target
+from scorefield.weights.lora.layout import PREFIXES, TEXT_2, UNET, plain
+
+_BEFORE_PEFT = {  # diffusers' names of that time, by their ends
+    ".to_out.0": ".to_out",
+    ".self_attn.q_proj": ".self_attn.to_q",
+    ".self_attn.k_proj": ".self_attn.to_k",
+    ".self_attn.v_proj": ".self_attn.to_v",
+    ".self_attn.out_proj": ".self_attn.to_out",
+}
+
+
+class Target(NamedTuple):
+    """A weight of ours, or where several published ones are stacked in it, the rows of one of them."""
+
+    part: str  # UNET, TEXT or TEXT_2
+    ours: str
+    piece: int  # which of the stacked weights, from 0
+    pieces: int  # how many are stacked; 1 for a weight that is not
+
+
+def names(part: str, entries: Iterable[Entry]) -> Iterator[tuple[str, Target]]:
+    """Every name that a LoRA may give to a layer of `part` whose map is `entries`, with its target."""
+    prefixes = PREFIXES[part] if part == TEXT_2 else ("", *PREFIXES[part])
+    for entry in entries:
+        for piece, theirs in enumerate(entry.theirs):
+            layer = theirs.removesuffix(".weight")
+            if layer == theirs:
+                continue  # a bias, or a table
+            target = Target(part, entry.ours, piece, len(entry.theirs))
+            older = [layer.removesuffix(new) + old for new, old in _BEFORE_PEFT.items() if layer.endswith(new)]
+            for prefix in prefixes:
+                spelt = [plain(layer)] if prefix.endswith("_") else [layer, *older]
+                yield from ((prefix + name, target) for name in spelt)
 
 
 class Scales(NamedTuple):
@@ -20,13 +56,12 @@ class Scales(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """One layer of a LoRA with its scale, and the rows of our weight that it changes; see `Target`."""
+    """One layer of a LoRA with its scale, and what it changes."""
 
     lora: LoraFile
     layer: str
     scale: float
-    piece: int
-    pieces: int
+    target: Target
 
 
 class Stack:
@@ -52,19 +87,19 @@ class Stack:
 
         UnsupportedError if a delta is for another shape or if the result is not finite.
         """
-        total, changed = weight.float().clone() if (part, ours) in self._patches else weight, False
-        for lora, layer, scale, piece, pieces in self._patches.get((part, ours), ()):
-            delta = lora.delta(layer, part, weight.chunk(pieces)[piece])
+        patches = self._patches.get((part, ours), ())
+        total = weight.float().clone() if patches else weight
+        for lora, layer, scale, target in patches:
+            delta = lora.delta(layer, part, weight.chunk(target.pieces)[target.piece])
             if scale:
-                total.chunk(pieces)[piece].add_(delta, alpha=scale)
-                changed = True
-        if not changed:
+                total.chunk(target.pieces)[target.piece].add_(delta, alpha=scale)
+        if not any(patch.scale for patch in patches):
             return weight
-        changed_weight = total.to(weight.dtype)
-        if not torch.isfinite(changed_weight).all():
-            paths = ", ".join(str(patch.lora.path) for patch in self._patches[part, ours])
+        changed = total.to(weight.dtype)
+        if not torch.isfinite(changed).all():
+            paths = ", ".join(str(patch.lora.path) for patch in patches)
             raise UnsupportedError(f"{paths}: {ours} of the {part} is not finite with it; give a smaller scale")
-        return changed_weight
+        return changed
 
     def _fit(self, targets: Mapping[str, Target], lora: LoraFile, scales: Scales) -> None:
         mine: dict[Target, str] = {}
@@ -77,8 +112,7 @@ class Stack:
                     f"{lora.path} has two names for one layer: {lora.names[other]} and {lora.names[layer]}"
                 )
             scale = scales.unet if target.part == UNET else scales.text
-            patch = Patch(lora, layer, scale, target.piece, target.pieces)
-            self._patches.setdefault((target.part, target.ours), []).append(patch)
+            self._patches.setdefault((target.part, target.ours), []).append(Patch(lora, layer, scale, target))
         if not mine:
             shown = ", ".join(list(lora.names.values())[:3])
             raise UnsupportedError(
