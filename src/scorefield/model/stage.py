@@ -27,7 +27,7 @@ class StagePlan:
     alike: tuple[Hashable, ...] = ()  # one an output: equal ones may share a batch; empty where all may
 
 
-class Advance(Protocol):
+class StageStep(Protocol):
     """One step of a stage, i = 0..n, such as a Step of a sampler; tensors are (B, ...)."""
 
     @property
@@ -57,7 +57,7 @@ class Stage(Protocol[P]):
         """Decide and read everything that `asked` needs; RequestError for what the stage cannot do."""
         ...
 
-    def run(self, plan: P, batch: Batch, given: object) -> Iterator[Advance]:
+    def run(self, plan: P, batch: Batch, given: object) -> Iterator[StageStep]:
         """Work on a batch, from step 0 to step n, whose x is the result; `given` is what the stage before made."""
         ...
 
