@@ -68,7 +68,7 @@ def pictures(places: tuple[str, ...], seed: int, art: Bytes) -> list[Bytes]:
 
 
 class Judge(NamedTuple):
-    """The image tower of the embedded CLIP, and a vector for each thing: the mean of 10 pictures that nobody learned.
+    """The image encoder of the embedded CLIP, and a vector for each thing: the mean of 10 pictures that nobody learned.
 
     `names` are those of the 67 things of the model, and the new thing's, the last.
     """

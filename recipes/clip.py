@@ -63,8 +63,8 @@ def recipe(steps: Count = 1000, batch: Samples = 128, lr: Rate = 2e-3, image_onl
     """Train with symmetric cross-entropy over the batch, and over the names of all things for pictures of one thing.
 
     Within a batch the place alone tells most captions apart, so that pictures teach little of the things in them; the
-    names as one more set of captions do. `image_only` names a file whose text tower is kept, with the tokenizer in its
-    folder; otherwise the tokenizer has the words of the grammar, and is written next to the weights.
+    names as one more set of captions do. `image_only` names a file whose text encoder is kept, with the tokenizer in
+    its folder; otherwise the tokenizer has the words of the grammar, and is written next to the weights.
     """
     tokenizer = WordTokenizer.from_file(image_only.parent / TOKENIZER) if image_only else build(words())
     end = tokenizer.vocabulary[END]

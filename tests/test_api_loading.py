@@ -67,10 +67,10 @@ def test_a_lora_that_fits_no_layer_is_refused_before_weights_are_read(tiny: Path
 
 @pytest.mark.usefixtures("unread")
 def test_the_last_network_of_a_folder_is_tried_before_the_first_is_read(tmp_path: Path) -> None:
-    tower = next((tiny_stable(tmp_path) / "text_encoder").glob("*.safetensors"))
-    held = load_file(tower)
+    encoder = next((tiny_stable(tmp_path) / "text_encoder").glob("*.safetensors"))
+    held = load_file(encoder)
     name = next(name for name in held if name.endswith("final_layer_norm.weight"))
-    save_file(held | {name: torch.ones(31)}, tower)
+    save_file(held | {name: torch.ones(31)}, encoder)
     with pytest.raises(
         DamagedError, match=r"final_layer_norm.weight is of shape \(31,\), where this network has \(32,"
     ):

@@ -12,7 +12,7 @@ from scorefield.data.scenes import Scene
 from scorefield.evals.judge import Found, Seen
 from scorefield.lab.experiment import Experiment, LabError, Outcome
 from scorefield.lab.pictures import attention, hat, scenes, surgery, tokens, zero_shot
-from scorefield.nets.clip import TextConfig, TextTower
+from scorefield.nets.clip import TextConfig, TextTransformer
 
 LONG = "a watercolour background left of a red puppy wearing a hat, in the snow above a small blue butterfly"
 
@@ -62,16 +62,17 @@ def test_a_word_that_cannot_be_operated_on_is_refused(experiment: Experiment, gi
 
 
 @pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
-def test_the_stages_made_by_hand_are_the_text_towers(activation: str) -> None:
-    tower = TextTower(TextConfig(width=16, layers=2, heads=4, context_length=9, vocab_size=20), 8, activation).double()
-    for weight in tower.parameters():
+def test_the_stages_made_by_hand_are_the_text_encoders(activation: str) -> None:
+    config = TextConfig(width=16, layers=2, heads=4, context_length=9, vocab_size=20)
+    encoder = TextTransformer(config, 8, activation).double()
+    for weight in encoder.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     ids, mask = torch.tensor([3, 7, 7, 12, 0, 19, 1]), torch.tensor([1, 1, 1, 1, 1, 0, 0]).bool()
-    found = tokens.stages(tower, ids, mask)
+    found = tokens.stages(encoder, ids, mask)
     assert list(found) == [tokens.ROWS, tokens.POSITIONS, tokens.SUM, "after block 1", "after block 2", tokens.LAST]
     assert torch.equal(found[tokens.ROWS][1], found[tokens.ROWS][2])
     with torch.no_grad():
-        torch.testing.assert_close(found[tokens.LAST], tower(ids[None], mask[None])[0], atol=1e-10, rtol=0)
+        torch.testing.assert_close(found[tokens.LAST], encoder(ids[None], mask[None])[0], atol=1e-10, rtol=0)
 
 
 def test_a_change_is_measured_in_the_vectors_own_lengths() -> None:
@@ -138,8 +139,8 @@ def test_a_difference_is_the_direction_in_which_all_pictures_move() -> None:
     assert hat.difference(torch.randn(5, 8), bare).norm().item() == pytest.approx(1)
 
 
-def towers(monkeypatch: pytest.MonkeyPatch, module: object, told: Callable[[Scene], Tensor]) -> None:
-    """Let the image tower say what is told of each scene, whose rendering is a grey of its own number."""
+def encoders(monkeypatch: pytest.MonkeyPatch, module: object, told: Callable[[Scene], Tensor]) -> None:
+    """Let the image encoder say what is told of each scene, whose rendering is a grey of its own number."""
     drawn: list[Scene] = []
 
     def renders(some: list[Scene]) -> Tensor:
@@ -163,7 +164,7 @@ def test_what_a_hat_adds_is_named_only_if_pictures_point_where_words_do(
         (one,) = scene.items
         return vectors[one.thing] + (vectors[mistaken.get(one.worn, one.worn)] if one.worn else 0)
 
-    towers(monkeypatch, hat, told)
+    encoders(monkeypatch, hat, told)
     outcome = hat.hat(spots=1)
     numbers = outcome.numbers
     assert numbers["words"] == len(outcome.result.words) == outcome.result.cosines.shape[1]
@@ -184,14 +185,14 @@ def test_the_man_alone_is_compared_with_words_and_with_phrases_less_his_own(monk
         (one,) = scene.items
         return man[words.index(one.worn)] if one.thing == "man" else torch.randn(man.shape[1])
 
-    towers(monkeypatch, hat, told)
+    encoders(monkeypatch, hat, told)
     outcome = hat.hat(spots=1)
     assert outcome.numbers["rank_of_hat_on_the_man_alone_among_phrases"] == 1
     near = scenes.text_vectors(outcome.result.words) @ hat.difference(man[1:2], man[:1])
     assert outcome.numbers["rank_of_hat_on_the_man_alone"] == hat.rank(near, outcome.result.words.index("hat"))
 
 
-def test_a_hat_is_put_on_renders_and_seen_by_the_tower_itself() -> None:
+def test_a_hat_is_put_on_renders_and_seen_by_the_encoder_itself() -> None:
     outcome = hat.hat(spots=1)
     assert outcome.result.pictures.shape == (2, len(hat.SHOWN), 3, 128, 128)
     assert (outcome.result.pictures[0] != outcome.result.pictures[1]).flatten(1).any(1).all()
@@ -225,7 +226,7 @@ def test_a_picture_is_named_by_where_its_vector_points(monkeypatch: pytest.Monke
         name = single[(things.index(scene.nouns[0].thing) + shift) % len(things)]
         return normalize(name + (1 - shift) * scenes.text_vectors([scene.caption])[0], dim=0)
 
-    towers(monkeypatch, zero_shot, told)
+    encoders(monkeypatch, zero_shot, told)
     outcome = zero_shot.zero_shot(groups=2)
     assert outcome.numbers["share_named_rightly"] == 1 - shift
     assert outcome.numbers["share_named_rightly_by_one_caption"] == 1 - shift

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from tests import tiny_tower
+from tests import tiny_encoder
 
 from scorefield.prompt.chunks import Chunks, chunks
 from scorefield.prompt.inversion import Learned
 from scorefield.prompt.rules import Count, Rules, Weighting
 from scorefield.prompt.weighting import RULES
 
-TOKENIZER, CONDITIONER = tiny_tower.TOKENIZER, tiny_tower.conditioner()
+TOKENIZER, CONDITIONER = tiny_encoder.TOKENIZER, tiny_encoder.conditioner()
 START, END = 49406, 49407
 ALL: tuple[Weighting, ...] = ("none", "a1111", "comfy", "compel")
 LONG = "supercalifragilisticexpialidocious"  # 9 tokens

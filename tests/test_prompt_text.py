@@ -60,5 +60,5 @@ def test_a_prompt_over_length_is_told_before_any_work() -> None:
 
 
 def test_a_tokenizer_of_another_size_is_an_error() -> None:
-    with pytest.raises(ValueError, match="the tokenizer knows 7 tokens, the text tower 9"):
+    with pytest.raises(ValueError, match="the tokenizer knows 7 tokens, the text encoder 9"):
         TextConditioner(_tokenizer(), _clip(9))

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 import torch
-from tests import tiny_tower
+from tests import tiny_encoder
 from torch import Tensor
 
 from scorefield.prompt import a1111, comfy, compel
@@ -17,7 +17,7 @@ from scorefield.prompt.rules import Rules, Weighting
 from scorefield.prompt.weighting import RULES
 
 ALL: tuple[Weighting, ...] = ("none", "a1111", "comfy", "compel")
-TOKENIZER, CONDITIONER = tiny_tower.TOKENIZER, tiny_tower.conditioner()
+TOKENIZER, CONDITIONER = tiny_encoder.TOKENIZER, tiny_encoder.conditioner()
 
 A1111 = {
     "normal text": [("normal text", 1)],
@@ -195,7 +195,7 @@ def test_a_phrase_of_weight_0_is_gone_under_compel() -> None:
 
 
 @pytest.mark.parametrize("weighting", ALL)
-def test_a_prompt_without_signs_is_that_of_the_tower_alone(weighting: Weighting) -> None:
+def test_a_prompt_without_signs_is_that_of_the_encoder_alone(weighting: Weighting) -> None:
     assert torch.equal(tokens("a big red car in the snow", weighting), states(CAR))
     assert torch.equal(tokens("", weighting), EMPTY)
 

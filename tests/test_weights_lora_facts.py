@@ -53,7 +53,7 @@ def test_every_layer_of_the_published_u_nets_has_its_names(config, diffusers: st
         (TEXT, SD2_TEXT_23.text, "hf/sd2/text_encoder", ("lora_te_text_model_",)),
     ],
 )
-def test_every_layer_of_the_published_text_towers_has_its_names(part, config, layout, prefixes) -> None:
+def test_every_layer_of_the_published_text_encoders_has_its_names(part, config, layout, prefixes) -> None:
     found = both(part, list(clip_keys.transformers_text(config, projected=False)))
     for key in keys(layout):
         layer, _, leaf = key.removeprefix("text_model.").rpartition(".")

@@ -86,7 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     held = load_file(folder / "model.safetensors")
     conditioner = cast(UnclipConditioner, model.stages[0].conditioner)
     listed = list(key_map.under("", "embedder.model.visual.", clip_maps.openai_vision(EYE.vision)))
-    held |= key_map.write(listed, conditioner.tower.state_dict())
+    held |= key_map.write(listed, conditioner.image_encoder.state_dict())
     held |= {"embedder.model.token_embedding.weight": torch.ones(3), "noise_augmentor.betas": torch.ones(3)}
     statistics = conditioner.statistics
     held |= {"noise_augmentor.data_mean": statistics.mean, "noise_augmentor.data_std": statistics.deviation}
@@ -296,7 +296,7 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
     assert found.family is {"h": Family.UNCLIP_H, "l": Family.UNCLIP_L}[kind]
     networks_ = NETWORKS[found.family]
     assert networks_.image_clip is not None
-    tower_place, statistics = files(checkpoint, networks_.image_clip)
-    for place in (*parts(checkpoint, networks_, ModelChoice())[:3], tower_place, *([statistics] if statistics else [])):
+    image_place, statistics = files(checkpoint, networks_.image_clip)
+    for place in (*parts(checkpoint, networks_, ModelChoice())[:3], image_place, *([statistics] if statistics else [])):
         key_map.check(*cast(Place, place)[::2])
     assert (statistics is None) == (kind == "h")

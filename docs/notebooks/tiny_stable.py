@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from scorefield.nets.clip import TextConfig, TextTower
+from scorefield.nets.clip import TextConfig, TextTransformer
 from scorefield.nets.kl import Kl, KlConfig
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.prompt.bpe import ClipTokenizer
@@ -80,7 +80,7 @@ def tiny_stable(folder: Path) -> Path:
         (folder / name).write_text(json.dumps(held, indent=2))
     _save(folder / "unet", "diffusion_pytorch_model", Unet(UNET), unet_keys.diffusers(UNET))
     _save(folder / "vae", "diffusion_pytorch_model", Kl(KL), kl_keys.diffusers(KL))
-    text = TextTower(TEXT, embed_dim=None, activation="quick_gelu")
+    text = TextTransformer(TEXT, embed_dim=None, activation="quick_gelu")
     _save(folder / "text_encoder", "model", text, clip_keys.transformers_text(TEXT, projected=False))
     model = json.loads(ClipTokenizer.packaged().tokenizer.to_str())["model"]
     (folder / "tokenizer" / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")

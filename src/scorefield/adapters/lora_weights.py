@@ -68,8 +68,8 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     if system.loras:
         raise RequestError("this model has LoRAs already: give all of them at once to the one without")
     stack = stacked(net.config, {part: one.encoder.config.text for part, one in towers.items()}, loras)
-    read = [one.with_tower(_merged(one.encoder, part, "", stack)) for part, one in towers.items()]
-    worded = stage.conditioner.with_towers(*read) if isinstance(stage.conditioner, XlConditioner) else read[0]
+    read = [one.with_encoder(_merged(one.encoder, part, "", stack)) for part, one in towers.items()]
+    worded = stage.conditioner.with_encoders(*read) if isinstance(stage.conditioner, XlConditioner) else read[0]
     applied = tuple(
         AppliedLora(path=one.asked.path, scales=_scales(one.asked), sha256=one.file.sha256, unused=tuple(unused))
         for one, unused in zip(loras, stack.unused.values(), strict=True)

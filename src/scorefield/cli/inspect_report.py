@@ -79,9 +79,9 @@ def _facts(found: AnyIdentity) -> dict[str, object]:
         case VaeIdentity():
             facts = {"channels": found.channels, "levels": found.levels}
         case ClipIdentity():
-            towers = {"text": found.text, "image": found.image}
-            facts |= {f"{name}_{size}": value for name, tower in towers.items() if tower
-                      for size, value in tower._asdict().items() if value is not None}  # fmt: skip
+            encoders = {"text": found.text, "image": found.image}
+            facts |= {f"{name}_{size}": value for name, encoder in encoders.items() if encoder
+                      for size, value in encoder._asdict().items() if value is not None}  # fmt: skip
         case LoraIdentity():
             scale = {"rank": ", ".join(map(str, found.ranks)), "alpha": found.alpha} if found.ranks else {}
             kinds = ", ".join(f"{number} {kind}" for kind, number in found.targets.items())

@@ -15,7 +15,16 @@ from scorefield.families.stable_diffusion.settings import check
 from scorefield.input_files import Json, read_json
 from scorefield.latent.kl_codec import SCALE, XL_SCALE
 from scorefield.nets import unet as nets
-from scorefield.nets.clip import VIT_B_32, VIT_H_14, VIT_L_14, Clip, ClipConfig, EncoderConfig, TextEncoder, VisionTower
+from scorefield.nets.clip import (
+    VIT_B_32,
+    VIT_H_14,
+    VIT_L_14,
+    Clip,
+    ClipConfig,
+    EncoderConfig,
+    ImageEncoder,
+    TextEncoder,
+)
 from scorefield.nets.kl import KL, Kl
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.unet import Unet, UnetConfig
@@ -165,7 +174,7 @@ def _image(found: ClipIdentity, config: ClipConfig) -> _Part:
     prefix = found.parts["image_encoder"].prefix
     stored = clip_keys.transformers_vision(config.vision)
     return _Part(
-        net=VisionTower(config.vision, config.embed_dim, config.activation),
+        net=ImageEncoder(config.vision, config.embed_dim, config.activation),
         original=under("", "visual.", clip_keys.openai_vision(config.vision)),
         diffusers=clip_keys.transformers_vision(config.vision),
         stored=under("", prefix, clip_keys.openai_vision(config.vision)) if found.layout is Layout.OPENAI else stored,

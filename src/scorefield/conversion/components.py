@@ -14,7 +14,7 @@ from scorefield.families.stable_diffusion.parts import Parts, Place
 from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.input_files import Json
 from scorefield.latent.kl_codec import SCALE, XL_SCALE, Latents
-from scorefield.nets.clip import ClipConfig, EncoderConfig, TextEncoder, VisionTower
+from scorefield.nets.clip import ClipConfig, EncoderConfig, ImageEncoder, TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.meta_init import hollow
 from scorefield.nets.unet import Unet
@@ -118,7 +118,7 @@ def image_tower(config: ClipConfig, place: Place) -> Network:
     with hollow():
         return Network(
             part="image_encoder",
-            net=VisionTower(config.vision, config.embed_dim, config.activation),
+            net=ImageEncoder(config.vision, config.embed_dim, config.activation),
             place=place,
             diffusers=list(clip_keys.transformers_vision(config.vision)),
             ldm=list(under("", VISION, clip_keys.openai_vision(config.vision))),

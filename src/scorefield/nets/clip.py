@@ -1,4 +1,4 @@
-"""CLIP: an image tower and a text tower that meet in one space (Radford et al. 2021)."""
+"""CLIP: an image encoder and a text encoder that meet in one space (Radford et al. 2021)."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ Stem = Literal["patch", "convolutions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisionConfig:
-    """The image tower; sizes are in pixels, and with a stem of convolutions `patch_size` must be a power of 2."""
+    """The image encoder; sizes are in pixels, and with a stem of convolutions `patch_size` must be a power of 2."""
 
     width: int = 256
     layers: int = 6
@@ -29,7 +29,7 @@ class VisionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextConfig:
-    """The text tower; `end_id` is the token whose state becomes the prompt's summary, None for the largest id."""
+    """The text encoder; `end_id` is the token whose state becomes the prompt's summary, None for the largest id."""
 
     width: int = 256
     layers: int = 3
@@ -41,7 +41,7 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipConfig:
-    """Both towers and the space they share."""
+    """Both encoders and the space they share."""
 
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -51,7 +51,7 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
-    """A text tower as a diffusion model reads it."""
+    """A text encoder as a diffusion model reads it."""
 
     text: TextConfig
     embed_dim: int | None = None  # of the summary; None if it is not projected
@@ -155,7 +155,7 @@ def _stem(config: VisionConfig) -> nn.Module:
     return nn.Sequential(*layers, nn.Conv2d(config.width, config.width, 1))
 
 
-class VisionTower(nn.Module):
+class ImageEncoder(nn.Module):
     """A ViT: (B, 3, S, S) pixels -> (B, 1 + patches, width) states, the class token's first."""
 
     def __init__(self, config: VisionConfig, embed_dim: int, activation: Activation) -> None:
@@ -191,7 +191,7 @@ class VisionTower(nn.Module):
         return projected
 
 
-class TextTower(nn.Module):
+class TextTransformer(nn.Module):
     """A causal transformer: (B, L) ids -> (B, L, width) states after the final norm."""
 
     def __init__(self, config: TextConfig, embed_dim: int | None, activation: Activation) -> None:
@@ -219,7 +219,7 @@ class TextTower(nn.Module):
         """The input of the first block and the output of each, all (B, L, width) and before the final norm."""
         length, context = vectors.shape[1], len(self.positions)
         if length > context:
-            raise ValueError(f"{length} tokens: this text tower reads at most {context}")
+            raise ValueError(f"{length} tokens: this text encoder reads at most {context}")
         states = [vectors + self.positions[:length]]
         allowed = torch.ones(length, length, dtype=torch.bool, device=vectors.device).tril()
         if mask is not None:
@@ -239,8 +239,8 @@ class TextTower(nn.Module):
         return projected
 
 
-class TextEncoder(TextTower):
-    """A text tower alone, for the condition of a diffusion model."""
+class TextEncoder(TextTransformer):
+    """A text encoder alone, for the condition of a diffusion model."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config.text, config.embed_dim, config.activation)
@@ -266,13 +266,13 @@ class TextEncoder(TextTower):
 
 
 class Clip(nn.Module):
-    """Both towers and the learned temperature; `logit_scale` is a logarithm, at most ln 100 while training."""
+    """Both encoders and the learned temperature; `logit_scale` is a logarithm, at most ln 100 while training."""
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
         self.config = config
-        self.vision = VisionTower(config.vision, config.embed_dim, config.activation)
-        self.text = TextTower(config.text, config.embed_dim, config.activation)
+        self.vision = ImageEncoder(config.vision, config.embed_dim, config.activation)
+        self.text = TextTransformer(config.text, config.embed_dim, config.activation)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def encode_image(self, pixels: Tensor) -> Tensor:

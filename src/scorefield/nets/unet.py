@@ -51,7 +51,7 @@ SDXL = replace(
     depths=(0, 2, 10),
     middle_depth=10,
     context_width=2048,
-    pooled_width=2816,  # the second text tower's vector, and sizes and crop, each as time features
+    pooled_width=2816,  # the second text encoder's vector, and sizes and crop, each as time features
 )
 
 

@@ -29,7 +29,7 @@ Cut = Callable[[Sequence[WeightedToken], int, ClipTokenizer], int]  # tokens, ro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunks:
-    """A prompt ready for the text tower, as n chunks of L tokens."""
+    """A prompt ready for the text encoder, as n chunks of L tokens."""
 
     ids: Tensor  # (n, L) int64
     weights: Tensor  # (n, L) float32; 1 for start, end and padding

@@ -125,7 +125,7 @@ def cut(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokenizer) -> 
 def weigh(states: States, chunks: Chunks) -> Tensor:
     """States as ComfyUI weighs them, averaged with those of prompts without the pieces that weigh less than 1.
 
-    A piece of weight w < 1 is masked from the text tower in a prompt of its own, whose share in the mean is
+    A piece of weight w < 1 is masked from the text encoder in a prompt of its own, whose share in the mean is
     tan((1 - w) pi / 2) to 1.
     """
     read = states(chunks.ids)

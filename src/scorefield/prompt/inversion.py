@@ -1,6 +1,6 @@
 """Textual inversion: learned words in addition to those of the vocabulary (Gal et al. 2022).
 
-The model does not change: a conditioner that knows learned words is a new one, with the same text tower.
+The model does not change: a conditioner that knows learned words is a new one, with the same text encoder.
 """
 
 import re
@@ -54,7 +54,7 @@ def _alone(token: str) -> str:
 
 
 class Table:
-    """The vectors of ids: the rows of a text tower's embedding table, which does not change, then learned ones."""
+    """The vectors of ids: the rows of a text encoder's embedding table, which does not change, then learned ones."""
 
     def __init__(self, known: nn.Embedding, learned: Tensor | None = None) -> None:
         self.known, self.learned = known, learned

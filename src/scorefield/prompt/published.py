@@ -1,4 +1,4 @@
-"""Prompts to the condition of a published model: CLIP's byte pairs and a published text tower."""
+"""Prompts to the condition of a published model: CLIP's byte pairs and a published text encoder."""
 
 import copy
 import functools
@@ -20,29 +20,29 @@ from scorefield.prompt.weighting import RULES
 
 
 class PublishedConditioner(Conditioner):
-    """A tokenizer and a text tower. There is no mask: the tower was trained to read padding like words.
+    """A tokenizer and a text encoder. There is no mask: the encoder was trained to read padding like words.
 
-    ValueError for a tokenizer and a tower that do not belong together.
+    ValueError for a tokenizer and an encoder that do not belong together.
     """
 
     def __init__(self, tokenizer: ClipTokenizer, encoder: TextEncoder) -> None:
         knows, reads = len(tokenizer), encoder.config.text
         if (knows, tokenizer.context_length) != (reads.vocab_size, reads.context_length):
             raise ValueError(
-                f"the tokenizer has {knows} tokens and prompts of {tokenizer.context_length}, the text tower "
+                f"the tokenizer has {knows} tokens and prompts of {tokenizer.context_length}, the text encoder "
                 f"{reads.vocab_size} and {reads.context_length}: they do not belong together"
             )
         self.tokenizer, self.encoder = tokenizer, encoder
         self.table = Table(encoder.tokens)
 
     def with_learned(self, learned: Sequence[Learned]) -> Self:
-        """A conditioner that knows these learned words, of the same tower; InversionError if it cannot take them."""
+        """A conditioner that knows these learned words, of the same encoder; InversionError if it cannot take them."""
         other = copy.copy(self)
         other.tokenizer, other.table = extended(self.tokenizer, self.encoder.tokens, learned)
         return other
 
-    def with_tower(self, encoder: TextEncoder) -> Self:
-        """A conditioner with the same words, learned ones too, and another copy of the tower."""
+    def with_encoder(self, encoder: TextEncoder) -> Self:
+        """A conditioner with the same words, learned ones too, and another copy of the encoder."""
         other = copy.copy(self)
         other.encoder, other.table = encoder, Table(encoder.tokens, self.table.learned)
         return other
@@ -64,12 +64,12 @@ class PublishedConditioner(Conditioner):
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
         """The condition of any `vectors` (B, 77, D) in place of those of the tokens `ids` (B, 77).
 
-        `mask` is ignored, as this tower has none. Gradients reach the vectors.
+        `mask` is ignored, as this encoder has none. Gradients reach the vectors.
         """
         return Cond(tokens=self.encoder.condition_of(vectors, ids)[0])
 
     def summaries(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Tensor:
-        """The summaries (B, P) of the prompts' first chunks, from a projected tower; weights do not change them."""
+        """The summaries (B, P) of the prompts' first chunks, from a projected encoder; weights do not change them."""
         ids = torch.cat([_chunks(one).ids[:1] for one in self.tokenized(prompts, rules)]).to(
             self.encoder.positions.device
         )
@@ -108,7 +108,7 @@ class PublishedConditioner(Conditioner):
     def _check(self, rules: Rules) -> None:
         most = self.encoder.config.text.layers - self.encoder.config.skip
         if not 1 <= rules.clip_skip <= most:
-            raise RequestError(f"clip_skip {rules.clip_skip} is too much for this text tower: {most} is the most")
+            raise RequestError(f"clip_skip {rules.clip_skip} is too large: this text encoder allows at most {most}")
 
     def _states(self, divided: Chunks, rules: Rules) -> Tensor:
         """The weighted states (77 * chunks, D) of a prompt."""

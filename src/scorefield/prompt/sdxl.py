@@ -1,4 +1,4 @@
-"""The condition of Stable Diffusion XL: two text towers, the second one's summary, and the picture's size."""
+"""The condition of Stable Diffusion XL: two text encoders, the second one's summary, and the picture's size."""
 
 import copy
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from scorefield.prompt.rules import PLAIN, Rules
 
 
 class XlConditioner(Conditioner):
-    """Cond(tokens (B, L, D1 + D2), pooled (B, P + 6 * features)) of both towers (Podell et al. 2023, section 2).
+    """Cond(tokens (B, L, D1 + D2), pooled (B, P + 6 * features)) of both encoders (Podell et al. 2023, section 2).
 
     The network is also told six numbers, each as `features` time features: the original size of the picture, where it
     was cropped, and its size. `blank` says that without a negative prompt the unconditional condition is zeros, and not
@@ -30,11 +30,11 @@ class XlConditioner(Conditioner):
         self.features, self.blank = features, blank
 
     def with_learned(self, first: Sequence[Learned], second: Sequence[Learned]) -> Self:
-        """A conditioner that knows these learned words, by vectors for each tower; InversionError if it cannot."""
-        return self.with_towers(self.first.with_learned(first), self.second.with_learned(second))
+        """A conditioner that knows these learned words, by vectors for each encoder; InversionError if it cannot."""
+        return self.with_encoders(self.first.with_learned(first), self.second.with_learned(second))
 
-    def with_towers(self, first: PublishedConditioner, second: PublishedConditioner) -> Self:
-        """A conditioner of other copies of the towers."""
+    def with_encoders(self, first: PublishedConditioner, second: PublishedConditioner) -> Self:
+        """A conditioner of other copies of the encoders."""
         other = copy.copy(self)
         other.first, other.second = first, second
         return other
@@ -68,13 +68,13 @@ class XlConditioner(Conditioner):
         return self._sized(pos, batch.width, batch.height), self._sized(neg, batch.width, batch.height)
 
     def read(self, vectors: Sequence[Tensor], ids: Sequence[Tensor], *, width: int, height: int) -> Cond:
-        """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77), for either tower.
+        """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77), for either encoder.
 
         `width` and `height` are the picture's, in px. A gradient goes back to the vectors.
         """
-        towers = (self.first.encoder, self.second.encoder)
+        encoders = (self.first.encoder, self.second.encoder)
         (first, _), (second, summary) = (
-            one.condition_of(*each) for one, *each in zip(towers, vectors, ids, strict=True)
+            one.condition_of(*each) for one, *each in zip(encoders, vectors, ids, strict=True)
         )
         return self._sized(Cond(tokens=torch.cat([first, second], -1), pooled=summary), width, height)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.errors import RequestError
-from scorefield.nets.clip import TextTower
+from scorefield.nets.clip import TextTransformer
 from scorefield.prompt.inversion import Table
 
 
@@ -33,7 +33,7 @@ class Conditioner(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
     @property
-    def encoder(self) -> TextTower: ...
+    def encoder(self) -> TextTransformer: ...
     @property
     def table(self) -> Table: ...
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond: ...

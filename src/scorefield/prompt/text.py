@@ -1,4 +1,4 @@
-"""Prompts to the condition of the embedded model: one token a word, and the text tower of its own CLIP."""
+"""Prompts to the condition of the embedded model: one token a word, and the text encoder of its own CLIP."""
 
 import copy
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.errors import RequestError
-from scorefield.nets.clip import Clip, TextTower
+from scorefield.nets.clip import Clip, TextTransformer
 from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized
 from scorefield.prompt.inversion import Learned, Table, extended
 from scorefield.prompt.rules import PLAIN, Count, Rules
@@ -17,25 +17,25 @@ from scorefield.prompt.tokenizer import WordTokenizer
 
 
 class TextConditioner(Conditioner):
-    """A tokenizer and the CLIP whose text tower reads its tokens."""
+    """A tokenizer and the CLIP whose text encoder reads its tokens."""
 
     def __init__(self, tokenizer: WordTokenizer, clip: Clip) -> None:
         if len(tokenizer) != (size := clip.config.text.vocab_size):
             raise ValueError(
-                f"the tokenizer knows {len(tokenizer)} tokens, the text tower {size}: they do not belong together"
+                f"the tokenizer knows {len(tokenizer)} tokens, the text encoder {size}: they do not belong together"
             )
         self.tokenizer, self.clip = tokenizer, clip
         self.table = Table(clip.text.tokens)
 
     def with_learned(self, learned: Sequence[Learned]) -> Self:
-        """A conditioner that knows these learned words, of the same tower; InversionError if it cannot take them."""
+        """A conditioner that knows these learned words, of the same encoder; InversionError if it cannot take them."""
         other = copy.copy(self)
         other.tokenizer, other.table = extended(self.tokenizer, self.clip.text.tokens, learned)
         return other
 
     @property
-    def encoder(self) -> TextTower:
-        """The text tower alone."""
+    def encoder(self) -> TextTransformer:
+        """The text encoder alone."""
         return self.clip.text
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from scorefield.core import noise, noise_schedule
 from scorefield.core.cond import Cond
 from scorefield.errors import RequestError
-from scorefield.nets.clip import TextEncoder, VisionTower
+from scorefield.nets.clip import ImageEncoder, TextEncoder
 from scorefield.nets.unet import time_features
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.conditioner import PromptBatch
@@ -41,10 +41,10 @@ class UnclipConditioner(PublishedConditioner):
     """
 
     def __init__(
-        self, tokenizer: ClipTokenizer, encoder: TextEncoder, tower: VisionTower, statistics: Statistics
+        self, tokenizer: ClipTokenizer, encoder: TextEncoder, image_encoder: ImageEncoder, statistics: Statistics
     ) -> None:
         super().__init__(tokenizer, encoder)
-        self.tower, self.statistics = tower, statistics
+        self.image_encoder, self.statistics = image_encoder, statistics
 
     @torch.no_grad()
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
@@ -57,13 +57,13 @@ class UnclipConditioner(PublishedConditioner):
 
     def vector(self, picture: Tensor) -> Tensor:
         """CLIP's vectors (B, D) float32 of pictures (B, 3, S, S) in [0, 1]."""
-        weight = self.tower.positions
+        weight = self.image_encoder.positions
         mean, deviation = (
             torch.tensor(channels, dtype=torch.float32, device=weight.device)[:, None, None]
             for channels in (MEAN, DEVIATION)
         )
         seen = (picture.to(weight.device) - mean) / deviation
-        return self.tower.embed(seen.to(weight.dtype)).float()
+        return self.image_encoder.embed(seen.to(weight.dtype)).float()
 
     def pooled(self, vector: Tensor, seeds: Sequence[int], noise_level: int) -> Tensor:
         """(B, 2 D): `vector` (1, D) with the noise of each seed at level 0 to 999, and time features of that level."""

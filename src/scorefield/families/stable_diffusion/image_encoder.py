@@ -4,7 +4,7 @@ from scorefield.errors import DamagedError
 from scorefield.families.fill import Filling
 from scorefield.families.stable_diffusion.parts import Place, placed
 from scorefield.families.stable_diffusion.settings import check
-from scorefield.nets.clip import VIT_H_14, ClipConfig, VisionTower
+from scorefield.nets.clip import VIT_H_14, ClipConfig, ImageEncoder
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.unclip import Statistics, UnclipConditioner
 from scorefield.weights.checkpoint import Checkpoint
@@ -26,7 +26,7 @@ def reading(
     image prompt than the published ones.
     """
     tower_place, statistics = files(checkpoint, config)
-    tower = fill(lambda: VisionTower(config.vision, config.embed_dim, config.activation), "image tower", *tower_place)
+    tower = fill(lambda: ImageEncoder(config.vision, config.embed_dim, config.activation), "image tower", *tower_place)
     if statistics is None:
         known = Statistics(config.embed_dim).to(fill.place.networks)
     else:

@@ -1,8 +1,8 @@
 """The vector of a hat: a picture with one minus the same picture without it points at the word.
 
-CLIP has two towers. One makes a vector of a picture, the other of a text, and they were trained until a picture and its
-caption point the same way. In the video about AI pictures someone takes a photo of himself with a hat and one without,
-subtracts the vectors, and asks which word points most like the difference,
+CLIP has two encoders. One makes a vector of a picture, the other of a text, and they were trained until a picture and
+its caption point the same way. In the video about AI pictures someone takes a photo of himself with a hat and one
+without, subtracts the vectors, and asks which word points most like the difference,
 
     d = picture(with the hat) - picture(without),        cosine(d, text(word)) for every word.
 

@@ -1,8 +1,8 @@
 """Half mouse, half leopard: a prompt is a list of vectors, and vectors can be mixed.
 
-The words of a prompt reach the network as vectors, one for every token, after the text tower has let each of them look
-at those before it. Nothing says that a vector has to come from a word. Between the final vectors of two prompts lies a
-straight line,
+The words of a prompt reach the network as vectors, one for every token, after the text encoder has let each of them
+look at those before it. Nothing says that a vector has to come from a word. Between the final vectors of two prompts
+lies a straight line,
 
     cond = (1 - factor) cond(first) + factor cond(second),
 

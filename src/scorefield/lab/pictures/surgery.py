@@ -1,6 +1,6 @@
 """Surgery on a word: its vector is taken out of the prompt and another one put in.
 
-Before the text tower reads a prompt, each of its tokens is a vector, a row of a table. Nothing says that it must stay
+Before the text encoder reads a prompt, each of its tokens is a vector, a row of a table. Nothing says that it must stay
 that row. In the lesson that takes Stable Diffusion apart, the vector of "puppy" is replaced by that of another token
 and a cat appears; then it is replaced by something that no word means, the average of two,
 

@@ -37,7 +37,7 @@ from scorefield.core.cond import Cond
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, LabError, Settings, Watch
 from scorefield.lab.pictures import scenes
-from scorefield.nets.clip import Block, TextTower
+from scorefield.nets.clip import Block, TextTransformer
 from scorefield.nets.dit import Dit
 from scorefield.prompt import surgery
 
@@ -112,16 +112,16 @@ def run(settings: TokensSettings, watch: Watch) -> Read:
     )  # fmt: skip
 
 
-def stages(tower: TextTower, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def stages(encoder: TextTransformer, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Every stage (L, width) from ids (L) to the final states, by hand; `mask` (L) says which of the ids are real."""
-    rows, positions = tower.tokens.weight[ids], tower.positions[: len(ids)]
+    rows, positions = encoder.tokens.weight[ids], encoder.positions[: len(ids)]
     found = {ROWS: rows, POSITIONS: positions, SUM: rows + positions}
     before = torch.ones(len(ids), len(ids), dtype=torch.bool, device=ids.device).tril()
     x = found[SUM]
-    for k, layer in enumerate(tower.blocks, 1):
+    for k, layer in enumerate(encoder.blocks, 1):
         assert isinstance(layer, Block)
         x = found[f"after block {k}"] = block(x, layer, before & mask)
-    found[LAST] = norm(x, tower.norm)
+    found[LAST] = norm(x, encoder.norm)
     return {name: stage.detach().cpu() for name, stage in found.items()}
 
 
