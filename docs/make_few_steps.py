@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 import scorefield as sf
-from scorefield.sample.registry import SAMPLERS, SamplerRecord
+from scorefield.sample.samplers import SAMPLERS, SamplerRecord
 
 PROMPTS = ["a tree in the desert", "two red cars on the grass", "a penguin left of a dog in the sea"]
 STEPS = (6, 8, 10, 12)

@@ -18,7 +18,7 @@ import torch
 
 from scorefield.data import shapes
 from scorefield.lab.experiment import silent
-from scorefield.lab.families.family import Family
+from scorefield.lab.families.generative_family import Family
 from scorefield.lab.plane.families import CLOUDS, VARIANTS, FamiliesSettings, judge, sampled, trained
 
 RATES = (0.003, 0.01, 0.03)

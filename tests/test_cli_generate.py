@@ -24,8 +24,8 @@ from scorefield.families.scenes import build_scenes
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.files import picture, video
 from scorefield.request import GROUPS, fields
-from scorefield.sample import registry as sampler_registry
-from scorefield.sample.registry import SAMPLERS
+from scorefield.sample import samplers
+from scorefield.sample.samplers import SAMPLERS
 from scorefield.weights import scorefield_file
 from scorefield.zoo import registry
 
@@ -320,8 +320,8 @@ def test_a_bug_keeps_its_traceback(scorefield, monkeypatch, kind):
     def broken(*_):
         raise kind("strange kernel")
 
-    record = replace(sampler_registry.find("euler")[0], sampler=broken)
-    monkeypatch.setattr(sampler_registry, "find", lambda name: (record, None))
+    record = replace(samplers.find("euler")[0], sampler=broken)
+    monkeypatch.setattr(samplers, "find", lambda name: (record, None))
     with pytest.raises(kind, match="strange kernel"):
         scorefield("generate", "a tree", "--sampler", "euler")
 

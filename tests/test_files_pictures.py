@@ -9,7 +9,7 @@ from scorefield.core import grid
 from scorefield.files import parameters, picture, video, walk_pictures
 from scorefield.files.open_picture import PictureError
 from scorefield.files.walk_pictures import Look, write_walk_video
-from scorefield.sample import registry
+from scorefield.sample import samplers
 
 
 def photo(seed=0, size=(32, 16)):
@@ -195,7 +195,7 @@ def test_a_film_without_its_library_names_the_extra(monkeypatch, tmp_path):
 
 def test_samplers_and_schedules_are_written_as_a1111_writes_them_and_are_found_again_by_that():
     assert parameters.SAMPLERS["euler_ancestral"] == "Euler a"
-    assert all(registry.find(theirs) == (registry.find(ours)[0], None) for ours, theirs in parameters.SAMPLERS.items())
+    assert all(samplers.find(theirs) == (samplers.find(ours)[0], None) for ours, theirs in parameters.SAMPLERS.items())
     assert parameters.SCHEDULES["sgm_uniform"] == "SGM Uniform"
     for ours, theirs in parameters.SCHEDULES.items():
         assert grid.find(theirs) is grid.find(ours)

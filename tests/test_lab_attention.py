@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.evals.judge import Found, Seen
 from scorefield.lab.experiment import LabError
-from scorefield.lab.pictures import attention, scenes
+from scorefield.lab.pictures import attention, embedded
 
 LONG = "a watercolour background left of a red puppy wearing a hat, in the snow above a small blue butterfly"
 
@@ -20,10 +20,10 @@ def seen(*things: str, x: float = 64, y: float = 64) -> Seen:
 
 
 def test_looking_changes_no_bit_of_the_walk_and_every_word_is_heard() -> None:
-    cond, at = scenes.words(["a dog left of a tree", "a cat"]), scenes.levels(3)
+    cond, at = embedded.words(["a dog left of a tree", "a cat"]), embedded.levels(3)
     maps: list[Tensor] = []
-    looked = scenes.end(scenes.walk(attention.listening(cond, maps), scenes.start([5, 6]), at))
-    assert torch.equal(looked, scenes.end(scenes.walk(scenes.guided(cond), scenes.start([5, 6]), at)))
+    looked = embedded.end(embedded.walk(attention.listening(cond, maps), embedded.start([5, 6]), at))
+    assert torch.equal(looked, embedded.end(embedded.walk(embedded.guided(cond), embedded.start([5, 6]), at)))
     heard = torch.stack(maps)
     assert heard.shape == (3, 2, 32, 8, 8)
     assert (heard.sum(2) < 1).all()  # the rest is listened to other patches
@@ -89,7 +89,7 @@ def test_words_are_heard_at_their_own_place_or_the_claim_is_refuted(
 
 
 def test_attention_is_drawn_for_as_many_words_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes, "look", judge)
+    monkeypatch.setattr(embedded, "look", judge)
     monkeypatch.setattr(attention, "SINGLES", attention.SINGLES[:1])
     monkeypatch.setattr(attention, "PAIRS", attention.PAIRS[:1])
     outcome = attention.attention(steps=4, prompt=LONG)

@@ -13,7 +13,7 @@ from scorefield.core.cond import Cond
 from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab.experiment import Experiment, R, S
-from scorefield.lab.plane import ddim, ddpm, flow, learn, levels, measure, spiral
+from scorefield.lab.plane import cloud_fit, ddim, ddpm, flow, learn, levels, spiral
 from scorefield.lab.plane.exact import posterior_mean
 
 NODE = (0.7, -0.4)
@@ -37,10 +37,10 @@ def test_ddpm_ends_at_the_gaussian_and_without_its_noise_at_one_point() -> None:
     passed = levels.walk_down(200, start=ddpm.START)
     end = ddpm.states(denoise, start, passed, seeded(1))[-1]
     assert torch.allclose(end.mean(0), torch.tensor(NODE), atol=0.03)
-    assert measure.spread(end) == pytest.approx(SPREAD, rel=0.05)
+    assert cloud_fit.spread(end) == pytest.approx(SPREAD, rel=0.05)
     bare = ddpm.states(denoise, start, passed, None)[-1]
     assert torch.allclose(bare.mean(0), torch.tensor(NODE), atol=0.03)
-    assert measure.spread(bare) < SPREAD / 10
+    assert cloud_fit.spread(bare) < SPREAD / 10
 
 
 def test_a_step_of_ddpm_is_its_learned_half_and_noise_of_the_published_size() -> None:
@@ -63,9 +63,9 @@ def test_the_ode_has_the_marginals_of_the_noisy_gaussian_and_its_noise_free_cous
     expected = math.hypot(at.alpha * SPREAD, at.sigma)
     for sampler, source in ((ddim.ode, None), (ddim.sde, seeded(1))):
         middle = ddim.states(sampler, denoise, start, 200, source)[k]
-        assert measure.spread(middle) == pytest.approx(expected, rel=0.05)
+        assert cloud_fit.spread(middle) == pytest.approx(expected, rel=0.05)
         assert torch.allclose(middle.mean(0), at.alpha * torch.tensor(NODE), atol=0.05)
-    assert measure.spread(ddim.states(ddim.sde, denoise, start, 200, None)[k]) < expected / 10
+    assert cloud_fit.spread(ddim.states(ddim.sde, denoise, start, 200, None)[k]) < expected / 10
 
 
 def test_a_straight_way_has_bend_one_and_a_half_circle_half_of_pi() -> None:

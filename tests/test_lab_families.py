@@ -15,9 +15,9 @@ from torch import Tensor
 from scorefield.core import gauge
 from scorefield.data import shapes
 from scorefield.data.shapes import Shape
-from scorefield.lab.families import autoregressive, coupling, diffusion, flow_matching, gan, vae
+from scorefield.lab.families import autoregressive, coupling, flow_matching, gan, noise_prediction, vae
 from scorefield.lab.families.coupling import BINS, REACH, spline
-from scorefield.lab.families.family import Family, Model, Training
+from scorefield.lab.families.generative_family import Family, Model, Training
 from scorefield.lab.families.likelihood import of_shape, of_walk
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.lab.plane.families import CLOUDS, FAMILIES, VARIANTS, families, judge
@@ -139,7 +139,8 @@ def test_the_gan_has_no_likelihood() -> None:
 def test_the_walk_of_the_exact_field_has_the_exact_density_of_the_shape(name: str) -> None:
     shape = shapes.find(name)
     x, _ = shape.draw(100, torch.Generator().manual_seed(0))
-    for model, way in ((flow_matching.FlowMatching(), gauge.rf), (diffusion.Diffusion(betas="cosine"), gauge.vp)):
+    noise_predictor = noise_prediction.Diffusion(betas="cosine")
+    for model, way in ((flow_matching.FlowMatching(), gauge.rf), (noise_predictor, gauge.vp)):
         levels = [way(lam) for lam in model.lams_of_likelihood()]
         told = of_walk(posterior_mean(shape), x, levels)
         assert float((told.mean() - of_shape(shape, x).mean()).abs()) < 0.05

@@ -19,7 +19,7 @@ from scorefield.lab.plane.convergence import Line
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.sample import optimise as descent
 from scorefield.sample.one_step import euler
-from scorefield.sample.registry import SAMPLERS, find
+from scorefield.sample.samplers import SAMPLERS, find
 
 NODE = (0.7, -0.4)
 SPREAD = 0.3

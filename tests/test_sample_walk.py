@@ -13,7 +13,7 @@ from scorefield.core import gauge, noise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample.one_step import euler
-from scorefield.sample.registry import SAMPLERS, SamplerRecord
+from scorefield.sample.samplers import SAMPLERS, SamplerRecord
 from scorefield.sample.walk import Step
 
 EVERY = pytest.mark.parametrize("record", SAMPLERS, ids=[record.name for record in SAMPLERS])

@@ -31,7 +31,7 @@ from scorefield.request.input_pictures import StartPicture
 from scorefield.request.sampling import Sampling
 from scorefield.request.size import Decoding, Pictures
 from scorefield.request.words import Prompts
-from scorefield.sample import registry
+from scorefield.sample import samplers
 from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
 from scorefield.stages.init_state import InitState, StartImages, steps_walked
 from scorefield.stages.input_images import Opened, as_tensor, fitted, mask_of, open_image, sides
@@ -200,12 +200,12 @@ class Diffusion:
 
 def _course(
     asked: Drawing, spec: ModelSpec, whole: int, last: int, strength: float | None
-) -> tuple[registry.SamplerRecord, str, tuple[Level, ...]]:
+) -> tuple[samplers.SamplerRecord, str, tuple[Level, ...]]:
     """The sampler, the name of its schedule (its own, else that of the name, else the model's), and the last levels.
 
     RequestError, in what was asked for, where the schedule has fewer than `whole` steps.
     """
-    record, named = registry.find(asked.sampler or spec.defaults.sampler)
+    record, named = samplers.find(asked.sampler or spec.defaults.sampler)
     schedule = canonical("schedule", asked.schedule or named or spec.defaults.schedule, grid.SCHEDULES, grid.ALIASES)
     try:
         levels = grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))
@@ -216,7 +216,7 @@ def _course(
     return record, schedule, tuple(levels[-last - 1 :])
 
 
-def _with_eta(record: registry.SamplerRecord, eta: float | None) -> Sampler:
+def _with_eta(record: samplers.SamplerRecord, eta: float | None) -> Sampler:
     """The sampler with its eta bound; RequestError for an eta that it does not take."""
     if eta is None:
         return record.sampler

@@ -16,7 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
+from scorefield.lab.families.generative_family import (
+    Family,
+    Likelihood,
+    Model,
+    Training,
+    Update,
+    minimise,
+    seeded,
+    variant,
+)
 
 WIDTHS = {128: 70, 256: 46}  # width of the network by cells a side: the same number of parameters
 

@@ -18,10 +18,19 @@ from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned, bind
 from scorefield.core.level import Level
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
+from scorefield.lab.families.generative_family import (
+    Family,
+    Likelihood,
+    Model,
+    Training,
+    Update,
+    minimise,
+    seeded,
+    variant,
+)
 from scorefield.lab.families.likelihood import of_walk
 from scorefield.nets.mlp import PlaneConfig, PlaneNet
-from scorefield.sample import registry
+from scorefield.sample import samplers
 from scorefield.train.objective import levels, logit_normal, objective, uniform
 
 Density = Literal["uniform", "logit_normal"]
@@ -51,7 +60,7 @@ class FlowMatching(Model):
 
         walked = grid.levels(gauge.rf, grid.trailing(noise_schedule.flow())(self.steps))
         x = torch.randn(count, 2, generator=generator)
-        *_, last = registry.find("heun")[0].sampler(bind(self.denoiser, Cond()), x, walked, noise)
+        *_, last = samplers.find("heun")[0].sampler(bind(self.denoiser, Cond()), x, walked, noise)
         return last.x
 
     def lams_of_likelihood(self) -> list[float]:

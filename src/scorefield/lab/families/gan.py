@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import (
+from scorefield.lab.families.generative_family import (
     Averaged,
     Family,
     Likelihood,

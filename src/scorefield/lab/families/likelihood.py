@@ -10,7 +10,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.data.shapes import Shape
-from scorefield.sample import registry
+from scorefield.sample import samplers
 
 _ROWS = 1000  # points a batch: their whole walk is kept for the gradient
 
@@ -40,7 +40,7 @@ def of_walk(denoise: Denoise, x: Tensor, levels: Sequence[Level]) -> Tensor:
 
 
 def _rows(denoise: Denoise, x: Tensor, levels: Sequence[Level]) -> Tensor:
-    heun = registry.find("heun")[0].sampler
+    heun = samplers.find("heun")[0].sampler
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         *_, last = heun(denoise, levels[0].alpha * x, levels, _none)

@@ -33,7 +33,7 @@ from scorefield.core.level import Level
 from scorefield.evals.judge import Found, Seen
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, LabError, Settings, Watch
-from scorefield.lab.pictures import panel, scenes
+from scorefield.lab.pictures import embedded, panel
 from scorefield.nets.dit import Dit
 from scorefield.nets.probe import Attended, probed
 
@@ -89,7 +89,7 @@ class Walked(NamedTuple):
 
 def run(settings: AttentionSettings, watch: Watch) -> Looked:
     """Draw the prompts, record the attention to each word, and locate each thing with the judge."""
-    words = scenes.read(settings.prompt)
+    words = embedded.read(settings.prompt)
     singles = [f"{_one(thing)} {place}" for thing, place in SINGLES]
     pairs = [f"{_one(first)} {relation} {_one(other)}" for first, relation, other in PAIRS]
     prompts = [settings.prompt, *singles, *pairs]
@@ -131,17 +131,18 @@ def _one(thing: str) -> str:
 
 def _at(prompt: str, word: str) -> int:
     """The token of the last occurrence of a word in a prompt; the first token is the start."""
-    words = scenes.read(prompt)
+    words = embedded.read(prompt)
     return len(words) - words[::-1].index(word)
 
 
 def _walk(prompts: Sequence[str], settings: AttentionSettings, watch: Watch) -> Walked:
     """Draw the prompts from consecutive seeds, recording every step."""
-    cond, maps, predictions = scenes.words(prompts), list[Tensor](), list[Tensor]()
-    run, levels = scenes.start([1000 * settings.seed + k for k in range(len(prompts))]), scenes.levels(settings.steps)
-    for step in watch(scenes.walk(listening(cond, maps), run, levels), "walking", settings.steps + 1):
-        predictions.append(scenes.bytes_of(scenes.images(step.x0[:1])))
-    found = scenes.look(scenes.bytes_of(scenes.images(step.x)))
+    cond, maps, predictions = embedded.words(prompts), list[Tensor](), list[Tensor]()
+    run = embedded.start([1000 * settings.seed + k for k in range(len(prompts))])
+    levels = embedded.levels(settings.steps)
+    for step in watch(embedded.walk(listening(cond, maps), run, levels), "walking", settings.steps + 1):
+        predictions.append(embedded.bytes_of(embedded.images(step.x0[:1])))
+    found = embedded.look(embedded.bytes_of(embedded.images(step.x)))
     return Walked(torch.cat(predictions[: len(maps)]), torch.stack(maps), found)
 
 
@@ -150,7 +151,7 @@ def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
 
     The attention comes from a second pass under the condition alone, so that the picture stays the pipeline's.
     """
-    denoiser, denoise = scenes.pipeline().stage.denoiser, scenes.guided(cond)
+    denoiser, denoise = embedded.pipeline().stage.denoiser, embedded.guided(cond)
     if not isinstance(denoiser, Preconditioned) or not isinstance(denoiser.net, Dit) or cond.mask is None:
         raise LabError("this experiment needs a transformer that attends to words")
     told: list[Attended] = []
@@ -181,7 +182,7 @@ def inside(found: Found, height: int, width: int) -> Tensor:
 
 
 def _size() -> int:
-    return scenes.pipeline().stage.spec.defaults.width
+    return embedded.pipeline().stage.spec.defaults.width
 
 
 def contrast(maps: Tensor, found: Found) -> Tensor:

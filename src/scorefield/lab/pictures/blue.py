@@ -51,7 +51,7 @@ from scorefield.guide.cfg import at_levels, cfg
 from scorefield.guide.gradient import Loss, loss_guided
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 from scorefield.lab.pictures.memory import Peak
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ def off_palette(pixels: Tensor) -> Tensor:
 
 def run(settings: BlueSettings, watch: Watch) -> Wished:
     """Draw without guidance by a loss, with it by both paths, and with a palette; then measure a step of each path."""
-    seeds, levels = [1000 * settings.seed + k for k in range(settings.pictures)], scenes.levels(settings.steps)
-    cond = scenes.repeated(scenes.words([PROMPT]), len(seeds))
-    plain = scenes.guided(cond)
+    seeds, levels = [1000 * settings.seed + k for k in range(settings.pictures)], embedded.levels(settings.steps)
+    cond = embedded.repeated(embedded.words([PROMPT]), len(seeds))
+    plain = embedded.guided(cond)
     seldom, often = levels[: -1 : settings.cheap_every], levels[1 : -1 : settings.exact_every]
     by_cheap = cheap(cond, _of_latents(blueness), settings.cheap_scale)
     by_exact = exact(cond, _of_latents(blueness), settings.exact_scale)
@@ -114,13 +114,13 @@ def run(settings: BlueSettings, watch: Watch) -> Wished:
     ways = (plain, at_levels(by_cheap, plain, seldom), at_levels(by_exact, plain, often),
             at_levels(to_palette, plain, seldom))  # fmt: skip
     drawn = [
-        scenes.bytes_of(scenes.images(scenes.end(scenes.walk(way, scenes.start(seeds), levels))))
+        embedded.bytes_of(embedded.images(embedded.end(embedded.walk(way, embedded.start(seeds), levels))))
         for way in watch(ways, "drawing", len(ways))
     ]
     pictures = torch.stack(drawn)
     blue = pictures[:, :, 2].float().mean((2, 3)) / 255
-    still = [sum(measure.shows(one, THING) for one in scenes.look(some)) / len(seeds) for some in drawn]
-    palette = [float(off_palette(scenes.pixels(drawn[k])).mean()) for k in (0, 3)]
+    still = [sum(measure.shows(one, THING) for one in embedded.look(some)) / len(seeds) for some in drawn]
+    palette = [float(off_palette(embedded.pixels(drawn[k])).mean()) for k in (0, 3)]
     milliseconds, megabytes, apart = _costs(seeds[0], levels, watch)
     without, cheaply, exactly, _ = blue.mean(1).tolist()
     numbers = {
@@ -147,13 +147,13 @@ def run(settings: BlueSettings, watch: Watch) -> Wished:
 
 def cheap(cond: Cond, loss: Loss, scale: float) -> Denoise:
     """The guided prediction, moved down the gradient of the loss."""
-    return loss_guided(scenes.guided(cond), loss, scale)
+    return loss_guided(embedded.guided(cond), loss, scale)
 
 
 def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -> Denoise:
     """Guidance whose conditional prediction is moved down the gradient through the network, scaled by alpha."""
-    model = scenes.pipeline().stage
-    none = scenes.repeated(scenes.words([""]), len(next(iter(cond.tensors().values()))))
+    model = embedded.pipeline().stage
+    none = embedded.repeated(embedded.words([""]), len(next(iter(cond.tensors().values()))))
     plain = bind(model.denoiser, cond)
     if checkpointed:  # the whole network at once; nets.shared_copy.recomputing does it block by block
         plain = functools.partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False)
@@ -163,16 +163,16 @@ def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -
 
 def _of_latents(loss: Loss) -> Loss:
     """A loss on pixels as a loss on their latents."""
-    return lambda x0: loss(scenes.codec().decode(x0))
+    return lambda x0: loss(embedded.codec().decode(x0))
 
 
 def _costs(seed: int, levels: Sequence[Level], watch: Watch) -> tuple[dict[str, float], dict[str, float], float]:
     """CPU milliseconds and megabytes of one step of each way, on the state of one picture half-way through its walk,
     and how far the checkpointed step is from the exact one.
     """
-    cond, loss, half = scenes.words([PROMPT]), _of_latents(blueness), len(levels) // 2
-    plain = scenes.guided(cond)
-    at, x = next((step.at, step.x) for step in scenes.walk(plain, scenes.start([seed]), levels) if step.i == half)
+    cond, loss, half = embedded.words([PROMPT]), _of_latents(blueness), len(levels) // 2
+    plain = embedded.guided(cond)
+    at, x = next((step.at, step.x) for step in embedded.walk(plain, embedded.start([seed]), levels) if step.i == half)
     ways: dict[str, Denoise] = {
         PLAIN: plain,
         CHEAP: cheap(cond, loss, 1.0),

@@ -39,7 +39,7 @@ from scorefield.evals.adherence import renders
 from scorefield.evals.verdict import faults
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,12 +72,12 @@ class Guided:
 def run(settings: GuidanceSettings, watch: Watch) -> Guided:
     """Draw, judge and measure; also measure rendered trees of known size."""
     seeds = [1000 * settings.seed + k for k in range(settings.pictures)]
-    tree, levels = scenes.repeated(scenes.words([PROMPT]), len(seeds)), scenes.levels(settings.steps)
+    tree, levels = embedded.repeated(embedded.words([PROMPT]), len(seeds)), embedded.levels(settings.steps)
     pictures, areas, found, right = [], [], [], []
     for alpha in watch(ALPHAS, "drawing", len(ALPHAS)):
-        x0 = scenes.end(scenes.walk(scenes.guided(tree, alpha), scenes.start(seeds), levels))
-        drawn = scenes.bytes_of(scenes.images(x0))
-        seen = scenes.look(drawn)
+        x0 = embedded.end(embedded.walk(embedded.guided(tree, alpha), embedded.start(seeds), levels))
+        drawn = embedded.bytes_of(embedded.images(x0))
+        seen = embedded.look(drawn)
         pictures.append(drawn)
         areas.append(measure.tree_areas(drawn, seen))
         found.append(torch.tensor([measure.shows(one, "tree") for one in seen]))
@@ -115,7 +115,7 @@ def ruler() -> float:
     trees = [Item(thing="tree", x=64, y=100 - size // 2, size=size) for size in SIZES]
     drawn = renders([replace(ASKED, items=(tree,), variant=k) for k, tree in enumerate(trees)])
     covered = torch.tensor([float((sprite("tree", size)[..., 3] > 127).sum()) for size in SIZES])
-    measured = measure.tree_areas(drawn, scenes.look(drawn))
+    measured = measure.tree_areas(drawn, embedded.look(drawn))
     return float(torch.corrcoef(torch.stack([covered, measured.float()]))[0, 1])
 
 

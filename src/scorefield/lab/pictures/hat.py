@@ -38,7 +38,7 @@ from scorefield.data.things import HATTED
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,18 +67,18 @@ class Compared:
 
 def run(settings: HatSettings, watch: Watch) -> Compared:
     """Dress everybody, subtract, compare with every word."""
-    words = scenes.conditioner().tokenizer.spelt()
+    words = embedded.conditioner().tokenizer.spelt()
     people = wearers()
-    texts = scenes.text_vectors(words)
+    texts = embedded.text_vectors(words)
     spots = _spots(settings)
     of_all: dict[str, list[Tensor]] = {worn: [] for worn in WORN}
     for thing in watch(people, "dressing", len(people)):
-        bare = scenes.picture_vectors(_dressed(spots, thing, None))
+        bare = embedded.picture_vectors(_dressed(spots, thing, None))
         for worn, found in of_all.items():
-            found.append(difference(scenes.picture_vectors(_dressed(spots, thing, worn)), bare))
+            found.append(difference(embedded.picture_vectors(_dressed(spots, thing, worn)), bare))
     cosines = torch.stack([normalize(torch.stack(found).mean(0), dim=0) @ texts.T for found in of_all.values()])
     man = of_all["hat"][people.index("man")]
-    one, *phrases = scenes.text_vectors(["a man", *(f"a man wearing a {word}" for word in words)])
+    one, *phrases = embedded.text_vectors(["a man", *(f"a man wearing a {word}" for word in words)])
     same_way = normalize(torch.stack(phrases) - one, dim=-1) @ man
     among = cosines[:, [words.index(worn) for worn in WORN]]
     numbers = {
@@ -97,7 +97,7 @@ def run(settings: HatSettings, watch: Watch) -> Compared:
 
 def wearers() -> list[str]:
     """Everybody who can wear a hat and whom the model knows."""
-    return sorted(HATTED & set(scenes.known("things")))
+    return sorted(HATTED & set(embedded.known("things")))
 
 
 def difference(worn: Tensor, bare: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def _spots(settings: HatSettings) -> list[Scene]:
     def between(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=generator))
 
-    places = [place for place, phrases in PLACES.items() if phrases[0] in scenes.known("places")]
+    places = [place for place, phrases in PLACES.items() if phrases[0] in embedded.known("places")]
     spots = []
     for k in range(settings.spots):
         place = "grey" if k == 0 else places[between(0, len(places) - 1)]

@@ -31,7 +31,7 @@ from scorefield.data.scenes import Scene
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,14 +61,14 @@ class Latents:
 
 def run(settings: LatentsSettings, watch: Watch) -> Latents:
     """Encode and decode."""
-    codec = scenes.codec()
+    codec = embedded.codec()
     pictures = renders(_held_out(settings))
     x0, decoded = [], []
     parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     with torch.no_grad():
         for some in watch(parts, "there and back", len(parts)):
-            x0.append(codec.encode(scenes.pixels(some)))
-            decoded.append(scenes.bytes_of(scenes.images(x0[-1])))
+            x0.append(codec.encode(embedded.pixels(some)))
+            decoded.append(embedded.bytes_of(embedded.images(x0[-1])))
     latents, back = torch.cat(x0).cpu(), torch.cat(decoded)
     psnr = measure.psnr(back, pictures)
     off = (back.int() - pictures.int()).abs().amax(1)
@@ -85,13 +85,13 @@ def run(settings: LatentsSettings, watch: Watch) -> Latents:
 
 
 def _held_out(settings: LatentsSettings) -> list[Scene]:
-    return list(islice(scenes.held_out(settings.seed), settings.pictures))
+    return list(islice(embedded.held_out(settings.seed), settings.pictures))
 
 
 def _fits(side: int) -> bool:
     """Whether the codec accepts pictures of that width."""
     try:
-        scenes.codec().shape(side, 128)
+        embedded.codec().shape(side, 128)
     except ValueError:
         return False
     return True

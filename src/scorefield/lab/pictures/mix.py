@@ -28,7 +28,7 @@ from torch import Tensor
 from scorefield.core.cond import cat
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 from scorefield.prompt import surgery
 
 if TYPE_CHECKING:
@@ -65,17 +65,17 @@ class Mixed:
 
 def run(settings: MixSettings, watch: Watch) -> Mixed:
     """Draw pictures between two prompts, and evaluate them by CLIP and the judge."""
-    factors, levels = torch.linspace(0, 1, settings.factors), scenes.levels(settings.steps)
+    factors, levels = torch.linspace(0, 1, settings.factors), embedded.levels(settings.steps)
     seeds = [1000 * settings.seed + k for k in range(settings.pictures)]
     pictures, leaning, votes = [], [], []
     for names in watch(PAIRS, "mixing", len(PAIRS)):
-        first, second = (scenes.words([PROMPT.format(name)]) for name in names)
+        first, second = (embedded.words([PROMPT.format(name)]) for name in names)
         conds = surgery.between(first, second, factors)
-        each = cat([scenes.repeated(conds[k : k + 1], len(seeds)) for k in range(len(factors))])
-        x0 = scenes.end(scenes.walk(scenes.guided(each), scenes.start(seeds * len(factors)), levels))
-        drawn = scenes.bytes_of(scenes.images(x0))
-        likeness = scenes.picture_vectors(drawn) @ scenes.text_vectors([PROMPT.format(name) for name in names]).T
-        found = torch.tensor([[measure.shows(one, name) for name in names] for one in scenes.look(drawn)]).float()
+        each = cat([embedded.repeated(conds[k : k + 1], len(seeds)) for k in range(len(factors))])
+        x0 = embedded.end(embedded.walk(embedded.guided(each), embedded.start(seeds * len(factors)), levels))
+        drawn = embedded.bytes_of(embedded.images(x0))
+        likeness = embedded.picture_vectors(drawn) @ embedded.text_vectors([PROMPT.format(name) for name in names]).T
+        found = torch.tensor([[measure.shows(one, name) for name in names] for one in embedded.look(drawn)]).float()
         grid = (len(factors), len(seeds))
         pictures.append(drawn.reshape(*grid, *drawn.shape[1:]))
         leaning.append((likeness[:, 1] - likeness[:, 0]).reshape(grid))

@@ -39,7 +39,7 @@ from torch import Tensor
 from scorefield.core.level import eps_of
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 from scorefield.sample.walk import Step
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def run(settings: NoNoiseSettings, watch: Watch) -> NoNoise:
     """Walk twice from the same noise, with fresh noise and with zeros instead."""
     count = settings.pictures
     seeds = [1000 * settings.seed + k for k in range(count)] * len(PROMPTS)
-    denoise = scenes.guided(scenes.words([prompt for prompt in PROMPTS for _ in range(count)]), settings.alpha)
-    levels = scenes.levels(settings.steps)
-    nothing = torch.zeros_like(scenes.start(seeds).initial)
-    runs = scenes.start(seeds), scenes.start(seeds)._replace(step=lambda at, to: nothing)
+    denoise = embedded.guided(embedded.words([prompt for prompt in PROMPTS for _ in range(count)]), settings.alpha)
+    levels = embedded.levels(settings.steps)
+    nothing = torch.zeros_like(embedded.start(seeds).initial)
+    runs = embedded.start(seeds), embedded.start(seeds)._replace(step=lambda at, to: nothing)
     walks = [
-        list(watch(scenes.walk(denoise, fresh, levels, "ddpm"), what, settings.steps + 1))
+        list(watch(embedded.walk(denoise, fresh, levels, "ddpm"), what, settings.steps + 1))
         for fresh, what in zip(runs, ("walking with noise", "walking without"), strict=True)
     ]
     drawn = torch.stack([_decoded(steps[-1].x) for steps in walks])
@@ -100,7 +100,7 @@ def numbers(pictures: Tensor) -> dict[str, float]:
     """Sharpness, difference between seeds and share of trees without the noise, relative to with it."""
     sharp = [[float(measure.sharpness(drawn).mean()) for drawn in prompts] for prompts in pictures]
     left = [without / max(with_noise, 1e-9) for with_noise, without in zip(*sharp, strict=True)]
-    trees = [[measure.shows(one, "tree") for one in scenes.look(prompts[0])] for prompts in pictures]
+    trees = [[measure.shows(one, "tree") for one in embedded.look(prompts[0])] for prompts in pictures]
     return {
         "sharpness_left_of_a_tree_in_the_desert": left[0],
         "sharpness_left_of_a_tree": left[1],
@@ -115,7 +115,7 @@ def _predictions(steps: list[Step], count: int) -> Tensor:
 
 
 def _decoded(x0: Tensor) -> Tensor:
-    return scenes.bytes_of(scenes.images(x0))
+    return embedded.bytes_of(embedded.images(x0))
 
 
 def draw(result: NoNoise) -> "Figure":

@@ -36,7 +36,7 @@ from scorefield.core.level import Level, noisy
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import panel, scenes
+from scorefield.lab.pictures import embedded, panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,9 +87,9 @@ class Drowned:
 def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
     """Add noise to latents by every schedule, and to one picture at the steps of a walk."""
     generator = torch.Generator().manual_seed(settings.seed)
-    scenes_drawn = renders(list(islice(scenes.held_out(settings.seed), settings.pictures)))
+    scenes_drawn = renders(list(islice(embedded.held_out(settings.seed), settings.pictures)))
     with torch.no_grad():
-        x0 = scenes.codec().encode(scenes.pixels(scenes_drawn)).cpu().double()
+        x0 = embedded.codec().encode(embedded.pixels(scenes_drawn)).cpu().double()
     betas = {name: make() for name, make in SCHEDULES.items()}
     ways = {name: drown(x0, betas[name], generator) for name in watch(SCHEDULES, "drowning", len(SCHEDULES))}
     ladder = core_schedule.discrete(core_schedule.lams(core_schedule.cumulative(betas[CLASSICAL])))
@@ -108,8 +108,8 @@ def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
         f"sigma_measured_at_step_{MARKED}_of_{STEPS}": float(marked[1] / marked[0]),
     }
     return Drowned(
-        betas=betas, ways=ways, grids={name: scenes.levels(STEPS, name) for name in grid.SCHEDULES},
-        drawn=scenes.bytes_of(scenes.images(states.to(scenes.pipeline().system.device))),
+        betas=betas, ways=ways, grids={name: embedded.levels(STEPS, name) for name in grid.SCHEDULES},
+        drawn=embedded.bytes_of(embedded.images(states.to(embedded.pipeline().system.device))),
         levels=levels, numbers=numbers,
     )  # fmt: skip
 

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,8 +73,8 @@ class Stepped:
 def run(settings: StepsSettings, watch: Watch) -> Stepped:
     """Walk, and measure every prediction."""
     seeds = [1000 * settings.seed + k for k in range(len(PROMPTS))]
-    denoise, levels = scenes.guided(scenes.words(PROMPTS)), scenes.levels(settings.steps)
-    walk = scenes.walk(denoise, scenes.start(seeds), levels)
+    denoise, levels = embedded.guided(embedded.words(PROMPTS)), embedded.levels(settings.steps)
+    walk = embedded.walk(denoise, embedded.start(seeds), levels)
     passed, states, predictions = [], [], []
     for step in watch(walk, "walking", settings.steps + 1):
         passed.append(step.x0.cpu())
@@ -98,7 +98,7 @@ def run(settings: StepsSettings, watch: Watch) -> Stepped:
 
 
 def _decoded(x0: Tensor) -> Tensor:
-    return scenes.bytes_of(scenes.images(x0))
+    return embedded.bytes_of(embedded.images(x0))
 
 
 def draw(result: Stepped) -> "Figure":

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from scorefield.core.cond import Cond
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, LabError, Settings, Watch
-from scorefield.lab.pictures import scenes
+from scorefield.lab.pictures import embedded
 from scorefield.nets.clip import Block, TextTransformer
 from scorefield.nets.dit import Dit
 from scorefield.prompt import surgery
@@ -78,7 +78,7 @@ def run(settings: TokensSettings, watch: Watch) -> Read:
     """Compute the stages of the prompt, and of the changed one, by hand; compare with the conditioner, and with each
     other.
     """
-    reader, written = scenes.conditioner(), scenes.read(settings.prompt)
+    reader, written = embedded.conditioner(), embedded.read(settings.prompt)
     try:
         opened = surgery.opened(reader, [settings.prompt])
         at = surgery.where(reader, opened, settings.word)[0]
@@ -156,7 +156,7 @@ def _tokens(cond: Cond) -> Tensor:
 
 def _refined(states: Tensor, mask: Tensor) -> Tensor:
     """The text (L, width) as input of the generator's blocks."""
-    net = scenes.pipeline().stage.denoiser.net
+    net = embedded.pipeline().stage.denoiser.net
     if not isinstance(net, Dit):
         raise LabError(f"this experiment supports only the embedded generator, not {type(net).__name__}")
     text, _ = net.refine(states.to(mask.device)[None], mask[None])

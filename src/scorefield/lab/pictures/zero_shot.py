@@ -35,7 +35,7 @@ from scorefield.data.things import NAMES
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import scenes
+from scorefield.lab.pictures import embedded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,13 +63,13 @@ class Named:
 def run(settings: ZeroShotSettings, watch: Watch) -> Named:
     """Render, compare with all names and with the captions of the group, and count."""
     groups = _groups(settings)
-    things, single, mean = known_names(), names([""]), names(scenes.places())
+    things, single, mean = known_names(), names([""]), names(embedded.places())
     pictures, cosines, by_single, by_mean = [], [], [], []
     for group in watch(groups, "naming", len(groups)):
         drawn = renders(group)
-        vectors = scenes.picture_vectors(drawn)
+        vectors = embedded.picture_vectors(drawn)
         pictures.append(drawn)
-        cosines.append(vectors @ scenes.text_vectors([one.caption for one in group]).T)
+        cosines.append(vectors @ embedded.text_vectors([one.caption for one in group]).T)
         truth = torch.tensor([things.index(one.nouns[0].thing) for one in group])
         by_single.append(best(vectors @ single.T) == truth)
         by_mean.append(best(vectors @ mean.T) == truth)
@@ -94,13 +94,13 @@ def best(cosines: Tensor) -> Tensor:
 
 def known_names() -> list[str]:
     """The things that CLIP learned to name."""
-    return [name for name in NAMES if name in scenes.known("things")]
+    return [name for name in NAMES if name in embedded.known("things")]
 
 
 def names(places: Sequence[str]) -> Tensor:
     """A unit vector (things, E) a thing: the mean over captions of it with each of the phrases of places."""
     things = known_names()
-    said = [scenes.text_vectors([f"{article(name)} {name} {place}".strip() for name in things]) for place in places]
+    said = [embedded.text_vectors([f"{article(name)} {name} {place}".strip() for name in things]) for place in places]
     return normalize(torch.stack(said).mean(0), dim=-1)
 
 
@@ -114,7 +114,7 @@ def _groups(settings: ZeroShotSettings) -> list[list[Scene]]:
             group.setdefault(one.nouns[0].thing, one)
         return list(group.values())
 
-    stream = scenes.held_out(settings.seed, "single")
+    stream = embedded.held_out(settings.seed, "single")
     return [scenes_of_different_things(stream) for _ in range(settings.groups)]
 
 

@@ -10,7 +10,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, eps_of
 from scorefield.data.shapes import Shape
 from scorefield.lab import style
-from scorefield.lab.plane import levels, measure
+from scorefield.lab.plane import cloud_fit, levels
 from scorefield.lab.plane.convergence import no_noise
 from scorefield.sample.one_step import euler
 
@@ -60,7 +60,7 @@ def agreement(shape: Shape, fields: Sequence[Denoise], none: Denoise, seed: int,
     generator = torch.Generator().manual_seed(seed)
     cosines = []
     for at in map(levels.level, TIMES):
-        x = measure.noised(shape, states, at, generator)
+        x = cloud_fit.noised(shape, states, at, generator)
         eps = eps_of(x, none(x, at), at)
         cosines.append([torch.cosine_similarity(eps_of(x, field(x, at), at), eps, dim=1).mean() for field in fields])
     return torch.tensor(cosines).mean(1)

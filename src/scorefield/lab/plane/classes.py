@@ -47,7 +47,7 @@ from scorefield.evals.sliced import sliced_wasserstein
 from scorefield.guide.cfg import cfg
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
+from scorefield.lab.plane import cloud_fit, learn, levels
 from scorefield.lab.plane.by_class import labelled, nearest, of_class, share
 from scorefield.lab.plane.class_figures import draw, film
 from scorefield.lab.plane.class_guidance import ALPHAS, GRID, GUIDED, SHOWN, TIMES, Guided, agreement, push, walk
@@ -125,8 +125,8 @@ def _negative_numbers(result: Guided, person: Tensor) -> dict[str, float]:
     return {
         "share_of_the_middle_class_unguided": share(nearest(shape, result.clouds[0.0][0]), middle),
         "share_of_the_middle_class_as_negative": share(nearest(shape, result.without), middle),
-        "distance_to_the_shape_conditional": float(measure.distance(shape, plain).mean()),
-        "distance_to_the_shape_with_a_negative": float(measure.distance(shape, result.without).mean()),
+        "distance_to_the_shape_conditional": float(cloud_fit.distance(shape, plain).mean()),
+        "distance_to_the_shape_with_a_negative": float(cloud_fit.distance(shape, result.without).mean()),
         "right_share_of_the_first_class_with_the_middle_as_negative": share(nearest(shape, person), 0),
         "share_of_mistakes_between_the_first_two": mixed / max(1.0 / len(plain[0]), mistakes),
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 from scorefield.core import gauge
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
-from scorefield.sample.registry import SamplerRecord
+from scorefield.sample.samplers import SamplerRecord
 from scorefield.sample.unipc import unipc
 from scorefield.sample.walk import Sampler
 

@@ -40,7 +40,7 @@ from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
+from scorefield.lab.plane import cloud_fit, learn, levels
 from scorefield.sample.ancestral import ddim as ode
 from scorefield.sample.ancestral import ddpm as sde
 from scorefield.sample.walk import Sampler
@@ -105,17 +105,17 @@ def run(settings: DdimSettings, watch: Watch) -> Compared:
     }
     in_clouds = (settings.clouds, settings.points, 2)
     apart = [
-        [measure.misfit(shape, walks[steps][kind][-1].view(in_clouds), generator) for steps in STEPS]
+        [cloud_fit.misfit(shape, walks[steps][kind][-1].view(in_clouds), generator) for steps in STEPS]
         for kind in range(len(kinds))
     ]
     moments = [round((1 - share) * STEPS[-1]) for share in TIMES]
     at = [levels.walk_down(STEPS[-1], start=START)[k] for k in moments]
     pair = [torch.stack([one[k].view(in_clouds) for k in moments]) for one in walks[STEPS[-1]][:2]]
     in_view = min(SHOWN, settings.clouds) * settings.points
-    fresh = torch.stack([measure.noised(shape, in_view, level, generator) for level in at])
+    fresh = torch.stack([cloud_fit.noised(shape, in_view, level, generator) for level in at])
     away = torch.tensor([[-1.6, 1.8]])
     one = [states(ode, denoise, away, 64, None), states(sde, denoise, away.expand(4, 2), 64, generator)]
-    chance = measure.chance(shape, settings.points, PAIRS, generator)
+    chance = cloud_fit.chance(shape, settings.points, PAIRS, generator)
     return Compared(
         clouds=torch.stack([fresh, *[clouds.flatten(1, 2)[:, :in_view] for clouds in pair]]),
         times=[levels.share(level) for level in at],
@@ -150,10 +150,10 @@ def _worst(shape: shapes.Shape, one: Tensor, other: Tensor, at: list[Level], gen
     """Distances of both walks (times, clouds, points, 2) to the noisy data and each other, relative to chance."""
     found = []
     for k, level in enumerate(at):
-        chance = measure.chance(shape, one.shape[2], PAIRS, generator, level)
-        found += [measure.misfit(shape, clouds, generator, level) / chance for clouds in (one[k], other[k])]
+        chance = cloud_fit.chance(shape, one.shape[2], PAIRS, generator, level)
+        found += [cloud_fit.misfit(shape, clouds, generator, level) / chance for clouds in (one[k], other[k])]
         # Against the next cloud, which has other starts: with the same starts it would be nearer than chance.
-        found.append(measure.between(one[k], other[k].roll(1, 0)) / chance)
+        found.append(cloud_fit.between(one[k], other[k].roll(1, 0)) / chance)
     return max(found)
 
 

@@ -45,7 +45,7 @@ from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
+from scorefield.lab.plane import cloud_fit, learn, levels
 from scorefield.sample.ancestral import ddpm as sampler
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def run(settings: DdpmSettings, watch: Watch) -> Walked:
         noisy=noisy[:, : settings.points],
         bare=bare[:, : settings.points],
         levels=passed,
-        width=torch.tensor([[measure.spread(x) for x in cloud] for cloud in (noisy, bare)]),
+        width=torch.tensor([[cloud_fit.spread(x) for x in cloud] for cloud in (noisy, bare)]),
         numbers=_numbers(settings, shape, noisy, bare, data, way[-1], generator),
     )
 
@@ -132,9 +132,9 @@ def _numbers(
     end: Tensor,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    chance = measure.chance(shape, settings.points, 2 * settings.clouds, generator)
-    apart = [measure.misfit(shape, x[-1].view(settings.clouds, settings.points, 2), generator) for x in (noisy, bare)]
-    width = [measure.spread(x[-1]) for x in (noisy, bare)]
+    chance = cloud_fit.chance(shape, settings.points, 2 * settings.clouds, generator)
+    apart = [cloud_fit.misfit(shape, x[-1].view(settings.clouds, settings.points, 2), generator) for x in (noisy, bare)]
+    width = [cloud_fit.spread(x[-1]) for x in (noisy, bare)]
     half = round(settings.steps * (START - HALF) / START)
     return {
         "sliced_wasserstein_of_two_data_samples": chance,
@@ -148,10 +148,10 @@ def _numbers(
         "share_of_data_outside_of_where_it_ends": float(
             (data.norm(dim=1) > bare[-1].norm(dim=1).mean()).double().mean()
         ),
-        "with_noise_distance_to_the_shape": float(measure.distance(shape, noisy[-1]).mean()),
-        "without_noise_distance_to_the_shape": float(measure.distance(shape, bare[-1]).mean()),
-        "data_distance_to_the_shape": float(measure.distance(shape, data).mean()),
-        "one_point_distance_to_the_shape": float(measure.distance(shape, end).mean()),
+        "with_noise_distance_to_the_shape": float(cloud_fit.distance(shape, noisy[-1]).mean()),
+        "without_noise_distance_to_the_shape": float(cloud_fit.distance(shape, bare[-1]).mean()),
+        "data_distance_to_the_shape": float(cloud_fit.distance(shape, data).mean()),
+        "one_point_distance_to_the_shape": float(cloud_fit.distance(shape, end).mean()),
     }
 
 

@@ -41,16 +41,16 @@ from scorefield.data.shapes import Shape
 from scorefield.evals.coverage import coverage, precision, radius_of
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.families import autoregressive, coupling, diffusion, flow_matching, gan, vae
-from scorefield.lab.families.family import Family, Model
+from scorefield.lab.families import autoregressive, coupling, flow_matching, gan, noise_prediction, vae
+from scorefield.lab.families.generative_family import Family, Model
 from scorefield.lab.families.likelihood import of_shape
-from scorefield.lab.plane.measure import chance, misfit
+from scorefield.lab.plane.cloud_fit import chance, misfit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MODULES = (gan, vae, coupling, autoregressive, diffusion, flow_matching)
+MODULES = (gan, vae, coupling, autoregressive, noise_prediction, flow_matching)
 FAMILIES: tuple[Family, ...] = tuple(one.FAMILY for one in MODULES)
 VARIANTS: Mapping[str, Mapping[str, Family]] = {
     one.FAMILY.name: one.VARIANTS for one in MODULES

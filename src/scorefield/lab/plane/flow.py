@@ -45,7 +45,7 @@ from scorefield.core.level import Level, noisy
 from scorefield.data import shapes
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
+from scorefield.lab.plane import cloud_fit, learn, levels
 from scorefield.sample.one_step import euler
 from scorefield.train.objective import objective
 
@@ -111,7 +111,7 @@ def run(settings: FlowSettings, watch: Watch) -> Ways:
     }
     pairs = [torch.stack([noisy(x0, eps, at) for at in by_gauge[name]]) for name in ("rf", "vp")]
     seen = [moved(ways[name], by_gauge[name], by_gauge["rf"]) for name in ("vp", "ve")]
-    chance = measure.chance(shape, settings.points, 16, generator)
+    chance = cloud_fit.chance(shape, settings.points, 16, generator)
     return Ways(
         data=x0,
         pairs=(pairs[0], pairs[1]),
@@ -124,7 +124,7 @@ def run(settings: FlowSettings, watch: Watch) -> Ways:
             "pairs_bend_in_vp": bend(pairs[1]),
             "field_bends_in_rf": bend(ways["rf"]),
             "field_bends_in_vp": bend(ways["vp"]),
-            "sliced_wasserstein_over_that_of_data": measure.misfit(shape, ways["rf"][-1:], generator) / chance,
+            "sliced_wasserstein_over_that_of_data": cloud_fit.misfit(shape, ways["rf"][-1:], generator) / chance,
         },
     )
 

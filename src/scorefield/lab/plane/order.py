@@ -45,10 +45,10 @@ from scorefield.data import shapes
 from scorefield.evals.sliced import sliced_wasserstein
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import convergence, levels, measure
+from scorefield.lab.plane import cloud_fit, convergence, levels
 from scorefield.lab.plane.convergence import Line
 from scorefield.lab.plane.exact import posterior_mean
-from scorefield.sample.registry import SAMPLERS, find
+from scorefield.sample.samplers import SAMPLERS, find
 from scorefield.sample.walk import Sampler
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def run(settings: OrderSettings, watch: Watch) -> Measured:
         euler=euler,
         second=second,
         quality=quality,
-        floor=measure.chance(shape, settings.cloud, PAIRS, generator),
+        floor=cloud_fit.chance(shape, settings.cloud, PAIRS, generator),
         nodes=shape.nodes,
         numbers=_numbers(errors, own, {steps: sliced_wasserstein(one, data) for steps, one in euler.items()}),
     )

@@ -42,8 +42,8 @@ from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
-from scorefield.sample import registry
+from scorefield.lab.plane import cloud_fit, learn, levels
+from scorefield.sample import samplers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,15 +83,15 @@ def run(settings: SpiralSettings, watch: Watch) -> Folded:
     generator = torch.Generator().manual_seed(settings.seed)
     start = torch.randn(settings.clouds * settings.points, 2, generator=generator)
     passed = levels.slowing_down(settings.steps)
-    walk = registry.find(settings.sampler)[0].sampler(
+    walk = samplers.find(settings.sampler)[0].sampler(
         denoise, start, passed, lambda at, to: torch.randn(start.shape, generator=generator)
     )
     x = torch.stack([step.x for step in watch(walk, "folding", settings.steps + 1)])
     clouds = x[-1].view(settings.clouds, settings.points, 2)
     data, _ = shape.draw(10 * settings.points, generator)
-    misfit = measure.misfit(shape, clouds, generator)
-    chance = measure.chance(shape, settings.points, max(8, settings.clouds), generator)
-    off, own = (float(measure.distance(shape, one).mean()) for one in (x[-1], data))
+    misfit = cloud_fit.misfit(shape, clouds, generator)
+    chance = cloud_fit.chance(shape, settings.points, max(8, settings.clouds), generator)
+    off, own = (float(cloud_fit.distance(shape, one).mean()) for one in (x[-1], data))
     grid = style.lattice(17)
     return Folded(
         data=data[: settings.points],
@@ -106,7 +106,7 @@ def run(settings: SpiralSettings, watch: Watch) -> Folded:
             "mean_distance_to_the_shape": off,
             "mean_distance_of_data": own,
             "mean_distance_beyond_that_of_data": off - own,
-            "mean_distance_of_the_noise": float(measure.distance(shape, start).mean()),
+            "mean_distance_of_the_noise": float(cloud_fit.distance(shape, start).mean()),
         },
     )
 

@@ -17,10 +17,19 @@ from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned, bind
 from scorefield.core.level import Level
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
+from scorefield.lab.families.generative_family import (
+    Family,
+    Likelihood,
+    Model,
+    Training,
+    Update,
+    minimise,
+    seeded,
+    variant,
+)
 from scorefield.lab.families.likelihood import of_walk
 from scorefield.nets.mlp import PlaneConfig, PlaneNet
-from scorefield.sample import registry
+from scorefield.sample import samplers
 from scorefield.train.objective import objective
 
 Betas = Literal["linear", "cosine"]
@@ -56,7 +65,7 @@ class Diffusion(Model):
 
         levels = grid.levels(gauge.vp, grid.trailing(self.ladder)(self.steps))
         x = torch.randn(count, 2, generator=generator)
-        *_, last = registry.find("ddpm")[0].sampler(bind(self.denoiser, Cond()), x, levels, noise)
+        *_, last = samplers.find("ddpm")[0].sampler(bind(self.denoiser, Cond()), x, levels, noise)
         return last.x
 
     def lams_of_likelihood(self) -> list[float]:

@@ -29,7 +29,7 @@ from scorefield.lab.experiment import LabError
 from scorefield.latent.picture_codec import PictureCodec, PictureLatents
 from scorefield.nets.clip import Clip
 from scorefield.prompt.text import TextConditioner
-from scorefield.sample import registry
+from scorefield.sample import samplers
 from scorefield.sample.walk import Step, finite
 
 
@@ -145,7 +145,7 @@ def walk(
 
     With `words` and `start`, the picture of a prompt equals that of `pipeline()` to the bit.
     """
-    record, _ = registry.find(sampler or pipeline().stage.spec.defaults.sampler)
+    record, _ = samplers.find(sampler or pipeline().stage.spec.defaults.sampler)
     at = levels() if at is None else at
     yield from finite(record.sampler(denoise, run.initial * hypot(*at[0]), at, run.step))
 

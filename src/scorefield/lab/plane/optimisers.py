@@ -53,7 +53,7 @@ from scorefield.data import shapes
 from scorefield.data.shapes import Shape
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import levels, measure
+from scorefield.lab.plane import cloud_fit, levels
 from scorefield.lab.plane.convergence import no_noise
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.sample import optimise as descent
@@ -121,11 +121,11 @@ def run(settings: OptimiseSettings, watch: Watch) -> Descended:
     denoise, count = posterior_mean(shape), settings.clouds * settings.points
     start = float(levels.level(START).sigma) * torch.randn(count, 2, generator=generator)
     data, _ = shape.draw(count, generator)
-    of_data = float(measure.distance(shape, data).mean()), measure.chance(shape, settings.points, PAIRS, generator)
+    of_data = float(cloud_fit.distance(shape, data).mean()), cloud_fit.chance(shape, settings.points, PAIRS, generator)
 
     def good(x: Tensor) -> tuple[float, float]:
         clouds = x.view(-1, settings.points, 2)
-        return float(measure.distance(shape, x).mean()), measure.misfit(shape, clouds, generator)
+        return float(cloud_fit.distance(shape, x).mean()), cloud_fit.misfit(shape, clouds, generator)
 
     few, walks, ends, by_steps, by_small = start[: CURVE * settings.points], {}, {}, {}, {}
     for name in watch(OPTIMISERS, "descending", len(OPTIMISERS)):
@@ -191,7 +191,7 @@ def stopped(steps: Sequence[Step], small: float) -> tuple[Tensor, Tensor]:
 
 def _stops(shape: Shape, steps: Sequence[Step], small: float) -> tuple[float, float, float]:
     x, calls = stopped(steps, small)
-    distance = measure.distance(shape, x)
+    distance = cloud_fit.distance(shape, x)
     return float(calls.double().mean()), float(distance.mean()), float((distance > STRAY).double().mean())
 
 

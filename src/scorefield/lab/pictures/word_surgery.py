@@ -40,7 +40,7 @@ from scorefield.core.cond import Cond
 from scorefield.evals.judge import Seen
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, LabError, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 from scorefield.prompt import surgery as operate
 
 if TYPE_CHECKING:
@@ -76,24 +76,25 @@ class Operated:
 def run(settings: SurgerySettings, watch: Watch) -> Operated:
     """Change the vectors, draw and judge."""
     word, other = settings.word, settings.mixed
-    scenes.read(settings.prompt)
+    embedded.read(settings.prompt)
     if word == other:
         raise LabError(f"{word!r} cannot be mixed with itself; give another word")
     weights = [{settings.instead: 1.0}, *({word: 1 - share, other: share} for share in SHARES)]
     try:
         conds = [_operated(settings, one) for one in weights]
-        written = [scenes.words([_written(settings, name)]) for name in (settings.instead, word, other)]
+        written = [embedded.words([_written(settings, name)]) for name in (settings.instead, word, other)]
     except ValueError as error:
         raise LabError(str(error)) from None
-    seeds, levels = [1000 * settings.seed + k for k in range(settings.pictures)], scenes.levels(settings.steps)
+    seeds, levels = [1000 * settings.seed + k for k in range(settings.pictures)], embedded.levels(settings.steps)
     drawn = []
     for cond in watch(conds, "drawing", len(conds)):
-        denoise = scenes.guided(scenes.repeated(cond, len(seeds)))
-        drawn.append(scenes.bytes_of(scenes.images(scenes.end(scenes.walk(denoise, scenes.start(seeds), levels)))))
+        denoise = embedded.guided(embedded.repeated(cond, len(seeds)))
+        x0 = embedded.end(embedded.walk(denoise, embedded.start(seeds), levels))
+        drawn.append(embedded.bytes_of(embedded.images(x0)))
     pictures = torch.stack(drawn)
-    seen = [scenes.look(some) for some in drawn]
-    texts = scenes.text_vectors([settings.prompt, _written(settings, other)])
-    cosines = torch.stack([scenes.picture_vectors(some) for some in drawn[1:]]) @ texts.T  # (shares, seeds, parents)
+    seen = [embedded.look(some) for some in drawn]
+    texts = embedded.text_vectors([settings.prompt, _written(settings, other)])
+    cosines = torch.stack([embedded.picture_vectors(some) for some in drawn[1:]]) @ texts.T  # (shares, seeds, parents)
     like_word, like_other = likeness(cosines.mean(1)).unbind(1)
     half = SHARES.index(0.5)
     numbers = {
@@ -118,7 +119,7 @@ def _written(settings: SurgerySettings, name: str) -> str:
 
 def _operated(settings: SurgerySettings, weights: Mapping[str, float]) -> Cond:
     """The condition for the prompt with the mean of several words instead of one."""
-    reader = scenes.conditioner()
+    reader = embedded.conditioner()
     opened = operate.opened(reader, [settings.prompt])
     vector = operate.mean(reader, weights)
     return operate.closed(reader, operate.replaced(reader, opened, settings.word, vector))
