@@ -1,4 +1,4 @@
-"""CLIP: an image encoder and a text encoder that meet in one space (Radford et al. 2021)."""
+"""CLIP: an image encoder and a text encoder with a shared space of vectors (Radford et al. 2021)."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ Stem = Literal["patch", "convolutions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisionConfig:
-    """The image encoder; sizes are in pixels, and with a stem of convolutions `patch_size` must be a power of 2."""
+    """The image encoder; sizes are in pixels. With a stem of convolutions, `patch_size` must be a power of 2."""
 
     width: int = 256
     layers: int = 6
@@ -51,12 +51,12 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
-    """A text encoder as a diffusion model reads it."""
+    """A text encoder, and which of its states condition a diffusion model."""
 
     text: TextConfig
     embed_dim: int | None = None  # of the summary; None if it is not projected
     activation: Activation = "quick_gelu"
-    skip: int = 0  # the states are those of so many blocks before the last
+    skip: int = 0  # the states are taken this many blocks before the last
     normed: bool = True  # whether the final norm is applied to the states
 
 
@@ -141,7 +141,7 @@ def _blocks(width: int, layers: int, heads: int, activation: Activation) -> nn.M
 
 
 def _stem(config: VisionConfig) -> nn.Module:
-    """(B, 3, S, S) -> (B, width, S / patch_size, S / patch_size): one patch embedding, or halvings one after another.
+    """(B, 3, S, S) -> (B, width, S / patch_size, S / patch_size): one patch embedding, or a series of halvings.
 
     Early convolutions learn from fewer pictures (Xiao et al. 2021); published CLIPs have the patch embedding.
     """
@@ -211,7 +211,7 @@ class TextTransformer(nn.Module):
         return self.read(self.tokens(ids), mask)
 
     def read(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The states (B, L, width) after the final norm, of any vectors (B, L, width) in place of the tokens'."""
+        """The states (B, L, width) after the final norm, for any vectors (B, L, width) in place of the tokens'."""
         normed: Tensor = self.norm(self.states(vectors, mask)[-1])
         return normed
 
@@ -230,7 +230,7 @@ class TextTransformer(nn.Module):
         return states
 
     def end(self, ids: Tensor) -> Tensor:
-        """The place (B,) in each prompt whose state becomes its summary: the first end token, or the largest id."""
+        """The position (B,) in each prompt whose state becomes its summary: the first end token, or the largest id."""
         return (ids if self.end_id is None else (ids == self.end_id).int()).argmax(1)
 
     def summary(self, hidden: Tensor, ids: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ class TextTransformer(nn.Module):
 
 
 class TextEncoder(TextTransformer):
-    """A text encoder alone, for the condition of a diffusion model."""
+    """The text encoder of a diffusion model, without CLIP's image encoder."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config.text, config.embed_dim, config.activation)
@@ -249,16 +249,16 @@ class TextEncoder(TextTransformer):
     def condition(self, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States (B, L, width) and summaries (B, embed_dim) of prompts `ids` (B, L).
 
-        Stable Diffusion was trained without a mask: padding is read like words.
+        Stable Diffusion was trained without a mask: it reads padding like words.
         """
         return self.condition_of(self.tokens(ids), ids, mask)
 
     def condition_of(
         self, vectors: Tensor, ids: Tensor, mask: Tensor | None = None, *, clip_skip: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """As `condition`, with any vectors (B, L, width) in place of the tokens'; `ids` say where a prompt ends.
+        """Like `condition`, with any vectors (B, L, width) in place of the tokens'; `ids` say where a prompt ends.
 
-        The states are those of the block `clip_skip` - 1 before the one that the configuration names.
+        The states come from the block `clip_skip` - 1 before the one that the configuration names.
         """
         states = self.states(vectors, mask)
         last, kept = self.norm(states[-1]), states[-clip_skip - self.config.skip]
@@ -284,6 +284,6 @@ class Clip(nn.Module):
         return F.normalize(self.text.summary(self.text_hidden(ids, mask), ids).float(), dim=-1)
 
     def text_hidden(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """States (B, L, width) of every token after the final norm; where `mask` (B, L) is False a key is hidden."""
+        """States (B, L, width) of every token after the final norm; keys are hidden where `mask` (B, L) is False."""
         hidden: Tensor = self.text(ids, mask)
         return hidden

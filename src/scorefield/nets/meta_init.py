@@ -1,4 +1,4 @@
-"""Build networks on the device "meta": names and shapes without numbers, to be filled from a file."""
+"""Build networks on the device "meta", with names and shapes but no numbers, to be filled from a file."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves out what `torch.nn.init` does: on "meta" it needs torch's compiler, whose import takes a second."""
+    """Skips `torch.nn.init`: on "meta" it needs torch's compiler, whose import takes a second."""
 
     def __torch_function__(
         self,
@@ -25,6 +25,6 @@ class _Undrawn(TorchFunctionMode):
 
 @contextmanager
 def hollow() -> Iterator[None]:
-    """Within this, what is built of torch's modules has shapes and no numbers."""
+    """Modules built in this context have shapes but no numbers."""
     with torch.device("meta"), _Undrawn():
         yield
