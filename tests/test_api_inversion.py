@@ -141,7 +141,7 @@ def test_a_wrong_file_is_one_line_and_draws_nothing(tmp_path: Path, capsys: pyte
     folder = tmp_path / "out"
     assert run(["generate", "a <wide>", *TINY, "--embedding", str(wide), "-o", str(folder / "p.png")]) == 2
     assert capsys.readouterr().err == (
-        "error: the vectors of '<wide>' have 768 numbers, the words of this model 256: it was learned with another "
+        "error: the vectors of '<wide>' have 768 numbers, those of this model 256: the word was learned with another "
         "model\n"
     )
     assert not folder.exists()

@@ -126,7 +126,7 @@ def test_brackets_in_too_many_brackets_are_one_line(prompt: str) -> None:
 @pytest.mark.parametrize("prompt", ["(a:1e9)", "(a:999)", "(a)999"])
 def test_a_weight_that_is_too_much_is_one_line(prompt: str) -> None:
     rule: Weighting = "compel" if ":" not in prompt else "comfy"
-    with pytest.raises(ValueError, match=r"^a weight of (1e\+09|999) is too much: weights lie between -100 and 100$"):
+    with pytest.raises(ValueError, match=r"^a weight of (1e\+09|999) is too large: weights lie between -100 and 100$"):
         RULES[rule].parse(prompt)
 
 
@@ -339,4 +339,4 @@ def test_a_prompt_of_100_kilobytes_takes_no_longer_than_its_length_explains(rule
 
 def test_signs_that_weigh_too_much_are_refused_however_many() -> None:
     for rule, prompt in (("compel", "a" + "+" * 5000), ("a1111", f"((a:0):{'9' * 400})"), ("comfy", "(a:1e999)")):
-        assert "too much" in (_refusal(rule, prompt) or "")
+        assert "too large" in (_refusal(rule, prompt) or "")

@@ -141,7 +141,7 @@ def test_a_caption_with_words_that_the_model_never_saw_is_left_out() -> None:
     ("settings", "line"),
     [
         ({"images": "nowhere"}, "there are no pictures in nowhere"),
-        ({"token": "cat"}, "'cat' is a word of this model already"),
+        ({"token": "cat"}, "'cat' is already a word of this model"),
         ({"token": ""}, "--set token=: it should have at least 1 character"),
         ({"init": "zebra"}, "'zebra' is not one word"),
         ({"vectors": "31"}, "has 31 vectors; a prompt of this model has room for 30"),

@@ -240,7 +240,7 @@ def test_a_tokenizer_of_another_vocabulary_is_one_line(one: Made, tmp_path: Path
     told = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())
     told["added_tokens"].append({"id": 49408, "content": "<cat>", "special": True})
     (folder / "tokenizer" / "tokenizer.json").write_text(json.dumps(told))
-    assert_one_line(one, folder, DamagedError, "the tokenizer has 49409 tokens .* they do not belong together")
+    assert_one_line(one, folder, DamagedError, "the tokenizer has 49409 tokens .* they do not fit each other")
 
 
 def test_other_levels_of_noise_are_refused(one: Made, tmp_path: Path) -> None:
