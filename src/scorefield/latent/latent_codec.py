@@ -1,4 +1,4 @@
-"""The codec of every model of latents: an autoencoder, the statistics of its latents, and a linear preview."""
+"""The codec of latent models: an autoencoder, the statistics of its latents, and a linear preview."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -22,7 +22,7 @@ class Autoencoder(Protocol):
 
 
 class LatentCodec(nn.Module):
-    """An autoencoder with x0 = (latents - shift) / scale * factor, of about zero mean and unit variance.
+    """An autoencoder and x0 = (latents - shift) / scale * factor, with about zero mean and unit variance.
 
     `encoder` and `decoder` run the autoencoder. `shift` and `scale` are a number or a tensor (C,). `preview_weight`
     (3, C) and `preview_bias` (3,) map x0 to the mean colour of its pixels. Arguments and results are float32; the
@@ -51,7 +51,7 @@ class LatentCodec(nn.Module):
         return dtype_of(self.autoencoder)
 
     def shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """(C, H, W) of the latents of a picture; RequestError for a side that is no multiple of `size_factor`."""
+        """(C, H, W) of a picture's latents; ValueError for a side that is not a multiple of `size_factor`."""
         return cast(Autoencoder, self.autoencoder).latent_shape(1, height, width)[1:]
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class LatentCodec(nn.Module):
         return run_in_dtype(self._decoder, self.autoencoder, latents, _ANSWER).clamp(-1, 1)
 
     def preview(self, x0: Tensor) -> Tensor:
-        """Small pixels (B, 3, H, W) in [-1, 1] of `x0` (B, C, H, W), for the price of one product."""
+        """Small pixels (B, 3, H, W) in [-1, 1] of `x0` (B, C, H, W), at the cost of one matrix product."""
         weight, bias = self.preview_weight.float()[..., None, None], self.preview_bias.float()
         with no_autocast():
             return F.conv2d(x0.float(), weight, bias).clamp(-1, 1)

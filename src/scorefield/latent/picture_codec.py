@@ -1,4 +1,4 @@
-"""Codecs of pictures as codecs of frames: every frame by itself, large ones in tiles."""
+"""Codecs of pictures as codecs of frames; large pictures are coded in tiles."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -25,7 +25,7 @@ class Size(Protocol):
 
 
 class PictureCodec:
-    """A codec of frames (B, 1, 3, H, W) out of one of pictures."""
+    """A codec of frames (B, 1, 3, H, W) made of a codec of pictures."""
 
     def __init__(self, pictures: PictureLatents) -> None:
         self.pictures = pictures
@@ -48,5 +48,5 @@ class PictureCodec:
         yield tiling.decode(self.pictures, x0, tile)[:, None]
 
     def preview(self, x0: Tensor) -> Tensor:
-        """A small frame (B, 1, 3, h, w) for the price of one product."""
+        """A small frame (B, 1, 3, h, w), at the cost of one matrix product."""
         return self.pictures.preview(x0)[:, None]
