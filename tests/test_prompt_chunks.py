@@ -133,7 +133,7 @@ def test_what_is_too_long_is_refused_where_chunks_are() -> None:
             CONDITIONER.counts(["tree " * 80], Rules(weighting=weighting))
     with pytest.raises(ValueError, match=told):
         CONDITIONER(["tree " * 80])
-    with pytest.raises(ValueError, match="long_prompt refuses them: leave BREAK out"):
+    with pytest.raises(ValueError, match="BREAK divides the prompt into chunks: leave BREAK out"):
         CONDITIONER.counts(["a BREAK b"], Rules(weighting="a1111"))
 
 

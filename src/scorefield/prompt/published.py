@@ -100,7 +100,7 @@ class PublishedConditioner(Conditioner):
         if len(divided.ids) > 1 and rules.long_prompt == "refuse":
             text = " ".join(piece.text for part in parts for piece in part)
             self.tokenizer.encode([text])  # its RequestError says by how much the text is too long
-            raise RequestError("BREAK asks for several chunks, but long_prompt refuses them: leave BREAK out")
+            raise RequestError("BREAK divides the prompt into chunks: leave BREAK out, or give --long-prompt chunks")
         return divided
 
     def _check(self, rules: Rules) -> None:
