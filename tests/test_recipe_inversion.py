@@ -86,7 +86,7 @@ def test_a_run_that_goes_on_is_the_run_that_was_long_from_the_start(tmp_path: Pa
     for folder, steps in ((whole, "8"), (halved, "4"), (halved, "8")):
         done = _train(folder, "--steps", steps, settings={})
         assert done.exit_code == 0, done.output
-    assert "goes on from step 2" in done.output
+    assert "resumes from step 2" in done.output
     for name in ("state.safetensors", "traffic-light.safetensors"):
         first, second = load_file(whole / name), load_file(halved / name)
         assert first.keys() == second.keys()

@@ -337,7 +337,7 @@ def test_a_state_of_another_network_or_optimiser_names_what_does_not_fit(tmp_pat
         state.fill(loop.start(tiny(width=8), CPU), header, tensors, tmp_path / "s")
     with pytest.raises(UnsupportedError, match=r"'0\.bias' is missing"):
         state.fill(loop.start(tiny(), CPU), header, {k: v for k, v in tensors.items() if k != "ema/0.bias"}, tmp_path)
-    with pytest.raises(UnsupportedError, match="with 'AdamW', and the recipe uses SGD"):
+    with pytest.raises(UnsupportedError, match="with 'AdamW', but the recipe uses SGD"):
         state.fill(loop.start(line(1.0), CPU), header, tensors, tmp_path / "s")
     with pytest.raises(UnsupportedError, match=r"'optimizer/9\.bias/step' does not fit"):
         state.fill(loop.start(tiny(), CPU), header, {**tensors, "optimizer/9.bias/step": torch.ones(())}, tmp_path)
