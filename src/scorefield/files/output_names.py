@@ -1,4 +1,4 @@
-"""Names of output files: derived from the prompt or given by the user, numbered where one is taken."""
+"""Names of output files: derived from the prompt or given by the user, numbered if taken."""
 
 import re
 import unicodedata
@@ -37,7 +37,7 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 class OutputNames:
-    """Names for the pictures of one run: a folder, with files named after prompts, or one .png file.
+    """Names for the pictures of one run: a folder with files named after prompts, or one .png file.
 
     OutputError for another file format.
     """
