@@ -100,9 +100,9 @@ def test_attention_is_drawn_for_as_many_words_as_fit(monkeypatch: pytest.MonkeyP
     above = outcome.figure.axes[0]
     assert [text.get_text() for text in above.get_xticklabels()][:3] == ["prediction", "a", "watercolour"]
     assert len(above.get_xticks()) == 1 + attention.WORDS
-    film = outcome.film()
-    assert film is not None
-    (frame,) = islice(film.frames, 1)
+    animation = outcome.animation()
+    assert animation is not None
+    (frame,) = islice(animation.frames, 1)
     assert frame.width == 800
 
 

@@ -249,11 +249,11 @@ def test_the_ways_that_are_drawn_end_in_the_clouds_that_are_measured(untrained) 
     assert torch.equal(conditional[0], guided[0])
 
 
-def test_the_figure_has_all_panels_and_the_film_moves(untrained) -> None:
+def test_the_figure_has_all_panels_and_the_animation_moves(untrained) -> None:
     assert len(untrained.figure.axes) == 9
     assert style.image(untrained.figure, dpi=50).size == (400, 440)
-    film = untrained.film()
-    assert film is not None
-    first, second = islice(film.frames, 2)
+    animation = untrained.animation()
+    assert animation is not None
+    first, second = islice(animation.frames, 2)
     assert first.size == second.size == (640, 380)
     assert first.tobytes() != second.tobytes()

@@ -114,12 +114,12 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def small(experiment: Experiment[S, R], shape: str, panels: int) -> None:
-    """Run it small on a shape; its numbers are finite, its figure is whole, and so are the frames of its film."""
+    """Run it small on a shape; its numbers are finite, its figure is whole, and so are the frames of its animation."""
     given = {"spiral": {"steps": 4, "clouds": 1}, "ddpm": {"steps": 4, "clouds": 1}, "ddim": {"clouds": 1}}
     more = given.get(experiment.name, {"steps": 4})
     outcome = experiment(shape=shape, points=100, training=3, **more)
     assert len(outcome.figure.axes) == panels
-    shown = outcome.film()
+    shown = outcome.animation()
     assert shown is not None
     frames = list(itertools.islice(shown.frames, 3))
     assert {frame.size for frame in frames} == {frames[0].size}
@@ -149,6 +149,6 @@ def test_flow_is_ddim_even_for_an_untrained_network(points: str) -> None:
         assert outcome.numbers["pairs_bend_in_rf"] == pytest.approx(1, abs=1e-5)
         assert outcome.numbers["pairs_bend_in_vp"] > 1.05
         assert len(outcome.figure.axes) == 4
-    shown = outcome.film()
+    shown = outcome.animation()
     assert shown is not None
     assert {frame.size for frame in itertools.islice(shown.frames, 2)} == {(800, 430)}

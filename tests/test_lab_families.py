@@ -156,7 +156,7 @@ def test_the_density_of_a_shape_is_that_of_its_mixture() -> None:
 
 
 def test_bare_points_have_no_density() -> None:
-    with pytest.raises(ValueError, match="bare points"):
+    with pytest.raises(ValueError, match="has no spread, so it has no density"):
         of_shape(replace(gaussian(), spread=0.0), torch.zeros(1, 2))
 
 

@@ -56,14 +56,14 @@ def points(tmp_path: Path) -> str:
 
 
 def check(outcome: Outcome[S, R], experiment: Experiment[S, R], panels: int) -> None:
-    """Every number of the claim is there, the figure is whole, and the film moves."""
+    """Every number of the claim is there, the figure is whole, and the animation moves."""
     assert {one.number for one in experiment.criteria} <= set(outcome.numbers)
     assert all(math.isfinite(value) for value in outcome.numbers.values())
     assert len(outcome.figure.axes) == panels
     assert style.image(outcome.figure, dpi=50).getextrema() != ((255, 255),) * 3
-    film = outcome.film()
-    assert film is not None
-    frames = islice(film.frames, 7)  # one may be shown for half a second
+    animation = outcome.animation()
+    assert animation is not None
+    frames = islice(animation.frames, 7)  # one may be shown for half a second
     first = next(frames)
     later = next(frame for frame in frames if frame.tobytes() != first.tobytes())
     assert first.size == later.size

@@ -13,7 +13,7 @@ from scorefield.core import noise_schedule as core_schedule
 from scorefield.data.layout import Item
 from scorefield.data.scenes import Scene, scene
 from scorefield.evals.adherence import renders
-from scorefield.lab.experiment import Film
+from scorefield.lab.experiment import Animation
 from scorefield.lab.pictures import embedded, guidance, latents, measure, mix, no_noise, panel, schedule, steps
 from scorefield.sample.walk import Step
 from scorefield.stages.diffusion import DiffusionPlan
@@ -94,10 +94,10 @@ def sheet(*colours: tuple[int, int, int]) -> torch.Tensor:
     return torch.tensor(colours, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, 128, 128).contiguous()
 
 
-def small_film(film: Film | None) -> list[tuple[int, int]]:
+def small_animation(animation: Animation | None) -> list[tuple[int, int]]:
     """The sizes of the first frames."""
-    assert film is not None
-    return [frame.size for frame in islice(film.frames, 2)]
+    assert animation is not None
+    return [frame.size for frame in islice(animation.frames, 2)]
 
 
 def test_sharpness_is_the_energy_of_the_edges() -> None:
@@ -165,7 +165,7 @@ def test_without_the_added_noise_the_states_hold_less_than_the_network_is_told()
     assert outcome.result.noise[:, 0].tolist() == pytest.approx([1, 1], abs=0.1)
     assert outcome.result.noise[1, 1] < 0.2
     assert len(outcome.figure.axes) == 2
-    assert small_film(outcome.film()) == [(600, 420)] * 2
+    assert small_animation(outcome.animation()) == [(600, 420)] * 2
 
 
 def test_pictures_as_sharp_without_the_noise_refute_that_it_is_needed() -> None:
@@ -223,7 +223,7 @@ def test_the_predictions_of_a_walk_end_at_its_picture() -> None:
     assert (result.states[-1].int() - result.predictions[-1, : steps.SHOWN].int()).abs().max() <= 1
     assert outcome.numbers["distance_half_way"] == pytest.approx(result.distance[5].mean().item())
     assert len(outcome.figure.axes) == 2
-    assert small_film(outcome.film()) == [(600, 420)] * 2
+    assert small_animation(outcome.animation()) == [(600, 420)] * 2
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,6 @@ def find(name: str) -> Experiment[Settings, Result]:
     key = name.lower().replace("_", "-")
     if key not in EXPERIMENTS:
         near = get_close_matches(key, EXPERIMENTS, n=3)
-        told = f"nearest: {', '.join(near)}" if near else f"there are {', '.join(EXPERIMENTS)}"
-        raise LabError(f"there is no experiment {name!r}; {told}")
+        hint = f"nearest: {', '.join(near)}" if near else f"there are {', '.join(EXPERIMENTS)}"
+        raise LabError(f"there is no experiment {name!r}; {hint}")
     return EXPERIMENTS[key]

@@ -1,9 +1,9 @@
 """A normalising flow of coupling layers: a chain of invertible maps between data and a unit normal.
 
-Each layer turns the plane by a learned angle, then bends one coordinate by a monotone function that a network chooses
-from the other. Such a map is undone layer by layer, and its change of volume is a product of slopes: so the
-log-likelihood is exact and a sample is one pass. Two bends were tried: a factor and a shift (Real NVP, Dinh et al.
-2017), and a monotone spline of rational quadratics (Durkan et al. 2019).
+Each layer rotates the plane by a learned angle, then bends one coordinate by a monotone function that a network chooses
+from the other. Such a map is inverted layer by layer, and its change of volume is a product of slopes. So the
+log-likelihood is exact, and a sample takes one pass. Two bends were tried: a factor and a shift (Real NVP, Dinh et al.
+2017), and a monotone rational-quadratic spline (Durkan et al. 2019).
 """
 
 import math
@@ -32,7 +32,7 @@ from scorefield.lab.families.network import Residual, quiet
 Bend = Literal["affine", "spline"]
 BINS = 16
 REACH = 4.0  # a spline changes the coordinate within -REACH..REACH, and is the identity outside
-LEAST = 1e-3  # least share of the range of a bin, and least slope at a knot
+LEAST = 1e-3  # least share of the range for a bin, and least slope at a knot
 LAYERS = {"affine": (8, 54), "spline": (4, 60)}  # and the widths of their networks, for the same number of parameters
 
 
@@ -69,7 +69,7 @@ class Coupling(nn.Module):
 
 
 def knots(told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Places and heights of the knots and the slopes there, (B, BINS + 1) each, from told (B, 3 BINS - 1)."""
+    """Places and heights of the knots and the slopes there, (B, BINS + 1) each, from `told` (B, 3 BINS - 1)."""
     widths, heights, slopes = told[:, :BINS], told[:, BINS : 2 * BINS], told[:, 2 * BINS :]
     places = [
         REACH * (2 * F.pad((LEAST + (1 - LEAST * BINS) * one.softmax(1)).cumsum(1), (1, 0)) - 1)

@@ -1,9 +1,9 @@
-"""Flow matching: a network that says which way and how fast, and a short walk along it.
+"""Flow matching: a network that predicts a velocity, and a short walk along it.
 
 Noise and data are joined by straight lines, x = (1 - t) x0 + t eps, and the network learns their mean direction eps -
 x0 at every place and time (Lipman et al. 2022; Liu et al. 2022). A sample follows it from noise to data by Heun's
-method, without fresh noise. The log-likelihood is that of this same ODE. Two densities of the times in training
-were tried: uniform, and logit-normal (Esser et al. 2024).
+method, without fresh noise. The log-likelihood is that of the same ODE. Two densities of the training times were tried:
+uniform, and logit-normal (Esser et al. 2024).
 """
 
 from collections.abc import Iterator, Mapping

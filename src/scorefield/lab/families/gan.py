@@ -1,9 +1,9 @@
 """A generative adversarial network: a generator whose samples a critic cannot distinguish from data.
 
-Nothing is fitted to the data; the critic learns to distinguish, the generator learns from the critic's gradient
-(Goodfellow et al. 2014). So there is no likelihood, and a sample is one call. Two losses were tried: the non-saturating
-one with the critic's slope on data held down (R1, Mescheder et al. 2018), and the Wasserstein distance with the slope
-held at one between data and samples (WGAN-GP, Gulrajani et al. 2017).
+Nothing is fitted to the data; the critic learns to distinguish, and the generator learns from the critic's gradient
+(Goodfellow et al. 2014). So there is no likelihood, and a sample takes one call. Two losses were tried: the
+non-saturating one with a penalty on the critic's slope on data (R1, Mescheder et al. 2018), and the Wasserstein
+distance with the slope held at one between data and samples (WGAN-GP, Gulrajani et al. 2017).
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,20 +1,20 @@
 """Where the network looks: each place of the picture attends most to the word for what it will show.
 
-The generator cuts its picture into 8 x 8 patches. In every block each patch sends out a query, and each word of the
-prompt, like each other patch, holds up a key. How well they fit says how much the patch listens to the word,
+The generator cuts its picture into 8 x 8 patches. In every block each patch has a query, and each word of the prompt,
+like each other patch, has a key. How well they match decides how much the patch attends to the word,
 
     attention = softmax(query . key),
 
-the mean over all blocks and heads. One word's share at all patches is a map of the picture: where that word is heard.
+averaged over all blocks and heads. One word's share at all patches is a map of the picture: where that word is heard.
 
-The network was never given the positions of things. It learned from captions and pictures alone, and yet the map of
-"tree" is the tree: the judge, a detector of rendered scenes, says where each thing stands in the finished picture, and
-the word is heard several times as much there as elsewhere. The word of the place is heard around it.
+The network never got the positions of things. It learned from captions and pictures alone, and yet the map of "tree" is
+the tree: the judge, a detector of rendered scenes, finds each thing in the finished picture, and the word gets several
+times as much attention there as elsewhere. The word for the place is heard around it.
 
-Two more things can be seen. Small words are not idle: "in", next to "tree", is heard where the tree is, for a text
+Two more things can be seen. Small words matter: "in", next to "tree", is heard where the tree is, since a text
 transformer writes what it has read so far into every later token; that is the subject of the experiment `tokens`. And
-the maps are there from the very first step, when the state is noise and the prediction a blur: first the network
-decides where, then what.
+the maps are there from the very first step, when the state is noise and the prediction a blur: the network decides
+first where, then what.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ from scorefield.core.denoiser import Denoise, Preconditioned
 from scorefield.core.level import Level
 from scorefield.evals.judge import Found, Seen
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, LabError, Settings, Watch
+from scorefield.lab.experiment import Animation, Criterion, Experiment, LabError, Settings, Watch
 from scorefield.lab.pictures import embedded, panel
 from scorefield.nets.dit import Dit
 from scorefield.nets.probe import Attended, probed
@@ -58,7 +58,7 @@ WORDS = 10  # columns in the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionSettings(Settings):
-    """The prompt of the figure and film, and the steps of the walks."""
+    """The prompt of the figure and animation, and the steps of the walks."""
 
     prompt: str = "a dog left of a tree in the snow"
     steps: Annotated[int, Field(ge=4, le=1000)] = 25
@@ -174,7 +174,7 @@ def _find(seen: Seen, thing: str) -> list[Found]:
 
 
 def inside(found: Found, height: int, width: int) -> Tensor:
-    """Which patches (height, width) of a picture have their centres in the box around a thing."""
+    """Whether the centre of each patch (height, width) of a picture is in the box around a thing."""
     size_y, size_x = _size() / height, _size() / width
     y, x = (torch.arange(height) + 0.5) * size_y, (torch.arange(width) + 0.5) * size_x
     near: Tensor = ((y - found.y).abs() <= HALF)[:, None] & ((x - found.x).abs() <= HALF)
@@ -192,7 +192,7 @@ def contrast(maps: Tensor, found: Found) -> Tensor:
 
 
 def _own(maps: Tensor, prompt: str, seen: Seen, first: str, other: str) -> Iterator[bool]:
-    """For each of two found things: whether its word gets more attention at its own place than at the other's."""
+    """Whether the word of each of two found things gets more attention at its thing than at the other."""
     places = [_find(seen, first), _find(seen, other)]
     if not all(places):
         return
@@ -210,7 +210,7 @@ def lit(pictures: Tensor, maps: Tensor) -> Tensor:
 
 
 def _rows(result: Looked, steps: Sequence[int]) -> Tensor:
-    """For each step the prediction, and it dimmed by the map of every word: (steps, 1 + words, 3, H, W)."""
+    """For each step the prediction, plain and dimmed by the map of every word: (steps, 1 + words, 3, H, W)."""
     rows = []
     for step in steps:
         picture = result.predictions[step]
@@ -247,7 +247,7 @@ def draw(result: Looked) -> "Figure":
     return figure
 
 
-def film(result: Looked) -> Film:
+def animate(result: Looked) -> Animation:
     """The prediction dimmed by every word, step by step."""
 
     def frames() -> Iterator[Image.Image]:
@@ -260,7 +260,7 @@ def film(result: Looked) -> Film:
 
         yield from style.frames(figure, update, range(len(result.maps)), dpi=100)
 
-    return Film(frames(), per_second=5)
+    return Animation(frames(), per_second=5)
 
 
 attention = Experiment(
@@ -275,5 +275,5 @@ attention = Experiment(
     settings=AttentionSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

@@ -1,8 +1,8 @@
 """Make it blue: any wish that has a gradient can steer the walk.
 
-The lesson that takes Stable Diffusion apart asks for a campfire, and for a picture as blue as possible. Nobody trained
-a network for that. At some steps of the walk the predicted picture is decoded, a loss says how far its blue channel is
-from 0.9, and the prediction is pulled down the gradient. Here
+The lesson that takes Stable Diffusion apart asks for a campfire, and for a picture that is as blue as possible. Nobody
+trained a network for that. At some steps of the walk the predicted picture is decoded, a loss measures how far its blue
+channel is from 0.9, and the prediction is pulled down the gradient. Here
 
     loss(x0) = mean over pixels of (blue(decode(x0)) - 0.9)^2.
 
@@ -10,27 +10,28 @@ There are two ways to take that gradient. The cheap one stops at the prediction 
 
     x0 - scale r^2 grad of loss at x0,        r^2 = sigma^2 / (alpha^2 + sigma^2).
 
-The exact one asks how the noisy state should change so that the prediction D(x) becomes bluer; its gradient runs back
-through the whole generator,
+The exact one computes how the noisy state should change so that the prediction D(x) becomes bluer; its gradient runs
+back through the whole generator,
 
     x0 - scale (sigma^2 / alpha) grad of loss(D(x)) at x.
 
-That costs memory, for all that the generator computed must be kept until the way back. Gradient checkpointing keeps
-nothing and computes it again: less memory, more time, the same gradient. They are compared on the same state: the CPU
-time of one step, the best of three, and the bytes of all tensors that live at the worst moment.
+That costs memory, since all activations of the generator must be kept for the backward pass. Gradient checkpointing
+keeps none and computes them again: less memory, more time, the same gradient. They are compared on the same state: the
+CPU time of one step, the best of three, and the peak memory of all tensors.
 
-What one sees is the difference between painting and choosing. Pulled at every fifth step, the cheap path gets all the
-blue that it is asked for, in part by bleaching the fire, as if one looked through a filter. The exact path moves among
-the pictures that the model believes in. It leaves the fire as it is and takes it to a place that is blue or white;
-or it goes too far, as under the last seed of the figure, and nothing of the fire is left.
+The result is the difference between painting and choosing. Pulled at every fifth step, the cheap path gets all the blue
+it is asked for, partly by bleaching the fire, as if seen through a filter. The exact path moves among the pictures that
+the model believes in. It leaves the fire as it is and takes it to a place that is blue or white; or it goes too far, as
+with the last seed of the figure, and nothing of the fire is left.
 
-The exact path was the harder one to drive. The gradient through guidance, five times the difference of two calls of the
-network, found noise that breaks the picture long before it found blue; so only the conditional call is pulled. At the
-first steps sigma^2 / alpha is huge; so its scale goes with alpha, which leaves sigma^2. And the place is decided in the
-first few steps: pulled at every fifth, the exact path comes too late to change it, so it pulls at every other one.
+The exact path was harder to control. The gradient through guidance, five times the difference of two calls of the
+network, found noise that breaks the picture long before it found blue, so only the conditional call is pulled. At the
+first steps sigma^2 / alpha is huge, so its scale is multiplied by alpha, which leaves sigma^2. And the place is decided
+in the first few steps: pulled at every fifth, the exact path comes too late to change it, so it is pulled at every
+second one.
 
 The last column is another wish by the same function, the cheap path with a loss that draws every pixel to the nearest
-of four colours. A judge, trained on rendered scenes, says whether there is still a campfire.
+of four colours. A judge, trained on rendered scenes, decides whether there is still a campfire.
 """
 
 import functools
@@ -81,7 +82,7 @@ class BlueSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wished:
-    """Pictures (4 ways, seeds, 3, H, W), their mean blue, and what one guided step costs in each of three ways."""
+    """Pictures (4 ways, seeds, 3, H, W), their mean blue, and the cost of one guided step in each of three ways."""
 
     pictures: Tensor
     blue: Tensor  # (ways, seeds)
@@ -191,7 +192,7 @@ def _costs(seed: int, levels: Sequence[Level], watch: Watch) -> tuple[dict[str, 
 
 
 def _seconds(way: Denoise, x: Tensor, at: Level) -> float:
-    """The CPU time of one call, which other programs on the machine hardly affect."""
+    """The CPU time of one call, hardly affected by other programs on the machine."""
     start = time.process_time()
     way(x, at)
     return time.process_time() - start

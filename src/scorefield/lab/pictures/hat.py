@@ -1,4 +1,4 @@
-"""The vector of a hat: a picture with one minus the same picture without it points at the word.
+"""The vector of a hat: a picture with a hat minus the same picture without it points at the word.
 
 CLIP has two encoders. One makes a vector of a picture, the other of a text, and they were trained until a picture and
 its caption point the same way. In the video about AI pictures someone takes a photo of himself with a hat and one
@@ -9,16 +9,16 @@ without, subtracts the vectors, and asks which word points most like the differe
 The answer there is hat, then cap, then helmet: the space can do arithmetic with meaning.
 
 Here the same is done with all the words that the embedded CLIP knows, about two hundred, each alone as a text. The
-pictures are rendered scenes, so that nothing but the hat differs. A photo of one person contains a thousand other
-things; a drawing of one man holds next to nothing, and a difference of two drawings is full of what CLIP learned of
-just this man. So everybody who can wear a hat wears it, a man, a woman, a robot, a dozen animals, each in several
-places, and the differences are averaged. The man by himself is among the numbers: the bare word fares worse there,
-until the same subtraction is made among the texts too, "a man wearing a hat" minus "a man".
+pictures are rendered scenes, so that only the hat differs. A photo of one person contains a thousand other things; a
+drawing of one man contains almost nothing, and a difference of two drawings is full of what CLIP learned about just
+this man. So everybody who can wear a hat wears it, a man, a woman, a robot, a dozen animals, each in several places,
+and the differences are averaged. The man alone is among the numbers: the bare word does worse there, unless the same
+subtraction is made among the texts, "a man wearing a hat" minus "a man".
 
-Two more differences, of a cap and of a helmet, are the control: each of the three must point at its own word more than
-at the two others. In the video the three words come together; here they are far apart, for this CLIP was trained to
+Two more differences, for a cap and a helmet, are the control: each of the three must point at its own word more than at
+the other two. In the video the three words come together; here they are far apart, since this CLIP was trained to
 distinguish them and has read nothing else about them. What comes near instead is what looks alike to a small network:
-the cap of these drawings is blue as their sofa is, the helmet red as their guitar.
+the cap in these drawings is blue like their sofa, the helmet red like their guitar.
 """
 
 from collections.abc import Mapping
@@ -101,7 +101,7 @@ def wearers() -> list[str]:
 
 
 def difference(worn: Tensor, bare: Tensor) -> Tensor:
-    """The direction (E) from pictures (B, E) without the hat to the same with it."""
+    """The direction (E) from pictures (B, E) without the hat to the same pictures with it."""
     return normalize((worn - bare).mean(0), dim=0)
 
 

@@ -6,14 +6,14 @@ lies a straight line,
 
     cond = (1 - factor) cond(first) + factor cond(second),
 
-and every point of it can be handed to the network.
+and every point of it is a possible input of the network.
 
-The experiment walks that line for two pairs, a mouse and a leopard, and a cat and a snake, always from the same noise.
-CLIP looks at each picture and says how like it is to either name. If meaning is as smooth as the line is, the likeness
-moves from the first name to the second without stepping back. Measured are the difference of the two cosine
-similarities, mean over the seeds, its largest step back as a share of its whole way, and which name CLIP would choose
-at the ends. Votes of the judge, which must be sure of what it sees, are drawn next to it: in between it is often sure
-of neither, and that is where the hybrids are.
+The experiment follows that line for two pairs, a mouse and a leopard, and a cat and a snake, always from the same
+noise. CLIP measures the similarity of each picture to both names. If meaning is as smooth as the line, the similarity
+moves from the first name to the second without stepping back. The measurements are the difference of the two cosine
+similarities, averaged over the seeds, its largest step back as a share of the whole way, and the name that CLIP would
+choose at the ends. The votes of the judge, which must be sure of what it sees, are drawn next to it: in between it is
+often sure of neither, and that is where the hybrids are.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,30 +1,30 @@
-"""Take the added noise away, and what the prompt leaves open blurs away.
+"""Leave out the added noise, and whatever the prompt leaves open becomes a blur.
 
-DDPM's sampler does a strange thing. It walks from noise to a picture, and after every step towards the picture it adds
-fresh noise:
+DDPM's sampler does something strange. It walks from noise to a picture, and after every step towards the picture it
+adds fresh noise:
 
     x' = alpha' x0 + sqrt(sigma'^2 - up^2) eps + up z,        z ~ N(0, 1).
 
-Here x0 is the clean picture that the network believes in, eps the noise that it sees in x, and up says how much of the
-next level's noise is drawn afresh. It is tempting to leave z out: why add what the next step must take away again? In
+Here x0 is the clean picture that the network predicts, eps the noise that it predicts in x, and up the amount of the
+next level's noise that is drawn fresh. It is tempting to leave z out: why add what the next step must remove again? In
 the video about AI pictures, Stable Diffusion without it turns a tree in the desert into a small sad blur.
 
 The experiment draws the same seeds twice, with z and with z = 0, and changes nothing else; guidance is off (alpha = 1),
-as it would push the averages away from being averages. Without z each state has less noise than its level says. What
-the network gives is the mean of all the clean pictures that could hide behind x; given a level with more noise than
-there is, it takes the last traces of detail for noise, and averages over all pictures that could be.
+since it would push the averages away from being averages. Without z each state has less noise than its level says. The
+network predicts the mean of all clean pictures that could be behind x; at a level with more noise than there is, it
+takes the last traces of detail for noise, and averages over all possible pictures.
 
 The curve shows the noise that the network predicts in its states, relative to that of the level. With fresh noise it is
-one, until near the end the last of it can no longer be distinguished from the picture. Without, it is gone after the
-first step: out of pure noise, where alpha = 0, DDPM draws all of the noise afresh, and of the seed nothing is left but
-how the first prediction, which should be one mean for all seeds, happens to differ with it. How sharp a picture is, is
-measured by the energy of its edges, the mean squared step of brightness from one pixel to the next; whether the tree is
-still a tree, a judge says that was trained on rendered scenes.
+one, until near the end the rest can no longer be distinguished from the picture. Without, it is gone after the first
+step: from pure noise, where alpha = 0, DDPM draws all the noise fresh, and nothing is left of the seed except its small
+effect on the first prediction, which should be one mean for all seeds. Sharpness is measured by the energy of the
+edges, the mean squared step of brightness from one pixel to the next; a judge that was trained on rendered scenes
+decides whether the tree is still a tree.
 
-What surprised: the tree of a small model does not become a blur. This world has one tree and a few deserts, so that
-even their average is a tree in a desert; only the shading of its crown goes. But leave more open and more goes: "a
-tree" without a place is drawn in front of an empty wall, and with no words at all nothing is left but the wall. These
-two prompts, and the last criterion, were added after that was seen.
+The surprise is that the tree of a small model does not become a blur. This world has one tree and a few deserts, so
+that even their average is a tree in a desert; only the shading of its crown is lost. But the more is left open, the
+more is lost: "a tree" without a place is drawn in front of an empty wall, and with no words at all only the wall is
+left. These two prompts, and the last criterion, were added after this was seen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,7 @@ from torch import Tensor
 
 from scorefield.core.level import eps_of
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
 from scorefield.lab.pictures import embedded, measure, panel
 from scorefield.sample.walk import Step
 
@@ -135,7 +135,7 @@ def draw(result: NoNoise) -> "Figure":
     return figure
 
 
-def film(result: NoNoise) -> Film:
+def animate(result: NoNoise) -> Animation:
     """The predicted clean picture at every step, with the noise above and without it below."""
 
     def frames() -> Iterator[Image.Image]:
@@ -148,7 +148,7 @@ def film(result: NoNoise) -> Film:
 
         yield from style.frames(figure, update, range(result.predictions.shape[1]), dpi=100)
 
-    return Film(frames(), per_second=10)
+    return Animation(frames(), per_second=10)
 
 
 no_noise = Experiment(
@@ -163,7 +163,7 @@ no_noise = Experiment(
     settings=NoNoiseSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
     reason="In a world with one tree and few deserts even the average of all trees in deserts is one, only without the "
     "shading of its crown. Where the prompt leaves more open, more is averaged away: with no words all but the wall.",
 )

@@ -1,4 +1,4 @@
-"""Surgery on a word: its vector is taken out of the prompt and another one put in.
+"""Surgery on a word: its vector in the prompt is replaced by another.
 
 Before the text encoder reads a prompt, each of its tokens is a vector, a row of a table. Nothing says that it must stay
 that row. In the lesson that takes Stable Diffusion apart, the vector of "puppy" is replaced by that of another token
@@ -10,20 +10,20 @@ and out comes a hybrid: a puppy with something of a skunk.
 
 Here both are done to "a puppy in a meadow", and the embedded model draws all pictures from the same noise. The first is
 measured by a judge, a detector of rendered scenes: it must find a cat, and no puppy. It is also no different from
-writing the word, so the condition must be that of "a cat in a meadow" to the last bit; the same goes for both ends of
-the row. Where such a change can be heard at all is the subject of the experiment `tokens`: only in what follows the
+writing the word, so the condition must be that of "a cat in a meadow" to the last bit; the same holds for both ends of
+the row. Where such a change has an effect at all is the subject of the experiment `tokens`: only in what follows the
 word.
 
 Whether a hybrid is one is measured with CLIP, which compares a picture with a text. The likeness of the half-way
-pictures to each parent is put on a scale on which the other parent's pictures have 0 and its own have 1,
+pictures to each parent is scaled so that the other parent's pictures have 0 and its own have 1,
 
     likeness = (cosine(hybrid, text) - cosine(other, text)) / (cosine(own, text) - cosine(other, text)).
 
 A picture that just flipped to one side would have 1 for one and 0 for the other. The bound is a fifth for both.
 
-The way from one word to the other is not even: for a third of it hardly anything happens, then the fur pales and gets
-its black patches, and only at the end the head turns into a whole animal. The judge, who may only choose among 67
-things, calls some of the hybrids a panda, which is a good answer for a white face with black patches.
+The change from one word to the other is uneven: for a third of the way hardly anything happens, then the fur pales and
+gets its black patches, and only at the end does the head turn into a whole animal. The judge, which can only choose
+among 67 things, calls some of the hybrids a panda, which is a good answer for a white face with black patches.
 """
 
 import re
@@ -64,7 +64,7 @@ class SurgerySettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operated:
-    """Pictures (1 + shares, seeds, 3, H, W), first those of the replaced word, and the judge's finds in each."""
+    """Pictures (1 + shares, seeds, 3, H, W), first those of the replacement, and the judge's findings in each."""
 
     settings: SurgerySettings
     pictures: Tensor
@@ -113,12 +113,12 @@ def run(settings: SurgerySettings, watch: Watch) -> Operated:
 
 
 def _written(settings: SurgerySettings, name: str) -> str:
-    """The prompt with another word instead of the one to replace."""
+    """The prompt with another word in place of the one to replace."""
     return re.sub(rf"\b{re.escape(settings.word)}\b", name, settings.prompt, flags=re.IGNORECASE)
 
 
 def _operated(settings: SurgerySettings, weights: Mapping[str, float]) -> Cond:
-    """The condition for the prompt with the mean of several words instead of one."""
+    """The condition for the prompt with the mean of several words in place of one."""
     reader = embedded.conditioner()
     opened = operate.opened(reader, [settings.prompt])
     vector = operate.mean(reader, weights)
@@ -152,7 +152,7 @@ def _share_of_neither(seen: list[Seen], *things: str) -> float:
 
 
 def draw(result: Operated) -> "Figure":
-    """Draw the same noise under every vector, the judge's words, and the similarity to both parents."""
+    """Draw the same noise with every vector, the judge's findings, and the similarity to both parents."""
     first, second = result.settings.word, result.settings.mixed
     names = [result.settings.instead, *(f"{100 * (1 - share):.0f} : {100 * share:.0f}" for share in SHARES)]
     figure, (above, below) = style.figure(2, 1, width=8.0, height=7.9)

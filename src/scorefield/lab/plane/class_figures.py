@@ -1,4 +1,4 @@
-"""The figure and the film of guidance among the classes of a shape."""
+"""The figure and the animation of guidance among the classes of a shape."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from PIL import Image
 
 from scorefield.data.shapes import Shape
 from scorefield.lab import style
-from scorefield.lab.experiment import Film
+from scorefield.lab.experiment import Animation
 from scorefield.lab.plane import levels
 from scorefield.lab.plane.by_class import names
 from scorefield.lab.plane.class_guidance import ALPHAS, GRID, GUIDED, SHOWN, TIMES, WIDE, Guided
@@ -93,7 +93,7 @@ def _draw_one(axes: "Axes", result: Guided) -> None:
     style.dots(axes, one[0], style.DATA, size=40, alpha=1, order=4)
 
 
-def film(result: Guided) -> Film:
+def animate(result: Guided) -> Animation:
     """The walk of the last class, under conditioning alone and under guidance, over the two fields."""
 
     def frames() -> Iterator[Image.Image]:
@@ -119,4 +119,4 @@ def film(result: Guided) -> Film:
             yield frame
         yield from itertools.repeat(frame, 15)
 
-    return Film(frames(), per_second=10)
+    return Animation(frames(), per_second=10)
