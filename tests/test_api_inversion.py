@@ -114,7 +114,7 @@ def test_a_picture_records_its_words_and_is_drawn_again(
     assert told[0].startswith(f"error: {own} has changed: its hash is ")
     own.unlink()
     assert run(["replay", str(drawn)]) == 1
-    way = "if it lies elsewhere now, give its path with --embedding"
+    way = "if it was moved, give its new path with --embedding"
     assert capsys.readouterr().err == f"error: {own}: no such file or folder; {way}\n"
 
 

@@ -370,7 +370,7 @@ def test_the_command_line_draws_with_loras_and_draws_it_again(
     assert f"{other} has changed: its hash is" in capsys.readouterr().err
     other.unlink()
     assert run(["replay", str(path)]) == 1
-    way = "if it lies elsewhere now, give its path with --lora"
+    way = "if it was moved, give its new path with --lora"
     assert capsys.readouterr().err == f"error: {other}: no such file or folder; {way}\n"
 
 
@@ -391,10 +391,10 @@ def test_loras_that_were_moved_are_known_again_by_their_hashes(
     other = str(tmp_path / "other.safetensors")
     its, *known = (sha256(Path(one).read_bytes()).hexdigest()[:10] for one in (other, *here))
     assert run(["replay", str(path), "--lora", other]) == 2
-    told = f"another one than was recorded: its sha256 is {its}, not {' or '.join(sorted(known))}"
+    told = f"not the recorded one: its sha256 is {its}, not {' or '.join(sorted(known))}"
     assert capsys.readouterr().err == f"error: the LoRA {other} is {told}\n"
     assert run(["replay", str(plain), "--lora", other]) == 2
-    told = f"the picture was drawn without a LoRA, so there is none to find at {other}"
+    told = f"the picture was drawn without a LoRA: leave {other} out"
     assert capsys.readouterr().err == f"error: {told}\n"
 
 

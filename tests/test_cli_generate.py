@@ -257,7 +257,7 @@ def test_a_film_without_its_library_fails_before_drawing(failed, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "there is no prompt; say what to draw"),
+        ([], "there is no prompt; give one"),
         (["a tree"] * 300, "1 to 256 texts"),
         (["a" * 20000], "a prompt of 20000 characters is too long"),
         (["a\x07b"], "control character"),

@@ -170,6 +170,6 @@ def test_a_model_that_lies_elsewhere_now_says_how_to_name_it(scorefield, monkeyp
     code, err = one_line(scorefield("replay", "x.png"))
     assert (code, err) == (
         1,
-        "error: toy: no such file or folder; if it lies elsewhere now, give its path with --model\n",
+        "error: toy: no such file or folder; if it was moved, give its new path with --model\n",
     )
     assert one_line(scorefield("replay", "x.png", "-m", "./y"))[1] == "error: y: no such file or folder\n"

@@ -439,7 +439,7 @@ def test_another_autoencoder_stands_in_the_record_and_draws_the_picture_again(
     assert capsys.readouterr().out.endswith("identical\n")
     moved = Path(vae[1]).rename(tmp_path / "moved.safetensors")
     assert run(["replay", str(picture)]) == 1
-    told = f"{vae[1]}: no such file or folder; if it lies elsewhere now, give its path with --vae"
+    told = f"{vae[1]}: no such file or folder; if it was moved, give its new path with --vae"
     assert capsys.readouterr().err == f"error: {told}\n"
     assert run(["replay", str(picture), "--vae", str(moved)]) == 0
 

@@ -18,7 +18,7 @@ from scorefield.weights.detect.identity import (
 def model_lines(found: AnyIdentity) -> Iterator[str]:
     """The report as lines."""
     if isinstance(found, UnknownIdentity):
-        yield f"of no kind that is known here{f'; it most resembles {found.resembles}' if found.resembles else ''}"
+        yield f"unknown kind of model{f'; it most resembles {found.resembles}' if found.resembles else ''}"
         return
     if isinstance(found, OwnIdentity):
         yield f"one of scorefield's own files, a {found.holds}"
@@ -34,9 +34,9 @@ def model_lines(found: AnyIdentity) -> Iterator[str]:
     for name, fact in _facts(found).items():
         yield f"  {name.replace('_', ' ')} {fact if fact is not None else 'not stated'}"
     if model and model.ema:
-        yield "  with an averaged copy of its U-Net (EMA): --ema draws with that one"
+        yield "  with an averaged copy of its U-Net (EMA): --ema draws with it"
     if model and model.prediction:
-        yield f"  predicts {model.prediction.value or 'what must be said'}: {model.prediction.why}"
+        yield f"  predicts {model.prediction.value or 'eps or v (give --prediction)'}: {model.prediction.why}"
     for note in found.notes:
         yield f"  {note}"
 
