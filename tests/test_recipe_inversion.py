@@ -164,7 +164,7 @@ def test_a_model_that_knows_no_caption_is_refused(monkeypatch: pytest.MonkeyPatc
     assert names["known_captions"](conditioner, "<thing>", True) == ["a picture, <thing>"]
     monkeypatch.setitem(names, "STYLE", ("a lithograph, {}",))
     with pytest.raises(
-        UnsupportedError, match="this model knows the words of no caption, such as 'a lithograph, <thing>'"
+        UnsupportedError, match="every caption has words that this model does not know, such as 'a lithograph, <thing>'"
     ):
         names["known_captions"](conditioner, "<thing>", True)
 

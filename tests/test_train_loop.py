@@ -103,7 +103,7 @@ def convolutions(seed: int) -> Recipe[nn.Module]:
         return (module(x) - x.mean((1, 2, 3))[:, None]).square().mean(), {}
 
     def optimizer(module: nn.Module) -> torch.optim.Optimizer:
-        return Muon(module, hidden_matrices(module, besides=["1.1"]), lr=0.01)
+        return Muon(module, hidden_matrices(module, excluded=["1.1"]), lr=0.01)
 
     return dataclasses.replace(tiny(), build=build, loss=loss, optimizer=optimizer, seed=seed)
 

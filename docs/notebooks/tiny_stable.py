@@ -1,4 +1,4 @@
-"""Writes a Stable Diffusion of random weights, a folder of 9 MB: it draws noise, and every part of it can be looked at.
+"""Write a Stable Diffusion of random weights, a folder of 9 MB: it draws noise, and has all the parts.
 
 python docs/notebooks/tiny_stable.py FOLDER
 """
@@ -74,7 +74,7 @@ CONFIGS = {
 
 
 def tiny_stable(folder: Path) -> Path:
-    """The folder, written as diffusers lays one out."""
+    """Write the model into the folder in the layout of diffusers; returns the folder."""
     for name, held in CONFIGS.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(held, indent=2))
@@ -96,7 +96,7 @@ def _save(folder: Path, name: str, net: nn.Module, entries: Iterable[Entry]) -> 
 
 
 def _drawn(net: nn.Module) -> nn.Module:
-    """Every weight drawn, those too that start at 0 or 1."""
+    """The network with every weight random, also those that start at 0 or 1."""
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in net.named_parameters():

@@ -11,7 +11,7 @@ from scorefield.cli import common
 if TYPE_CHECKING:
     from scorefield.bench.compare import Report, Row
 
-_HEAD = ("", "s a step", "GFLOP/s", "peak memory", "load", "import", "difference", "with peaks")
+_HEAD = ("", "s per step", "GFLOP/s", "peak memory", "load", "import", "difference", "with peaks")
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: int) -> int:

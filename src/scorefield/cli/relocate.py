@@ -31,12 +31,12 @@ def relocated(request: Request, now: Now) -> Request:
     from scorefield.weights.lora.file import LoraFile
     from scorefield.weights.textual_inversion import TextualInversionFile
 
-    told = {"model": now["model"], "device": now["device"], "vae": now["vae"]}
+    given = {"model": now["model"], "device": now["device"], "vae": now["vae"]}
     pictures = {"image": now["image"], "mask": now["mask"], "image_prompt": now["image_prompt"]}
     loras = {path: LoraFile(Path(path)).sha256 for path in now["lora"]}
     words = {path: TextualInversionFile(Path(path)).sha256 for path in now["embedding"]}
     return request.model_copy(
-        update={name: value for name, value in told.items() if value}
+        update={name: value for name, value in given.items() if value}
         | {name: _picture(getattr(request, name), path) for name, path in pictures.items() if path}
         | {"loras": _found(request.loras, loras, "LoRA")}
         | {"embeddings": _found(request.embeddings, words, "textual inversion")}
@@ -64,7 +64,7 @@ def _found(recorded: Sequence[File], now: Mapping[str, str], what: str) -> tuple
         if not known:
             raise RequestError(f"the picture was drawn without a {what}: leave {path} out")
         if sha256 not in known:
-            told = f"its sha256 is {sha256[:10]}, not {' or '.join(sorted(str(one)[:10] for one in known))}"
-            raise RequestError(f"the {what} {path} is not the recorded one: {told}")
+            difference = f"its sha256 is {sha256[:10]}, not {' or '.join(sorted(str(one)[:10] for one in known))}"
+            raise RequestError(f"the {what} {path} is not the recorded one: {difference}")
     paths = {sha256: path for path, sha256 in now.items()}
     return tuple(one.model_copy(update={"path": paths.get(one.sha256 or "", one.path)}) for one in recorded)

@@ -71,8 +71,8 @@ def command(
         different = _different_pixels(drawn, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
     verdict = f"{different} of {drawn.width * drawn.height} pixels differ" if different else "identical"
-    told = {"identical": different == 0, "different_pixels": different, "picture": str(path) if path else None}
-    common.show({"file": str(file)} | told, form, "\n".join([verdict, *([str(path)] if path else [])]))
+    report = {"identical": different == 0, "different_pixels": different, "picture": str(path) if path else None}
+    common.show({"file": str(file)} | report, form, "\n".join([verdict, *([str(path)] if path else [])]))
     context.exit(1 if different else 0)
 
 

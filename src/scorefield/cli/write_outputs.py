@@ -107,7 +107,7 @@ def _write(one: Picture, looks: Sequence[Look], outputs: Outputs) -> Files:
 
 
 def _beside(path: Path, ending: str) -> Iterator[Path]:
-    return output_names.beside(path.with_name(path.stem + ending))
+    return output_names.numbered_after(path.with_name(path.stem + ending))
 
 
 def _write_sheet(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:

@@ -1,4 +1,4 @@
-"""From prompts to the condition of the embedded model: one token a word, and the text encoder of its own CLIP."""
+"""From prompts to the condition of the embedded model: one token per word, and the text encoder of its own CLIP."""
 
 import copy
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class TextConditioner(Conditioner):
         return Cond(tokens=self.clip.text.read(vectors, mask), mask=mask)
 
     def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
-        """The prompts, a token a word; RequestError for one that is too long, and for any rules but the plain ones.
+        """The prompts, one token per word; RequestError for one that is too long, and for any rules but the plain ones.
 
         Chunks and weights help models that were trained on rich captions; this one knows only short ones.
         """

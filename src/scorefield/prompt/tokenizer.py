@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer: one token a word, from a closed vocabulary."""
+"""The embedded model's tokenizer: one token per word, from a closed vocabulary."""
 
 import copy
 import json

@@ -54,13 +54,13 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 
-def hidden_matrices(module: nn.Module, besides: Sequence[str] = ()) -> list[nn.Parameter]:
-    """The trained weights of linear and convolution layers, except layers whose name contains one of `besides`.
+def hidden_matrices(module: nn.Module, excluded: Sequence[str] = ()) -> list[nn.Parameter]:
+    """The trained weights of linear and convolution layers, except layers whose name contains one of `excluded`.
 
-    `besides` should name the first and the last layer of a network.
+    `excluded` should name the first and the last layer of a network.
     """
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
-    inner = [layer.weight for name, layer in layers if not any(part in name for part in besides)]
+    inner = [layer.weight for name, layer in layers if not any(part in name for part in excluded)]
     return [weight for weight in inner if isinstance(weight, nn.Parameter) and weight.requires_grad]
 
 
