@@ -41,7 +41,7 @@ def test_a_patch_is_inside_if_its_middle_is() -> None:
     assert torch.equal(attention.inside(corner, 8, 4), near)
 
 
-def test_contrast_is_how_many_times_as_much_is_heard_inside() -> None:
+def test_contrast_is_the_ratio_of_attention_inside_to_outside() -> None:
     (found,) = seen("dog").found
     near = attention.inside(found, 8, 8)
     maps = torch.stack([torch.ones(8, 8), torch.where(near, 3.0, 0.5), torch.where(near, 0.0, 2.0)])
@@ -67,7 +67,7 @@ def judge(pictures: Tensor) -> list[Seen]:
 
 
 @pytest.mark.parametrize("gain", [5.0, 0.2])
-def test_words_are_heard_at_their_own_place_or_the_claim_is_refuted(
+def test_words_are_attended_to_at_their_things_or_the_claim_is_refuted(
     monkeypatch: pytest.MonkeyPatch, gain: float
 ) -> None:
     """Made-up maps, 1 everywhere but where a thing of that word is found: there each has the gain."""
@@ -81,10 +81,10 @@ def test_words_are_heard_at_their_own_place_or_the_claim_is_refuted(
 
     monkeypatch.setattr(attention, "_walk", walked)
     numbers = attention.attention().numbers
-    assert numbers["thing_heard_where_it_stands_over_elsewhere"] == pytest.approx(gain)
-    assert numbers["thing_heard_where_it_will_stand_at_the_first_step"] == pytest.approx(gain)
-    assert numbers["place_heard_where_the_thing_stands_over_elsewhere"] == 1
-    assert numbers["share_of_two_things_heard_at_their_own_place"] == (gain > 1)
+    assert numbers["thing_word_at_the_thing_over_elsewhere"] == pytest.approx(gain)
+    assert numbers["thing_word_at_the_thing_at_the_first_step"] == pytest.approx(gain)
+    assert numbers["place_word_at_the_thing_over_elsewhere"] == 1
+    assert numbers["share_of_words_in_pairs_most_at_their_thing"] == (gain > 1)
     assert (numbers["things_alone_found"], numbers["things_in_pairs_found"]) == (8, 8)
 
 

@@ -276,7 +276,7 @@ def test_an_interrupted_tuning_goes_on_and_comes_to_the_same(tmp_path: Path, mon
     assert path.read_text().splitlines(keepends=True) == [marked, *lines[1:]]
 
 
-def test_a_run_that_diverged_is_told_so_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diverged_run_is_marked_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "VARIANTS", {"gan": VARIANTS["gan"]})
     found = dict(zip(tune.RATES, (math.nan, 2.5, 1e9), strict=True))
     runs = [tune.Run("gan", name, lr, 9, 1000, found[lr] + (name == "r1")) for name in VARIANTS["gan"] for lr in found]

@@ -108,8 +108,8 @@ def test_a_number_that_is_not_finite_ends_the_run(bias):
 def test_what_a_run_leaves_is_whole_and_fits_the_published_schema(tmp_path, kind):
     written = record.save(COIN(tosses=9), tmp_path / "coin")
     assert sorted(path.name for path in (tmp_path / "coin").iterdir()) == [
-        "figure.png",
         f"animation.{kind}",
+        "figure.png",
         "result.json",
     ]
     assert sorted(written) == sorted((tmp_path / "coin").iterdir())

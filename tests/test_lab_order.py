@@ -14,7 +14,7 @@ from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
 from scorefield.lab.experiment import Experiment, Outcome, R, S
-from scorefield.lab.plane import convergence, levels, optimise, order
+from scorefield.lab.plane import convergence, levels, optimisers, order
 from scorefield.lab.plane.convergence import Line
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.sample import optimise as descent
@@ -204,24 +204,24 @@ def test_order_runs_on_a_file_of_points(points: str, monkeypatch: pytest.MonkeyP
 
 
 def test_plain_descent_is_euler_and_no_other_optimiser_is() -> None:
-    denoise, down = posterior_mean(shapes.ring()), levels.slowing_down(15, optimise.START)
+    denoise, down = posterior_mean(shapes.ring()), levels.slowing_down(15, optimisers.START)
     start = float(down[0].sigma) * noise(50)
     way = [step.x for step in euler(denoise, start, down, convergence.no_noise)]
-    for name in optimise.OPTIMISERS:
-        steps = optimise.walk(denoise, start, 15, name)
+    for name in optimisers.OPTIMISERS:
+        steps = optimisers.walk(denoise, start, 15, name)
         assert [step.at for step in steps] == down
         apart = max(float((step.x - x).abs().max()) for step, x in zip(steps, way, strict=True))
         assert apart < 1e-12 if name == "plain" else apart > 0.05
 
 
-@pytest.mark.parametrize("name", optimise.OPTIMISERS)
+@pytest.mark.parametrize("name", optimisers.OPTIMISERS)
 @pytest.mark.parametrize("small", [0.0, 0.02, 0.1, 0.5])
 def test_early_stops_read_off_one_walk_are_those_of_the_sampler(name: str, small: float) -> None:
-    denoise, down = posterior_mean(shapes.spiral()), levels.slowing_down(10, optimise.START)
+    denoise, down = posterior_mean(shapes.spiral()), levels.slowing_down(10, optimisers.START)
     start = float(down[0].sigma) * noise(20)
-    make = optimise.OPTIMISERS[name]
+    make = optimisers.OPTIMISERS[name]
     walk = list(descent.optimise(denoise, start, down, convergence.no_noise, optimiser=make, small=small))
-    x, calls = optimise.stopped(optimise.walk(denoise, start, 10, name), small)
+    x, calls = optimisers.stopped(optimisers.walk(denoise, start, 10, name), small)
     torch.testing.assert_close(x, walk[-1].x, rtol=1e-9, atol=1e-9)
     for row in range(len(start)):
         asked: list[Level] = []
@@ -236,11 +236,11 @@ def test_early_stops_read_off_one_walk_are_those_of_the_sampler(name: str, small
 
 
 def test_nobody_stops_at_no_noise_and_everybody_at_once_at_any() -> None:
-    steps = optimise.walk(posterior_mean(shapes.ring()), noise(10), 6, "plain")
-    x, calls = optimise.stopped(steps, 0.0)
+    steps = optimisers.walk(posterior_mean(shapes.ring()), noise(10), 6, "plain")
+    x, calls = optimisers.stopped(steps, 0.0)
     assert torch.equal(x, steps[-1].x)
     assert calls.tolist() == [6] * 10
-    x, calls = optimise.stopped(steps, 1e9)
+    x, calls = optimisers.stopped(steps, 1e9)
     assert torch.equal(x, steps[0].x0)
     assert calls.tolist() == [1] * 10
 
@@ -265,14 +265,14 @@ def test_each_part_of_what_is_claimed_of_optimisers_can_be_refuted(
     ends: dict[str, tuple[float, float]], early: tuple[float, float, float], refuted: set[str]
 ) -> None:
     stops = dict.fromkeys(ENDS, (99.0, 99.0, 1.0)) | {"plain": early}
-    numbers = optimise._numbers(ENDS | ends, stops, (0.02, 0.1), 15)
-    assert {one.number for one in optimise.optimise.criteria if not one.holds(numbers)} == refuted
+    numbers = optimisers._numbers(ENDS | ends, stops, (0.02, 0.1), 15)
+    assert {one.number for one in optimisers.optimise.criteria if not one.holds(numbers)} == refuted
 
 
 def test_optimise_runs_on_a_file_of_points(points: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimise, "COUNTS", (3, 4))
-    outcome = optimise.optimise(shape=points, steps=4, points=50, clouds=2)
-    check(outcome, optimise.optimise, panels=11)
+    monkeypatch.setattr(optimisers, "COUNTS", (3, 4))
+    outcome = optimisers.optimise(shape=points, steps=4, points=50, clouds=2)
+    check(outcome, optimisers.optimise, panels=11)
     assert outcome.result.x["plain"].shape == (5, 50, 2)
     calls = [calls for calls, _, _ in outcome.result.by_small["plain"].values()]
     assert calls[0] == 4
@@ -283,14 +283,14 @@ def test_adam_brings_the_spiral_in_other_proportions_and_a_sampler_in_its_place_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def misfit() -> tuple[float, bool]:
-        numbers = optimise.optimise(points=100, clouds=3).numbers
-        told = {one.number: one.holds(numbers) for one in optimise.optimise.criteria}
+        numbers = optimisers.optimise(points=100, clouds=3).numbers
+        told = {one.number: one.holds(numbers) for one in optimisers.optimise.criteria}
         return numbers["adam_misfit"] / numbers["data_misfit"], told["smallest_misfit_of_the_others_over_that_of_data"]
 
-    monkeypatch.setattr(optimise, "COUNTS", (5, 10))
-    monkeypatch.setattr(optimise, "PAIRS", 16)
+    monkeypatch.setattr(optimisers, "COUNTS", (5, 10))
+    monkeypatch.setattr(optimisers, "PAIRS", 16)
     assert misfit()[0] > 4
-    monkeypatch.setattr(optimise, "OPTIMISERS", dict.fromkeys(optimise.OPTIMISERS, descent.plain_descent))
+    monkeypatch.setattr(optimisers, "OPTIMISERS", dict.fromkeys(optimisers.OPTIMISERS, descent.plain_descent))
     ratio, held = misfit()
     assert ratio < 2
     assert not held

@@ -52,10 +52,10 @@ class Coupling(nn.Module):
 
     def bent(self, given: Tensor, value: Tensor, back: bool) -> tuple[Tensor, Tensor]:
         """Apply the map or its inverse to the coordinate `value` (B,); returns it and the log slope (B,)."""
-        told: Tensor = self.net(given[:, None])
+        outputs: Tensor = self.net(given[:, None])
         if self.bend == "spline":
-            return spline(value, told, back)
-        log_slope, shift = 2 * torch.tanh(told[:, 0] / 2), told[:, 1]
+            return spline(value, outputs, back)
+        log_slope, shift = 2 * torch.tanh(outputs[:, 0] / 2), outputs[:, 1]
         if back:
             return (value - shift) * (-log_slope).exp(), -log_slope
         return value * log_slope.exp() + shift, log_slope
@@ -68,9 +68,9 @@ class Coupling(nn.Module):
         return (self.turned(bent, -1) if back else bent), log_slope
 
 
-def knots(told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Places and heights of the knots and the slopes there, (B, BINS + 1) each, from `told` (B, 3 BINS - 1)."""
-    widths, heights, slopes = told[:, :BINS], told[:, BINS : 2 * BINS], told[:, 2 * BINS :]
+def knots(outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Places and heights of the knots and the slopes there, (B, BINS + 1) each, from `outputs` (B, 3 BINS - 1)."""
+    widths, heights, slopes = outputs[:, :BINS], outputs[:, BINS : 2 * BINS], outputs[:, 2 * BINS :]
     places = [
         REACH * (2 * F.pad((LEAST + (1 - LEAST * BINS) * one.softmax(1)).cumsum(1), (1, 0)) - 1)
         for one in (widths, heights)
@@ -79,12 +79,12 @@ def knots(told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return places[0], places[1], F.pad(LEAST + F.softplus(slopes + level), (1, 1), value=1.0)
 
 
-def spline(value: Tensor, told: Tensor, back: bool) -> tuple[Tensor, Tensor]:
+def spline(value: Tensor, outputs: Tensor, back: bool) -> tuple[Tensor, Tensor]:
     """The monotone rational-quadratic spline of Durkan et al. (eq. 4 to 8) at value (B,), and its log slope (B,).
 
     `back` returns the inverse and its log slope.
     """
-    places, heights, slopes = knots(told)
+    places, heights, slopes = knots(outputs)
     inside = value.abs() < REACH
     held = value.clamp(-REACH, REACH)
     found = heights if back else places

@@ -5,13 +5,13 @@ like each other patch, has a key. How well they match decides how much the patch
 
     attention = softmax(query . key),
 
-averaged over all blocks and heads. One word's share at all patches is a map of the picture: where that word is heard.
+averaged over all blocks and heads. The shares of one word at all patches are a map of the picture.
 
 The network never got the positions of things. It learned from captions and pictures alone, and yet the map of "tree" is
 the tree: the judge, a detector of rendered scenes, finds each thing in the finished picture, and the word gets several
-times as much attention there as elsewhere. The word for the place is heard around it.
+times as much attention there as elsewhere. The word for the place gets its attention around the thing.
 
-Two more things can be seen. Small words matter: "in", next to "tree", is heard where the tree is, since a text
+Two more things can be seen. Small words matter: "in", next to "tree", gets attention where the tree is, since a text
 transformer writes what it has read so far into every later token; that is the subject of the experiment `tokens`. And
 the maps are there from the very first step, when the state is noise and the prediction a blur: the network decides
 first where, then what.
@@ -112,10 +112,10 @@ def run(settings: AttentionSettings, watch: Watch) -> Looked:
         for own in _own(both[:, k], pairs[k], pairs_seen[k], first, other)
     ]
     numbers = {
-        "thing_heard_where_it_stands_over_elsewhere": float(thing.mean()),
-        "place_heard_where_the_thing_stands_over_elsewhere": float(place.mean()),
-        "thing_heard_where_it_will_stand_at_the_first_step": float(thing[0]),
-        "share_of_two_things_heard_at_their_own_place": sum(own) / max(1, len(own)),
+        "thing_word_at_the_thing_over_elsewhere": float(thing.mean()),
+        "place_word_at_the_thing_over_elsewhere": float(place.mean()),
+        "thing_word_at_the_thing_at_the_first_step": float(thing[0]),
+        "share_of_words_in_pairs_most_at_their_thing": sum(own) / max(1, len(own)),
         "things_alone_found": float(len(ratios)),
         "things_in_pairs_found": float(len(own)),
     }
@@ -154,15 +154,15 @@ def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
     denoiser, denoise = embedded.pipeline().stage.denoiser, embedded.guided(cond)
     if not isinstance(denoiser, Preconditioned) or not isinstance(denoiser.net, Dit) or cond.mask is None:
         raise LabError("this experiment needs a transformer that attends to words")
-    told: list[Attended] = []
-    watched = Preconditioned(probed(denoiser.net, told.append), denoiser.prediction, denoiser.clock)
+    attended: list[Attended] = []
+    watched = Preconditioned(probed(denoiser.net, attended.append), denoiser.prediction, denoiser.clock)
     tokens, patch = cond.mask.shape[1], denoiser.net.config.patch_size
 
     def looked(x: Tensor, at: Level) -> Tensor:
-        told.clear()
+        attended.clear()
         watched(x, at, cond)
-        heard = torch.stack([one.weights[..., :tokens].mean(1) for one in told]).mean(0)  # (B, patches, tokens)
-        maps.append(heard.mT.reshape(len(x), tokens, x.shape[-2] // patch, -1).cpu())
+        weights = torch.stack([one.weights[..., :tokens].mean(1) for one in attended]).mean(0)  # (B, patches, tokens)
+        maps.append(weights.mT.reshape(len(x), tokens, x.shape[-2] // patch, -1).cpu())
         return denoise(x, at)
 
     return looked
@@ -198,8 +198,8 @@ def _own(maps: Tensor, prompt: str, seen: Seen, first: str, other: str) -> Itera
         return
     boxes = [inside(found[0], *maps.shape[-2:]) for found in places]
     for k, thing in enumerate((first, other)):
-        heard = maps[:, _at(prompt, thing)].mean(0)
-        yield bool(heard[boxes[k]].mean() > heard[boxes[1 - k]].mean())
+        shares = maps[:, _at(prompt, thing)].mean(0)
+        yield bool(shares[boxes[k]].mean() > shares[boxes[1 - k]].mean())
 
 
 def lit(pictures: Tensor, maps: Tensor) -> Tensor:
@@ -238,11 +238,11 @@ def draw(result: Looked) -> "Figure":
     figure, axes = style.mosaic([["words"], ["over time"]], height=6.2, heights=(3.4, 2.2))
     _show(axes["words"], result, moments, [f"step {k}" for k in moments])
     below = axes["over time"]
-    for heard, colour, name in ((result.thing, style.LEARNED, "thing"), (result.place, style.EXACT, "place")):
-        below.plot(heard.tolist(), "o-", markersize=3.5, color=colour, label=f"the word of the {name}", clip_on=False)
+    for ratios, colour, name in ((result.thing, style.LEARNED, "thing"), (result.place, style.EXACT, "place")):
+        below.plot(ratios.tolist(), "o-", markersize=3.5, color=colour, label=f"the word of the {name}", clip_on=False)
     below.axhline(1, color=style.DATA, linewidth=1.2, linestyle="--", label="as much as elsewhere")
     below.set(xlabel="step", ylabel="times as much", ylim=(0, None), xlim=(0, last))
-    below.set_title(f"heard where the thing stands, mean of {result.numbers['things_alone_found']:.0f} prompts")
+    below.set_title(f"attention at the thing, mean of {result.numbers['things_alone_found']:.0f} prompts")
     style.legend(below, "center right")
     return figure
 
@@ -265,12 +265,12 @@ def animate(result: Looked) -> Animation:
 
 attention = Experiment(
     name="attention",
-    claim="A thing's word is heard where the thing comes to stand, from the first step on; the place's word around it.",
+    claim="A thing's word is attended to where the thing appears, from the first step on; the place's word around it.",
     criteria=(
-        Criterion("thing_heard_where_it_stands_over_elsewhere", ">=", 3.0),
-        Criterion("thing_heard_where_it_will_stand_at_the_first_step", ">=", 2.0),
-        Criterion("place_heard_where_the_thing_stands_over_elsewhere", "<=", 1.0),
-        Criterion("share_of_two_things_heard_at_their_own_place", ">=", 0.9),
+        Criterion("thing_word_at_the_thing_over_elsewhere", ">=", 3.0),
+        Criterion("thing_word_at_the_thing_at_the_first_step", ">=", 2.0),
+        Criterion("place_word_at_the_thing_over_elsewhere", "<=", 1.0),
+        Criterion("share_of_words_in_pairs_most_at_their_thing", ">=", 0.9),
     ),
     settings=AttentionSettings,
     run=run,

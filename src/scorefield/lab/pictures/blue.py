@@ -236,8 +236,8 @@ def _bars(axes: "Axes", values: Mapping[str, float], title: str, colours: list[s
 
 blue = Experiment(
     name="blue",
-    claim="A loss on the decoded prediction makes the picture blue; through the network that costs time and memory, "
-    "which checkpointing buys back.",
+    claim="A loss on the decoded prediction makes the picture blue; its gradient through the network costs time and "
+    "memory, and checkpointing saves the memory.",
     criteria=(
         Criterion("cheap_path_off_the_wish", "<=", 0.1),
         Criterion("exact_path_off_the_wish", "<=", 0.1),

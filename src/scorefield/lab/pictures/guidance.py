@@ -154,6 +154,6 @@ guidance = Experiment(
     settings=GuidanceSettings,
     run=run,
     draw=draw,
-    reason="The better the model, the less is left for guidance: as it ships now, it draws the tree under every seed "
+    reason="The better the model, the less is left for guidance: the shipped one draws the tree under every seed "
     "at alpha = 1, as large as trees are in its world, so that the area grows from 0 to 1 and stays there.",
 )

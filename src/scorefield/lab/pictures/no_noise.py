@@ -127,9 +127,9 @@ def draw(result: NoNoise) -> "Figure":
     names[shown.shape[2] // 2 :: shown.shape[2]] = NAMES
     panel.show(above, shown.flatten(1, 2), names, ROWS)
     steps = range(result.noise.shape[1])
-    below.axhline(1, color=style.EXACT, linewidth=1, linestyle="--", label="what the network is told")
-    below.plot(steps, result.noise[0], color=style.LEARNED, label="what it sees, with fresh noise")
-    below.plot(steps, result.noise[1], color=style.RANDOM, label="what it sees, without")
+    below.axhline(1, color=style.EXACT, linewidth=1, linestyle="--", label="the noise for which the network is called")
+    below.plot(steps, result.noise[0], color=style.LEARNED, label="the noise in the state, with fresh noise")
+    below.plot(steps, result.noise[1], color=style.RANDOM, label="the noise in the state, without")
     below.set(xlabel="step", ylabel="noise in the state", ylim=(0, None), xlim=(0, len(steps) - 1))
     style.legend(below, "center left")
     return figure
@@ -144,7 +144,7 @@ def animate(result: NoNoise) -> Animation:
 
         def update(step: int) -> None:
             shown.set_data(panel.mosaic(result.predictions[:, step]).numpy())
-            axes.set_title(f"what the network believes in at step {step}")
+            axes.set_title(f"the prediction at step {step}")
 
         yield from style.frames(figure, update, range(result.predictions.shape[1]), dpi=100)
 
@@ -165,5 +165,6 @@ no_noise = Experiment(
     draw=draw,
     animate=animate,
     reason="In a world with one tree and few deserts even the average of all trees in deserts is one, only without the "
-    "shading of its crown. Where the prompt leaves more open, more is averaged away: with no words all but the wall.",
+    "shading of its crown. Where the prompt leaves more open, more is averaged away: without words, everything "
+    "except the wall.",
 )

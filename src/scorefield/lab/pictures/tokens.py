@@ -213,9 +213,9 @@ def _heard(axes: "Axes", result: Read, labels: list[str]) -> None:
     axes.imshow(change.clamp(max=1.0).sqrt().numpy(), cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
     for i, row in enumerate(change.tolist()):
         for j, value in enumerate(row):
-            told = "0" if value < 5e-7 else f"{100 * value:.1f}" if value < 0.1 else f"{100 * value:.0f}"
+            percent = "0" if value < 5e-7 else f"{100 * value:.1f}" if value < 0.1 else f"{100 * value:.0f}"
             colour = "white" if value > 0.6 else style.DATA
-            axes.text(j, i, told, ha="center", va="center", fontsize=min(8.0, 150 / len(row)), color=colour)
+            axes.text(j, i, percent, ha="center", va="center", fontsize=min(8.0, 150 / len(row)), color=colour)
     below = labels[: change.shape[1]]
     crowded = len(below) * max(map(len, below)) > LINE
     axes.set_xticks(range(len(below)), below, fontsize=9, rotation=90 if crowded else 0)
@@ -230,7 +230,7 @@ def _heard(axes: "Axes", result: Read, labels: list[str]) -> None:
 
 tokens = Experiment(
     name="tokens",
-    claim="A prompt becomes vectors in five plain stages, and a word is heard only by what follows it.",
+    claim="A prompt becomes vectors in five plain stages, and a word affects only what follows it.",
     criteria=(
         Criterion("tokens_decoded_wrongly", "<=", 0),
         Criterion("largest_difference_from_the_conditioner", "<=", 1e-5),  # float32 states of size 1, 1e-7 an operation

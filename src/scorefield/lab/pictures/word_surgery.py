@@ -164,9 +164,9 @@ def draw(result: Operated) -> "Figure":
     height, width = shown.shape[-2:]
     for j, some in enumerate(result.seen):
         for i, one in enumerate(some[:SHOWN]):
-            told = " + ".join(found.thing.replace("something ", "") for found in one.found) or "nothing"
+            words = " + ".join(found.thing.replace("something ", "") for found in one.found) or "nothing"
             above.text(
-                j * (width + panel.GAP) + 4, i * (height + panel.GAP) + height - 6, told, fontsize=8, color="white",
+                j * (width + panel.GAP) + 4, i * (height + panel.GAP) + height - 6, words, fontsize=8, color="white",
                 bbox={"boxstyle": "round,pad=0.2", "fc": "black", "ec": "none", "alpha": 0.55},
             )  # fmt: skip
     for name, likes, colour in zip((first, second), result.likeness, (style.LEARNED, style.EXACT), strict=True):

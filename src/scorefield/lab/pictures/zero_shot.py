@@ -144,7 +144,7 @@ def draw(result: Named) -> "Figure":
 
 zero_shot = Experiment(
     name="zero-shot",
-    claim="The caption with the highest cosine names the picture, though nobody taught CLIP to name.",
+    claim="The caption with the highest cosine names the picture, though CLIP was not trained to name pictures.",
     criteria=(
         Criterion("share_named_rightly", ">=", 0.762),  # of the original CLIP on ImageNet, among 1,000 names
         Criterion("share_whose_own_caption_is_best_of_eight", ">=", 0.9),

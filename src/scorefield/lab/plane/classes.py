@@ -153,8 +153,8 @@ def _numbers(result: Guided) -> dict[str, float]:
 
 classes = Experiment(
     name="classes",
-    claim="Conditioning alone is loose; guidance goes on past it to the right class, until too much of it spoils the"
-    " fit; and a negative class keeps samples away from it.",
+    claim="Conditioning alone is loose; guidance extrapolates past it to the right class, until too much of it spoils"
+    " the fit; a negative class keeps samples away from it.",
     criteria=(
         Criterion("cosine_of_the_fields_far_out", ">=", 0.95),
         Criterion("cosine_of_the_fields_near_the_data", "<=", 0.7),  # where two of three points belong to another class
@@ -163,8 +163,8 @@ classes = Experiment(
         Criterion("misfit_at_the_largest_alpha_over_the_best", ">=", 1.5),
         Criterion("share_of_the_middle_class_as_negative", "<=", 0.1),  # a third, without
     ),
-    reason="All holds but that conditioning alone is loose: a network learns the classes of the plane so well that only"
-    " one point in a hundred is of the wrong class, and that one lies beside the border of the two.",
+    reason="All holds except that conditioning alone is loose: a network learns the classes of the plane so well that"
+    " only one point in a hundred has the wrong class, and that one lies near the border of the two.",
     settings=ClassesSettings,
     run=run,
     draw=draw,

@@ -150,7 +150,7 @@ def run(settings: FamiliesSettings, watch: Watch) -> Compared:
         }
         likelihood = model.log_likelihood(by.test)
         if likelihood is not None:
-            found[told(model)] = float(likelihood.mean())
+            found[likelihood_name(model)] = float(likelihood.mean())
         clouds[family.name] = x[: settings.points]
         numbers |= {f"{family.name}_{name}": value for name, value in found.items()}
     numbers["diffusion_time_over_gan"] = numbers["diffusion_seconds_per_10000"] / numbers["gan_seconds_per_10000"]
@@ -158,7 +158,7 @@ def run(settings: FamiliesSettings, watch: Watch) -> Compared:
     return Compared(data=data[0], clouds=clouds, numbers=numbers)
 
 
-def told(model: Model) -> str:
+def likelihood_name(model: Model) -> str:
     """The name of the number for `log_likelihood`."""
     return "log_likelihood" if model.likelihood == "exact" else "log_likelihood_at_least"
 
@@ -189,9 +189,9 @@ def _likelihood(numbers: Mapping[str, float], name: str) -> str:
     exact, bound = f"{name}_log_likelihood", f"{name}_log_likelihood_at_least"
     if exact not in numbers and bound not in numbers:
         return "no likelihood"
-    told = f"= {numbers[exact]:.2f}" if exact in numbers else f"≥ {numbers[bound]:.2f}"
+    value = f"= {numbers[exact]:.2f}" if exact in numbers else f"≥ {numbers[bound]:.2f}"
     truth = f", truth {numbers['data_log_likelihood']:.2f}" if "data_log_likelihood" in numbers else ""
-    return f"log p(x) {told}{truth}"
+    return f"log p(x) {value}{truth}"
 
 
 def _price(axes: "Axes", numbers: Mapping[str, float]) -> None:
@@ -217,10 +217,10 @@ def _price(axes: "Axes", numbers: Mapping[str, float]) -> None:
 
 families = Experiment(
     name="families",
-    claim="In the same time of training, diffusion and flow matching come as near to the data as twice its own chance, "
-    "nearer than a GAN, and a sample of diffusion costs at least twenty times the GAN's time.",
+    claim="In the same training time, diffusion and flow matching come within twice the data's distance to itself, "
+    "nearer than a GAN, and a diffusion sample takes at least twenty times the GAN's time.",
     criteria=(
-        # The systematic part of an error at twice the chance is 1.7 times the chance error of 2,000 points.
+        # At a ratio of two, the systematic error is 1.7 times the chance error of 2,000 points.
         Criterion("diffusion_distance_over_data", "<=", 2.0),
         Criterion("flow_matching_distance_over_data", "<=", 2.0),
         Criterion("gan_distance_over_diffusion", ">=", 1.5),  # the gain: more than the scatter of the distance

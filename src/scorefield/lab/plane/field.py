@@ -149,13 +149,13 @@ def draw(result: Trained) -> "Figure":
     for plot, t in zip(axes, SHOWN, strict=False):
         style.plane(plot, f"t = {t:.2f}")
         exact, learned = _field(plot, result, t)
-    told = ["learned", "exact, under it"]
-    legend = figure.legend([learned, exact], told, loc="outside upper center", ncols=2, frameon=False)
+    labels = ["learned", "exact, under it"]
+    legend = figure.legend([learned, exact], labels, loc="outside upper center", ncols=2, frameon=False)
     for handle in legend.get_patches():
         handle.set_alpha(1)  # an arrow's handle may be faint
     curve = axes[-1]
-    curve.plot(TIMES, result.timeless, color=style.RANDOM, label="not told the time")
-    curve.plot(TIMES, result.error, color=style.LEARNED, label="told the time")
+    curve.plot(TIMES, result.timeless, color=style.RANDOM, label="without the time")
+    curve.plot(TIMES, result.error, color=style.LEARNED, label="with the time")
     curve.axhline(BAR, color=style.DATA, linewidth=0.9, linestyle="--", label=f"the bar, {BAR:.2f}")
     curve.set(yscale="log", xlabel="t", title="error of the field", xlim=(0, 1), ylim=(0.0008, 1.5))
     style.legend(curve, "lower left")

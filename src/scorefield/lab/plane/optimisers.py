@@ -272,7 +272,7 @@ optimise = Experiment(
         Criterion("early_stop_share_of_calls", "<=", 0.95),
         Criterion("early_stop_distance_beyond_that_of_data", "<=", 0.05),
     ),
-    reason="All holds but stopping early, which is for pictures: the noise in a point of the plane may be small by"
+    reason="All holds except stopping early, which suits pictures: the noise in a point of the plane may be small by"
     " chance, and the point stops between two arms of the spiral.",
     settings=OptimiseSettings,
     run=run,

@@ -203,7 +203,7 @@ def draw(result: Seen) -> "Figure":
     axes[6].axvline(BAND, color=style.DATA, linewidth=0.8, linestyle="--")
     axes[6].set(xlabel="difference of both pixels", ylim=(0, 1.03), title="share of pairs within it")
     style.legend(axes[6], "lower right")
-    axes[8].plot(TIMES, result.predicted, color=style.EXACT, label="foretold")
+    axes[8].plot(TIMES, result.predicted, color=style.EXACT, label="predicted")
     axes[8].scatter(TIMES, result.correlation, color=style.DATA, s=14, zorder=3, label="measured")
     axes[8].set(xlabel="t", xlim=(-0.03, 1), ylim=(-0.05, 1.05), title="correlation under noise")
     style.legend(axes[8], "upper right")
@@ -235,7 +235,7 @@ def animate(result: Seen) -> Animation:
 pixels = Experiment(
     name="pixels",
     claim="A picture of two pixels is a point that noise moves about the plane,"
-    " and neighbouring pixels of scenes crowd at the diagonal of it.",
+    " and neighbouring pixels of scenes lie close to its diagonal.",
     criteria=(
         Criterion("largest_gap_of_both_distances", "<=", 1e-5),  # rounding
         Criterion("correlation_of_neighbours", ">=", 0.8),  # photographs are reported at 0.9 to 0.95

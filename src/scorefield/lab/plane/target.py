@@ -217,8 +217,8 @@ def run(settings: TargetSettings, watch: Watch) -> Compared:
                 abs(one / other - 1) for one, other in zip(measured, predicted, strict=True)
             ),
             "variance_ratio_half_way": measured[MEASURED.index(PICTURED)],
-            "error_told_all_the_noise": float(total[-1]),
-            "error_told_the_last_noise": float(last[-1]),
+            "error_trained_on_all_the_noise": float(total[-1]),
+            "error_trained_on_the_last_noise": float(last[-1]),
             "times_less_error_after_equal_steps": float(last[-1] / total[-1]),
         },
     )
@@ -237,13 +237,13 @@ def draw(result: Compared) -> "Figure":
     _draw_means(axes[1], result)
     ratio, error = axes[2:]
     t = [levels.share(WALK[k]) for k in MEASURED]
-    ratio.plot(t, result.predicted, color=style.EXACT, label="foretold")
+    ratio.plot(t, result.predicted, color=style.EXACT, label="predicted")
     ratio.scatter(t, result.measured, color=style.DATA, s=22, zorder=3, label="measured")
     ratio.set(yscale="log", xlabel="t", xlim=(0, 1), ylim=(3, 1000), title="ratio of the variances, last noise / all")
     style.legend(ratio, "upper left")
     steps = torch.arange(1, len(result.error_total) + 1) * EVERY
-    error.plot(steps, result.error_last, color=style.RANDOM, label="told the last step's noise")
-    error.plot(steps, result.error_total, color=style.LEARNED, label="told all the noise")
+    error.plot(steps, result.error_last, color=style.RANDOM, label="trained on the last step's noise")
+    error.plot(steps, result.error_total, color=style.LEARNED, label="trained on all the noise")
     error.set(xlabel="steps of training", ylim=(0, 0.5), title="error of the learned field")
     style.legend(error, "upper right")
     return figure
@@ -273,7 +273,7 @@ def _draw_means(axes: "Axes", result: Compared) -> None:
 target = Experiment(
     name="target",
     claim="The noise of the last step and all the noise have the same expected direction,"
-    " but all the noise varies far less about it, as foretold, and teaches a network faster.",
+    " but all the noise varies far less about it, as predicted, and trains a network faster.",
     criteria=(
         Criterion("lowest_cosine_of_the_means", ">=", 0.99),  # 1 in theory, less the error of a million walks
         Criterion("largest_error_of_the_predicted_ratio", "<=", 0.10),
