@@ -109,7 +109,7 @@ def test_a_result_that_cannot_be_written_is_one_line():
     assert (done.returncode, done.stderr) == (1, "error: cannot write the result: No space left on device\n")
 
 
-def test_nobody_has_to_listen():
+def test_a_closed_stdout_is_no_error():
     done = subprocess.run(
         ["/bin/sh", "-c", f"{sys.executable} -m scorefield --help >&-"],
         env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,

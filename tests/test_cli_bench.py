@@ -90,7 +90,7 @@ def test_the_work_of_a_step_is_what_is_known_of_it() -> None:
     assert flop(Setting(model="sd15", size=512)) == pytest.approx(1.606e12, rel=1e-3)
 
 
-def test_the_report_puts_ours_beside_their_fastest_and_their_default() -> None:
+def test_the_report_compares_ours_with_their_fastest_and_their_default() -> None:
     report = compare._report(TINY, ROWS, 10**12)
     assert report.speedup_vs_peer_best == 1.5
     assert report.speedup_vs_peer_default == 3.0
@@ -214,7 +214,7 @@ def measured(model: str, size: int, capsys: pytest.CaptureFixture[str]) -> list[
 
 
 @pytest.mark.slow
-def test_a_run_beside_diffusers_gives_the_same_answers_in_no_more_memory(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_diffusers_gives_the_same_outputs_in_no_more_memory(capsys: pytest.CaptureFixture[str]) -> None:
     default, exact, short, *others = measured("tiny", 64, capsys)
     assert default["relative_difference"] == 0
     assert exact["relative_difference"] <= 1e-5

@@ -227,7 +227,7 @@ def _stream(prompt, **given):
     return Pipeline(toy.model()).stream(prompt, **given)
 
 
-def test_a_film_shows_every_step(scorefield):
+def test_a_walk_video_shows_every_step(scorefield):
     av = pytest.importorskip("av")
     code, out, _ = scorefield("generate", "a tree", "--seed", 0, "--steps", 5, "--film", "--sheet")
     assert code == 0
@@ -244,7 +244,7 @@ def test_a_film_shows_every_step(scorefield):
     assert sorted(os.listdir()) == ["a-tree-0-sheet.png", "a-tree-0-walk.mp4", "a-tree-0.png"]
 
 
-def test_a_film_without_its_library_fails_before_drawing(failed, monkeypatch):
+def test_a_walk_video_without_its_library_fails_before_drawing(failed, monkeypatch):
     def absent(name):
         raise ImportError(name)
 
@@ -341,7 +341,7 @@ def test_a_bug_says_where_to_report_it(monkeypatch):
     assert "report" in done.stderr.splitlines()[-1]
 
 
-def test_no_memory_is_told_in_our_words(failed, monkeypatch):
+def test_out_of_memory_has_a_message_of_ours(failed, monkeypatch):
     monkeypatch.setattr(toy.Toys, "build", lambda *_: torch.empty(2**55))
     code, line = failed("generate", "a tree")
     assert code == 1

@@ -94,14 +94,14 @@ def test_a_csv_of_a_million_points_is_refused_soon(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\xff\xfe", b"1,2\n\xff,3\n"])
-def test_a_file_that_is_no_text_is_told_so(tmp_path, data):
+def test_a_file_that_is_not_text_is_refused(tmp_path, data):
     path = tmp_path / "points.csv"
     path.write_bytes(data)
     with pytest.raises(shapes.ShapeError, match="not a text file"):
         shapes.from_csv(path)
 
 
-def test_unknown_shapes_and_missing_files_are_told(tmp_path):
+def test_unknown_shapes_and_missing_files_are_refused(tmp_path):
     with pytest.raises(shapes.ShapeError, match=r"no shape 'spirale'; the shapes are spiral, moons"):
         shapes.find("spirale")
     with pytest.raises(shapes.ShapeError, match="No such file"):

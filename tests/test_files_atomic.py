@@ -38,7 +38,7 @@ def test_a_taken_name_is_passed_over(tmp_path):
     assert sorted(os.listdir(tmp_path)) == names
 
 
-def test_one_run_goes_on_where_its_last_file_was(tmp_path):
+def test_one_run_continues_after_its_last_file(tmp_path):
     (tmp_path / "tree-1.png").write_text("")
     names = numbered(tmp_path, "tree", ".png")
     assert [write(b"", names).name for _ in range(3)] == ["tree-0.png", "tree-2.png", "tree-3.png"]

@@ -151,7 +151,7 @@ def test_a_sheet_holds_every_step_once():
         assert np.array_equal(sheet[top : top + height, left : left + width], np.asarray(walk_pictures.pair(look)))
 
 
-def test_a_film_plays_in_browsers_and_shows_every_step(tmp_path):
+def test_a_video_plays_in_browsers_and_shows_every_step(tmp_path):
     av = pytest.importorskip("av")
     steps, path = walk(5, (128, 128)), tmp_path / "tree.mp4"
     write_walk_video(steps, path)
@@ -170,7 +170,7 @@ def test_a_film_plays_in_browsers_and_shows_every_step(tmp_path):
         assert int(np.argmin(distances)) == min(k, 5)
 
 
-def test_a_film_says_which_colours_it_means_and_keeps_them(tmp_path):
+def test_a_video_states_its_colours_and_keeps_them(tmp_path):
     av = pytest.importorskip("av")
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40), (255, 255, 255)]
     plain = [Image.new("RGB", (128, 128), colour) for colour in colours]
@@ -184,7 +184,7 @@ def test_a_film_says_which_colours_it_means_and_keeps_them(tmp_path):
         assert np.abs(frame[200, 200].astype(int) - colour).max() <= 3
 
 
-def test_a_film_without_its_library_names_the_extra(monkeypatch, tmp_path):
+def test_a_video_without_its_library_names_the_extra(monkeypatch, tmp_path):
     def absent(name):
         raise ImportError(name)
 

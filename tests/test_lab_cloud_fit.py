@@ -34,7 +34,7 @@ def test_a_named_shape_is_learned_once_whoever_watches() -> None:
     assert learned("ring", SHORT, 5) is not learned("moons", SHORT, 5)
 
 
-def test_a_file_is_learned_anew_when_its_points_have_changed(tmp_path: Path) -> None:
+def test_a_file_is_learned_again_when_its_points_have_changed(tmp_path: Path) -> None:
     path = tmp_path / "spiral.csv"
     path.write_text("0,0\n1,1\n")
     before = said(learned(str(path), SHORT, 5))

@@ -262,7 +262,7 @@ def test_every_family_is_as_its_tuning_chose() -> None:
         assert chosen[1:] == (family.how.steps, f"lr {family.how.lr}")
 
 
-def test_an_interrupted_tuning_goes_on_and_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_tuning_continues_to_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {"gan": {name: replace(one, how=replace(one.how, steps=2)) for name, one in VARIANTS["gan"].items()}}
     monkeypatch.setattr(tune, "VARIANTS", few)
     monkeypatch.setattr(tune, "SETTINGS", replace(tune.SETTINGS, points=100))

@@ -52,7 +52,7 @@ def test_arrows_are_drawn_shorter_but_in_their_direction() -> None:
     assert len(cells) == 9
 
 
-def test_a_network_that_is_told_no_time_answers_the_same_at_all_times() -> None:
+def test_a_network_without_the_time_predicts_the_same_at_all_times() -> None:
     x = lattice(4)
     for timed in (True, False):
         how = learn.Training(steps=30, batch=64, timed=timed)

@@ -184,7 +184,7 @@ def test_every_experiment_states_its_claim_before_the_run(name):
     assert "def " in page.code(experiment)
 
 
-def test_names_are_found_with_hyphens_or_underscores_and_near_ones_are_told():
+def test_names_are_found_with_hyphens_or_underscores_and_near_ones_are_suggested():
     assert find("Walk") is EXPERIMENTS["walk"]
     with pytest.raises(LabError, match="no experiment 'wlak'; nearest: walk"):
         find("wlak")

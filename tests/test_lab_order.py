@@ -105,7 +105,7 @@ def test_the_exact_solution_of_one_gaussian_is_the_closed_form_and_its_error_is_
 @pytest.mark.parametrize(
     ("name", "expected", "each"), [("euler", 1, 1), ("heun", 2, 2), ("dpm2", 2, 2), ("unipc", 2, 1)]
 )
-def test_errors_against_the_closed_form_fall_with_the_order_and_are_told_by_calls(
+def test_errors_against_the_closed_form_fall_with_the_order_and_are_listed_by_calls(
     name: str, expected: int, each: int
 ) -> None:
     x, counts = noise(16), (32, 64, 128)
@@ -130,7 +130,7 @@ def test_equal_errors_at_twice_the_calls_are_not_one_method() -> None:
     assert one.is_that_of(line([4, 8], [0.5, 0.10001]))
 
 
-def test_every_sampler_but_ddpm_can_be_told_to_draw_no_noise() -> None:
+def test_every_sampler_but_ddpm_can_be_set_to_draw_no_noise() -> None:
     x, denoise = noise(4), posterior_mean(gaussian())
     deaf = [record.name for record in SAMPLERS if convergence.ode(record) is None]
     assert deaf == ["ddpm"]
@@ -235,7 +235,7 @@ def test_early_stops_read_off_one_walk_are_those_of_the_sampler(name: str, small
         assert calls[row] == len(asked)
 
 
-def test_nobody_stops_at_no_noise_and_everybody_at_once_at_any() -> None:
+def test_no_point_stops_at_zero_noise_and_every_point_at_once_at_any() -> None:
     steps = optimisers.walk(posterior_mean(shapes.ring()), noise(10), 6, "plain")
     x, calls = optimisers.stopped(steps, 0.0)
     assert torch.equal(x, steps[-1].x)

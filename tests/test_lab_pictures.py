@@ -158,7 +158,7 @@ def test_without_the_added_noise_the_first_step_leaves_nothing_but_the_predictio
     assert torch.allclose(second.x, second.at.alpha * first.x0, atol=1e-6)
 
 
-def test_without_the_added_noise_the_states_hold_less_than_the_network_is_told() -> None:
+def test_without_the_added_noise_the_states_hold_less_than_their_level() -> None:
     outcome = no_noise.no_noise(pictures=2, steps=4)
     assert outcome.result.pictures.shape == (2, 3, 2, 3, 128, 128)
     assert outcome.result.predictions.shape == (2, 5, 3, 3, 128, 128)

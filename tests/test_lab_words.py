@@ -236,7 +236,7 @@ def test_a_picture_is_named_by_where_its_vector_points(monkeypatch: pytest.Monke
     assert outcome.held is (shift == 0)
 
 
-def test_a_matrix_of_cosines_is_of_eight_different_things_and_counted_by_its_diagonal(
+def test_a_matrix_of_cosines_has_eight_different_things_and_is_counted_by_its_diagonal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(embedded, "places", lambda: ["in the snow", "in space"])  # reading takes the time

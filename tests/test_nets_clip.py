@@ -76,7 +76,7 @@ def test_padding_changes_no_prompt() -> None:
     torch.testing.assert_close(clip.encode_text(longer), short)
 
 
-def test_the_summary_stands_at_the_first_end_token() -> None:
+def test_the_summary_is_at_the_first_end_token() -> None:
     clip = _clip()
     twice = torch.tensor([[0, 7, 1, 9, 1]])
     assert clip.text.end(twice).tolist() == [2]
@@ -84,7 +84,7 @@ def test_the_summary_stands_at_the_first_end_token() -> None:
     torch.testing.assert_close(clip.encode_text(twice), expected)
 
 
-def test_without_an_end_id_the_summary_stands_at_the_largest_id() -> None:
+def test_without_an_end_id_the_summary_is_at_the_largest_id() -> None:
     text = TextConfig(width=24, layers=1, heads=3, context_length=10, vocab_size=50, end_id=None)
     clip = _clip(ClipConfig(vision=SMALL.vision, text=text, embed_dim=16))
     assert clip.text.end(torch.tensor([[48, 3, 49, 0, 0], [48, 49, 0, 0, 0]])).tolist() == [2, 1]

@@ -193,7 +193,7 @@ def test_a_gradient_reaches_the_learned_vectors_alone(conditioner: PublishedCond
         ([learned("a\nb")], "cannot be called"),
     ],
 )
-def test_what_cannot_be_taken_is_told_in_one_line(
+def test_what_cannot_be_taken_is_an_error_of_one_line(
     conditioner: PublishedConditioner | TextConditioner, words: list[Learned], told: str
 ) -> None:
     with pytest.raises(InversionError, match=told) as caught:

@@ -101,7 +101,7 @@ def test_without_a_rule_signs_are_letters() -> None:
     assert RULES["none"].parse("(a:1.3) [b] c++") == [[("(a:1.3) [b] c++", 1)]]
 
 
-def test_break_divides_an_a1111_prompt_wherever_it_stands_alone() -> None:
+def test_break_divides_an_a1111_prompt_wherever_it_is_a_word() -> None:
     assert a1111.parse("a BREAK b\nBREAK\nBREAKFAST") == [[("a", 1)], [("b", 1)], [("BREAKFAST", 1)]]
     assert a1111.parse("(a BREAK b:1.5) c") == [[("a", 1.5)], [("b", 1.5), (" c", 1)]]
     assert a1111.parse("BREAK a") == [[("", 1)], [("a", 1)]]

@@ -81,7 +81,7 @@ def test_a_word_is_learned_in_a_file_that_others_read(tmp_path: Path) -> None:
     assert [word.vectors for word in sf.load(embeddings=[str(path)]).embeddings] == [2]
 
 
-def test_a_run_that_goes_on_is_the_run_that_was_long_from_the_start(tmp_path: Path) -> None:
+def test_a_run_made_longer_is_the_run_that_was_long_from_the_start(tmp_path: Path) -> None:
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     for folder, steps in ((whole, "8"), (halved, "4"), (halved, "8")):
         done = _train(folder, "--steps", steps, settings={})

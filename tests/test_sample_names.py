@@ -93,7 +93,7 @@ def test_a_name_that_is_near_nothing_lists_them_all(typed: str) -> None:
         find(typed)
 
 
-def test_no_name_stands_for_two_samplers() -> None:
+def test_no_name_means_two_samplers() -> None:
     owners: dict[str, str] = {}
     for record in SAMPLERS:
         for alias in (record.name, *record.aliases):

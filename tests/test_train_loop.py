@@ -229,7 +229,7 @@ def test_a_batch_that_cannot_be_split_evenly_is_refused() -> None:
         next(in_order(lambda indices: {}, 6)(0, World(0, 4)))
 
 
-def test_ranks_draw_with_seeds_of_their_own_and_rank_0_with_that_of_one_process() -> None:
+def test_ranks_draw_with_different_seeds_and_rank_0_with_that_of_one_process() -> None:
     keys = [loop.key(5, step, rank) for rank in range(64) for step in range(1000)]
     assert len(set(keys)) == len(keys)
     assert keys[:1000] == [loop.key(5, step) for step in range(1000)]
@@ -292,7 +292,7 @@ def test_worker_processes_make_the_same_batches_in_the_same_order() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_shuffled_data_set_shows_everything_once_an_epoch_and_goes_on_anywhere() -> None:
+def test_a_shuffled_data_set_shows_everything_once_per_epoch_and_continues_anywhere() -> None:
     batches = shuffled(lambda indices: {"x": torch.from_numpy(indices)}, count=10, size=4, seed=0)
     flat = torch.cat([batch["x"] for batch in itertools.islice(batches(0), 5)]).tolist()
     assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10))

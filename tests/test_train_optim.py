@@ -104,7 +104,7 @@ def test_muon_learns() -> None:
     assert losses[-1] < 0.05 * losses[0]
 
 
-def test_muon_goes_on_exactly_from_its_state() -> None:
+def test_muon_continues_exactly_from_its_state() -> None:
     one = Small()
     first = Muon(one, hidden_matrices(one), lr=0.02)
     gradients(one)

@@ -176,7 +176,7 @@ def test_a_run_made_longer_equals_one_that_was_long_from_the_start(tmp_path: Pat
     assert_same(grown, long)
 
 
-def test_another_setting_is_refused_unless_told_to_go_on(tmp_path: Path) -> None:
+def test_another_setting_is_refused_unless_the_run_is_resumed(tmp_path: Path) -> None:
     assert invoke(tmp_path, "--steps", "20").code == 0
     changed = ("--set", "lr=0.5", "--steps", "25")
     refused = invoke(tmp_path, *changed)
