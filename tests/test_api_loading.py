@@ -53,7 +53,7 @@ def test_what_a_model_cannot_draw_is_refused_before_its_weights_are_read(
 @pytest.mark.usefixtures("unread")
 def test_a_textual_inversion_of_another_model_is_refused_before_weights_are_read(tiny: Path, tmp_path: Path) -> None:
     save_file({"<birb>": torch.ones(768)}, tmp_path / "birb.safetensors")
-    with pytest.raises(UnsupportedError, match="it was learned with another model"):
+    with pytest.raises(UnsupportedError, match="the word was learned with another model"):
         sf.load(str(tiny), device="cpu", embeddings=[str(tmp_path / "birb.safetensors")])
 
 
