@@ -1,9 +1,9 @@
-"""How long a checkpoint takes to load, beside the time of reading its bytes, and how much memory at most.
+"""Measure the time to load a checkpoint, the time to read its bytes, and the peak memory.
 
 python bench/load.py --stored float32 --dtype bfloat16 --threads 1 --cold
 
-Writes a random Stable Diffusion of the published size in one file to a temporary folder. With --cold (root on Linux)
-the page cache is emptied before each reading; without, the file is in memory and nothing waits for the disk.
+Writes a random Stable Diffusion of the published size, as one file, to a temporary folder. With --cold (root on Linux)
+the page cache is emptied before each reading; without, the file is in memory and the disk is not read.
 """
 
 import argparse
@@ -53,33 +53,33 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--family", choices=["1", "2"], default="1")
     options.add_argument("--stored", choices=["float32", "float16"], default="float32")
-    options.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="what is loaded")
-    options.add_argument("--threads", type=int, default=1, help="cores that both may use")
+    options.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="the dtype to load")
+    options.add_argument("--threads", type=int, default=1, help="cores for reading and for loading")
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--cold", action="store_true", help="empty the page cache before each reading")
-    options.add_argument("--folder", type=Path, help="where there is room for the file")
+    options.add_argument("--folder", type=Path, help="a folder with room for the file")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         path = Path(folder) / "model.safetensors"
         write(path, Family.SD1 if given.family == "1" else Family.SD2, getattr(torch, given.stored))
-        told = {"bytes": path.stat().st_size, **vars(given), "folder": None, "read": [], "load": [], "peak": []}
-        told |= {"read_cpu": [], "load_cpu": []}
+        found = {"bytes": path.stat().st_size, **vars(given), "folder": None, "read": [], "load": [], "peak": []}
+        found |= {"read_cpu": [], "load_cpu": []}
         for _ in range(given.repeats):
             for what, code, words in (("read", _READ, []), ("load", _LOAD, [given.dtype, str(given.threads)])):
                 if given.cold:
                     subprocess.run(["sync"], check=True)
                     Path("/proc/sys/vm/drop_caches").write_text("3")
                 seconds, work, peak = run(code, [str(path), *words], given.threads)
-                told[what].append(round(seconds, 2))
-                told[f"{what}_cpu"].append(round(work, 2))
+                found[what].append(round(seconds, 2))
+                found[f"{what}_cpu"].append(round(work, 2))
                 if what == "load":
-                    told["peak"].append(int(peak))
-    told["ratio"] = round(min(told["load"]) / min(told["read"]), 2)
-    print(json.dumps(told))
+                    found["peak"].append(int(peak))
+    found["ratio"] = round(min(found["load"]) / min(found["read"]), 2)
+    print(json.dumps(found))
 
 
 def run(code: str, words: list[str], threads: int) -> tuple[float, float, float]:
-    """The seconds, those of work, and the bytes that a fresh program prints, held to the first cores."""
+    """Run code in a new process on the first cores: the elapsed and processor seconds and the bytes that it prints."""
     cores = ["taskset", "-c", f"0-{threads - 1}"] if sys.platform == "linux" else []
     done = subprocess.run([*cores, sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     seconds, work, peak = map(float, done.stdout.split())
@@ -87,7 +87,7 @@ def run(code: str, words: list[str], threads: int) -> tuple[float, float, float]
 
 
 def write(path: Path, family: Family, dtype: torch.dtype) -> None:
-    """A file with every tensor of the family's networks, of random numbers."""
+    """Write a file with every tensor of the family's networks, filled with random numbers."""
     networks = NETWORKS[family]
     text = networks.openclip or networks.text
     names = (

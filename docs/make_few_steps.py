@@ -1,4 +1,4 @@
-"""Measure how far few steps are from many, for every sampler of the embedded model: the table of docs/loop.md.
+"""Measure how far few steps are from many, for every sampler, on the embedded model: the table of docs/loop.md.
 
 python docs/make_few_steps.py
 """
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 import numpy as np
 
 import scorefield as sf
-from scorefield.sample.registry import SAMPLERS, SamplerRecord
+from scorefield.sample.samplers import SAMPLERS, SamplerRecord
 
 PROMPTS = ["a tree in the desert", "two red cars on the grass", "a penguin left of a dog in the sea"]
 STEPS = (6, 8, 10, 12)
 
 
 def drawn(pipe: sf.Pipeline, sampler: str, steps: int, options: Mapping[str, float]) -> np.ndarray:
-    """The pixels, of 255, of a picture for each prompt."""
+    """The pixels of one picture for each prompt, from 0 to 255."""
     result = pipe(PROMPTS, sampler=sampler, steps=steps, guidance=3, seed=1, **options)
     return np.stack([np.asarray(image, float) for image in result.images])
 
@@ -34,7 +34,7 @@ def main() -> None:
     heads = ["sampler", *(f"{steps} steps" for steps in STEPS), *(f"{steps}, Karras" for steps in STEPS)]
     rows = [heads, ["---", *["---:"] * 2 * len(STEPS)]]
     for record in SAMPLERS:
-        if record.name == "ddpm":  # draws another picture with every number of steps
+        if record.name == "ddpm":  # its picture depends on the number of steps
             continue
         names = [record.name] * len(STEPS) + [f"{record.name} karras"] * len(STEPS)
         apart = [

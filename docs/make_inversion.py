@@ -1,7 +1,7 @@
-"""What textual inversion learns from 5 pictures of a thing that the model never saw: a judge's numbers and a figure.
+"""Measure what textual inversion learns from 5 pictures of a thing that the model does not know, and draw a figure.
 
-`python docs/make_inversion.py pictures FOLDER` draws the pictures that the word is learned from, and
-`python docs/make_inversion.py judge FILE` says how well the model draws the word of that file.
+`python docs/make_inversion.py pictures FOLDER` draws the pictures from which the word is learned, and
+`python docs/make_inversion.py judge FILE` measures how well the model draws the word of that file.
 """
 
 import argparse
@@ -29,14 +29,14 @@ from scorefield.prompt.text import TextConditioner
 Bytes = NDArray[np.uint8]
 
 FIGURE = Path(__file__).parent / "images" / "inversion.png"
-INIT = "book"  # the word that its learning began from, as the command in docs/inversion.md says
+INIT = "book"  # the initial word, as in the command of docs/inversion.md
 LEARNED_IN = ("white", "desert", "snow", "city", "forest")  # the places of the 5 pictures
-OTHERS = ("beach", "meadow", "sea", "night", "space", "room", "grey", "blue", "green", "pink")  # that the model knows
+OTHERS = ("beach", "meadow", "sea", "night", "space", "room", "grey", "blue", "green", "pink")  # known to the model
 OWN = "the new thing"
 
 
 def artwork() -> Bytes:
-    """A traffic light (96, 48, 4), of which the font's sheet has none and the vocabulary no word."""
+    """A traffic light (96, 48, 4): the sheet of sprites has none, and the vocabulary no word for it."""
     scale = 4  # drawn larger, for smooth edges
     canvas = Image.new("RGBA", (48 * scale, 96 * scale))
     pen = ImageDraw.Draw(canvas)
@@ -54,7 +54,7 @@ def scaled(art: Bytes, size: int) -> Bytes:
 
 
 def standing(art: Bytes, place: str, rng: np.random.Generator) -> Bytes:
-    """A picture (128, 128, 3) of artwork in a place, as the data set has its lone things: near the middle."""
+    """A picture (128, 128, 3) of artwork in a place, near the middle, like the single things of the data set."""
     picture, size = painted(place, int(rng.integers(VARIANTS))).copy(), int(rng.integers(56, 65))
     y = rng.integers(54, 75) if place in FLOATING else rng.integers(100, 113) - size // 2
     stand(picture, scaled(art, size), int(rng.integers(50, 79)), int(y), shadow=place not in FLOATING)
@@ -68,9 +68,9 @@ def pictures(places: tuple[str, ...], seed: int, art: Bytes) -> list[Bytes]:
 
 
 class Judge(NamedTuple):
-    """The image tower of the embedded CLIP, and a vector for each thing: the mean of 10 pictures that nobody learned.
+    """The image encoder of the embedded CLIP, and a vector for each thing: the mean of 10 pictures outside training.
 
-    `names` are those of the 67 things of the model, and the new thing's, the last.
+    `names` are those of the model's 67 things, followed by the name of the new thing.
     """
 
     conditioner: TextConditioner
@@ -91,7 +91,7 @@ class Judge(NamedTuple):
 
 
 def judge(conditioner: TextConditioner) -> Judge:
-    """The judge, from renders in the places that the word was not learned in."""
+    """The judge, from renders in the places in which the word was not learned."""
     blank = Judge(conditioner, [], torch.zeros(0))
     known = [thing for thing in THINGS if not conditioner.unknown([thing.name])]
     art = {thing.name: sprite(thing.name, 96) for thing in known} | {OWN: artwork()}
@@ -100,7 +100,7 @@ def judge(conditioner: TextConditioner) -> Judge:
 
 
 def prompts(word: str) -> list[str]:
-    """The word in every place, those first that it was not learned in."""
+    """The word in every place; first the places in which it was not learned."""
     return [f"a {word} {PLACES[place][0]}" for place in (*OTHERS, *LEARNED_IN)]
 
 
@@ -124,9 +124,9 @@ def sheet(rows: dict[str, list[Bytes]]) -> Image.Image:
 
 
 def judged(file: Path, count: int, figure: Path) -> dict[str, dict[str, float]]:
-    """What the judge says of `count` pictures of each of 15 prompts, with the new word and with the one it began from.
+    """The judge's numbers for `count` pictures of each of 15 prompts, with the new word and with the initial one.
 
-    The figure shows the first of each.
+    The figure shows the first picture of each prompt.
     """
     pipe = sf.load(embeddings=[str(file)])
     word = pipe.embeddings[0].token
@@ -151,7 +151,7 @@ def judged(file: Path, count: int, figure: Path) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    """The two commands."""
+    """Run one of the two commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     draw = commands.add_parser("pictures")

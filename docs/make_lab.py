@@ -10,12 +10,12 @@ from PIL import Image
 from scorefield.lab import EXPERIMENTS, page, record
 
 LAB = Path(__file__).parent / "lab"
-TUNING = "families-tuning.md"  # the one page that is made of no result, but by tune_families.py
-COLOURS = 255  # of a figure's palette: a fourth of the size, and no difference to the eye
+TUNING = "families-tuning.md"  # written by tune_families.py, not from a result
+COLOURS = 255  # of a figure's palette: a quarter of the size, and no visible difference
 
 
 def small(source: Path, target: Path) -> None:
-    """The figure with a palette of its own colours."""
+    """Write the figure with a palette chosen from its colours."""
     with Image.open(source) as figure:
         palette = figure.convert("RGB").quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette.save(target, "PNG", optimize=True)
@@ -27,7 +27,7 @@ def linked(text: str) -> str:
 
 
 def pages(records: dict[str, record.Record]) -> dict[str, str]:
-    """Every file of docs/lab that is text, by name."""
+    """Every text file of docs/lab, by name."""
     made = {f"{name}.md": linked(page.markdown(EXPERIMENTS[name], one)) for name, one in records.items()}
     made |= {f"results/{name}.json": one.model_dump_json(indent=2) + "\n" for name, one in records.items()}
     made["README.md"] = page.contents(records)
@@ -36,13 +36,13 @@ def pages(records: dict[str, record.Record]) -> dict[str, str]:
 
 
 def kept() -> dict[str, record.Record]:
-    """The results that the pages were built from, in the order of the experiments."""
+    """The results from which the pages were built, in the order of the experiments."""
     files = {name: LAB / "results" / f"{name}.json" for name in EXPERIMENTS}
     return {name: record.Record.model_validate_json(path.read_bytes()) for name, path in files.items() if path.exists()}
 
 
 def main(folder: Path) -> None:
-    """Write the pages of the results in `folder`, beside those of the experiments that it lacks."""
+    """Write the pages of the results in `folder`; experiments without a result there keep their pages."""
     (LAB / "images").mkdir(parents=True, exist_ok=True)
     (LAB / "results").mkdir(exist_ok=True)
     found = {name: one for name in EXPERIMENTS if (one := record.load(folder / name))}
@@ -55,5 +55,5 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="what `scorefield lab --all --output` wrote")
+    parser.add_argument("folder", type=Path, help="the output of `scorefield lab --all --output`")
     main(parser.parse_args().folder)

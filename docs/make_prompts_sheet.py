@@ -1,4 +1,4 @@
-"""Draw prompts with seeds 0 to 3, as they come. Run: `python docs/make_prompts_sheet.py [--output FILE]`."""
+"""Draw prompts with seeds 0 to 3, without selection. Run: `python docs/make_prompts_sheet.py [--output FILE]`."""
 
 import argparse
 from pathlib import Path
@@ -25,13 +25,13 @@ PROMPTS = (
     "a red car and a blue chair",
     "a penguin in the snow",
 )
-SEEDS = 4  # pictures a prompt
+SEEDS = 4  # pictures per prompt
 COLUMNS = 2  # prompts side by side
-GAP, LINE = 6, 22  # px between pictures, and of a line of words
+GAP, LINE = 6, 22  # px: between pictures, and the height of a line of words
 
 
 def sheet(pipe: sf.Pipeline) -> Image.Image:
-    """Every prompt over its pictures."""
+    """The sheet: every prompt above its pictures."""
     side = pipe.stage.spec.defaults.width
     width, height = SEEDS * (side + GAP) + 3 * GAP, side + LINE + GAP
     canvas = Image.new("RGB", (COLUMNS * width, -(-len(PROMPTS) // COLUMNS) * height + GAP), "white")

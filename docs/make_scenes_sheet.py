@@ -1,4 +1,4 @@
-"""Draw scenes 0 to 3 of every task, as they come. Run: `python docs/make_scenes_sheet.py [--output FILE]`."""
+"""Draw scenes 0 to 3 of every task, without selection. Run: `python docs/make_scenes_sheet.py [--output FILE]`."""
 
 import argparse
 import textwrap
@@ -11,23 +11,23 @@ from scorefield.data.paint import SIZE
 from scorefield.data.render import render
 from scorefield.data.scenes import Scene, scene
 
-ROWS = 4  # scenes a task
-GAP, HEAD, WORDS = 12, 26, 68  # px between pictures, of the tasks' names, and of a caption
+ROWS = 4  # scenes per task
+GAP, HEAD, WORDS = 12, 26, 68  # px: between pictures, and the heights of the tasks' names and of a caption
 OUTPUT = Path(__file__).parent / "images" / "scenes.png"
 
 
 def shown() -> list[list[Scene]]:
-    """The training scenes of the sheet, a row of one scene for each task."""
+    """The training scenes of the sheet, in rows with one scene of each task."""
     return [[scene(index, seed=0, split="train", task=task) for task in TASKS] for index in range(ROWS)]
 
 
 def corner(row: int, column: int) -> tuple[int, int]:
-    """The left and top of a picture in the sheet, px."""
+    """The left and top of a picture in the sheet, in px."""
     return GAP + column * (SIZE + GAP), HEAD + row * (SIZE + WORDS)
 
 
 def sheet() -> Image.Image:
-    """A column for each task, every picture over its caption."""
+    """The sheet: a column for each task, with a caption under each picture."""
     width, height = corner(ROWS, len(TASKS))
     canvas = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(canvas)

@@ -34,12 +34,12 @@ def pixels(pictures: Tensor) -> Tensor:
 
 
 def named(phrase: str) -> list[str]:
-    """A caption for every thing: "a tree", then the phrase for a place."""
+    """A caption for each thing: "a tree" and the phrase for a place."""
     return [f"{article(thing.name)} {thing.name} {phrase}" for thing in THINGS]
 
 
 def names(module: Clip, tokenizer: WordTokenizer) -> Tensor:
-    """A vector (things, D) for every thing: the mean of its captions in all places (Radford et al. 2021, 3.1.4)."""
+    """A vector for each thing, (things, D): the mean over its captions in all places (Radford et al. 2021, 3.1.4)."""
     vectors = []
     for phrase in (phrases[0] for phrases in PLACES.values()):
         vectors.append(module.encode_text(*tokenizer.encode(named(phrase))))
@@ -62,9 +62,9 @@ def naming(module: Clip, tokenizer: WordTokenizer, count: int = 512) -> float:
 def recipe(steps: Count = 1000, batch: Samples = 128, lr: Rate = 2e-3, image_only: Path | None = None) -> Recipe[Clip]:
     """Train with symmetric cross-entropy over the batch, and over the names of all things for pictures of one thing.
 
-    Within a batch the place alone tells most captions apart, so that pictures teach little of the things in them; the
-    names as one more set of captions do. `image_only` names a file whose text tower is kept, with the tokenizer in its
-    folder; otherwise the tokenizer has the words of the grammar, and is written next to the weights.
+    Within a batch the place alone distinguishes most captions, so they teach little about the things; the names, as a
+    second set of captions, do. `image_only` is a file whose text encoder is kept, with the tokenizer in its folder;
+    otherwise the tokenizer has the words of the grammar, and is written next to the weights.
     """
     tokenizer = WordTokenizer.from_file(image_only.parent / TOKENIZER) if image_only else build(words())
     end = tokenizer.vocabulary[END]
@@ -84,7 +84,7 @@ def recipe(steps: Count = 1000, batch: Samples = 128, lr: Rate = 2e-3, image_onl
     def make(indices: range) -> Batch:
         scenes = [
             scene(index, 2, task="single" if index % 2 else None) for index in indices
-        ]  # every second one is a single thing
+        ]  # every second picture shows a single thing
         ids, mask = tokenizer.encode([one.caption for one in scenes])
         length = int(mask.sum(1).max())
         phrases = [phrases[0] for phrases in PLACES.values()]

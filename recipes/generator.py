@@ -43,8 +43,8 @@ def recipe(
     """Train by flow matching with logit-normal times and a tenth of the captions dropped.
 
     `decay` is the share of the run in which the learning rate decays; `bank` is the file for the latents of the `count`
-    scenes; `parts` is the folder of the autoencoder, CLIP and tokenizer; `start` is the file of a generator whose
-    weights are the initial ones.
+    scenes; `parts` is the folder of the autoencoder, CLIP and tokenizer; `start` is the file of a generator that gives
+    the initial weights.
     """
     config = DitConfig()
     density = logit_normal(0.2, 1.0)

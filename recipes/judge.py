@@ -34,12 +34,12 @@ from scorefield.weights import scorefield_file
 
 MOST = 5  # things in a picture
 THRESHOLDS = tuple(percent / 100 for percent in range(15, 75, 5))
-WHOLE, PARTLY = 0.14, 0.3  # shares of the pictures that are damaged all over, and of which some things are
-NONE = -1  # no thing, or a quality that is not to be learned
+WHOLE, PARTLY = 0.14, 0.3  # shares of pictures: damaged all over, and with some damaged things
+NONE = -1  # no thing, or an attribute without a target
 
 
 def item(rng: np.random.Generator, name: str, placed: list[Item]) -> Item | None:
-    """A thing of any size and look, at most a third over another one; None where there is no room."""
+    """A thing of any size and look that overlaps another by a third at most; None if there is no room."""
     size = int(rng.integers(7, 24)) * 4
     for _ in range(6):
         x, y = (int(rng.integers(size // 2 - 4, SIZE - size // 2 + 5)) for _ in range(2))
@@ -51,7 +51,7 @@ def item(rng: np.random.Generator, name: str, placed: list[Item]) -> Item | None
 
 
 def scattered(rng: np.random.Generator) -> Scene:
-    """Up to five things anywhere, so that the judge learns looks and not the grammar's layouts."""
+    """Up to five things anywhere, so that the judge learns their looks and not the grammar's layouts."""
     place = str(rng.choice(LABELS.places))
     placed: list[Item] = []
     for _ in range(int(rng.integers(0, MOST + 1))):
@@ -67,7 +67,7 @@ def scattered(rng: np.random.Generator) -> Scene:
 
 
 def worn_out(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture softened, compressed, tinted and noisy, each more or less: what a decoder may do to it."""
+    """The picture blurred, compressed, tinted and noisy to random degrees, as a decoder may leave it."""
     image = Image.fromarray(picture)
     kind = rng.random()
     if kind < 0.3:
@@ -88,26 +88,26 @@ def worn_out(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def row(one: Item) -> list[int]:
-    """What is to be learned of a thing: centre and size in px, thing, colour if it was moved, headgear if any fits."""
+    """The targets for a thing: centre and size in px, thing, colour if it was changed, headgear if any fits."""
     colour = NONE if one.colour is None else LABELS.colours.index(one.colour)
     worn = LABELS.worn.index(one.worn) if one.thing in HATTED else NONE
     return [one.x, one.y, one.size, LABELS.things.index(one.thing), colour, worn]
 
 
 def unclear(one: Item) -> list[int]:
-    """What is to be learned of a damaged thing: that something is there."""
+    """The targets for a damaged thing: only that something is there."""
     return [one.x, one.y, one.size, LABELS.things.index(judge.UNCLEAR), NONE, NONE]
 
 
 def shown(index: int, rng: np.random.Generator) -> Scene:
-    """Scattered things, coloured pairs, and scenes of all tasks."""
+    """A scene: scattered things, a coloured pair, or one of the tasks."""
     if index % 4 == 0:
         return scattered(rng)
     return replace(scenes.scene(index, seed=3, task="binding" if index % 4 == 1 else None), style=None)
 
 
 def harmed(one: Scene, rng: np.random.Generator) -> tuple[np.ndarray, list[list[int]]]:
-    """A picture of the scene with what is to be learned of it: about one thing in four is damaged."""
+    """A picture of the scene and its targets; about one thing in four is damaged."""
     roll = rng.random()
     if roll < WHOLE:
         ways = damage.IN_PLACE if rng.random() < 0.8 else damage.DISPLACED
@@ -141,10 +141,10 @@ def examples(indices: range) -> Batch:
 
 
 class Wanted(NamedTuple):
-    """What the maps (B, h, w) should say, cell by cell."""
+    """The targets of the maps (B, h, w), for each cell."""
 
     bump: Tensor  # 1 in the cells that hold a centre, falling off around them
-    which: Tensor  # the thing, of those of its picture, whose bump is highest
+    which: Tensor  # the index of the thing in the picture whose bump is highest here
     offset: Tensor  # (B, 2, h, w) to that thing's centre, in cells
 
 
@@ -165,20 +165,20 @@ def focal(score: Tensor, bump: Tensor) -> Tensor:
     """Loss of the map of centres (B, h, w), for each centre (Zhou et al. 2019, eq. 1: alpha 2, beta 4)."""
     hit = bump == 1
     there = -F.logsigmoid(score) * torch.sigmoid(-score).square() * hit
-    beside = -F.logsigmoid(-score) * torch.sigmoid(score).square() * (1 - bump).pow(4)
-    return (there + beside).sum() / hit.sum().clamp(min=1)
+    elsewhere = -F.logsigmoid(-score) * torch.sigmoid(score).square() * (1 - bump).pow(4)
+    return (there + elsewhere).sum() / hit.sum().clamp(min=1)
 
 
 def naming(logits: Tensor, labels: Tensor, which: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy of a map (B, C, h, w) against its things' `labels` (B, MOST), by weight where there is a label."""
-    told = labels.gather(1, which.flatten(1)).view_as(which)
-    weight = weight * (told != NONE)
-    errors = F.cross_entropy(logits.float(), told, ignore_index=NONE, reduction="none")
+    targets = labels.gather(1, which.flatten(1)).view_as(which)
+    weight = weight * (targets != NONE)
+    errors = F.cross_entropy(logits.float(), targets, ignore_index=NONE, reduction="none")
     return (errors * weight).sum() / weight.sum().clamp(min=1)
 
 
 def loss(module: Detector, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """Where the centres are, what is at and close around them, and the place; equally weighted."""
+    """The losses of the centres, of the labels at and close to them, and of the place, equally weighted."""
     said = module(batch["pictures"].float() / 127.5 - 1)
     bump, which, offset = wanted(batch["things"], module.stride, *said.centre.shape[1:])
     hit, close = bump == 1, bump * (bump > 0.3)
@@ -196,7 +196,7 @@ def loss(module: Detector, batch: Batch, generator: torch.Generator) -> tuple[Te
 
 
 def sights(module: Detector, split: Split, count: int, seed: int = 0) -> list[tuple[Scene, judge.Seen]]:
-    """`count` renders of each task and all that the judge finds in them above the lowest threshold."""
+    """`count` renders of each task with everything that the judge finds above the lowest threshold."""
     pairs = []
     for task in ALL_TASKS:
         some = [replace(scenes.scene(index, seed, split, task), style=None) for index in range(count)]
@@ -206,7 +206,7 @@ def sights(module: Detector, split: Split, count: int, seed: int = 0) -> list[tu
 
 
 def rights(pairs: Sequence[tuple[Scene, judge.Seen]], threshold: float) -> dict[str, float]:
-    """Share of renders of each task that are found right in every respect, and their mean."""
+    """Share of renders judged right in every respect, for each task, and the mean of the shares."""
     found: dict[str, list[bool]] = {task: [] for task in ALL_TASKS}
     for one, seen in pairs:
         sure = seen._replace(found=tuple(thing for thing in seen.found if thing.score >= threshold))
@@ -216,13 +216,13 @@ def rights(pairs: Sequence[tuple[Scene, judge.Seen]], threshold: float) -> dict[
 
 
 def tuned(pairs: Sequence[tuple[Scene, judge.Seen]]) -> float:
-    """The lowest threshold of those that find most renders right: it overlooks least of what should not be there."""
+    """The threshold that finds most renders right; the lowest of equals, which overlooks the fewest wrong things."""
     shares = {threshold: rights(pairs, threshold)["overall"] for threshold in THRESHOLDS}
     return max(shares, key=lambda threshold: (shares[threshold], -threshold))
 
 
 def fooled(module: Detector, threshold: float, count: int) -> dict[str, float]:
-    """Share of pictures that are called right though nothing in them can be recognised, by the way of damage."""
+    """Share of unrecognisable pictures that are judged right, for each kind of damage."""
     look = judge.Judge(module=module, threshold=threshold, labels=LABELS)
     drawers = {name: draw for name, draw in CHECKS.items() if name != "true"}
     return {name: shares(judged(draw, look, count=count))["overall"].rate for name, draw in drawers.items()}
@@ -230,7 +230,7 @@ def fooled(module: Detector, threshold: float, count: int) -> dict[str, float]:
 
 @torch.no_grad()
 def begin(module: Detector, earlier: judge.Judge) -> None:
-    """Give `module` the weights of an earlier judge: all below the last layers, and in these those of shared labels."""
+    """Give `module` the weights of an earlier judge: of the last layers only the rows of labels that both know."""
     old, new = earlier.module.state_dict(), module.state_dict()
     for name, value in old.items():
         if not name.startswith(("read.", "place.")):
@@ -250,9 +250,9 @@ def begin(module: Detector, earlier: judge.Judge) -> None:
 
 
 def recipe(steps: Count = 1800, batch: Samples = 32, lr: Rate = 2e-3, start: Path | None = None) -> Recipe[Detector]:
-    """Point detection with focal loss on renders alone; never a generated picture.
+    """Train point detection with focal loss, on renders only and never on generated pictures.
 
-    `start` names the file of an earlier judge to begin from, which may know other things.
+    `start` is the file of an earlier judge that gives the initial weights; it may know other things.
     """
     config = judge.config()
 

@@ -12,7 +12,7 @@ from scorefield.weights import scorefield_file
 
 
 def recorded(header: scorefield_file.Header, result: dict[str, dict[str, float]]) -> scorefield_file.Header:
-    """The header with the rate of every task as its figures."""
+    """The header with the rate of each task as its figures."""
     return replace(header, figures={f"adherence_{task}": round(share["rate"], 4) for task, share in result.items()})
 
 

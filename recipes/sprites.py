@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from scorefield.data.sprites import CELL, COLUMNS, SHEET, glyphs
 
-STRIKE = 109  # the one size at which the font holds bitmaps, px
+STRIKE = 109  # the only size of the font's bitmaps, px
 HEAD, BRIM = (20, 20, 73, 74), 31  # of the snowman: the box of its head, and the row where its hat ends, px
 
 
@@ -20,7 +20,7 @@ def inked(glyph: str, font: ImageFont.FreeTypeFont) -> Image.Image:
     ImageDraw.Draw(canvas).text((STRIKE // 4, STRIKE // 4), glyph, font=font, embedded_color=True)
     ink = canvas.getbbox()
     if ink is None:
-        raise SystemExit(f"error: the font draws nothing for {glyph!r}; install fonts-noto-color-emoji 2.042 or later")
+        raise SystemExit(f"error: the font has no picture of {glyph!r}; install fonts-noto-color-emoji 2.042 or later")
     return canvas.crop(ink)
 
 

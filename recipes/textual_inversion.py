@@ -1,4 +1,4 @@
-"""A new word for what a few pictures show (Gal et al. 2022). `scorefield train textual-inversion`."""
+"""A new word for the subject of a few pictures (Gal et al. 2022). `scorefield train textual-inversion`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ Word = Annotated[str, Field(min_length=1)]
 VectorCount = Annotated[int, Field(ge=1, le=1024)]
 Side = Annotated[int, Field(ge=8, le=4096)]
 
-# The captions of the pictures; one with a word that the model never saw is left out.
+# The captions of the pictures; one with a word that the model does not know is left out.
 THING = (
     "a {}", "one {}", "a picture of a {}", "a photo of a {}", "a photo of one {}", "a photo of my {}",
     "a rendering of a {}", "a cropped photo of a {}", "a close-up photo of a {}", "a good photo of a {}",
@@ -43,8 +43,8 @@ STYLE = (
     "a picture in the style of {}", "a painting in the style of {}", "a rendering in the style of {}",
     "a drawing in the style of {}", "a photo in the style of {}", "a picture, {}",
 )  # fmt: skip
-DENSITY = logit_normal(0.5, 1.0)  # rather noisy levels, which decide what a picture shows
-MEASURED = 32  # noisy pictures, or a few more, for the loss in the file
+DENSITY = logit_normal(0.5, 1.0)  # rather high noise levels, which decide what a picture shows
+MEASURED = 32  # at least this many noisy pictures for the loss in the file
 
 
 class Vectors(nn.Module):
@@ -56,7 +56,7 @@ class Vectors(nn.Module):
 
 
 def parts(conditioner: Conditioner) -> Sequence[Part]:
-    """The conditioner of each text encoder: Stable Diffusion XL has two, each with a table of its own."""
+    """The conditioner of each text encoder: Stable Diffusion XL has two, with separate tables."""
     return (conditioner.first, conditioner.second) if isinstance(conditioner, XlConditioner) else (conditioner,)
 
 
@@ -106,16 +106,16 @@ def latents(model: Pipeline, folder: Path, size: int | None) -> Tensor:
 
 
 def known_captions(conditioner: Conditioner, token: str, style: bool) -> Sequence[str]:
-    """The captions of which the model knows every word."""
+    """The captions whose words the model knows."""
     captions = [one.format(token) for one in (STYLE if style else THING)]
     known = [one for one in captions if not conditioner.unknown([one])]
     if not known:
-        raise UnsupportedError(f"this model knows the words of no caption, such as {captions[0]!r}")
+        raise UnsupportedError(f"every caption has words that this model does not know, such as {captions[0]!r}")
     return known
 
 
 def serialised(vectors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with its header in sorted order: the library's own order differs from process to process."""
+    """A safetensors file with its header sorted: the library's order differs between processes."""
     data = save(dict(vectors), dict(metadata))
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
@@ -140,9 +140,9 @@ def recipe(
 ) -> Recipe[Vectors]:
     """Learn the word `token`, made of several `vectors`, from the pictures in the folder `images`.
 
-    The network and its text encoders do not change; each of the two of Stable Diffusion XL gets vectors. `init` is a
-    word of the model with roughly the same meaning. With `style` the word means how the pictures are painted, not what
-    they show. `size` is their side in px, if the model's own takes too much memory.
+    The network and its text encoders do not change; both encoders of Stable Diffusion XL get vectors. `init` is a word
+    of the model with roughly the same meaning. With `style` the word means how the pictures are painted, not what they
+    show. `size` is their side in px, if the model's default takes too much memory.
     """
     base, conditioner, start = load(model, token, vectors, init)
     x0 = latents(base, images, size)
@@ -204,5 +204,5 @@ def recipe(
         schedule=Wsd(warmup=10, decay=0.4),
         ema=0.98,
         evaluate=evaluate,
-        evaluate_every=10**9,  # at the end alone
+        evaluate_every=10**9,  # only at the end
     )

@@ -1,4 +1,4 @@
-"""A small network learns to add two numbers: an example of a recipe, and a quick way to try training."""
+"""A small network that learns to add two numbers: an example of a recipe, and a quick way to try training."""
 
 from collections.abc import Mapping
 from pathlib import Path

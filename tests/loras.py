@@ -12,7 +12,7 @@ from torch import Tensor
 from scorefield.errors import ScorefieldError
 from scorefield.weights.key_map import Entry, Form
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.layout import UNET
+from scorefield.weights.lora.lora_keys import UNET
 from scorefield.weights.lora.merge import Scales, Stack, names
 
 RANK = 2

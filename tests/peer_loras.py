@@ -42,7 +42,7 @@ def unet_names(net: nn.Module, named: Callable[[str], str] = str) -> Iterator[tu
 
 
 def text_names(net: nn.Module, prefix: str = "lora_te_") -> Iterator[tuple[str, nn.Module]]:
-    """The layers of a text tower's blocks by kohya's names."""
+    """The layers of a text encoder's blocks by kohya's names."""
     for name, layer in layers(net):
         if "text_projection" not in name:
             yield f"{prefix}text_model_{name.removeprefix('text_model.').replace('.', '_')}", layer
@@ -54,9 +54,9 @@ def written(path: Path, *named: Iterable[tuple[str, nn.Module]], seed: int = 0) 
     return path
 
 
-def trained(pipeline: Any, folder: Path, towers: Mapping[str, nn.Module], **settings: object) -> Path:
-    """What PEFT adds to the U-Net and text towers of a pipeline, with random numbers, saved by diffusers."""
-    source, nets = torch.Generator().manual_seed(2), {"unet": pipeline.unet, **towers}
+def trained(pipeline: Any, folder: Path, encoders: Mapping[str, nn.Module], **settings: object) -> Path:
+    """What PEFT adds to the U-Net and text encoders of a pipeline, with random numbers, saved by diffusers."""
+    source, nets = torch.Generator().manual_seed(2), {"unet": pipeline.unet, **encoders}
     for part, net in nets.items():
         names = UNET_LAYERS if part == "unet" else TEXT_LAYERS
         net.add_adapter(LoraConfig(r=RANK, lora_alpha=5, target_modules=names, **settings))  # type: ignore[operator]

@@ -45,7 +45,7 @@ def kl(config: KlConfig) -> Any:
 
 
 def text_config(config: TextConfig, embed_dim: int | None, activation: str) -> dict[str, Any]:
-    """transformers' configuration of the same text tower."""
+    """transformers' configuration of the same text encoder."""
     return {
         "hidden_size": config.width,
         "intermediate_size": 4 * config.width,
@@ -62,7 +62,7 @@ def text_config(config: TextConfig, embed_dim: int | None, activation: str) -> d
 
 
 def vision_config(config: VisionConfig, embed_dim: int, activation: str) -> dict[str, Any]:
-    """transformers' configuration of the same image tower."""
+    """transformers' configuration of the same image encoder."""
     return {
         "hidden_size": config.width,
         "intermediate_size": 4 * config.width,
@@ -76,7 +76,7 @@ def vision_config(config: VisionConfig, embed_dim: int, activation: str) -> dict
 
 
 def text(config: EncoderConfig) -> Any:
-    """transformers' text tower, with a projection where ours has one."""
+    """transformers' text encoder, with a projection where ours has one."""
     peers = importlib.import_module("transformers")
     kind = peers.CLIPTextModel if config.embed_dim is None else peers.CLIPTextModelWithProjection
     return kind(peers.CLIPTextConfig(**text_config(config.text, config.embed_dim, config.activation)))

@@ -114,7 +114,7 @@ def test_a_picture_records_its_words_and_is_drawn_again(
     assert told[0].startswith(f"error: {own} has changed: its hash is ")
     own.unlink()
     assert run(["replay", str(drawn)]) == 1
-    way = "if it lies elsewhere now, give its path with --embedding"
+    way = "if it was moved, give its new path with --embedding"
     assert capsys.readouterr().err == f"error: {own}: no such file or folder; {way}\n"
 
 
@@ -141,7 +141,7 @@ def test_a_wrong_file_is_one_line_and_draws_nothing(tmp_path: Path, capsys: pyte
     folder = tmp_path / "out"
     assert run(["generate", "a <wide>", *TINY, "--embedding", str(wide), "-o", str(folder / "p.png")]) == 2
     assert capsys.readouterr().err == (
-        "error: the vectors of '<wide>' have 768 numbers, the words of this model 256: it was learned with another "
+        "error: the vectors of '<wide>' have 768 numbers, those of this model 256: the word was learned with another "
         "model\n"
     )
     assert not folder.exists()

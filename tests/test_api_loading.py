@@ -53,7 +53,7 @@ def test_what_a_model_cannot_draw_is_refused_before_its_weights_are_read(
 @pytest.mark.usefixtures("unread")
 def test_a_textual_inversion_of_another_model_is_refused_before_weights_are_read(tiny: Path, tmp_path: Path) -> None:
     save_file({"<birb>": torch.ones(768)}, tmp_path / "birb.safetensors")
-    with pytest.raises(UnsupportedError, match="it was learned with another model"):
+    with pytest.raises(UnsupportedError, match="the word was learned with another model"):
         sf.load(str(tiny), device="cpu", embeddings=[str(tmp_path / "birb.safetensors")])
 
 
@@ -67,10 +67,10 @@ def test_a_lora_that_fits_no_layer_is_refused_before_weights_are_read(tiny: Path
 
 @pytest.mark.usefixtures("unread")
 def test_the_last_network_of_a_folder_is_tried_before_the_first_is_read(tmp_path: Path) -> None:
-    tower = next((tiny_stable(tmp_path) / "text_encoder").glob("*.safetensors"))
-    held = load_file(tower)
+    encoder = next((tiny_stable(tmp_path) / "text_encoder").glob("*.safetensors"))
+    held = load_file(encoder)
     name = next(name for name in held if name.endswith("final_layer_norm.weight"))
-    save_file(held | {name: torch.ones(31)}, tower)
+    save_file(held | {name: torch.ones(31)}, encoder)
     with pytest.raises(
         DamagedError, match=r"final_layer_norm.weight is of shape \(31,\), where this network has \(32,"
     ):

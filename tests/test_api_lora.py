@@ -111,7 +111,7 @@ def test_load_takes_loras_in_every_form(base: Path, pipe: Pipeline, style: Path)
     assert torch.equal(drawn(sf.load(str(base), device="cpu", loras=[style])), drawn(pipe.with_loras([style])))
 
 
-def test_the_text_tower_alone_can_be_changed(pipe: Pipeline, tmp_path: Path) -> None:
+def test_the_text_encoder_alone_can_be_changed(pipe: Pipeline, tmp_path: Path) -> None:
     save_file(halves(WORDS, 128, 32, seed=0), tmp_path / "words.safetensors")
     changed = pipe.with_loras([tmp_path / "words.safetensors"]).system
     assert weights(changed).keys() == weights(pipe.system).keys()
@@ -185,7 +185,7 @@ def test_a_picture_records_the_file_the_scale_and_the_hash(pipe: Pipeline, style
     assert "Lora hashes" not in read(pipe("a tree", size=64, steps=1, seed=1).save(tmp_path)[0])[1].a1111.pairs  # type: ignore[union-attr]
 
 
-def test_a_scale_of_its_own_for_the_text_tower_changes_that_alone(pipe: Pipeline, style: Path, tmp_path: Path) -> None:
+def test_a_separate_scale_for_the_text_encoder_changes_that_alone(pipe: Pipeline, style: Path, tmp_path: Path) -> None:
     def two(unet: float, te: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         model = pipe.with_loras([(style, {"unet": unet, "te": te})]).system
         return weights(model), dict(model.stages[0].conditioner.encoder.named_parameters())  # type: ignore[attr-defined]
@@ -200,7 +200,7 @@ def test_a_scale_of_its_own_for_the_text_tower_changes_that_alone(pipe: Pipeline
     assert pipe.with_loras([f"{style}:te=0.8:unet=0.8"]).plan("a tree", size=64).request.loras[0].text_scale is None
     history = read(result.save(tmp_path)[0])[1]
     assert history.a1111 is not None
-    assert history.a1111.prompt == "a tree <lora:style:0.5:0.8>"  # A1111's order: the text tower's first
+    assert history.a1111.prompt == "a tree <lora:style:0.5:0.8>"  # A1111's order: the text encoder's first
 
 
 def test_a_request_for_other_loras_than_are_there_is_refused(pipe: Pipeline, style: Path) -> None:
@@ -326,7 +326,7 @@ def test_a_path_may_hold_a_colon(given: str, path: str, scale: float) -> None:
     "given",
     ["c:/a.pt:unet=0.8:te=0.5", "c:/a.pt:te=0.5:unet=0.8", ("c:/a.pt", {"unet": 0.8, "te": 0.5})],
 )
-def test_u_net_and_text_tower_may_have_scales_of_their_own(given: object) -> None:
+def test_u_net_and_text_encoder_may_have_scales_of_their_own(given: object) -> None:
     (lora,) = parse({"prompt": "a tree", "lora": [given]}).loras
     assert (lora.path, lora.scales) == ("c:/a.pt", (0.8, 0.5))
     (plain,) = parse({"prompt": "a tree", "lora": "a.pt:0.8"}).loras
@@ -370,7 +370,7 @@ def test_the_command_line_draws_with_loras_and_draws_it_again(
     assert f"{other} has changed: its hash is" in capsys.readouterr().err
     other.unlink()
     assert run(["replay", str(path)]) == 1
-    way = "if it lies elsewhere now, give its path with --lora"
+    way = "if it was moved, give its new path with --lora"
     assert capsys.readouterr().err == f"error: {other}: no such file or folder; {way}\n"
 
 
@@ -391,10 +391,10 @@ def test_loras_that_were_moved_are_known_again_by_their_hashes(
     other = str(tmp_path / "other.safetensors")
     its, *known = (sha256(Path(one).read_bytes()).hexdigest()[:10] for one in (other, *here))
     assert run(["replay", str(path), "--lora", other]) == 2
-    told = f"another one than was recorded: its sha256 is {its}, not {' or '.join(sorted(known))}"
+    told = f"not the recorded one: its sha256 is {its}, not {' or '.join(sorted(known))}"
     assert capsys.readouterr().err == f"error: the LoRA {other} is {told}\n"
     assert run(["replay", str(plain), "--lora", other]) == 2
-    told = f"the picture was drawn without a LoRA, so there is none to find at {other}"
+    told = f"the picture was drawn without a LoRA: leave {other} out"
     assert capsys.readouterr().err == f"error: {told}\n"
 
 

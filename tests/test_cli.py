@@ -109,7 +109,7 @@ def test_a_result_that_cannot_be_written_is_one_line():
     assert (done.returncode, done.stderr) == (1, "error: cannot write the result: No space left on device\n")
 
 
-def test_nobody_has_to_listen():
+def test_a_closed_stdout_is_no_error():
     done = subprocess.run(
         ["/bin/sh", "-c", f"{sys.executable} -m scorefield --help >&-"],
         env=ENVIRONMENT, stderr=subprocess.PIPE, text=True,
@@ -305,7 +305,7 @@ def test_inspect_tells_a_damaged_file_in_one_line(capsys, tmp_path, kind, size):
     assert str(path) in line
 
 
-def test_inspect_says_when_a_picture_says_nothing(capsys, tmp_path):
+def test_inspect_says_when_a_picture_has_no_record(capsys, tmp_path):
     from PIL import Image
 
     Image.new("RGB", (8, 4)).save(tmp_path / "x.jpg")
@@ -316,7 +316,7 @@ def test_inspect_says_when_a_picture_says_nothing(capsys, tmp_path):
         "width": 8,
         "height": 4,
     }
-    assert "says nothing" in run(capsys, "inspect", str(tmp_path / "x.jpg"))[1]
+    assert "no record of how it was made" in run(capsys, "inspect", str(tmp_path / "x.jpg"))[1]
 
 
 def test_inspect_of_no_file_is_one_line(capsys, tmp_path):
@@ -324,5 +324,5 @@ def test_inspect_of_no_file_is_one_line(capsys, tmp_path):
     (tmp_path / "text").write_text("hello")
     assert failed(capsys, "inspect", str(tmp_path / "text")) == (
         1,
-        f"{tmp_path / 'text'} is neither a picture nor a weights file that can be read",
+        f"{tmp_path / 'text'} is neither a readable picture nor a weights file",
     )

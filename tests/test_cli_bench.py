@@ -90,7 +90,7 @@ def test_the_work_of_a_step_is_what_is_known_of_it() -> None:
     assert flop(Setting(model="sd15", size=512)) == pytest.approx(1.606e12, rel=1e-3)
 
 
-def test_the_report_puts_ours_beside_their_fastest_and_their_default() -> None:
+def test_the_report_compares_ours_with_their_fastest_and_their_default() -> None:
     report = compare._report(TINY, ROWS, 10**12)
     assert report.speedup_vs_peer_best == 1.5
     assert report.speedup_vs_peer_default == 3.0
@@ -114,7 +114,7 @@ def test_compiled_rows_are_compared_with_both_of_theirs_and_leave_the_other_figu
     assert report.speedup_vs_peer_eager == 1.5
     assert report.speedup_vs_peer_best == 0.625  # ours not compiled beside their fastest, which is compiled
     text = bench._text(report)
-    assert "compiled, 1.25 times as fast as the peer compiled and 3.00 times as fast as its best that is not" in text
+    assert "compiled, 1.25 times as fast as the compiled peer and 3.00 times as fast as its best eager setting" in text
 
 
 def test_a_network_is_compiled_for_the_setting_that_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_the_last_words_are_the_error_and_not_the_advice_after_it(output: str, w
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--peer", "diffusers", "--size", "100"], "100 is no multiple of 8"),
+        (["--peer", "diffusers", "--size", "100"], "100 is not a multiple of 8"),
         (["--peer", "other"], "'other' is not 'diffusers'"),
         ([], "Missing option '--peer'"),
     ],
@@ -214,7 +214,7 @@ def measured(model: str, size: int, capsys: pytest.CaptureFixture[str]) -> list[
 
 
 @pytest.mark.slow
-def test_a_run_beside_diffusers_gives_the_same_answers_in_no_more_memory(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_diffusers_gives_the_same_outputs_in_no_more_memory(capsys: pytest.CaptureFixture[str]) -> None:
     default, exact, short, *others = measured("tiny", 64, capsys)
     assert default["relative_difference"] == 0
     assert exact["relative_difference"] <= 1e-5

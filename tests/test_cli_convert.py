@@ -13,7 +13,7 @@ from tests.tiny import TINY
 
 import scorefield
 from scorefield.cli.main import run
-from scorefield.conversion.job import Job, prepare
+from scorefield.conversion.convert import Job, prepare
 from scorefield.conversion.plan import conversion
 from scorefield.conversion.writer import Conversion
 

@@ -89,8 +89,8 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
         (["adherence", "--count", "0"], "1<=x<=9999"),
         (["adherence", "--model", "scene"], "scenes"),
         (["guidance", "--scales", "1,x", "--output", "a.png"], "list of numbers"),
-        (["guidance", "--scales", "0", "--output", "a.png"], "numbers above 0"),
-        (["guidance", "--model", "renders", "--output", "a.txt"], "a figure's name ends in .png"),
+        (["guidance", "--scales", "0", "--output", "a.png"], "must be above 0"),
+        (["guidance", "--model", "renders", "--output", "a.txt"], "a figure's name must end in .png"),
         (["adherence", "--details", "/dev/null/details"], "/dev/null"),
     ],
 )

@@ -24,8 +24,8 @@ from scorefield.families.scenes import build_scenes
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.files import picture, video
 from scorefield.request import GROUPS, fields
-from scorefield.sample import registry as sampler_registry
-from scorefield.sample.registry import SAMPLERS
+from scorefield.sample import samplers
+from scorefield.sample.samplers import SAMPLERS
 from scorefield.weights import scorefield_file
 from scorefield.zoo import registry
 
@@ -227,7 +227,7 @@ def _stream(prompt, **given):
     return Pipeline(toy.model()).stream(prompt, **given)
 
 
-def test_a_film_shows_every_step(scorefield):
+def test_a_walk_video_shows_every_step(scorefield):
     av = pytest.importorskip("av")
     code, out, _ = scorefield("generate", "a tree", "--seed", 0, "--steps", 5, "--film", "--sheet")
     assert code == 0
@@ -244,7 +244,7 @@ def test_a_film_shows_every_step(scorefield):
     assert sorted(os.listdir()) == ["a-tree-0-sheet.png", "a-tree-0-walk.mp4", "a-tree-0.png"]
 
 
-def test_a_film_without_its_library_fails_before_drawing(failed, monkeypatch):
+def test_a_walk_video_without_its_library_fails_before_drawing(failed, monkeypatch):
     def absent(name):
         raise ImportError(name)
 
@@ -257,7 +257,7 @@ def test_a_film_without_its_library_fails_before_drawing(failed, monkeypatch):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "there is no prompt; say what to draw"),
+        ([], "there is no prompt; give one"),
         (["a tree"] * 300, "1 to 256 texts"),
         (["a" * 20000], "a prompt of 20000 characters is too long"),
         (["a\x07b"], "control character"),
@@ -320,8 +320,8 @@ def test_a_bug_keeps_its_traceback(scorefield, monkeypatch, kind):
     def broken(*_):
         raise kind("strange kernel")
 
-    record = replace(sampler_registry.find("euler")[0], sampler=broken)
-    monkeypatch.setattr(sampler_registry, "find", lambda name: (record, None))
+    record = replace(samplers.find("euler")[0], sampler=broken)
+    monkeypatch.setattr(samplers, "find", lambda name: (record, None))
     with pytest.raises(kind, match="strange kernel"):
         scorefield("generate", "a tree", "--sampler", "euler")
 
@@ -341,7 +341,7 @@ def test_a_bug_says_where_to_report_it(monkeypatch):
     assert "report" in done.stderr.splitlines()[-1]
 
 
-def test_no_memory_is_told_in_our_words(failed, monkeypatch):
+def test_out_of_memory_has_a_message_of_ours(failed, monkeypatch):
     monkeypatch.setattr(toy.Toys, "build", lambda *_: torch.empty(2**55))
     code, line = failed("generate", "a tree")
     assert code == 1

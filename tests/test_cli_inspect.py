@@ -73,7 +73,7 @@ def test_a_checkpoint_says_what_it_is(capsys: pytest.CaptureFixture[str], tmp_pa
 
 def test_what_the_user_must_say_is_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text, told = _told(capsys, _sparse(tmp_path / "v2.safetensors", sd2()))
-    assert "  predicts what must be said: Stable Diffusion 2 was published with both" in text
+    assert "  predicts eps or v (give --prediction): Stable Diffusion 2 was published with both" in text
     assert isinstance(told["model"], dict)
     assert told["model"]["prediction"]["value"] is None
 
@@ -88,7 +88,7 @@ def test_a_ckpt_shows_its_plain_values(capsys: pytest.CaptureFixture[str], tmp_p
 
 def test_an_unknown_file_says_what_it_resembles(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     text, _ = _told(capsys, _sparse(tmp_path / "x.safetensors", keys("glide/base.pt")))
-    assert "\nof no kind that is known here; it most resembles a GLIDE U-Net\n" in text
+    assert "\nunknown kind of model; it most resembles a GLIDE U-Net\n" in text
 
 
 def test_our_own_file_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +152,7 @@ def test_a_pipeline_without_a_part_is_refused_and_says_what_it_has(
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     assert "is a folder without weights" in _refused(capsys, folder)
     (folder / "vae").rmdir()
-    assert "lacks vae of a StableDiffusionPipeline, and has text_encoder, unet" in _refused(capsys, folder)
+    assert "lacks vae of a StableDiffusionPipeline; it has text_encoder, unet" in _refused(capsys, folder)
 
 
 _MEASURED = """

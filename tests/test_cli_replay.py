@@ -72,7 +72,7 @@ def test_every_picture_of_a_batch_is_drawn_again(scorefield):
     assert sorted(os.listdir("all")) == names
 
 
-def test_a_changed_picture_is_told_with_the_number_of_its_pixels(scorefield):
+def test_a_changed_picture_is_reported_with_the_number_of_its_pixels(scorefield):
     scorefield("generate", "a tree", "--seed", 0, "-o", "x.png")
     image, history = picture.read(Path("x.png"))
     for place in ((0, 0), (5, 7)):
@@ -148,7 +148,7 @@ def test_replay_of_a_damaged_file_is_one_line(scorefield):
 @pytest.mark.parametrize(
     ("recorded", "args"), [({"device": "cuda:99"}, ["--device", "cpu"]), ({"model": "old name"}, ["--model", "toy"])]
 )
-def test_a_picture_of_another_device_or_name_is_drawn_again_when_told_how(scorefield, recorded, args):
+def test_a_picture_of_another_device_or_name_is_drawn_again_with_options(scorefield, recorded, args):
     scorefield("generate", "a tree", "-o", "x.png")
     request = picture.read(Path("x.png"))[1].ours["request"] | recorded
     rewritten("y.png", request=request)
@@ -170,6 +170,6 @@ def test_a_model_that_lies_elsewhere_now_says_how_to_name_it(scorefield, monkeyp
     code, err = one_line(scorefield("replay", "x.png"))
     assert (code, err) == (
         1,
-        "error: toy: no such file or folder; if it lies elsewhere now, give its path with --model\n",
+        "error: toy: no such file or folder; if it was moved, give its new path with --model\n",
     )
     assert one_line(scorefield("replay", "x.png", "-m", "./y"))[1] == "error: y: no such file or folder\n"

@@ -39,7 +39,7 @@ def scorefield(capsys: pytest.CaptureFixture[str]) -> Call:
     return call
 
 
-def test_the_steps_that_are_walked_are_told(scorefield: Call) -> None:
+def test_the_steps_that_are_walked_are_printed(scorefield: Call) -> None:
     assert scorefield("generate", "a tree", "-i", "a.png", "--steps", 10, "--strength", 0.6, "-o", "x.png") == (
         0,
         "x.png\n",

@@ -220,7 +220,7 @@ def test_every_grid_serves_every_model(name: str, ladder: str) -> None:
             assert grid.levels(gauge.rf, lams)[0] == Level(0.0, 1.0)
 
 
-def test_levels_refuse_a_grid_that_stands_still() -> None:
+def test_levels_refuse_a_grid_that_does_not_rise() -> None:
     for lams in ([], [1.0], [0.0, 0.0], [1.0, 0.0], [math.nan, 1.0]):
         with pytest.raises(ValueError, match="each cleaner than the one before"):
             grid.levels(gauge.vp, lams)

@@ -157,7 +157,7 @@ def test_seeds_below_two_to_the_32_are_torchs_own() -> None:
 
 
 @pytest.mark.parametrize("policy", noise.POLICIES)
-def test_larger_seeds_are_all_told_apart(policy: str) -> None:
+def test_larger_seeds_all_differ(policy: str) -> None:
     seeds = [*BIG, 7, 0, 2**32 - 1, 2**31]
     runs = [drawn(noise.find(policy)([seed], (3, 40, 40))) for seed in seeds]
     for step in zip(*runs, strict=True):

@@ -73,10 +73,10 @@ def test_a_csv_gives_its_points_centred_and_scaled(tmp_path, heading):
         ("1,2\ninf,4\n", "line 2: 'inf,4' is not two finite numbers"),
         ("1,2\n1,2,3\n", "line 2: '1,2,3' is not two numbers"),
         ("1,2\n5\n", "line 2: '5' is not two numbers"),
-        ("1,2\n", "holds 1 points"),
-        ("x,y\n", "holds 0 points"),
-        ("", "holds 0 points"),
-        ("1,2\n1,2\n", "all its points are the same one"),
+        ("1,2\n", "has 1 points"),
+        ("x,y\n", "has 0 points"),
+        ("", "has 0 points"),
+        ("1,2\n1,2\n", "all points are the same"),
     ],
 )
 def test_a_csv_that_holds_no_points_is_one_line_that_says_where(tmp_path, text, told):
@@ -89,19 +89,19 @@ def test_a_csv_that_holds_no_points_is_one_line_that_says_where(tmp_path, text, 
 
 
 def test_a_csv_of_a_million_points_is_refused_soon(tmp_path):
-    with pytest.raises(shapes.ShapeError, match="holds 1,000,000 points; give from 2 to 20,000"):
+    with pytest.raises(shapes.ShapeError, match="has 1,000,000 points; give from 2 to 20,000"):
         shapes.from_csv(csv(tmp_path, "1,2\n" * 1_000_000))
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n\xff\xfe", b"1,2\n\xff,3\n"])
-def test_a_file_that_is_no_text_is_told_so(tmp_path, data):
+def test_a_file_that_is_not_text_is_refused(tmp_path, data):
     path = tmp_path / "points.csv"
     path.write_bytes(data)
     with pytest.raises(shapes.ShapeError, match="not a text file"):
         shapes.from_csv(path)
 
 
-def test_unknown_shapes_and_missing_files_are_told(tmp_path):
+def test_unknown_shapes_and_missing_files_are_refused(tmp_path):
     with pytest.raises(shapes.ShapeError, match=r"no shape 'spirale'; the shapes are spiral, moons"):
         shapes.find("spirale")
     with pytest.raises(shapes.ShapeError, match="No such file"):

@@ -35,7 +35,7 @@ def test_a_page_is_what_its_result_and_the_code_of_today_make(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_kept_result_is_of_the_claim_as_it_stands(name):
+def test_a_kept_result_has_the_present_claim(name):
     kept, experiment = make_lab.kept()[name], EXPERIMENTS[name]
     assert kept.claim == experiment.claim
     assert [Criterion(one.number, one.relation, one.bound) for one in kept.criterion] == list(experiment.criteria)

@@ -12,7 +12,7 @@ from scorefield.data.render import render
 SCRIPT = Path(__file__).parents[1] / "docs" / "make_scenes_sheet.py"
 
 
-def test_the_sheet_of_scenes_is_of_these_scenes() -> None:
+def test_the_sheet_shows_these_scenes() -> None:
     names = runpy.run_path(str(SCRIPT))
     held, drawn = Image.open(names["OUTPUT"]).convert("RGB"), names["sheet"]()
     assert held.size == drawn.size

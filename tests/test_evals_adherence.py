@@ -55,7 +55,7 @@ def test_the_kth_picture_has_the_kth_seed_whatever_the_batch() -> None:
 
 
 @pytest.mark.parametrize("task", adherence.ALL_TASKS)
-def test_every_prompt_is_of_a_combination_never_trained_on(task: Task) -> None:
+def test_every_prompt_has_a_combination_never_trained_on(task: Task) -> None:
     scenes = adherence.prompts(task, 100)
     assert len({(one.nouns, one.relation, one.place) for one in scenes}) > 60
     for one in scenes:

@@ -35,7 +35,7 @@ def test_shuffled_pixels_stay_in_their_cells() -> None:
             assert ours == theirs
 
 
-def test_the_blur_is_of_three_pixels() -> None:
+def test_the_blur_has_three_pixels() -> None:
     edge = replace(HEART, items=())
     assert torch.equal(checks.blurred([edge])[0, :, 64], renders([edge])[0, :, 64])
     steps = [one[0].int().diff(dim=-1).abs().max() for one in (renders([HEART])[0], checks.blurred([HEART])[0])]

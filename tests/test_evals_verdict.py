@@ -68,7 +68,7 @@ def test_a_true_render_that_is_seen_rightly_has_no_fault(task: Task) -> None:
         ),
     ],
 )
-def test_every_fault_is_told(seen: Seen, told: list[str]) -> None:
+def test_every_fault_is_named(seen: Seen, told: list[str]) -> None:
     assert faults(PAIR, seen) == told
 
 
@@ -104,6 +104,6 @@ def test_headgear_that_was_not_asked_for_is_a_fault() -> None:
         (-100, 0, {"left"}),  # too far to be next to it
     ],
 )
-def test_a_relation_is_told_by_the_centres(right: int, down: int, relations: set[str]) -> None:
+def test_a_relation_is_decided_by_the_centres(right: int, down: int, relations: set[str]) -> None:
     first, second = Found("car", 64 + right, 64 + down, 1, None, None), Found("cat", 64, 64, 1, None, None)
     assert {way for way in RELATIONS if holds(first, second, way)} == relations

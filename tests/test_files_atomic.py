@@ -6,7 +6,7 @@ import pytest
 
 from scorefield import atomic
 from scorefield.atomic import publish, replacing, staged, write
-from scorefield.files.output_names import beside, numbered, slug
+from scorefield.files.output_names import numbered, numbered_after, slug
 
 
 @pytest.mark.parametrize(
@@ -38,25 +38,25 @@ def test_a_taken_name_is_passed_over(tmp_path):
     assert sorted(os.listdir(tmp_path)) == names
 
 
-def test_one_run_goes_on_where_its_last_file_was(tmp_path):
+def test_one_run_continues_after_its_last_file(tmp_path):
     (tmp_path / "tree-1.png").write_text("")
     names = numbered(tmp_path, "tree", ".png")
     assert [write(b"", names).name for _ in range(3)] == ["tree-0.png", "tree-2.png", "tree-3.png"]
 
 
 def test_a_file_is_numbered_only_when_its_name_is_taken(tmp_path):
-    names = [write(b"", beside(tmp_path / "tree.png")).name for _ in range(3)]
+    names = [write(b"", numbered_after(tmp_path / "tree.png")).name for _ in range(3)]
     assert names == ["tree.png", "tree-1.png", "tree-2.png"]
 
 
 def test_overwrite_replaces_the_first_name(tmp_path):
-    write(b"old", beside(tmp_path / "tree.png"))
-    assert write(b"new", beside(tmp_path / "tree.png"), overwrite=True).read_bytes() == b"new"
+    write(b"old", numbered_after(tmp_path / "tree.png"))
+    assert write(b"new", numbered_after(tmp_path / "tree.png"), overwrite=True).read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["tree.png"]
 
 
 def test_a_missing_folder_is_made(tmp_path):
-    assert write(b"x", beside(tmp_path / "a" / "b" / "tree.png")).read_bytes() == b"x"
+    assert write(b"x", numbered_after(tmp_path / "a" / "b" / "tree.png")).read_bytes() == b"x"
 
 
 def test_twenty_writers_of_one_name_all_keep_their_file(tmp_path):
@@ -81,7 +81,7 @@ def test_file_systems_without_hard_links_lose_no_file_either(tmp_path, monkeypat
 
     monkeypatch.setattr(atomic.os, "link", refuse)
     for text in (b"a", b"b"):
-        write(text, beside(tmp_path / "tree.png"))
+        write(text, numbered_after(tmp_path / "tree.png"))
     assert (tmp_path / "tree.png").read_bytes() == b"a"
     assert (tmp_path / "tree-1.png").read_bytes() == b"b"
     assert len(os.listdir(tmp_path)) == 2
@@ -105,7 +105,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the kernel now refuses the write half-way
     try:
         with pytest.raises(OSError, match="too large"):
-            write(b"x" * 5000, beside(tmp_path / "tree.png"))
+            write(b"x" * 5000, numbered_after(tmp_path / "tree.png"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.listdir(tmp_path) == []
@@ -142,7 +142,7 @@ def test_a_folder_that_another_run_removes_meanwhile_is_made_again(tmp_path, mon
         return create(path, *flags)
 
     monkeypatch.setattr(atomic.os, "open", late)
-    assert write(b"x", beside(tmp_path / "new" / "tree.png")).read_bytes() == b"x"
+    assert write(b"x", numbered_after(tmp_path / "new" / "tree.png")).read_bytes() == b"x"
     assert len(calls) == 2
 
 
@@ -151,7 +151,7 @@ def test_published_files_have_ordinary_permissions(tmp_path):
     try:
         with staged(tmp_path) as path:
             path.write_bytes(b"x")
-            assert publish(path, beside(tmp_path / "tree.png")).stat().st_mode & 0o777 == 0o644
+            assert publish(path, numbered_after(tmp_path / "tree.png")).stat().st_mode & 0o777 == 0o644
     finally:
         os.umask(mask)
 

@@ -103,7 +103,7 @@ def test_a_profile_of_srgb_changes_no_pixel() -> None:
     [
         (b"junk" * 40, "cannot open profile"),
         (SRGB.tobytes()[:300], "cannot"),
-        (ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), "it is for Lab and the pixels are RGB"),
+        (ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), "it is for Lab, but the pixels are RGB"),
     ],
 )
 def test_a_profile_that_cannot_be_used_is_ignored_with_a_note(profile: bytes, why: str) -> None:
@@ -242,7 +242,7 @@ def test_signed_and_32_bit_pixels_are_refused_in_one_line(kind: str) -> None:
     if kind == "signed 16":
         held = bytearray(data(Image.new("I;16", (2, 2), 7), "TIFF", tiffinfo={339: 2}))
         assert Image.open(io.BytesIO(held)).mode == "I"
-    with pytest.raises(PictureError, match="has signed or 32-bit pixels; save it with 8 or 16 bits a channel"):
+    with pytest.raises(PictureError, match="has signed or 32-bit pixels; save it with 8 or 16 bits per channel"):
         rgb(bytes(held))
 
 

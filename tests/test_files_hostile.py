@@ -258,7 +258,7 @@ def test_replay_decodes_only_what_is_no_bomb(tmp_path: Path, capsys: pytest.Capt
     path.write_bytes(big_bilevel(30_000, b"scorefield\0" + json.dumps(record).encode()))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert main.run(["replay", str(path)]) == 1
-    assert capsys.readouterr().err == f"error: {path} has 30000 x 30000 pixels; 67108864 are the most\n"
+    assert capsys.readouterr().err == f"error: {path} has 30000 x 30000 pixels; at most 67108864 are allowed\n"
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 100e6
 
 

@@ -9,7 +9,7 @@ from scorefield.core import grid
 from scorefield.files import parameters, picture, video, walk_pictures
 from scorefield.files.open_picture import PictureError
 from scorefield.files.walk_pictures import Look, write_walk_video
-from scorefield.sample import registry
+from scorefield.sample import samplers
 
 
 def photo(seed=0, size=(32, 16)):
@@ -151,7 +151,7 @@ def test_a_sheet_holds_every_step_once():
         assert np.array_equal(sheet[top : top + height, left : left + width], np.asarray(walk_pictures.pair(look)))
 
 
-def test_a_film_plays_in_browsers_and_shows_every_step(tmp_path):
+def test_a_video_plays_in_browsers_and_shows_every_step(tmp_path):
     av = pytest.importorskip("av")
     steps, path = walk(5, (128, 128)), tmp_path / "tree.mp4"
     write_walk_video(steps, path)
@@ -170,7 +170,7 @@ def test_a_film_plays_in_browsers_and_shows_every_step(tmp_path):
         assert int(np.argmin(distances)) == min(k, 5)
 
 
-def test_a_film_says_which_colours_it_means_and_keeps_them(tmp_path):
+def test_a_video_states_its_colours_and_keeps_them(tmp_path):
     av = pytest.importorskip("av")
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40), (255, 255, 255)]
     plain = [Image.new("RGB", (128, 128), colour) for colour in colours]
@@ -184,7 +184,7 @@ def test_a_film_says_which_colours_it_means_and_keeps_them(tmp_path):
         assert np.abs(frame[200, 200].astype(int) - colour).max() <= 3
 
 
-def test_a_film_without_its_library_names_the_extra(monkeypatch, tmp_path):
+def test_a_video_without_its_library_names_the_extra(monkeypatch, tmp_path):
     def absent(name):
         raise ImportError(name)
 
@@ -195,7 +195,7 @@ def test_a_film_without_its_library_names_the_extra(monkeypatch, tmp_path):
 
 def test_samplers_and_schedules_are_written_as_a1111_writes_them_and_are_found_again_by_that():
     assert parameters.SAMPLERS["euler_ancestral"] == "Euler a"
-    assert all(registry.find(theirs) == (registry.find(ours)[0], None) for ours, theirs in parameters.SAMPLERS.items())
+    assert all(samplers.find(theirs) == (samplers.find(ours)[0], None) for ours, theirs in parameters.SAMPLERS.items())
     assert parameters.SCHEDULES["sgm_uniform"] == "SGM Uniform"
     for ours, theirs in parameters.SCHEDULES.items():
         assert grid.find(theirs) is grid.find(ours)

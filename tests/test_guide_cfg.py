@@ -124,9 +124,9 @@ def test_rescale_of_a_flat_prediction_is_finite() -> None:
 
 @pytest.mark.parametrize("rescale", [-0.1, 1.1, math.nan])
 def test_a_rescale_outside_0_to_1_is_refused(rescale: float) -> None:
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
         cfg(refused, refused, 2.0, rescale)
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
         cfg_batched(Counting(), POS, NEG, 2.0, rescale)
 
 

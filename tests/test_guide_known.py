@@ -10,7 +10,7 @@ from scorefield.core.noise import per_sample
 from scorefield.guide.gradient import loss_guided
 from scorefield.guide.inpaint import known
 from scorefield.sample.ancestral import euler_ancestral
-from scorefield.sample.registry import SAMPLERS, SamplerRecord
+from scorefield.sample.samplers import SAMPLERS, SamplerRecord
 
 SEEDS = range(6)
 PICTURE = torch.tensor([0.8, -0.3], dtype=torch.float64)

@@ -24,7 +24,7 @@ from scorefield.guide.gradient import classifier_guided, loss_guided
 from scorefield.guide.inpaint import known
 from scorefield.notes import HalfPrecisionWarning
 from scorefield.sample.ancestral import ddpm
-from scorefield.sample.registry import SAMPLERS, SamplerRecord
+from scorefield.sample.samplers import SAMPLERS, SamplerRecord
 
 LEVELS = [*(gauge.vp(lam) for lam in (-2.0, -0.5, 0.8, 2.0)), Level(1.0, 0.0)]
 SHAPE = (2, 3, 4, 4)

@@ -16,7 +16,7 @@ from scorefield.cli import common
 from scorefield.cli.main import run
 from scorefield.errors import RequestError
 from scorefield.notes import Note, UnknownWordsWarning
-from scorefield.sample import registry as samplers
+from scorefield.sample import samplers
 from scorefield.zoo import registry
 
 

@@ -15,6 +15,10 @@ SOURCE = ROOT / "src"
 PACKAGE = "scorefield"
 EVERYWHERE = {"errors", "notes", "atomic", "printable", "input_files"}  # the ground
 LAZY = {"__init__", "cli"}  # the faces, which import at function level
+SHARED_NAMES = {  # files of one name in two rooms, and why
+    "replay.py": "the command, and the work that it runs",
+    "convert.py": "the command, and the work that it runs",
+}
 HIDDEN = "?"  # the target of an import whose name is computed
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
@@ -139,6 +143,17 @@ def test_a_module_imports_only_what_the_table_allows(module: Path) -> None:
 
 def test_the_table_and_the_house_have_the_same_rooms() -> None:
     assert set(table()) == {room_of(module) for module in MODULES}
+
+
+def test_no_two_files_have_one_name() -> None:
+    """A file's name says what is in it without its folder. A new family may use the file names of another."""
+    places: dict[str, set[str]] = {}
+    for module in MODULES:
+        inside = module.relative_to(SOURCE / PACKAGE)
+        place = "families" if inside.parts[0] == "families" else str(inside.parent)
+        places.setdefault(inside.name, set()).add(place)
+    shared = {name for name, folders in places.items() if len(folders) > 1} - {"__init__.py"}
+    assert shared == SHARED_NAMES.keys()
 
 
 def test_the_arrows_of_the_table_only_point_down() -> None:

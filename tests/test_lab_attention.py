@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.evals.judge import Found, Seen
 from scorefield.lab.experiment import LabError
-from scorefield.lab.pictures import attention, scenes
+from scorefield.lab.pictures import attention, embedded
 
 LONG = "a watercolour background left of a red puppy wearing a hat, in the snow above a small blue butterfly"
 
@@ -20,10 +20,10 @@ def seen(*things: str, x: float = 64, y: float = 64) -> Seen:
 
 
 def test_looking_changes_no_bit_of_the_walk_and_every_word_is_heard() -> None:
-    cond, at = scenes.words(["a dog left of a tree", "a cat"]), scenes.levels(3)
+    cond, at = embedded.words(["a dog left of a tree", "a cat"]), embedded.levels(3)
     maps: list[Tensor] = []
-    looked = scenes.end(scenes.walk(attention.listening(cond, maps), scenes.start([5, 6]), at))
-    assert torch.equal(looked, scenes.end(scenes.walk(scenes.guided(cond), scenes.start([5, 6]), at)))
+    looked = embedded.end(embedded.walk(attention.listening(cond, maps), embedded.start([5, 6]), at))
+    assert torch.equal(looked, embedded.end(embedded.walk(embedded.guided(cond), embedded.start([5, 6]), at)))
     heard = torch.stack(maps)
     assert heard.shape == (3, 2, 32, 8, 8)
     assert (heard.sum(2) < 1).all()  # the rest is listened to other patches
@@ -41,7 +41,7 @@ def test_a_patch_is_inside_if_its_middle_is() -> None:
     assert torch.equal(attention.inside(corner, 8, 4), near)
 
 
-def test_contrast_is_how_many_times_as_much_is_heard_inside() -> None:
+def test_contrast_is_the_ratio_of_attention_inside_to_outside() -> None:
     (found,) = seen("dog").found
     near = attention.inside(found, 8, 8)
     maps = torch.stack([torch.ones(8, 8), torch.where(near, 3.0, 0.5), torch.where(near, 0.0, 2.0)])
@@ -67,7 +67,7 @@ def judge(pictures: Tensor) -> list[Seen]:
 
 
 @pytest.mark.parametrize("gain", [5.0, 0.2])
-def test_words_are_heard_at_their_own_place_or_the_claim_is_refuted(
+def test_words_are_attended_to_at_their_things_or_the_claim_is_refuted(
     monkeypatch: pytest.MonkeyPatch, gain: float
 ) -> None:
     """Made-up maps, 1 everywhere but where a thing of that word is found: there each has the gain."""
@@ -81,15 +81,15 @@ def test_words_are_heard_at_their_own_place_or_the_claim_is_refuted(
 
     monkeypatch.setattr(attention, "_walk", walked)
     numbers = attention.attention().numbers
-    assert numbers["thing_heard_where_it_stands_over_elsewhere"] == pytest.approx(gain)
-    assert numbers["thing_heard_where_it_will_stand_at_the_first_step"] == pytest.approx(gain)
-    assert numbers["place_heard_where_the_thing_stands_over_elsewhere"] == 1
-    assert numbers["share_of_two_things_heard_at_their_own_place"] == (gain > 1)
+    assert numbers["thing_word_at_the_thing_over_elsewhere"] == pytest.approx(gain)
+    assert numbers["thing_word_at_the_thing_at_the_first_step"] == pytest.approx(gain)
+    assert numbers["place_word_at_the_thing_over_elsewhere"] == 1
+    assert numbers["share_of_words_in_pairs_most_at_their_thing"] == (gain > 1)
     assert (numbers["things_alone_found"], numbers["things_in_pairs_found"]) == (8, 8)
 
 
 def test_attention_is_drawn_for_as_many_words_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenes, "look", judge)
+    monkeypatch.setattr(embedded, "look", judge)
     monkeypatch.setattr(attention, "SINGLES", attention.SINGLES[:1])
     monkeypatch.setattr(attention, "PAIRS", attention.PAIRS[:1])
     outcome = attention.attention(steps=4, prompt=LONG)
@@ -100,9 +100,9 @@ def test_attention_is_drawn_for_as_many_words_as_fit(monkeypatch: pytest.MonkeyP
     above = outcome.figure.axes[0]
     assert [text.get_text() for text in above.get_xticklabels()][:3] == ["prediction", "a", "watercolour"]
     assert len(above.get_xticks()) == 1 + attention.WORDS
-    film = outcome.film()
-    assert film is not None
-    (frame,) = islice(film.frames, 1)
+    animation = outcome.animation()
+    assert animation is not None
+    (frame,) = islice(animation.frames, 1)
     assert frame.width == 800
 
 

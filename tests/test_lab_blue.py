@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from scorefield.core.level import Level
 from scorefield.evals.judge import Found, Seen
 from scorefield.lab.experiment import LabError
-from scorefield.lab.pictures import blue, scenes
+from scorefield.lab.pictures import blue, embedded
 from scorefield.lab.pictures.memory import Peak
 
 SIZE = 4000  # bytes of a thousand float32
@@ -41,27 +41,27 @@ def energy(x0: Tensor) -> Tensor:
 
 def moment() -> tuple[Tensor, Level]:
     """A state in the middle of a walk, and its level."""
-    return scenes.start([5]).initial, scenes.levels(4)[2]
+    return embedded.start([5]).initial, embedded.levels(4)[2]
 
 
 @torch.no_grad()
 def test_the_cheap_path_is_the_guided_prediction_less_the_gradient_at_it() -> None:
-    cond, (x, at) = scenes.words(["a cat"]), moment()
-    plain = scenes.guided(cond)(x, at)
+    cond, (x, at) = embedded.words(["a cat"]), moment()
+    plain = embedded.guided(cond)(x, at)
     assert torch.equal(blue.cheap(cond, energy, 0.0)(x, at), plain)
     share = at.sigma**2 / (at.alpha**2 + at.sigma**2)
     assert torch.allclose(blue.cheap(cond, energy, 0.7)(x, at), plain - 0.7 * share * plain, atol=1e-5)
 
 
 def test_the_exact_path_pulls_the_conditional_prediction_through_the_network() -> None:
-    (x, at), cond = moment(), scenes.words(["a cat"])
+    (x, at), cond = moment(), embedded.words(["a cat"])
     leaf = x.clone().requires_grad_()
-    told = scenes.guided(cond, 1.0)(leaf, at)
+    told = embedded.guided(cond, 1.0)(leaf, at)
     (gradient,) = torch.autograd.grad(energy(told).sum(), leaf)
     assert gradient.abs().max() > 1e-3
-    strength = scenes.pipeline().stage.spec.defaults.cfg_scale
+    strength = embedded.pipeline().stage.spec.defaults.cfg_scale
     with torch.no_grad():
-        plain = scenes.guided(cond)(x, at)
+        plain = embedded.guided(cond)(x, at)
         assert torch.allclose(blue.exact(cond, energy, 0.0)(x, at), plain, atol=1e-4)
         pulled = blue.exact(cond, energy, 0.3)(x, at)
         assert torch.allclose(pulled, plain - strength * 0.3 * at.sigma**2 * gradient, atol=1e-3)
@@ -98,14 +98,14 @@ def test_the_wish_is_asked_for_at_some_steps_and_moves_the_pictures(monkeypatch:
     monkeypatch.setattr(blue, "blueness", watched)
     fire, nothing = Seen((Found(blue.THING, 64, 64, 0.9, None, None),), "night"), Seen((), "night")
     judged = iter([[fire, fire], [fire, nothing], [nothing, nothing], [fire, fire]])
-    monkeypatch.setattr(scenes, "look", lambda pictures: next(judged))
+    monkeypatch.setattr(embedded, "look", lambda pictures: next(judged))
     outcome = blue.blue(pictures=2, steps=6, cheap_every=4, exact_every=3)
     assert asked == [2] * (2 + 2)  # the cheap path at steps 0 and 4, the exact one at 1 and 4, both pictures at once
     pictures, numbers = outcome.result.pictures, outcome.numbers
     assert len({tuple(one.flatten()[:3000].tolist()) for one in pictures}) == 4
     for k, name in enumerate(("without", "by_the_cheap_path", "by_the_exact_path")):
         assert numbers[f"blue_{name}"] == pytest.approx(pictures[k, :, 2].float().mean().item() / 255)
-    without, palette = (blue.off_palette(scenes.pixels(pictures[k])).mean().item() for k in (0, 3))
+    without, palette = (blue.off_palette(embedded.pixels(pictures[k])).mean().item() for k in (0, 3))
     assert numbers["distance_to_the_palette_over_that_without"] == pytest.approx(palette / without)
     shares = [numbers[f"share_still_a_campfire_by_the_{name}_path"] for name in ("cheap", "exact")]
     assert shares == [0.5, 0]

@@ -66,7 +66,7 @@ def test_two_points_are_two_classes(tmp_path: Path) -> None:
     assert by_class.names(shapes.spiral()) == ["person", "dog", "cat"]
 
 
-def test_a_point_is_of_the_class_of_its_nearest_node_and_shares_count_them() -> None:
+def test_a_point_has_the_class_of_its_nearest_node_and_shares_count_them() -> None:
     nodes = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
     shape = shapes.Shape(name="three", nodes=nodes, spread=0.0, label=torch.tensor([2, 0, 1]))
     found = by_class.nearest(shape, torch.tensor([[-5.0, 1.0], [0.6, 0.0], [1.4, 3.0], [1.6, 0.0]]))
@@ -74,7 +74,7 @@ def test_a_point_is_of_the_class_of_its_nearest_node_and_shares_count_them() -> 
     assert [by_class.share(found, label) for label in range(3)] == [0.5, 0.25, 0.25]
 
 
-def test_the_network_is_told_one_class_for_the_whole_batch() -> None:
+def test_the_network_gets_one_class_for_the_whole_batch() -> None:
     def denoiser(x: Tensor, at: Level, cond: Cond) -> Tensor:
         assert cond.label is not None
         return x + 10 * cond.label[:, None]
@@ -233,7 +233,7 @@ def test_an_untrained_network_does_not_pass_and_all_numbers_of_the_claim_are_the
     assert not told["cosine_of_the_fields_near_the_data"]  # it has not learned to hear the class
 
 
-def test_without_guidance_each_sample_is_of_one_class_whatever_was_asked(untrained) -> None:
+def test_without_guidance_each_sample_has_one_class_whatever_the_condition(untrained) -> None:
     clouds = untrained.result.clouds[0.0]
     assert torch.equal(clouds[0], clouds[1])
     assert torch.equal(clouds[0], clouds[2])
@@ -249,11 +249,11 @@ def test_the_ways_that_are_drawn_end_in_the_clouds_that_are_measured(untrained) 
     assert torch.equal(conditional[0], guided[0])
 
 
-def test_the_figure_has_all_panels_and_the_film_moves(untrained) -> None:
+def test_the_figure_has_all_panels_and_the_animation_moves(untrained) -> None:
     assert len(untrained.figure.axes) == 9
     assert style.image(untrained.figure, dpi=50).size == (400, 440)
-    film = untrained.film()
-    assert film is not None
-    first, second = islice(film.frames, 2)
+    animation = untrained.animation()
+    assert animation is not None
+    first, second = islice(animation.frames, 2)
     assert first.size == second.size == (640, 380)
     assert first.tobytes() != second.tobytes()

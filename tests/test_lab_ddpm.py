@@ -13,7 +13,7 @@ from scorefield.core.cond import Cond
 from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab.experiment import Experiment, R, S
-from scorefield.lab.plane import ddim, ddpm, flow, learn, levels, measure, spiral
+from scorefield.lab.plane import cloud_fit, ddim, ddpm, flow, learn, levels, spiral
 from scorefield.lab.plane.exact import posterior_mean
 
 NODE = (0.7, -0.4)
@@ -37,10 +37,10 @@ def test_ddpm_ends_at_the_gaussian_and_without_its_noise_at_one_point() -> None:
     passed = levels.walk_down(200, start=ddpm.START)
     end = ddpm.states(denoise, start, passed, seeded(1))[-1]
     assert torch.allclose(end.mean(0), torch.tensor(NODE), atol=0.03)
-    assert measure.spread(end) == pytest.approx(SPREAD, rel=0.05)
+    assert cloud_fit.spread(end) == pytest.approx(SPREAD, rel=0.05)
     bare = ddpm.states(denoise, start, passed, None)[-1]
     assert torch.allclose(bare.mean(0), torch.tensor(NODE), atol=0.03)
-    assert measure.spread(bare) < SPREAD / 10
+    assert cloud_fit.spread(bare) < SPREAD / 10
 
 
 def test_a_step_of_ddpm_is_its_learned_half_and_noise_of_the_published_size() -> None:
@@ -63,9 +63,9 @@ def test_the_ode_has_the_marginals_of_the_noisy_gaussian_and_its_noise_free_cous
     expected = math.hypot(at.alpha * SPREAD, at.sigma)
     for sampler, source in ((ddim.ode, None), (ddim.sde, seeded(1))):
         middle = ddim.states(sampler, denoise, start, 200, source)[k]
-        assert measure.spread(middle) == pytest.approx(expected, rel=0.05)
+        assert cloud_fit.spread(middle) == pytest.approx(expected, rel=0.05)
         assert torch.allclose(middle.mean(0), at.alpha * torch.tensor(NODE), atol=0.05)
-    assert measure.spread(ddim.states(ddim.sde, denoise, start, 200, None)[k]) < expected / 10
+    assert cloud_fit.spread(ddim.states(ddim.sde, denoise, start, 200, None)[k]) < expected / 10
 
 
 def test_a_straight_way_has_bend_one_and_a_half_circle_half_of_pi() -> None:
@@ -114,12 +114,12 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def small(experiment: Experiment[S, R], shape: str, panels: int) -> None:
-    """Run it small on a shape; its numbers are finite, its figure is whole, and so are the frames of its film."""
+    """Run it small on a shape; its numbers are finite, its figure is whole, and so are the frames of its animation."""
     given = {"spiral": {"steps": 4, "clouds": 1}, "ddpm": {"steps": 4, "clouds": 1}, "ddim": {"clouds": 1}}
     more = given.get(experiment.name, {"steps": 4})
     outcome = experiment(shape=shape, points=100, training=3, **more)
     assert len(outcome.figure.axes) == panels
-    shown = outcome.film()
+    shown = outcome.animation()
     assert shown is not None
     frames = list(itertools.islice(shown.frames, 3))
     assert {frame.size for frame in frames} == {frames[0].size}
@@ -149,6 +149,6 @@ def test_flow_is_ddim_even_for_an_untrained_network(points: str) -> None:
         assert outcome.numbers["pairs_bend_in_rf"] == pytest.approx(1, abs=1e-5)
         assert outcome.numbers["pairs_bend_in_vp"] > 1.05
         assert len(outcome.figure.axes) == 4
-    shown = outcome.film()
+    shown = outcome.animation()
     assert shown is not None
     assert {frame.size for frame in itertools.islice(shown.frames, 2)} == {(800, 430)}

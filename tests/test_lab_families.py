@@ -15,9 +15,9 @@ from torch import Tensor
 from scorefield.core import gauge
 from scorefield.data import shapes
 from scorefield.data.shapes import Shape
-from scorefield.lab.families import autoregressive, coupling, diffusion, flow_matching, gan, vae
+from scorefield.lab.families import autoregressive, coupling, flow_matching, gan, noise_prediction, vae
 from scorefield.lab.families.coupling import BINS, REACH, spline
-from scorefield.lab.families.family import Family, Model, Training
+from scorefield.lab.families.generative_family import Family, Model, Training
 from scorefield.lab.families.likelihood import of_shape, of_walk
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.lab.plane.families import CLOUDS, FAMILIES, VARIANTS, families, judge
@@ -139,7 +139,8 @@ def test_the_gan_has_no_likelihood() -> None:
 def test_the_walk_of_the_exact_field_has_the_exact_density_of_the_shape(name: str) -> None:
     shape = shapes.find(name)
     x, _ = shape.draw(100, torch.Generator().manual_seed(0))
-    for model, way in ((flow_matching.FlowMatching(), gauge.rf), (diffusion.Diffusion(betas="cosine"), gauge.vp)):
+    noise_predictor = noise_prediction.Diffusion(betas="cosine")
+    for model, way in ((flow_matching.FlowMatching(), gauge.rf), (noise_predictor, gauge.vp)):
         levels = [way(lam) for lam in model.lams_of_likelihood()]
         told = of_walk(posterior_mean(shape), x, levels)
         assert float((told.mean() - of_shape(shape, x).mean()).abs()) < 0.05
@@ -155,7 +156,7 @@ def test_the_density_of_a_shape_is_that_of_its_mixture() -> None:
 
 
 def test_bare_points_have_no_density() -> None:
-    with pytest.raises(ValueError, match="bare points"):
+    with pytest.raises(ValueError, match="has no spread, so it has no density"):
         of_shape(replace(gaussian(), spread=0.0), torch.zeros(1, 2))
 
 
@@ -261,7 +262,7 @@ def test_every_family_is_as_its_tuning_chose() -> None:
         assert chosen[1:] == (family.how.steps, f"lr {family.how.lr}")
 
 
-def test_an_interrupted_tuning_goes_on_and_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_tuning_continues_to_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {"gan": {name: replace(one, how=replace(one.how, steps=2)) for name, one in VARIANTS["gan"].items()}}
     monkeypatch.setattr(tune, "VARIANTS", few)
     monkeypatch.setattr(tune, "SETTINGS", replace(tune.SETTINGS, points=100))
@@ -275,7 +276,7 @@ def test_an_interrupted_tuning_goes_on_and_comes_to_the_same(tmp_path: Path, mon
     assert path.read_text().splitlines(keepends=True) == [marked, *lines[1:]]
 
 
-def test_a_run_that_diverged_is_told_so_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diverged_run_is_marked_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "VARIANTS", {"gan": VARIANTS["gan"]})
     found = dict(zip(tune.RATES, (math.nan, 2.5, 1e9), strict=True))
     runs = [tune.Run("gan", name, lr, 9, 1000, found[lr] + (name == "r1")) for name in VARIANTS["gan"] for lr in found]

@@ -10,7 +10,7 @@ from torch import Tensor
 from scorefield.core.cond import Cond
 from scorefield.core.level import Level
 from scorefield.data import shapes
-from scorefield.lab.experiment import Film, silent
+from scorefield.lab.experiment import Animation, silent
 from scorefield.lab.plane import field, learn, levels, pixels, target, turn
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.lab.style import lattice, shortened
@@ -32,10 +32,10 @@ def csv(tmp_path: Path) -> str:
     return str(path)
 
 
-def check_film(film: Film | None) -> None:
+def check_animation(animation: Animation | None) -> None:
     """Its first frames are of one even size, and differ."""
-    assert film is not None
-    first, second = islice(film.frames, 2)
+    assert animation is not None
+    first, second = islice(animation.frames, 2)
     assert first.size == second.size
     assert all(side % 2 == 0 for side in first.size)
     assert first.tobytes() != second.tobytes()
@@ -52,7 +52,7 @@ def test_arrows_are_drawn_shorter_but_in_their_direction() -> None:
     assert len(cells) == 9
 
 
-def test_a_network_that_is_told_no_time_answers_the_same_at_all_times() -> None:
+def test_a_network_without_the_time_predicts_the_same_at_all_times() -> None:
     x = lattice(4)
     for timed in (True, False):
         how = learn.Training(steps=30, batch=64, timed=timed)
@@ -77,7 +77,7 @@ def test_field_draws_any_shape_and_does_not_hold_untrained(csv: str) -> None:
         assert not outcome.held
         assert outcome.numbers["mean_error"] > 0.1
     assert len(outcome.figure.axes) == 6
-    check_film(outcome.film())
+    check_animation(outcome.animation())
 
 
 @pytest.mark.parametrize("k", [20, 50, 80])
@@ -123,7 +123,7 @@ def test_target_draws_any_shape_and_learns_nothing_in_twenty_steps(csv: str) -> 
         assert not outcome.held
         assert outcome.numbers["times_less_error_after_equal_steps"] < 2
     assert len(outcome.figure.axes) == 4
-    assert outcome.film() is None
+    assert outcome.animation() is None
 
 
 def test_a_share_crosses_a_half_where_it_does() -> None:
@@ -134,10 +134,10 @@ def test_a_share_crosses_a_half_where_it_does() -> None:
     assert turn.crossing(torch.ones(len(turn.TIMES)), 0.5) == turn.TIMES[0]
 
 
-def test_the_films_clock_runs_from_their_least_noise_to_their_most() -> None:
-    for films, sigma in ((0.0, 0.01), (0.4, 0.01 * 1000**0.4), (1.0, 10.0)):
-        over_data = sigma / turn.FILMS_DEVIATION
-        assert turn.on_the_films_clock(over_data / (1 + over_data)) == pytest.approx(films, abs=1e-9)
+def test_the_videos_clock_runs_from_their_least_noise_to_their_most() -> None:
+    for theirs, sigma in ((0.0, 0.01), (0.4, 0.01 * 1000**0.4), (1.0, 10.0)):
+        over_data = sigma / turn.VIDEOS_DEVIATION
+        assert turn.on_the_videos_clock(over_data / (1 + over_data)) == pytest.approx(theirs, abs=1e-9)
 
 
 def test_an_arrow_has_turned_if_it_points_to_the_nearest_point_rather_than_to_the_centre() -> None:
@@ -158,10 +158,10 @@ def test_turn_draws_any_shape_and_does_not_hold_untrained(csv: str) -> None:
         outcome = turn.turn(shape=shape, points=50, **QUICK)
         assert not outcome.held
     assert len(outcome.figure.axes) == 4
-    check_film(outcome.film())
+    check_animation(outcome.animation())
 
 
-def test_the_exact_field_of_the_spiral_turns_where_the_films_say() -> None:
+def test_the_exact_field_of_the_spiral_turns_where_the_videos_say() -> None:
     numbers = turn.turn(points=200, **QUICK).numbers
     assert numbers["turn"] == pytest.approx(0.25, abs=0.02)
     assert numbers["width_from_a_quarter_to_three"] < 0.1
@@ -182,7 +182,7 @@ def test_pixels_that_know_nothing_of_each_other_do_not_hold(monkeypatch: pytest.
 def test_pixels_draws_pictures_and_their_points() -> None:
     outcome = pixels.pixels(scenes=10, pairs=50)
     assert len(outcome.figure.axes) == 9
-    check_film(outcome.film())
+    check_animation(outcome.animation())
     first = outcome.result.walk[0, 0]
     assert pixels.sheet(outcome.result.walk[0])[1, 1:3].tolist() == first.tolist()
     assert outcome.result.walk[0].abs().max() <= 1

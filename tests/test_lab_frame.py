@@ -14,7 +14,7 @@ import scorefield as sf
 from scorefield.cli import main
 from scorefield.files import video
 from scorefield.lab import page, record, style
-from scorefield.lab.experiment import Criterion, Experiment, Film, LabError, Settings
+from scorefield.lab.experiment import Animation, Criterion, Experiment, LabError, Settings
 from scorefield.lab.names import EXPERIMENTS, find
 
 
@@ -41,7 +41,7 @@ def drawn(result):
 
 
 def moving(result):
-    return Film((Image.new("RGB", (32, 17), (k, 0, 0)) for k in range(0, 60, 20)), per_second=10)
+    return Animation((Image.new("RGB", (32, 17), (k, 0, 0)) for k in range(0, 60, 20)), per_second=10)
 
 
 COIN = Experiment(
@@ -51,14 +51,14 @@ COIN = Experiment(
     settings=CoinSettings,
     run=toss,
     draw=drawn,
-    film=moving,
+    animate=moving,
     reason="A coin has another side.",
 )
 
 
 @pytest.fixture(params=["mp4", "gif"])
 def kind(request, monkeypatch):
-    """The film that is written, with PyAV and as if it were not there."""
+    """The animation that is written, with PyAV and as if it were not there."""
     monkeypatch.setattr(video, "can_encode", lambda: request.param == "mp4")
     return request.param
 
@@ -107,7 +107,11 @@ def test_a_number_that_is_not_finite_ends_the_run(bias):
 
 def test_what_a_run_leaves_is_whole_and_fits_the_published_schema(tmp_path, kind):
     written = record.save(COIN(tosses=9), tmp_path / "coin")
-    assert sorted(path.name for path in (tmp_path / "coin").iterdir()) == ["figure.png", f"film.{kind}", "result.json"]
+    assert sorted(path.name for path in (tmp_path / "coin").iterdir()) == [
+        f"animation.{kind}",
+        "figure.png",
+        "result.json",
+    ]
     assert sorted(written) == sorted((tmp_path / "coin").iterdir())
     with Image.open(tmp_path / "coin" / "figure.png") as figure:
         assert figure.size == (320, 160)
@@ -148,15 +152,15 @@ def test_a_folder_without_a_whole_record_has_none(tmp_path, text):
     assert record.load(tmp_path) is None
 
 
-def test_a_film_of_the_lab_can_be_read_again(tmp_path, kind):
+def test_an_animation_of_the_lab_can_be_read_again(tmp_path, kind):
     record.save(COIN(), tmp_path)
     if kind == "gif":
-        with Image.open(tmp_path / "film.gif") as shown:
+        with Image.open(tmp_path / "animation.gif") as shown:
             assert (shown.size, shown.n_frames) == ((32, 17), 3)
         return
     import av
 
-    with av.open(str(tmp_path / "film.mp4")) as container:
+    with av.open(str(tmp_path / "animation.mp4")) as container:
         frames = [frame.to_image() for frame in container.decode(video=0)]
     assert (frames[0].size, len(frames)) == ((32, 16), 3 + 15)
     assert frames[0].getpixel((9, 9))[0] < 15 < 30 < frames[-1].getpixel((9, 9))[0]
@@ -180,7 +184,7 @@ def test_every_experiment_states_its_claim_before_the_run(name):
     assert "def " in page.code(experiment)
 
 
-def test_names_are_found_with_hyphens_or_underscores_and_near_ones_are_told():
+def test_names_are_found_with_hyphens_or_underscores_and_near_ones_are_suggested():
     assert find("Walk") is EXPERIMENTS["walk"]
     with pytest.raises(LabError, match="no experiment 'wlak'; nearest: walk"):
         find("wlak")
@@ -231,7 +235,7 @@ def test_describe_tells_claim_criteria_and_settings_without_a_run(capsys, tmp_pa
     [
         (("wlak",), "there is no experiment 'wlak'; nearest: walk"),
         (("walk", "--set", "stpes=3"), "walk has no setting 'stpes'; did you mean steps?"),
-        (("walk", "--set", "steps"), "'steps' is not of the form name=value"),
+        (("walk", "--set", "steps"), "'steps' is not NAME=VALUE"),
         (("walk", "--set", "shape=square"), "there is no shape 'square'"),
         (("walk", "--resume"), "--resume needs --all"),
         (("walk", "--all"), "--all runs every experiment with its defaults"),

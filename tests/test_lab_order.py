@@ -14,12 +14,12 @@ from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
 from scorefield.lab.experiment import Experiment, Outcome, R, S
-from scorefield.lab.plane import convergence, levels, optimise, order
+from scorefield.lab.plane import convergence, levels, optimisers, order
 from scorefield.lab.plane.convergence import Line
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.sample import optimise as descent
 from scorefield.sample.one_step import euler
-from scorefield.sample.registry import SAMPLERS, find
+from scorefield.sample.samplers import SAMPLERS, find
 
 NODE = (0.7, -0.4)
 SPREAD = 0.3
@@ -56,14 +56,14 @@ def points(tmp_path: Path) -> str:
 
 
 def check(outcome: Outcome[S, R], experiment: Experiment[S, R], panels: int) -> None:
-    """Every number of the claim is there, the figure is whole, and the film moves."""
+    """Every number of the claim is there, the figure is whole, and the animation moves."""
     assert {one.number for one in experiment.criteria} <= set(outcome.numbers)
     assert all(math.isfinite(value) for value in outcome.numbers.values())
     assert len(outcome.figure.axes) == panels
     assert style.image(outcome.figure, dpi=50).getextrema() != ((255, 255),) * 3
-    film = outcome.film()
-    assert film is not None
-    frames = islice(film.frames, 7)  # one may be shown for half a second
+    animation = outcome.animation()
+    assert animation is not None
+    frames = islice(animation.frames, 7)  # one may be shown for half a second
     first = next(frames)
     later = next(frame for frame in frames if frame.tobytes() != first.tobytes())
     assert first.size == later.size
@@ -105,7 +105,7 @@ def test_the_exact_solution_of_one_gaussian_is_the_closed_form_and_its_error_is_
 @pytest.mark.parametrize(
     ("name", "expected", "each"), [("euler", 1, 1), ("heun", 2, 2), ("dpm2", 2, 2), ("unipc", 2, 1)]
 )
-def test_errors_against_the_closed_form_fall_with_the_order_and_are_told_by_calls(
+def test_errors_against_the_closed_form_fall_with_the_order_and_are_listed_by_calls(
     name: str, expected: int, each: int
 ) -> None:
     x, counts = noise(16), (32, 64, 128)
@@ -130,7 +130,7 @@ def test_equal_errors_at_twice_the_calls_are_not_one_method() -> None:
     assert one.is_that_of(line([4, 8], [0.5, 0.10001]))
 
 
-def test_every_sampler_but_ddpm_can_be_told_to_draw_no_noise() -> None:
+def test_every_sampler_but_ddpm_can_be_set_to_draw_no_noise() -> None:
     x, denoise = noise(4), posterior_mean(gaussian())
     deaf = [record.name for record in SAMPLERS if convergence.ode(record) is None]
     assert deaf == ["ddpm"]
@@ -204,24 +204,24 @@ def test_order_runs_on_a_file_of_points(points: str, monkeypatch: pytest.MonkeyP
 
 
 def test_plain_descent_is_euler_and_no_other_optimiser_is() -> None:
-    denoise, down = posterior_mean(shapes.ring()), levels.slowing_down(15, optimise.START)
+    denoise, down = posterior_mean(shapes.ring()), levels.slowing_down(15, optimisers.START)
     start = float(down[0].sigma) * noise(50)
     way = [step.x for step in euler(denoise, start, down, convergence.no_noise)]
-    for name in optimise.OPTIMISERS:
-        steps = optimise.walk(denoise, start, 15, name)
+    for name in optimisers.OPTIMISERS:
+        steps = optimisers.walk(denoise, start, 15, name)
         assert [step.at for step in steps] == down
         apart = max(float((step.x - x).abs().max()) for step, x in zip(steps, way, strict=True))
         assert apart < 1e-12 if name == "plain" else apart > 0.05
 
 
-@pytest.mark.parametrize("name", optimise.OPTIMISERS)
+@pytest.mark.parametrize("name", optimisers.OPTIMISERS)
 @pytest.mark.parametrize("small", [0.0, 0.02, 0.1, 0.5])
 def test_early_stops_read_off_one_walk_are_those_of_the_sampler(name: str, small: float) -> None:
-    denoise, down = posterior_mean(shapes.spiral()), levels.slowing_down(10, optimise.START)
+    denoise, down = posterior_mean(shapes.spiral()), levels.slowing_down(10, optimisers.START)
     start = float(down[0].sigma) * noise(20)
-    make = optimise.OPTIMISERS[name]
+    make = optimisers.OPTIMISERS[name]
     walk = list(descent.optimise(denoise, start, down, convergence.no_noise, optimiser=make, small=small))
-    x, calls = optimise.stopped(optimise.walk(denoise, start, 10, name), small)
+    x, calls = optimisers.stopped(optimisers.walk(denoise, start, 10, name), small)
     torch.testing.assert_close(x, walk[-1].x, rtol=1e-9, atol=1e-9)
     for row in range(len(start)):
         asked: list[Level] = []
@@ -235,12 +235,12 @@ def test_early_stops_read_off_one_walk_are_those_of_the_sampler(name: str, small
         assert calls[row] == len(asked)
 
 
-def test_nobody_stops_at_no_noise_and_everybody_at_once_at_any() -> None:
-    steps = optimise.walk(posterior_mean(shapes.ring()), noise(10), 6, "plain")
-    x, calls = optimise.stopped(steps, 0.0)
+def test_no_point_stops_at_zero_noise_and_every_point_at_once_at_any() -> None:
+    steps = optimisers.walk(posterior_mean(shapes.ring()), noise(10), 6, "plain")
+    x, calls = optimisers.stopped(steps, 0.0)
     assert torch.equal(x, steps[-1].x)
     assert calls.tolist() == [6] * 10
-    x, calls = optimise.stopped(steps, 1e9)
+    x, calls = optimisers.stopped(steps, 1e9)
     assert torch.equal(x, steps[0].x0)
     assert calls.tolist() == [1] * 10
 
@@ -265,14 +265,14 @@ def test_each_part_of_what_is_claimed_of_optimisers_can_be_refuted(
     ends: dict[str, tuple[float, float]], early: tuple[float, float, float], refuted: set[str]
 ) -> None:
     stops = dict.fromkeys(ENDS, (99.0, 99.0, 1.0)) | {"plain": early}
-    numbers = optimise._numbers(ENDS | ends, stops, (0.02, 0.1), 15)
-    assert {one.number for one in optimise.optimise.criteria if not one.holds(numbers)} == refuted
+    numbers = optimisers._numbers(ENDS | ends, stops, (0.02, 0.1), 15)
+    assert {one.number for one in optimisers.optimise.criteria if not one.holds(numbers)} == refuted
 
 
 def test_optimise_runs_on_a_file_of_points(points: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimise, "COUNTS", (3, 4))
-    outcome = optimise.optimise(shape=points, steps=4, points=50, clouds=2)
-    check(outcome, optimise.optimise, panels=11)
+    monkeypatch.setattr(optimisers, "COUNTS", (3, 4))
+    outcome = optimisers.optimise(shape=points, steps=4, points=50, clouds=2)
+    check(outcome, optimisers.optimise, panels=11)
     assert outcome.result.x["plain"].shape == (5, 50, 2)
     calls = [calls for calls, _, _ in outcome.result.by_small["plain"].values()]
     assert calls[0] == 4
@@ -283,14 +283,14 @@ def test_adam_brings_the_spiral_in_other_proportions_and_a_sampler_in_its_place_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def misfit() -> tuple[float, bool]:
-        numbers = optimise.optimise(points=100, clouds=3).numbers
-        told = {one.number: one.holds(numbers) for one in optimise.optimise.criteria}
+        numbers = optimisers.optimise(points=100, clouds=3).numbers
+        told = {one.number: one.holds(numbers) for one in optimisers.optimise.criteria}
         return numbers["adam_misfit"] / numbers["data_misfit"], told["smallest_misfit_of_the_others_over_that_of_data"]
 
-    monkeypatch.setattr(optimise, "COUNTS", (5, 10))
-    monkeypatch.setattr(optimise, "PAIRS", 16)
+    monkeypatch.setattr(optimisers, "COUNTS", (5, 10))
+    monkeypatch.setattr(optimisers, "PAIRS", 16)
     assert misfit()[0] > 4
-    monkeypatch.setattr(optimise, "OPTIMISERS", dict.fromkeys(optimise.OPTIMISERS, descent.plain_descent))
+    monkeypatch.setattr(optimisers, "OPTIMISERS", dict.fromkeys(optimisers.OPTIMISERS, descent.plain_descent))
     ratio, held = misfit()
     assert ratio < 2
     assert not held

@@ -13,8 +13,8 @@ from scorefield.core import noise_schedule as core_schedule
 from scorefield.data.layout import Item
 from scorefield.data.scenes import Scene, scene
 from scorefield.evals.adherence import renders
-from scorefield.lab.experiment import Film
-from scorefield.lab.pictures import guidance, latents, measure, mix, no_noise, panel, scenes, schedule, steps
+from scorefield.lab.experiment import Animation
+from scorefield.lab.pictures import embedded, guidance, latents, measure, mix, no_noise, panel, schedule, steps
 from scorefield.sample.walk import Step
 from scorefield.stages.diffusion import DiffusionPlan
 
@@ -22,12 +22,12 @@ PROMPTS = ["a tree in the desert", "a cat on the beach"]
 
 
 def last(prompts: list[str], scale: float | None = None) -> torch.Tensor:
-    denoise = scenes.guided(scenes.words(prompts), scale)
-    return scenes.end(scenes.walk(denoise, scenes.start([5, 6]), scenes.levels(2)))
+    denoise = embedded.guided(embedded.words(prompts), scale)
+    return embedded.end(embedded.walk(denoise, embedded.start([5, 6]), embedded.levels(2)))
 
 
 def last_step(plan: Plan) -> Step:
-    (batch,), stage = plan.batches, scenes.pipeline().stage
+    (batch,), stage = plan.batches, embedded.pipeline().stage
     assert isinstance(plan.stages[0], DiffusionPlan)
     *_, step = stage.run(plan.stages[0], batch)
     return step
@@ -35,22 +35,22 @@ def last_step(plan: Plan) -> Step:
 
 @pytest.mark.parametrize("scale", [None, 1.0, 3.0])
 def test_a_walk_of_the_lab_is_that_of_the_pipeline_to_the_bit(scale: float | None) -> None:
-    step = last_step(scenes.pipeline().plan(PROMPTS, seed=5, steps=2, cfg_scale=scale))
+    step = last_step(embedded.pipeline().plan(PROMPTS, seed=5, steps=2, cfg_scale=scale))
     assert torch.equal(last(PROMPTS, scale), step.x)
 
 
 def test_the_ancestral_walk_takes_the_fresh_noise_of_its_run() -> None:
-    step = last_step(scenes.pipeline().plan(PROMPTS[0], seed=5, steps=3, sampler="ddpm", cfg_scale=1))
-    denoise, run, at = scenes.guided(scenes.words(PROMPTS[:1]), 1), scenes.start([5]), scenes.levels(3)
-    assert torch.equal(scenes.end(scenes.walk(denoise, run, at, "ddpm")), step.x)
-    still = scenes.start([5])._replace(step=lambda at, to: torch.zeros(1, 1, 1, 1))
-    assert not torch.equal(scenes.end(scenes.walk(denoise, still, at, "ddpm")), step.x)
+    step = last_step(embedded.pipeline().plan(PROMPTS[0], seed=5, steps=3, sampler="ddpm", cfg_scale=1))
+    denoise, run, at = embedded.guided(embedded.words(PROMPTS[:1]), 1), embedded.start([5]), embedded.levels(3)
+    assert torch.equal(embedded.end(embedded.walk(denoise, run, at, "ddpm")), step.x)
+    still = embedded.start([5])._replace(step=lambda at, to: torch.zeros(1, 1, 1, 1))
+    assert not torch.equal(embedded.end(embedded.walk(denoise, still, at, "ddpm")), step.x)
 
 
 def test_a_condition_made_by_hand_is_followed() -> None:
-    tree = scenes.words(PROMPTS[:1])
+    tree = embedded.words(PROMPTS[:1])
     both = cond.cat([tree, tree])
-    pictures = scenes.end(scenes.walk(scenes.guided(both, 2.0), scenes.start([5, 5]), scenes.levels(2)))
+    pictures = embedded.end(embedded.walk(embedded.guided(both, 2.0), embedded.start([5, 5]), embedded.levels(2)))
     assert torch.allclose(pictures[0], pictures[1], atol=1e-5)
     other = last(PROMPTS, 2.0)
     assert torch.allclose(pictures[0], other[0], atol=1e-4)
@@ -58,35 +58,35 @@ def test_a_condition_made_by_hand_is_followed() -> None:
 
 
 def test_guidance_goes_away_from_the_negative_condition() -> None:
-    tree, cat = scenes.words(PROMPTS[:1]), scenes.words(PROMPTS[1:])
-    run, at = scenes.start([5]), scenes.levels(2)[0]
+    tree, cat = embedded.words(PROMPTS[:1]), embedded.words(PROMPTS[1:])
+    run, at = embedded.start([5]), embedded.levels(2)[0]
     x = run.initial
 
     def predicted(scale: float, neg: cond.Cond | None) -> torch.Tensor:
         with torch.no_grad():
-            return scenes.guided(tree, scale, neg)(x, at)
+            return embedded.guided(tree, scale, neg)(x, at)
 
     alone = predicted(1.0, cat)
-    assert torch.allclose(predicted(0.0, cat), scenes.guided(cat, 1.0)(x, at), atol=1e-4)
+    assert torch.allclose(predicted(0.0, cat), embedded.guided(cat, 1.0)(x, at), atol=1e-4)
     assert torch.allclose(predicted(2.0, cat), 2 * alone - predicted(0.0, cat), atol=1e-3)
-    assert torch.equal(predicted(2.0, None), predicted(2.0, scenes.words([""])))
+    assert torch.equal(predicted(2.0, None), predicted(2.0, embedded.words([""])))
 
 
 def test_the_judge_and_clip_see_bytes() -> None:
-    pictures = scenes.bytes_of(scenes.images(last(PROMPTS)))
+    pictures = embedded.bytes_of(embedded.images(last(PROMPTS)))
     assert pictures.shape == (2, 3, 128, 128)
     assert pictures.dtype == torch.uint8
-    assert len(scenes.look(pictures)) == 2
-    similarity = scenes.picture_vectors(pictures) @ scenes.text_vectors(PROMPTS).T
+    assert len(embedded.look(pictures)) == 2
+    similarity = embedded.picture_vectors(pictures) @ embedded.text_vectors(PROMPTS).T
     assert similarity.shape == (2, 2)
     assert similarity.abs().max() <= 1 + 1e-5
-    assert scenes.pixels(pictures).abs().max() <= 1
+    assert embedded.pixels(pictures).abs().max() <= 1
 
 
 def test_the_end_of_a_walk_is_its_last_state() -> None:
-    at = scenes.levels(2)
+    at = embedded.levels(2)
     walk = [Step(i, 2, at[i], torch.full((1,), float(i)), torch.zeros(1)) for i in range(3)]
-    assert scenes.end(iter(walk)).item() == 2
+    assert embedded.end(iter(walk)).item() == 2
 
 
 def sheet(*colours: tuple[int, int, int]) -> torch.Tensor:
@@ -94,10 +94,10 @@ def sheet(*colours: tuple[int, int, int]) -> torch.Tensor:
     return torch.tensor(colours, dtype=torch.uint8)[:, :, None, None].expand(-1, -1, 128, 128).contiguous()
 
 
-def small_film(film: Film | None) -> list[tuple[int, int]]:
+def small_animation(animation: Animation | None) -> list[tuple[int, int]]:
     """The sizes of the first frames."""
-    assert film is not None
-    return [frame.size for frame in islice(film.frames, 2)]
+    assert animation is not None
+    return [frame.size for frame in islice(animation.frames, 2)]
 
 
 def test_sharpness_is_the_energy_of_the_edges() -> None:
@@ -131,7 +131,7 @@ def test_only_trees_have_an_area_of_trees_and_bigger_ones_more() -> None:
         return replace(measure.single(thing, "desert"), items=(Item(thing=thing, x=64, y=70, size=size),))
 
     drawn = renders([scene("tree", 30), scene("tree", 60), scene("tree", 90), scene("cactus", 60), scene("frog", 60)])
-    small, middle, big, *others = measure.tree_areas(drawn, scenes.look(drawn)).tolist()
+    small, middle, big, *others = measure.tree_areas(drawn, embedded.look(drawn)).tolist()
     assert 0 < 2 * small < middle < big / 1.5 < 0.5
     assert others == [0, 0]
 
@@ -152,20 +152,20 @@ def test_the_ruler_of_the_tree_is_right_and_the_area_has_to_grow() -> None:
 
 
 def test_without_the_added_noise_the_first_step_leaves_nothing_but_the_prediction() -> None:
-    run = scenes.start([5, 6])
+    run = embedded.start([5, 6])
     still = run._replace(step=lambda at, to: torch.zeros_like(run.initial))
-    first, second, *_ = scenes.walk(scenes.guided(scenes.words(PROMPTS), 1), still, scenes.levels(4), "ddpm")
+    first, second, *_ = embedded.walk(embedded.guided(embedded.words(PROMPTS), 1), still, embedded.levels(4), "ddpm")
     assert torch.allclose(second.x, second.at.alpha * first.x0, atol=1e-6)
 
 
-def test_without_the_added_noise_the_states_hold_less_than_the_network_is_told() -> None:
+def test_without_the_added_noise_the_states_hold_less_than_their_level() -> None:
     outcome = no_noise.no_noise(pictures=2, steps=4)
     assert outcome.result.pictures.shape == (2, 3, 2, 3, 128, 128)
     assert outcome.result.predictions.shape == (2, 5, 3, 3, 128, 128)
     assert outcome.result.noise[:, 0].tolist() == pytest.approx([1, 1], abs=0.1)
     assert outcome.result.noise[1, 1] < 0.2
     assert len(outcome.figure.axes) == 2
-    assert small_film(outcome.film()) == [(600, 420)] * 2
+    assert small_animation(outcome.animation()) == [(600, 420)] * 2
 
 
 def test_pictures_as_sharp_without_the_noise_refute_that_it_is_needed() -> None:
@@ -182,8 +182,8 @@ def test_latents_give_the_picture_back_and_a_codec_that_mirrors_it_is_found_out(
     assert outcome.held
     assert outcome.numbers["pixels_to_latents"] == 24
     assert len(outcome.figure.axes) == 2
-    decode = scenes.images
-    monkeypatch.setattr(scenes, "images", lambda x0: decode(x0.flip(-1)))
+    decode = embedded.images
+    monkeypatch.setattr(embedded, "images", lambda x0: decode(x0.flip(-1)))
     assert not latents.latents(pictures=8).held
 
 
@@ -223,7 +223,7 @@ def test_the_predictions_of_a_walk_end_at_its_picture() -> None:
     assert (result.states[-1].int() - result.predictions[-1, : steps.SHOWN].int()).abs().max() <= 1
     assert outcome.numbers["distance_half_way"] == pytest.approx(result.distance[5].mean().item())
     assert len(outcome.figure.axes) == 2
-    assert small_film(outcome.film()) == [(600, 420)] * 2
+    assert small_animation(outcome.animation()) == [(600, 420)] * 2
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_no_call_sees_more_than_a_tile_of_one_picture() -> None:
     assert set(codec.seen) == {(1, 4, 16, 16), (1, 3, 128, 128)}
 
 
-def test_a_picture_is_tiled_by_itself_above_a_megapixel_or_when_told() -> None:
+def test_a_picture_is_tiled_above_a_megapixel_or_on_request() -> None:
     def seen(side: int, tile: tiling.Tile) -> set[tuple[int, ...]]:
         codec = Repeated()
         tiling.decode(codec, torch.zeros(1, 4, side // 8, side // 8), tile)

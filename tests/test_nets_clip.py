@@ -23,7 +23,7 @@ def _clip(config: ClipConfig = SMALL) -> Clip:
     return Clip(config).eval()
 
 
-def test_both_towers_give_unit_vectors_of_the_shared_space() -> None:
+def test_both_encoders_give_unit_vectors_of_the_shared_space() -> None:
     clip = _clip()
     for vectors in (clip.encode_image(torch.rand(2, 3, 32, 32) * 2 - 1), clip.encode_text(IDS, MASK)):
         assert vectors.isfinite().all()
@@ -61,10 +61,10 @@ def test_text_is_causal() -> None:
     assert (before[:, 3:] - after[:, 3:]).abs().amax(2).min() > 1e-3
 
 
-def test_the_tower_reads_vectors_as_it_reads_the_tokens_that_they_belong_to() -> None:
+def test_the_encoder_reads_vectors_as_it_reads_the_tokens_that_they_belong_to() -> None:
     text = _clip().text
     assert torch.equal(text.read(text.tokens(IDS), MASK), text(IDS, MASK))
-    with pytest.raises(ValueError, match="11 tokens: this text tower reads at most 10"):
+    with pytest.raises(ValueError, match="11 tokens: this text encoder reads at most 10"):
         text.read(torch.zeros(1, 11, 24))
 
 
@@ -76,7 +76,7 @@ def test_padding_changes_no_prompt() -> None:
     torch.testing.assert_close(clip.encode_text(longer), short)
 
 
-def test_the_summary_stands_at_the_first_end_token() -> None:
+def test_the_summary_is_at_the_first_end_token() -> None:
     clip = _clip()
     twice = torch.tensor([[0, 7, 1, 9, 1]])
     assert clip.text.end(twice).tolist() == [2]
@@ -84,7 +84,7 @@ def test_the_summary_stands_at_the_first_end_token() -> None:
     torch.testing.assert_close(clip.encode_text(twice), expected)
 
 
-def test_without_an_end_id_the_summary_stands_at_the_largest_id() -> None:
+def test_without_an_end_id_the_summary_is_at_the_largest_id() -> None:
     text = TextConfig(width=24, layers=1, heads=3, context_length=10, vocab_size=50, end_id=None)
     clip = _clip(ClipConfig(vision=SMALL.vision, text=text, embed_dim=16))
     assert clip.text.end(torch.tensor([[48, 3, 49, 0, 0], [48, 49, 0, 0, 0]])).tolist() == [2, 1]
@@ -120,7 +120,7 @@ def test_quick_gelu_is_its_own_activation() -> None:
 def test_wrong_shapes_are_one_clear_error() -> None:
     with pytest.raises(ValueError, match=r"sees \(B, 3, 32, 32\)"):
         _clip().encode_image(torch.zeros(1, 3, 64, 64))
-    with pytest.raises(ValueError, match="11 tokens: this text tower reads at most 10"):
+    with pytest.raises(ValueError, match="11 tokens: this text encoder reads at most 10"):
         _clip().encode_text(torch.zeros(1, 11, dtype=torch.long))
 
 

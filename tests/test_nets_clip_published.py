@@ -21,7 +21,7 @@ from tests.networks import read_ours
 from torch import Tensor, nn
 
 from scorefield.nets import clip as published
-from scorefield.nets.clip import Clip, ClipConfig, EncoderConfig, TextConfig, TextEncoder, VisionConfig, VisionTower
+from scorefield.nets.clip import Clip, ClipConfig, EncoderConfig, ImageEncoder, TextConfig, TextEncoder, VisionConfig
 from scorefield.weights.key_map import Entry, Form, KeysError, check, needed_keys, under, write
 from scorefield.weights.key_maps import clip_keys as maps
 
@@ -70,7 +70,7 @@ def filled(module: M, entries: Iterator[Entry], path: Path) -> M:
 
 
 def peer_text(config: EncoderConfig) -> Any:
-    """transformers' text tower with the weights drawn."""
+    """transformers' text encoder with the weights drawn."""
     return randomised(peer_networks.text(config))
 
 
@@ -209,7 +209,7 @@ def test_the_penultimate_layer_of_a_single_file_is_the_last_of_the_copy(tmp_path
 
 
 @torch.no_grad()
-def test_skipping_a_block_is_a_tower_that_skips_one_more_and_leaves_the_summary() -> None:
+def test_skipping_a_block_is_an_encoder_that_skips_one_more_and_leaves_the_summary() -> None:
     config = ENCODERS["SD 2"]
     one, two = (TextEncoder(replace(config, skip=skip)).eval() for skip in (0, 1))
     two.load_state_dict(one.state_dict())
@@ -220,13 +220,13 @@ def test_skipping_a_block_is_a_tower_that_skips_one_more_and_leaves_the_summary(
 
 
 @torch.no_grad()
-def test_an_image_tower_with_projection_is_transformers(tmp_path: Path) -> None:
+def test_an_image_encoder_with_projection_is_transformers(tmp_path: Path) -> None:
     theirs = randomised(
         peers.CLIPVisionModelWithProjection(peers.CLIPVisionConfig(**peer_networks.vision_config(VISION, 16, "gelu")))
     )
     theirs.save_pretrained(tmp_path)
-    tower = VisionTower(VISION, 16, "gelu")
-    ours = filled(tower, maps.transformers_vision(VISION), tmp_path / "model.safetensors")
+    encoder = ImageEncoder(VISION, 16, "gelu")
+    ours = filled(encoder, maps.transformers_vision(VISION), tmp_path / "model.safetensors")
     told = theirs(pixel_values=pixels(), output_hidden_states=True)
     assert apart(ours.embed(pixels()), told.image_embeds) < 1e-5
     assert apart(ours(pixels()), told.hidden_states[-1]) < 1e-5
@@ -327,16 +327,16 @@ def test_every_key_of_openclips_h_is_named() -> None:
     matches(on_meta(config), maps.openai(config), LISTINGS["open_clip/ViT-H-14"])
 
 
-TOWERS = {
+PUBLISHED_TEXTS = {
     "SD1 text": (published.SD1_TEXT, 123_060_480),
     "SD2 text": (published.SD2_TEXT_23, 340_387_840),
     "Karlo text": (replace(published.SD1_TEXT, embed_dim=768), 123_650_304),
 }
 
 
-@pytest.mark.parametrize("name", TOWERS)
+@pytest.mark.parametrize("name", PUBLISHED_TEXTS)
 def test_every_key_of_a_text_encoder_is_named(name: str) -> None:
-    config, params = TOWERS[name]
+    config, params = PUBLISHED_TEXTS[name]
     listing = LISTINGS[f"hf/{name}"]
     assert listing["params"] == params
     prefix = "text_model." if name == "Karlo text" else ""
@@ -351,11 +351,11 @@ def test_the_text_of_stable_diffusion_2s_single_files_is_the_h_but_for_its_tempe
     matches(module, maps.openai_text(published.SD2_TEXT.text), {"params": 354_032_640, "keys": listing})
 
 
-def test_every_key_of_unclips_image_tower_is_named() -> None:
+def test_every_key_of_unclips_image_encoder_is_named() -> None:
     config = published.VIT_H_14
     with torch.device("meta"):
-        tower = VisionTower(config.vision, config.embed_dim, config.activation)
-    matches(tower, maps.transformers_vision(config.vision), LISTINGS["hf/unCLIP image"])
+        encoder = ImageEncoder(config.vision, config.embed_dim, config.activation)
+    matches(encoder, maps.transformers_vision(config.vision), LISTINGS["hf/unCLIP image"])
 
 
 @pytest.mark.parametrize("name", RENAMES)

@@ -81,7 +81,7 @@ def test_an_all_hidden_prompt_gives_no_nan() -> None:
     assert _net()(x, time, tokens, mask & False).isfinite().all()
 
 
-def test_a_probe_is_told_every_blocks_attention_and_changes_no_bit() -> None:
+def test_a_probe_gets_every_blocks_attention_and_changes_no_bit() -> None:
     net, inputs = _net(), _inputs()
     y = net(*inputs)
     told: list[Attended] = []

@@ -45,7 +45,7 @@ def explicit(layer: nn.Module, given: tuple[Tensor, ...]) -> Tensor:
     return torch.stack(maps, 1)
 
 
-def test_every_layer_is_told_by_name_in_order_with_the_explicit_softmax(net: Unet, told: list[Attended]) -> None:
+def test_the_probe_gets_every_layer_by_name_in_order_with_the_explicit_softmax(net: Unet, told: list[Attended]) -> None:
     wanted: list[tuple[str, Tensor]] = []
     hooks = [
         layer.register_forward_pre_hook(lambda layer, given, name=name: wanted.append((name, explicit(layer, given))))

@@ -218,15 +218,15 @@ def test_time_features_are_diffusers_to_the_bit() -> None:
 
 def test_what_a_network_cannot_use_is_one_clear_error() -> None:
     given, inpaint, unclip = inputs(TINY, 8, 8), KINDS["SD 1 inpainting"], KINDS["SD 2.1 unclip"]
-    with pytest.raises(ValueError, match="4 channels: this U-Net sees 9"):
+    with pytest.raises(ValueError, match="4 channels: this U-Net takes 9"):
         Unet(inpaint)(**given)
-    with pytest.raises(ValueError, match="5 channels: this U-Net sees 4"):
+    with pytest.raises(ValueError, match="5 channels: this U-Net takes 4"):
         Unet(TINY)(**given, image=torch.zeros(2, 1, 8, 8))
-    with pytest.raises(ValueError, match="wants a vector `pooled`"):
+    with pytest.raises(ValueError, match="needs a vector `pooled`"):
         Unet(unclip)(**given)
-    with pytest.raises(ValueError, match="knows no vector `pooled`"):
+    with pytest.raises(ValueError, match="takes no vector `pooled`"):
         Unet(TINY)(**given, pooled=torch.zeros(2, 20))
-    with pytest.raises(ValueError, match="4 levels and 2 depths"):
+    with pytest.raises(ValueError, match="4 multipliers and 2 depths"):
         UnetConfig(depths=(1, 0))
     with pytest.raises(ValueError, match="either heads or head_width"):
         UnetConfig(heads=8, head_width=64)

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from tests import tiny_tower
+from tests import tiny_encoder
 
 from scorefield.prompt.chunks import Chunks, chunks
 from scorefield.prompt.inversion import Learned
 from scorefield.prompt.rules import Count, Rules, Weighting
 from scorefield.prompt.weighting import RULES
 
-TOKENIZER, CONDITIONER = tiny_tower.TOKENIZER, tiny_tower.conditioner()
+TOKENIZER, CONDITIONER = tiny_encoder.TOKENIZER, tiny_encoder.conditioner()
 START, END = 49406, 49407
 ALL: tuple[Weighting, ...] = ("none", "a1111", "comfy", "compel")
 LONG = "supercalifragilisticexpialidocious"  # 9 tokens
@@ -133,7 +133,7 @@ def test_what_is_too_long_is_refused_where_chunks_are() -> None:
             CONDITIONER.counts(["tree " * 80], Rules(weighting=weighting))
     with pytest.raises(ValueError, match=told):
         CONDITIONER(["tree " * 80])
-    with pytest.raises(ValueError, match="chunks are refused: leave BREAK out"):
+    with pytest.raises(ValueError, match="BREAK divides the prompt into chunks: leave BREAK out"):
         CONDITIONER.counts(["a BREAK b"], Rules(weighting="a1111"))
 
 
@@ -147,7 +147,7 @@ def test_counts_are_of_tokens_without_signs_starts_and_ends() -> None:
 
 
 def test_prompts_of_different_lengths_are_no_batch() -> None:
-    with pytest.raises(ValueError, match="read them apart"):
+    with pytest.raises(ValueError, match="read them separately"):
         CONDITIONER(["a cat", "cat " * 80], Rules(long_prompt="chunks"))
 
 

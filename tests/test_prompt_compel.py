@@ -1,4 +1,4 @@
-"""compel itself beside our rule of that name: the same tower and prompts give the same condition, and picture."""
+"""compel itself beside our rule of that name: the same encoder and prompts give the same condition, and picture."""
 
 import random
 from typing import Any

@@ -183,17 +183,17 @@ def test_a_gradient_reaches_the_learned_vectors_alone(conditioner: PublishedCond
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([Learned(token="<a>", vectors=drawn(1, 8))], "'<a>' have 8 numbers, the words of this model 16: .* another"),
+        ([Learned(token="<a>", vectors=drawn(1, 8))], "'<a>' have 8 numbers, those of this model 16: .* another"),
         ([Learned(token="<a>", vectors=drawn(0, 16))], "'<a>' has 0 vectors; a prompt of this model has room for"),
         ([Learned(token="<a>", vectors=drawn(76, 16))], "'<a>' has 76 vectors; a prompt of this model has room for"),
         ([Learned(token="<a>", vectors=drawn(1, 16) / 0)], "the vectors of '<a>' are not finite"),
-        ([learned("<a>"), learned("<A>")], "two learned words are called '<A>'; give one another"),
-        ([learned("Cat")], "'Cat' is a word of this model already; give it another, as <Cat>=PATH"),
+        ([learned("<a>"), learned("<A>")], "two learned words are called '<A>'; give one another name"),
+        ([learned("Cat")], "'Cat' is already a word of this model; give another name, such as <Cat>=PATH"),
         ([learned(" ")], "cannot be called ' '"),
         ([learned("a\nb")], "cannot be called"),
     ],
 )
-def test_what_cannot_be_taken_is_told_in_one_line(
+def test_what_cannot_be_taken_is_an_error_of_one_line(
     conditioner: PublishedConditioner | TextConditioner, words: list[Learned], told: str
 ) -> None:
     with pytest.raises(InversionError, match=told) as caught:

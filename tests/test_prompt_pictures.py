@@ -66,7 +66,7 @@ def test_neighbours_of_equally_many_chunks_are_a_batch(pipe: Pipeline) -> None:
         pipe.stream(["a fox", LONG])
 
 
-def test_what_stands_behind_the_75th_token_is_seen(pipe: Pipeline) -> None:
+def test_tokens_after_the_75th_are_read(pipe: Pipeline) -> None:
     (one,), (other,) = (drawn(pipe, "a fox, " * 25 + end * 50) for end in ("snow ", "sun "))
     assert abs(one - other).max() > 5
 

@@ -55,7 +55,7 @@ def test_only_what_follows_the_word_changes() -> None:
     assert change[3:7].min() > 1e-3
 
 
-def test_it_is_replaced_wherever_it_stands() -> None:
+def test_it_is_replaced_wherever_it_occurs() -> None:
     conditioner = _conditioner()
     got = _operated(surgery.mean(conditioner, {"cat": 1.0}), "a dog in a dog")
     assert torch.equal(got, _tokens(conditioner(["a cat in a cat"])))

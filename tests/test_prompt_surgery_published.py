@@ -113,9 +113,9 @@ def test_what_is_not_one_word_is_an_error(name: str) -> None:
 
 def test_words_of_different_numbers_of_tokens_have_no_mean_and_do_not_stand_for_each_other() -> None:
     conditioner = _conditioner()
-    with pytest.raises(ValueError, match="only words of equally many tokens have a mean; these have: cat 1, superso"):
+    with pytest.raises(ValueError, match="only words with equally many tokens have a mean; these have: cat 1, superso"):
         surgery.mean(conditioner, {"cat": 1.0, "supersonicat": 1.0})
-    with pytest.raises(ValueError, match="'puppy' takes a vector for each of its tokens, 1 in all, not 3"):
+    with pytest.raises(ValueError, match="'puppy' needs one vector per token, 1 in all, not 3"):
         _operated("puppy", surgery.rows(conditioner, "supersonicat"))
 
 

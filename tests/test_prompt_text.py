@@ -52,7 +52,7 @@ def test_unknown_words_of_all_prompts_are_named_once() -> None:
     assert _conditioner().unknown(["a cat", "a tre", "cat"]) == {"cat": ["car"], "tre": ["tree"]}
 
 
-def test_a_prompt_over_length_is_told_before_any_work() -> None:
+def test_a_prompt_that_is_too_long_is_refused_before_any_work() -> None:
     conditioner = _conditioner()
     assert [count.tokens for count in conditioner.counts(["a tree", "tree " * 30])] == [2, 30]
     with pytest.raises(ValueError, match="31 words"):
@@ -60,5 +60,5 @@ def test_a_prompt_over_length_is_told_before_any_work() -> None:
 
 
 def test_a_tokenizer_of_another_size_is_an_error() -> None:
-    with pytest.raises(ValueError, match="the tokenizer knows 7 tokens, the text tower 9"):
+    with pytest.raises(ValueError, match="the tokenizer knows 7 tokens, the text encoder 9"):
         TextConditioner(_tokenizer(), _clip(9))

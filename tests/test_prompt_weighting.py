@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 import torch
-from tests import tiny_tower
+from tests import tiny_encoder
 from torch import Tensor
 
 from scorefield.prompt import a1111, comfy, compel
@@ -17,7 +17,7 @@ from scorefield.prompt.rules import Rules, Weighting
 from scorefield.prompt.weighting import RULES
 
 ALL: tuple[Weighting, ...] = ("none", "a1111", "comfy", "compel")
-TOKENIZER, CONDITIONER = tiny_tower.TOKENIZER, tiny_tower.conditioner()
+TOKENIZER, CONDITIONER = tiny_encoder.TOKENIZER, tiny_encoder.conditioner()
 
 A1111 = {
     "normal text": [("normal text", 1)],
@@ -101,7 +101,7 @@ def test_without_a_rule_signs_are_letters() -> None:
     assert RULES["none"].parse("(a:1.3) [b] c++") == [[("(a:1.3) [b] c++", 1)]]
 
 
-def test_break_divides_an_a1111_prompt_wherever_it_stands_alone() -> None:
+def test_break_divides_an_a1111_prompt_wherever_it_is_a_word() -> None:
     assert a1111.parse("a BREAK b\nBREAK\nBREAKFAST") == [[("a", 1)], [("b", 1)], [("BREAKFAST", 1)]]
     assert a1111.parse("(a BREAK b:1.5) c") == [[("a", 1.5)], [("b", 1.5), (" c", 1)]]
     assert a1111.parse("BREAK a") == [[("", 1)], [("a", 1)]]
@@ -126,7 +126,7 @@ def test_brackets_in_too_many_brackets_are_one_line(prompt: str) -> None:
 @pytest.mark.parametrize("prompt", ["(a:1e9)", "(a:999)", "(a)999"])
 def test_a_weight_that_is_too_much_is_one_line(prompt: str) -> None:
     rule: Weighting = "compel" if ":" not in prompt else "comfy"
-    with pytest.raises(ValueError, match=r"^a weight of (1e\+09|999) is too much: weights lie between -100 and 100$"):
+    with pytest.raises(ValueError, match=r"^a weight of (1e\+09|999) is too large: weights lie between -100 and 100$"):
         RULES[rule].parse(prompt)
 
 
@@ -195,7 +195,7 @@ def test_a_phrase_of_weight_0_is_gone_under_compel() -> None:
 
 
 @pytest.mark.parametrize("weighting", ALL)
-def test_a_prompt_without_signs_is_that_of_the_tower_alone(weighting: Weighting) -> None:
+def test_a_prompt_without_signs_is_that_of_the_encoder_alone(weighting: Weighting) -> None:
     assert torch.equal(tokens("a big red car in the snow", weighting), states(CAR))
     assert torch.equal(tokens("", weighting), EMPTY)
 
@@ -339,4 +339,4 @@ def test_a_prompt_of_100_kilobytes_takes_no_longer_than_its_length_explains(rule
 
 def test_signs_that_weigh_too_much_are_refused_however_many() -> None:
     for rule, prompt in (("compel", "a" + "+" * 5000), ("a1111", f"((a:0):{'9' * 400})"), ("comfy", "(a:1e999)")):
-        assert "too much" in (_refusal(rule, prompt) or "")
+        assert "too large" in (_refusal(rule, prompt) or "")

@@ -81,12 +81,12 @@ def test_a_word_is_learned_in_a_file_that_others_read(tmp_path: Path) -> None:
     assert [word.vectors for word in sf.load(embeddings=[str(path)]).embeddings] == [2]
 
 
-def test_a_run_that_goes_on_is_the_run_that_was_long_from_the_start(tmp_path: Path) -> None:
+def test_a_run_made_longer_is_the_run_that_was_long_from_the_start(tmp_path: Path) -> None:
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     for folder, steps in ((whole, "8"), (halved, "4"), (halved, "8")):
         done = _train(folder, "--steps", steps, settings={})
         assert done.exit_code == 0, done.output
-    assert "goes on from step 2" in done.output
+    assert "resumes from step 2" in done.output
     for name in ("state.safetensors", "traffic-light.safetensors"):
         first, second = load_file(whole / name), load_file(halved / name)
         assert first.keys() == second.keys()
@@ -141,7 +141,7 @@ def test_a_caption_with_words_that_the_model_never_saw_is_left_out() -> None:
     ("settings", "line"),
     [
         ({"images": "nowhere"}, "there are no pictures in nowhere"),
-        ({"token": "cat"}, "'cat' is a word of this model already"),
+        ({"token": "cat"}, "'cat' is already a word of this model"),
         ({"token": ""}, "--set token=: it should have at least 1 character"),
         ({"init": "zebra"}, "'zebra' is not one word"),
         ({"vectors": "31"}, "has 31 vectors; a prompt of this model has room for 30"),
@@ -164,7 +164,7 @@ def test_a_model_that_knows_no_caption_is_refused(monkeypatch: pytest.MonkeyPatc
     assert names["known_captions"](conditioner, "<thing>", True) == ["a picture, <thing>"]
     monkeypatch.setitem(names, "STYLE", ("a lithograph, {}",))
     with pytest.raises(
-        UnsupportedError, match="this model knows the words of no caption, such as 'a lithograph, <thing>'"
+        UnsupportedError, match="every caption has words that this model does not know, such as 'a lithograph, <thing>'"
     ):
         names["known_captions"](conditioner, "<thing>", True)
 

@@ -1,4 +1,4 @@
-"""The recipe of textual inversion for Stable Diffusion XL: vectors for both towers, in the file that others read."""
+"""The recipe of textual inversion for Stable Diffusion XL: vectors for both encoders, in the file that others read."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def weights(model: System) -> dict[str, Tensor]:
     return {f"{part}.{name}": value for part, net in nets.items() for name, value in net.state_dict().items()}
 
 
-def test_both_towers_learn_the_word_and_nothing_else_changes(
+def test_both_encoders_learn_the_word_and_nothing_else_changes(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipes: list[api.Pipeline] = []

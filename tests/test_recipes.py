@@ -143,7 +143,7 @@ def test_with_one_half_locked_only_the_other_learns(
     assert all(key.startswith(learnt) for key in changed), sorted(changed)
 
 
-def test_a_generator_goes_on_from_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generator_continues_from_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = build_scenes.ASSETS / build_scenes.GENERATOR
     settings = {"start": str(shipped), "bank": str(tmp_path / "bank"), "count": "4"}
     module = _recipe("generator", monkeypatch, settings).build()

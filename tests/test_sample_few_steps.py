@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scorefield.core import gauge, grid, noise_schedule
 from scorefield.core.level import Level
-from scorefield.sample.registry import SAMPLERS, SamplerRecord, find
+from scorefield.sample.samplers import SAMPLERS, SamplerRecord, find
 from scorefield.sample.walk import TWO_STEPS, Reach
 
 WIDTH, STEPS = 16, (6, 8, 10, 12)

@@ -29,7 +29,7 @@ def test_the_error_names_step_level_tensor_and_sample(value: float) -> None:
     with pytest.raises(NonFiniteError) as error:
         seen.extend(step.i for step in finite(broken_at(LEVELS[1], value)))
     words = str(error.value)
-    assert words.startswith("step 1 of 3, alpha = 0.25, sigma = 0.75, lam = -1.099: x0, what the denoiser sees in it")
+    assert words.startswith("step 1 of 3, alpha = 0.25, sigma = 0.75, lam = -1.099: x0, the prediction")
     assert "torch.float32" in words
     assert "sample 1 of the batch (25 % of its numbers)" in words
     assert "\n" not in words

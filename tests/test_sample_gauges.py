@@ -9,7 +9,7 @@ from torch import Tensor
 from scorefield.core import gauge
 from scorefield.core.level import Level
 from scorefield.sample.one_step import heun
-from scorefield.sample.registry import SAMPLERS
+from scorefield.sample.samplers import SAMPLERS
 from scorefield.sample.walk import Sampler
 
 SHAPE = (8, 2)

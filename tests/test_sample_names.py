@@ -4,8 +4,8 @@ import pytest
 
 from scorefield.core import grid
 from scorefield.errors import RequestError
-from scorefield.sample import registry
-from scorefield.sample.registry import SAMPLERS, find
+from scorefield.sample import samplers
+from scorefield.sample.samplers import SAMPLERS, find
 
 PUBLISHED = {
     "ddpm": ["ddpm", "DDPM", "DDPMScheduler"],
@@ -93,17 +93,17 @@ def test_a_name_that_is_near_nothing_lists_them_all(typed: str) -> None:
         find(typed)
 
 
-def test_no_name_stands_for_two_samplers() -> None:
+def test_no_name_means_two_samplers() -> None:
     owners: dict[str, str] = {}
     for record in SAMPLERS:
         for alias in (record.name, *record.aliases):
-            key = registry._key(registry._words(alias))
+            key = samplers._key(samplers._words(alias))
             assert owners.setdefault(key, record.name) == record.name
     assert len({record.name for record in SAMPLERS}) == len(SAMPLERS)
 
 
 def test_every_schedule_that_a_name_can_mean_is_a_grid() -> None:
-    meant = {record.a1111_schedule for record in SAMPLERS} | set(registry.SCHEDULE_ENDINGS.values())
+    meant = {record.a1111_schedule for record in SAMPLERS} | set(samplers.SCHEDULE_ENDINGS.values())
     assert meant <= set(grid.SCHEDULES)
 
 
@@ -124,10 +124,10 @@ def test_every_schedule_that_a_name_can_mean_is_a_grid() -> None:
     ],
 )
 def test_a1111s_automatic_is_that_programs_default(name: str, schedule: str | None, expected: tuple[str, str]) -> None:
-    record, found = registry.find_a1111(name, schedule)
+    record, found = samplers.find_a1111(name, schedule)
     assert (record.name, found) == expected
 
 
 def test_an_unknown_schedule_of_a1111_is_an_error() -> None:
     with pytest.raises(RequestError, match="unknown schedule 'karas'; nearest: karras"):
-        registry.find_a1111("Euler", "karas")
+        samplers.find_a1111("Euler", "karas")

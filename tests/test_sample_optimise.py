@@ -83,5 +83,5 @@ def test_samples_stop_each_for_itself(optimiser: functools.partial[torch.optim.O
 
 
 def test_an_optimiser_that_wants_a_closure_is_refused() -> None:
-    with pytest.raises(ValueError, match="LBFGS evaluates more than once a step"):
+    with pytest.raises(ValueError, match="LBFGS evaluates more than once per step"):
         run(functools.partial(optimise, optimiser=torch.optim.LBFGS))

@@ -16,7 +16,7 @@ from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample.dpmpp import dpmpp_2m
 from scorefield.sample.lms import lms
-from scorefield.sample.registry import SAMPLERS, SamplerRecord
+from scorefield.sample.samplers import SAMPLERS, SamplerRecord
 from scorefield.sample.unipc import unipc
 from scorefield.sample.walk import Sampler, Step
 

@@ -13,7 +13,7 @@ from scorefield.core import gauge, noise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample.one_step import euler
-from scorefield.sample.registry import SAMPLERS, SamplerRecord
+from scorefield.sample.samplers import SAMPLERS, SamplerRecord
 from scorefield.sample.walk import Step
 
 EVERY = pytest.mark.parametrize("record", SAMPLERS, ids=[record.name for record in SAMPLERS])
@@ -164,7 +164,7 @@ def test_levels_that_no_walk_can_follow_are_refused_at_the_call(
 @pytest.mark.parametrize("record", [r for r in SAMPLERS if r.stochastic], ids=lambda record: record.name)
 def test_fresh_noise_on_the_way_to_noise_is_refused(record: SamplerRecord) -> None:
     x, drawn = start(SEEDS)
-    with pytest.raises(ValueError, match="goes towards the picture"):
+    with pytest.raises(ValueError, match="must go towards the picture"):
         list(record.sampler(THREE, x, LEVELS[::-1], drawn))
 
 

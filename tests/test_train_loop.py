@@ -103,7 +103,7 @@ def convolutions(seed: int) -> Recipe[nn.Module]:
         return (module(x) - x.mean((1, 2, 3))[:, None]).square().mean(), {}
 
     def optimizer(module: nn.Module) -> torch.optim.Optimizer:
-        return Muon(module, hidden_matrices(module, besides=["1.1"]), lr=0.01)
+        return Muon(module, hidden_matrices(module, excluded=["1.1"]), lr=0.01)
 
     return dataclasses.replace(tiny(), build=build, loss=loss, optimizer=optimizer, seed=seed)
 
@@ -229,7 +229,7 @@ def test_a_batch_that_cannot_be_split_evenly_is_refused() -> None:
         next(in_order(lambda indices: {}, 6)(0, World(0, 4)))
 
 
-def test_ranks_draw_with_seeds_of_their_own_and_rank_0_with_that_of_one_process() -> None:
+def test_ranks_draw_with_different_seeds_and_rank_0_with_that_of_one_process() -> None:
     keys = [loop.key(5, step, rank) for rank in range(64) for step in range(1000)]
     assert len(set(keys)) == len(keys)
     assert keys[:1000] == [loop.key(5, step) for step in range(1000)]
@@ -292,7 +292,7 @@ def test_worker_processes_make_the_same_batches_in_the_same_order() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_shuffled_data_set_shows_everything_once_an_epoch_and_goes_on_anywhere() -> None:
+def test_a_shuffled_data_set_shows_everything_once_per_epoch_and_continues_anywhere() -> None:
     batches = shuffled(lambda indices: {"x": torch.from_numpy(indices)}, count=10, size=4, seed=0)
     flat = torch.cat([batch["x"] for batch in itertools.islice(batches(0), 5)]).tolist()
     assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10))
@@ -337,7 +337,7 @@ def test_a_state_of_another_network_or_optimiser_names_what_does_not_fit(tmp_pat
         state.fill(loop.start(tiny(width=8), CPU), header, tensors, tmp_path / "s")
     with pytest.raises(UnsupportedError, match=r"'0\.bias' is missing"):
         state.fill(loop.start(tiny(), CPU), header, {k: v for k, v in tensors.items() if k != "ema/0.bias"}, tmp_path)
-    with pytest.raises(UnsupportedError, match="with 'AdamW', and the recipe uses SGD"):
+    with pytest.raises(UnsupportedError, match="with 'AdamW', but the recipe uses SGD"):
         state.fill(loop.start(line(1.0), CPU), header, tensors, tmp_path / "s")
     with pytest.raises(UnsupportedError, match=r"'optimizer/9\.bias/step' does not fit"):
         state.fill(loop.start(tiny(), CPU), header, {**tensors, "optimizer/9.bias/step": torch.ones(())}, tmp_path)

@@ -53,7 +53,7 @@ def gradients(module: nn.Module) -> None:
 
 def test_muon_is_momentum_orthogonalised_and_scaled() -> None:
     module = Small()
-    matrices = hidden_matrices(module, besides=["out"])
+    matrices = hidden_matrices(module, excluded=["out"])
     optimizer = Muon(module, matrices, lr=0.1, weight_decay=0.5, momentum=0.9)
     mean = torch.zeros(24, 12)
     for _ in range(3):
@@ -79,7 +79,7 @@ def test_a_convolution_is_the_matrix_of_its_kernel() -> None:
 def test_muon_is_adamw_for_the_rest() -> None:
     one = Small()
     two = copy.deepcopy(one)
-    muon = Muon(one, hidden_matrices(one, besides=["out"]), lr=0.01, weight_decay=0.1)
+    muon = Muon(one, hidden_matrices(one, excluded=["out"]), lr=0.01, weight_decay=0.1)
     adam = adamw(two, lr=0.01, weight_decay=0.1)
     for module, optimizer in ((one, muon), (two, adam)):
         gradients(module)
@@ -92,7 +92,7 @@ def test_muon_is_adamw_for_the_rest() -> None:
 
 def test_muon_learns() -> None:
     module = Small()
-    optimizer = Muon(module, hidden_matrices(module, besides=["out"]), lr=0.02)
+    optimizer = Muon(module, hidden_matrices(module, excluded=["out"]), lr=0.02)
     wanted = torch.randn(7, 3)
     losses = []
     for _ in range(80):
@@ -104,7 +104,7 @@ def test_muon_learns() -> None:
     assert losses[-1] < 0.05 * losses[0]
 
 
-def test_muon_goes_on_exactly_from_its_state() -> None:
+def test_muon_continues_exactly_from_its_state() -> None:
     one = Small()
     first = Muon(one, hidden_matrices(one), lr=0.02)
     gradients(one)

@@ -163,7 +163,7 @@ def test_a_second_run_is_refused_and_ctrl_c_saves_the_step_it_names_and_exits_13
     _, err = process.communicate(timeout=300)
     header, _ = state.read(tmp_path / "state.safetensors")
     assert process.returncode == 130
-    assert err.strip() == f"stopped after step {header.step}; the same command goes on from there"
+    assert err.strip() == f"stopped after step {header.step}; the same command resumes from there"
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -171,12 +171,12 @@ def test_a_run_made_longer_equals_one_that_was_long_from_the_start(tmp_path: Pat
     grown, long = tmp_path / "grown", tmp_path / "long"
     assert invoke(grown, "--steps", "80").code == 0
     result = invoke(grown, "--steps", "120")
-    assert "goes on from step 60" in result.err
+    assert "resumes from step 60" in result.err
     assert invoke(long, "--steps", "120").code == 0
     assert_same(grown, long)
 
 
-def test_another_setting_is_refused_unless_told_to_go_on(tmp_path: Path) -> None:
+def test_another_setting_is_refused_unless_the_run_is_resumed(tmp_path: Path) -> None:
     assert invoke(tmp_path, "--steps", "20").code == 0
     changed = ("--set", "lr=0.5", "--steps", "25")
     refused = invoke(tmp_path, *changed)
@@ -234,7 +234,7 @@ def test_an_unknown_recipe_lists_the_nearest() -> None:
     [
         ("widht=3", "no setting 'widht'; nearest: width"),
         ("width=x", "--set width=x: it should be a valid integer, unable to parse string as an integer"),
-        ("width", "Invalid value for '--set': 'width' is not of the form name=value"),
+        ("width", "Invalid value for '--set': 'width' is not NAME=VALUE"),
         ("width=-1", "--set width=-1: it should be greater than or equal to 1"),
         ("batch=-1", "--set batch=-1: it should be greater than or equal to 1"),
         ("lr=nan", "--set lr=nan: it should be a finite number"),
@@ -400,7 +400,7 @@ def test_sigterm_while_the_weights_are_written_leaves_no_temporary_file(tmp_path
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 143
-    assert err.splitlines()[-1] == "stopped; the same command goes on from the last saved state"
+    assert err.splitlines()[-1] == "stopped; the same command resumes from the last saved state"
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "now", "lock", "log.jsonl", "state.safetensors", "state-stable.safetensors",
     }  # fmt: skip
@@ -414,7 +414,7 @@ def test_a_signal_to_end_saves_the_step_it_names(tmp_path: Path, begin: Begin, n
     _, err = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     step = state.read(tmp_path / "state.safetensors")[0].step
-    assert err.strip() == f"stopped after step {step}; the same command goes on from there"
+    assert err.strip() == f"stopped after step {step}; the same command resumes from there"
 
 
 def test_an_ignored_signal_stays_ignored_as_under_nohup(tmp_path: Path) -> None:

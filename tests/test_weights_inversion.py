@@ -75,7 +75,7 @@ def test_every_published_form_gives_its_vectors_and_its_word(tmp_path: Path, for
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_file_for_two_text_towers_gives_the_vectors_of_each(tmp_path: Path) -> None:
+def test_a_file_for_two_text_encoders_gives_the_vectors_of_each(tmp_path: Path) -> None:
     save_file({"clip_g": VECTORS.half(), "clip_l": VECTORS[:, :8].clone()}, tmp_path / "xl.safetensors")
     found = TextualInversionFile(tmp_path / "xl.safetensors")
     assert found.word().token is None
@@ -122,7 +122,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "two words": ("bin", lambda path: torch.save({"<a>": VECTORS, "<b>": VECTORS[0]}, path), r"2 words \(<a>, <b>\)"),
     "two lengths": (
         "safetensors", lambda path: save_file({"clip_l": VECTORS, "clip_g": torch.ones(1, 8)}, path),
-        "has 1 and 3 vectors for its two text towers",
+        "has 1 and 3 vectors for its two text encoders",
     ),
     "whole numbers": ("bin", lambda path: torch.save({"<a>": torch.ones(2, 3, dtype=torch.int64)}, path), "int64"),
     "a cube": ("bin", lambda path: torch.save({"<a>": torch.ones(2, 3, 4)}, path), r"\(2, 3, 4\)"),
@@ -190,7 +190,7 @@ def test_the_words_of_pivotal_tuning_are_one_of_several_vectors(tmp_path: Path, 
     assert [tuple(one.shape) for one in word.vectors] == [(3, 8), (3, 32)]
     save_file({names[0]: VECTORS}, tmp_path / "one.safetensors")
     (word,) = TextualInversionFile(tmp_path / "one.safetensors").words
-    assert word.token is None  # the name of the tower is no word
+    assert word.token is None  # the name of the encoder is no word
     assert torch.equal(word.vectors[0], VECTORS)
 
 

@@ -82,19 +82,19 @@ def test_no_tensor_of_a_published_network_counts_as_harmless() -> None:
 
 
 def test_a_key_that_the_network_has_is_needed_and_its_like_in_another_file_is_not() -> None:
-    tower = list(key_map.under("", "cond_stage_model.model.", clip_keys.openai_text(_Tower(1))))
-    held = [name for entry in tower for name in entry.theirs]
-    assert "cond_stage_model.model.text_projection" in needed_keys(tower, held)
-    cut = list(key_map.under("", "cond_stage_model.model.", clip_keys.openai_text(_Tower(1), projected=False)))
+    encoder = list(key_map.under("", "cond_stage_model.model.", clip_keys.openai_text(_Encoder(1))))
+    held = [name for entry in encoder for name in entry.theirs]
+    assert "cond_stage_model.model.text_projection" in needed_keys(encoder, held)
+    cut = list(key_map.under("", "cond_stage_model.model.", clip_keys.openai_text(_Encoder(1), projected=False)))
     assert "cond_stage_model.model.text_projection" not in needed_keys(cut, held)
     assert "cond_stage_model.model.odd" in needed_keys(cut, [*held, "cond_stage_model.model.odd"])
-    folder = list(clip_keys.transformers_text(_Tower(1), projected=False))
+    folder = list(clip_keys.transformers_text(_Encoder(1), projected=False))
     names = [name for entry in folder for name in entry.theirs]
     more = ["text_projection.weight", "logit_scale", "text_model.embeddings.position_ids", "text_projector.weight"]
     assert needed_keys(folder, [*names, *more]) == [*names, "text_projector.weight"]
 
 
-class _Tower:
+class _Encoder:
     def __init__(self, layers: int) -> None:
         self.layers = layers
 

@@ -27,7 +27,7 @@ from tests.loras import (
 )
 
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.layout import UNET
+from scorefield.weights.lora.lora_keys import UNET
 from scorefield.weights.lora.merge import Scales, Stack
 
 

@@ -18,7 +18,7 @@ from scorefield.weights.detect.identify import identify_file
 from scorefield.weights.detect.identity import Family, Kind, Layout
 from scorefield.weights.key_map import Entry
 from scorefield.weights.key_maps import clip_keys, unet_keys
-from scorefield.weights.lora.layout import TEXT, TEXT_2, UNET
+from scorefield.weights.lora.lora_keys import TEXT, TEXT_2, UNET
 from scorefield.weights.lora.merge import Target, names
 
 
@@ -54,7 +54,7 @@ def test_every_layer_of_the_published_u_nets_has_its_names(config, diffusers: st
         (TEXT, SD2_TEXT_23.text, "hf/sd2/text_encoder", ("lora_te_text_model_",)),
     ],
 )
-def test_every_layer_of_the_published_text_towers_has_its_names(part, config, layout, prefixes) -> None:
+def test_every_layer_of_the_published_text_encoders_has_its_names(part, config, layout, prefixes) -> None:
     found = both(part, list(clip_keys.transformers_text(config, projected=False)))
     for key in keys(layout):
         layer, _, leaf = key.removeprefix("text_model.").rpartition(".")
@@ -109,7 +109,7 @@ def test_inspection_tells_rank_alpha_and_targets(tmp_path: Path) -> None:
     held = [kohya(layer, *pair(4, 4, seed=k), alpha=1.0) for k, layer in enumerate(layers)]
     held.append(kohya("mid_block_attentions_0_transformer_blocks_0_attn1_to_v", *pair(4, 4, seed=9, rank=3)))
     lora = found(tmp_path, *held)
-    assert (lora.kind, lora.layout, lora.ranks, lora.layers) == (Kind.LORA, Layout.KOHYA, (2, 3), 5)
+    assert (lora.kind, lora.lora_keys, lora.ranks, lora.layers) == (Kind.LORA, Layout.KOHYA, (2, 3), 5)
     assert lora.targets == {"of attention": 2, "of feed-forward": 1, "of convolution": 1, "other": 1}
     assert lora.alpha == "one for each layer, in the file"
     assert found(tmp_path, *held, ss_network_alpha="1.0").alpha == "1.0"

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.layout import UNET, MisfitError, scale
+from scorefield.weights.lora.lora_keys import UNET, MisfitError, scale
 from scorefield.weights.lora.merge import Scales, Stack
 
 MODULES = ["to_k", "attn.to_k", "mid.attn.to_k", "attn1.to_out.0", "xto_k", "attn.to_kv", "down.10.conv", "a.b"]

@@ -26,7 +26,7 @@ from scorefield.weights import scorefield_file
 from scorefield.weights.checkpoint import Reader
 from scorefield.weights.detect.identify import identify_file, identify_folder
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.layout import UNET
+from scorefield.weights.lora.lora_keys import UNET
 from scorefield.weights.tensor_index import read_folder
 from scorefield.weights.textual_inversion import TextualInversionFile
 from scorefield.weights.torch_pickle import read_index as read_pickle

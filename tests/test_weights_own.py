@@ -18,7 +18,7 @@ from scorefield.weights import scorefield_file
 from scorefield.weights.scorefield_file import Header
 
 HEADER = Header(
-    kind="clip", config={"width": 3, "towers": {"text": None}}, step=7, samples=70, figures={"share": 0.5},
+    kind="clip", config={"width": 3, "encoders": {"text": None}}, step=7, samples=70, figures={"share": 0.5},
     notes={"knows": ["a tree", "un café"]},
 )  # fmt: skip
 

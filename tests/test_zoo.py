@@ -149,7 +149,7 @@ def test_a_change_in_any_file_of_the_model_changes_its_hash(folder: Path, name: 
     assert _load(folder).sha256 != before
 
 
-def test_in_bfloat16_the_text_tower_and_the_statistics_stay_in_float32(folder: Path) -> None:
+def test_in_bfloat16_the_text_encoder_and_the_statistics_stay_in_float32(folder: Path) -> None:
     model, plain = _load(folder, torch.bfloat16), _load(folder)
     assert isinstance(model.stages[0].codec.pictures, Codec)
     assert model.stages[0].denoiser.dtype == model.stages[0].codec.pictures.dtype == model.dtype == torch.bfloat16
@@ -227,10 +227,10 @@ def test_a_file_of_another_part_says_so(tmp_path: Path, name: str) -> None:
     assert str(caught.value) == f"{tmp_path / name} holds a {KINDS[other]}, not a {KINDS[name]}"
 
 
-def test_a_tokenizer_of_other_words_does_not_fit_the_text_tower(tmp_path: Path) -> None:
+def test_a_tokenizer_of_other_words_does_not_fit_the_text_encoder(tmp_path: Path) -> None:
     path = _write(tmp_path) / build_scenes.TOKENIZER
     build([*WORDS, "cat"]).save(path)
-    with pytest.raises(DamagedError, match="the tokenizer knows 11 tokens, the text tower 10") as caught:
+    with pytest.raises(DamagedError, match="the tokenizer knows 11 tokens, the text encoder 10") as caught:
         _load(tmp_path)
     assert str(path) in str(caught.value)
 
@@ -255,7 +255,7 @@ def test_a_configuration_of_another_version_is_one_line(
     assert str(caught.value).startswith(f"{path} was made by another version of scorefield")
 
 
-def test_a_tower_of_another_version_is_one_line_too(tmp_path: Path) -> None:
+def test_an_encoder_of_another_version_is_one_line_too(tmp_path: Path) -> None:
     path = _write(tmp_path) / build_scenes.CLIP
 
     def change(config: dict[str, Json]) -> None:

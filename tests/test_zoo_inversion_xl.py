@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def read_by(model: System, prompt: str) -> tuple[Tensor, Tensor, Tensor]:
-    """The words of the first tower and of the second, and the summary."""
+    """The words of the first encoder and of the second, and the summary."""
     batch = PromptBatch(prompts=[prompt], negative_prompt="", seeds=[1], width=64, height=64)
     found = model.stages[0].conditioner.pair(batch)[0].tensors()
     assert found["tokens"].isfinite().all()
@@ -59,9 +59,9 @@ def test_the_words_and_the_summary_are_those_of_diffusers(made: Made) -> None:
     before = [read_by(made.model, prompt) for prompt in PROMPTS]
     for path, token in ((made.birb, "<birb>"), (made.one, "<one>")):
         for key, part in (("clip_l", ""), ("clip_g", "_2")):
-            tower, tokenizer = getattr(made.peer, f"text_encoder{part}"), getattr(made.peer, f"tokenizer{part}")
+            encoder, tokenizer = getattr(made.peer, f"text_encoder{part}"), getattr(made.peer, f"tokenizer{part}")
             vectors = load_file(path)[key]
-            made.peer.load_textual_inversion(vectors, token=token, text_encoder=tower, tokenizer=tokenizer)
+            made.peer.load_textual_inversion(vectors, token=token, text_encoder=encoder, tokenizer=tokenizer)
     for prompt, plain in zip(PROMPTS, before, strict=True):
         words, _, pooled, _ = made.peer.encode_prompt(prompt, do_classifier_free_guidance=False)
         found = read_by(ours, prompt)
@@ -84,7 +84,7 @@ def test_a_picture_records_it_and_the_model_lists_it(made: Made, tmp_path: Path)
     assert history.a1111.pairs["TI hashes"] == f"<birb>: {word.sha256[:10]}"
 
 
-def test_what_is_for_other_towers_is_one_line(made: Made, tmp_path: Path) -> None:
+def test_what_is_for_other_encoders_is_one_line(made: Made, tmp_path: Path) -> None:
     def refused(*embeddings: tuple[str, str | None]) -> str:
         with pytest.raises(ScorefieldError) as caught:
             with_embeddings(made.model, embeddings)
@@ -97,5 +97,5 @@ def test_what_is_for_other_towers_is_one_line(made: Made, tmp_path: Path) -> Non
     assert refused((str(of_one), None)) == (
         f"{of_one} is for one text encoder; this model has two text encoders, as Stable Diffusion XL has them"
     )
-    assert "have 64 numbers, the words of this model 32" in refused((str(wide), "<birb>"))
+    assert "have 64 numbers, those of this model 32" in refused((str(wide), "<birb>"))
     assert refused((made.birb, None)).endswith(f"choose a word for it, as birb={made.birb}")

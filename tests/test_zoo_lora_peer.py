@@ -1,4 +1,4 @@
-"""LoRAs beside diffusers and PEFT: of the same file, the text tower and the U-Net answer as theirs do."""
+"""LoRAs beside diffusers and PEFT: of the same file, the text encoder and the U-Net answer as theirs do."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""LoRAs for Stable Diffusion XL beside diffusers and PEFT: both text towers and the U-Net answer as theirs do."""
+"""LoRAs for Stable Diffusion XL beside diffusers and PEFT: both text encoders and the U-Net answer as theirs do."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from scorefield.nets.unet import SDXL
 from scorefield.notes import UnusedKeysWarning
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.weights.key_maps import unet_keys
-from scorefield.weights.lora.layout import UNET, parse_key
+from scorefield.weights.lora.lora_keys import UNET, parse_key
 from scorefield.weights.lora.merge import Scales, names
 
 pytestmark = [
@@ -59,7 +59,7 @@ def made(whole: Made) -> Iterator[Made]:
 
 @torch.no_grad()
 def errors(made: Made, changed: System | None = None) -> dict[str, float]:
-    """How far the words of each tower, the summary and the U-Net's output of the same words are from diffusers'."""
+    """How far the words of each encoder, the summary and the U-Net's output of the same words are from diffusers'."""
     model, peer = changed or made.model, made.peer
     words, _, pooled, _ = peer.encode_prompt(PROMPTS, do_classifier_free_guidance=False)
     batch = PromptBatch(prompts=PROMPTS, negative_prompt="", seeds=[1, 2], width=64, height=64)
@@ -94,9 +94,9 @@ def ldm(name: str) -> str:
 
 def file(peer: Any, path: Path, named: Callable[[str], str], seed: int = 0) -> Path:
     """A LoRA for every layer of the three networks, as kohya's trainer writes it."""
-    towers = text_names(peer.text_encoder, "lora_te1_"), text_names(peer.text_encoder_2, "lora_te2_")
+    encoders = text_names(peer.text_encoder, "lora_te1_"), text_names(peer.text_encoder_2, "lora_te2_")
     read = (one for one in unet_names(peer.unet, named) if "add_embedding" not in one[0])  # diffusers 0.42 cannot
-    return written(path, read, *towers, seed=seed)
+    return written(path, read, *encoders, seed=seed)
 
 
 @pytest.mark.parametrize("named", [str, ldm], ids=["diffusers", "ldm"])
@@ -124,8 +124,8 @@ def test_at_the_published_size_every_layer_of_ldm_is_the_one_that_diffusers_make
 
 
 def test_what_peft_trains_and_diffusers_saves_is_the_same_here(made: Made, tmp_path: Path) -> None:
-    towers = {"text_encoder": made.peer.text_encoder, "text_encoder_2": made.peer.text_encoder_2}
-    path = trained(made.peer, tmp_path, towers, use_rslora=True)
+    encoders = {"text_encoder": made.peer.text_encoder, "text_encoder_2": made.peer.text_encoder_2}
+    path = trained(made.peer, tmp_path, encoders, use_rslora=True)
     close(made, with_loras(made.model, [(str(path), ONE)]))
 
 
@@ -185,7 +185,7 @@ def test_a_lora_of_one_network_leaves_the_others_as_they_are(whole: Made, tmp_pa
     assert max(errors(whole).values()) <= 1e-5  # the first model is as it was
 
 
-def test_the_projection_of_the_second_tower_can_be_changed(whole: Made, tmp_path: Path) -> None:
+def test_the_projection_of_the_second_encoder_can_be_changed(whole: Made, tmp_path: Path) -> None:
     path, source = tmp_path / "a.safetensors", torch.Generator().manual_seed(0)
     down, up = torch.randn(2, 32, generator=source), torch.randn(32, 2, generator=source)
     layer = "text_encoder_2.text_projection"

@@ -274,8 +274,8 @@ def test_every_published_key_goes_there_and_back_by_the_names_that_diffusers_rea
     read = single_file_utils.convert_ldm_unet_checkpoint(tensors, config)
     assert {name: tuple(one.shape) for name, one in read.items()} == peers["unet/diffusion_pytorch_model"]
     with torch.device("meta"):
-        tower = peer_networks.text(known.text_2)
-    read = single_file_utils.convert_open_clip_checkpoint(tower, tensors, SECOND)
+        encoder = peer_networks.text(known.text_2)
+    read = single_file_utils.convert_open_clip_checkpoint(encoder, tensors, SECOND)
     assert {name: tuple(one.shape) for name, one in read.items()} == second
 
 

@@ -103,7 +103,7 @@ def test_a_folder_a_single_file_and_a_ckpt_give_the_identical_picture(
         model = made.load(path, "eps" if kind == "one" else "v")
         assert (drawn(model, "euler", "trailing", prompt) == ours).all()
         assert model.name == str(path)
-        if made is one:  # the file of Stable Diffusion 2 has more of the text tower
+        if made is one:  # the file of Stable Diffusion 2 has more of the text encoder
             assert model.sha256 == made.model.sha256
 
 
@@ -122,8 +122,8 @@ def test_the_hash_of_a_model_stays_as_it_stands_in_records(one: Made, tmp_path: 
 def test_weights_come_in_the_dtype_that_is_asked_for_and_channels_last_or_packed(one: Made) -> None:
     model = stable(one.folder, CPU, torch.bfloat16, networks=TINY)
     net, codec = model.stages[0].denoiser.net, cast(KlCodec, model.stages[0].codec.pictures)
-    tower = cast(PublishedConditioner, model.stages[0].conditioner).encoder
-    for module in (net, codec.autoencoder, tower):
+    encoder = cast(PublishedConditioner, model.stages[0].conditioner).encoder
+    for module in (net, codec.autoencoder, encoder):
         assert {weight.dtype for weight in module.parameters()} == {torch.bfloat16}
         for weight in module.parameters():
             assert weight.ndim < 4 or weight.is_mkldnn or weight.is_contiguous(memory_format=torch.channels_last)
@@ -151,7 +151,7 @@ def test_the_preview_is_the_published_map_of_latents_to_colours(one: Made) -> No
     assert one.model.stages[0].codec.pictures.preview(9 * x0).max() == 1
 
 
-def test_the_condition_is_that_of_the_text_tower_without_a_mask(two: Made) -> None:
+def test_the_condition_is_that_of_the_text_encoder_without_a_mask(two: Made) -> None:
     words = two.peer.tokenizer([PROMPT, ""], padding="max_length", return_tensors="pt").input_ids
     cond = two.model.stages[0].conditioner([PROMPT, ""])
     assert cond.tensors().keys() == {"tokens"}
@@ -166,16 +166,18 @@ def test_clip_skip_takes_an_earlier_block_and_its_final_norm_as_diffusers_does(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     made: Made = request.getfixturevalue(kind)
-    tower = made.peer.text_encoder  # encode_prompt(clip_skip=1) asks transformers 5 for a level that it has no more
+    encoder = made.peer.text_encoder  # encode_prompt(clip_skip=1) asks transformers 5 for a level that it has no more
     words = made.peer.tokenizer([PROMPT], padding="max_length", return_tensors="pt").input_ids
-    hidden = tower(words, output_hidden_states=True).hidden_states
+    hidden = encoder(words, output_hidden_states=True).hidden_states
     for skip in (1, 2):
         ours = made.model.stages[0].conditioner([PROMPT], Rules(clip_skip=skip)).tokens
         assert ours is not None
-        torch.testing.assert_close(ours, tower.final_layer_norm(hidden[-skip]), rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours, encoder.final_layer_norm(hidden[-skip]), rtol=0, atol=1e-5)
     assert (hidden[-1] - hidden[-2]).std() > 0.05
     most = made.networks.text.text.layers - made.networks.text.skip
-    with pytest.raises(RequestError, match=f"clip_skip {most + 1} is too much for this text tower: {most} is the most"):
+    with pytest.raises(
+        RequestError, match=f"clip_skip {most + 1} is too large: this text encoder allows at most {most}"
+    ):
         Pipeline(made.model).plan("a fox", clip_skip=most + 1)
 
 
@@ -219,7 +221,7 @@ def test_a_file_that_lacks_a_part_or_a_key_or_has_one_more_says_which(one: Made,
     )
 
 
-def test_a_wrong_text_tower_is_one_line(one: Made, two: Made, tmp_path: Path) -> None:
+def test_a_wrong_text_encoder_is_one_line(one: Made, two: Made, tmp_path: Path) -> None:
     folder = shutil.copytree(one.folder, tmp_path / "model")
     wide = replace(TINY, text=EncoderConfig(text=replace(TEXT, width=40)))
     with pytest.raises(
@@ -238,7 +240,7 @@ def test_a_tokenizer_of_another_vocabulary_is_one_line(one: Made, tmp_path: Path
     told = json.loads((folder / "tokenizer" / "tokenizer.json").read_text())
     told["added_tokens"].append({"id": 49408, "content": "<cat>", "special": True})
     (folder / "tokenizer" / "tokenizer.json").write_text(json.dumps(told))
-    assert_one_line(one, folder, DamagedError, "the tokenizer has 49409 tokens .* they do not belong together")
+    assert_one_line(one, folder, DamagedError, "the tokenizer has 49409 tokens .* they do not fit each other")
 
 
 def test_other_levels_of_noise_are_refused(one: Made, tmp_path: Path) -> None:
@@ -437,7 +439,7 @@ def test_another_autoencoder_stands_in_the_record_and_draws_the_picture_again(
     assert capsys.readouterr().out.endswith("identical\n")
     moved = Path(vae[1]).rename(tmp_path / "moved.safetensors")
     assert run(["replay", str(picture)]) == 1
-    told = f"{vae[1]}: no such file or folder; if it lies elsewhere now, give its path with --vae"
+    told = f"{vae[1]}: no such file or folder; if it was moved, give its new path with --vae"
     assert capsys.readouterr().err == f"error: {told}\n"
     assert run(["replay", str(picture), "--vae", str(moved)]) == 0
 

@@ -40,7 +40,7 @@ pytestmark = [
 
 WIDTH, HEIGHT, STEPS = 128, 136, 3  # 17 latents high: no half of it is even
 PROMPT = "a red fox, in the Snow"  # without the "!" that pads in Stable Diffusion 2's folder alone
-NETS = ("text tower", "U-Net", "encoder", "decoder")
+NETS = ("text encoder", "U-Net", "encoder", "decoder")
 MEANT = {"epsilon": predict.eps, "v_prediction": predict.v}
 Parts = Mapping[str, Tensor]
 Pictures = Mapping[tuple[str, str], Pixels]  # by sampler and prediction
@@ -102,7 +102,7 @@ def their_answers(peer: Any, kind: Kind) -> Parts:
     words = peer.tokenizer([PROMPT, ""], padding="max_length", return_tensors="pt").input_ids
     asked = given(kind.unet)
     return {
-        "text tower": peer.text_encoder(words)[0],
+        "text encoder": peer.text_encoder(words)[0],
         "U-Net": peer.unet(asked["x"], asked["time"], asked["tokens"]).sample,
         "encoder": peer.vae.encode(asked["pixels"]).latent_dist.mean,
         "decoder": peer.vae.decode(asked["x"][:1, :4]).sample,
@@ -125,7 +125,7 @@ def their_pictures(peer: Any, kind: Kind) -> Iterator[tuple[tuple[str, str], Pix
 def our_answers(model: System, kind: Kind) -> Parts:
     asked, codec = given(kind.unet), cast(KlCodec, model.stages[0].codec.pictures)
     return {
-        "text tower": cast(Tensor, model.stages[0].conditioner([PROMPT, ""]).tokens),
+        "text encoder": cast(Tensor, model.stages[0].conditioner([PROMPT, ""]).tokens),
         "U-Net": model.stages[0].denoiser.net(asked["x"], asked["time"], asked["tokens"]),
         "encoder": codec.autoencoder.encode(asked["pixels"])[0],
         "decoder": codec.autoencoder.decode(asked["x"][:1, :4]),

@@ -85,7 +85,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     held = load_file(folder / "model.safetensors")
     conditioner = cast(UnclipConditioner, model.stages[0].conditioner)
     listed = list(key_map.under("", "embedder.model.visual.", clip_maps.openai_vision(EYE.vision)))
-    held |= key_map.write(listed, conditioner.tower.state_dict())
+    held |= key_map.write(listed, conditioner.image_encoder.state_dict())
     held |= {"embedder.model.token_embedding.weight": torch.ones(3), "noise_augmentor.betas": torch.ones(3)}
     statistics = conditioner.statistics
     held |= {"noise_augmentor.data_mean": statistics.mean, "noise_augmentor.data_std": statistics.deviation}
@@ -297,7 +297,7 @@ def test_every_key_of_the_published_files_is_accounted_for(kind: str, tmp_path: 
     assert networks_.image_clip is not None
     found_parts = parts(checkpoint, networks_, ModelChoice())
     assert found_parts.image is not None
-    tower, statistics = found_parts.image
-    for place in (*found_parts[:3], tower, *([statistics] if statistics else [])):
+    image, statistics = found_parts.image
+    for place in (*found_parts[:3], image, *([statistics] if statistics else [])):
         key_map.check(*cast(Weights, place)[::2])
     assert (statistics is None) == (kind == "h")

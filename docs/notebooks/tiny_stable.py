@@ -1,4 +1,4 @@
-"""Writes a Stable Diffusion of random weights, a folder of 9 MB: it draws noise, and every part of it can be looked at.
+"""Write a Stable Diffusion of random weights, a folder of 9 MB: it draws noise, and has all the parts.
 
 python docs/notebooks/tiny_stable.py FOLDER
 """
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from scorefield.nets.clip import TextConfig, TextTower
+from scorefield.nets.clip import TextConfig, TextTransformer
 from scorefield.nets.kl import Kl, KlConfig
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.prompt.bpe import ClipTokenizer
@@ -74,13 +74,13 @@ CONFIGS = {
 
 
 def tiny_stable(folder: Path) -> Path:
-    """The folder, written as diffusers lays one out."""
+    """Write the model into the folder in the layout of diffusers; returns the folder."""
     for name, held in CONFIGS.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(held, indent=2))
     _save(folder / "unet", "diffusion_pytorch_model", Unet(UNET), unet_keys.diffusers(UNET))
     _save(folder / "vae", "diffusion_pytorch_model", Kl(KL), kl_keys.diffusers(KL))
-    text = TextTower(TEXT, embed_dim=None, activation="quick_gelu")
+    text = TextTransformer(TEXT, embed_dim=None, activation="quick_gelu")
     _save(folder / "text_encoder", "model", text, clip_keys.transformers_text(TEXT, projected=False))
     model = json.loads(ClipTokenizer.packaged().tokenizer.to_str())["model"]
     (folder / "tokenizer" / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
@@ -96,7 +96,7 @@ def _save(folder: Path, name: str, net: nn.Module, entries: Iterable[Entry]) -> 
 
 
 def _drawn(net: nn.Module) -> nn.Module:
-    """Every weight drawn, those too that start at 0 or 1."""
+    """The network with every weight random, also those that start at 0 or 1."""
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in net.named_parameters():

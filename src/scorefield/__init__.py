@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scorefield import lab
     from scorefield.api import Pipeline, load
-    from scorefield.conversion.job import convert
+    from scorefield.conversion.convert import convert
     from scorefield.errors import RequestError, ScorefieldError
     from scorefield.request import Request
 
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Pipeline": "scorefield.api",
     "load": "scorefield.api",
-    "convert": "scorefield.conversion.job",
+    "convert": "scorefield.conversion.convert",
     "Request": "scorefield.request",
     "RequestError": "scorefield.errors",
     "ScorefieldError": "scorefield.errors",

@@ -1,4 +1,4 @@
-"""What can go wrong that is no bug: one base, whose kind says what would help."""
+"""Errors that are not bugs: one base class, whose kind says what would help."""
 
 from typing import ClassVar, Literal
 
@@ -8,12 +8,12 @@ Kind = Literal["request", "missing", "damaged", "unsupported", "machine"]
 
 
 class ScorefieldError(Exception):
-    """An answer in one line: what is wrong, and what to do. Any other exception is a bug, and keeps its traceback.
+    """An error in one line: what is wrong, and what to do. Any other exception is a bug, and keeps its traceback.
 
-    - `request`: ask otherwise
+    - `request`: change the request
     - `missing`: a file, a model or a package is not there
     - `damaged`: get the file again
-    - `unsupported`: the file is whole, and this program cannot use it
+    - `unsupported`: the file is intact, but this program cannot use it
     - `machine`: this machine cannot do it: memory, disk, device, number format
     """
 
@@ -35,7 +35,7 @@ class RequestError(ScorefieldError, ValueError):
 
 
 class UnsupportedError(ScorefieldError):
-    """A file, folder or model that is whole, and that nothing here can be done with."""
+    """A file, folder or model that is intact, but that this program cannot use."""
 
     kind = "unsupported"
 
@@ -53,6 +53,6 @@ class DamagedError(ScorefieldError):
 
 
 class MachineError(ScorefieldError):
-    """This machine cannot do it: its memory, disk, device or number formats."""
+    """A limit of this machine: its memory, disk, device or number formats."""
 
     kind = "machine"

@@ -1,4 +1,4 @@
-"""What a user should know though nothing failed: notes, which a job collects and hands on as events."""
+"""Notes: messages that a user should read though nothing failed. A job collects them and yields them as events."""
 
 import warnings
 from collections.abc import Iterator
@@ -8,19 +8,19 @@ from typing import NamedTuple
 
 
 class ScorefieldWarning(UserWarning):
-    """A note of scorefield; what was asked is done all the same."""
+    """A note of scorefield; the request is carried out nevertheless."""
 
 
 class UnseenWarning(ScorefieldWarning):
-    """A request holds something that the model never saw in training, or does not read."""
+    """A request contains something that the model never saw in training, or does not read."""
 
 
 class UnknownWordsWarning(UnseenWarning):
-    """A prompt holds words that the model never saw."""
+    """A prompt contains words that the model never saw."""
 
 
 class UnreadSignsWarning(UnseenWarning):
-    """A prompt holds signs that mean something to other programs, and are plain text here."""
+    """A prompt contains signs that mean something in other programs but are plain text here."""
 
 
 class UnknownSizeWarning(UnseenWarning):
@@ -40,11 +40,11 @@ class HalfPrecisionWarning(ScorefieldWarning):
 
 
 class PictureWarning(ScorefieldWarning):
-    """A picture holds something that cannot be used, and was read without it."""
+    """A picture contains something that cannot be used, and was read without it."""
 
 
 class Note(NamedTuple):
-    """One notice: its kind, as the warning that it becomes in Python, and its text, one line."""
+    """One note: its kind, which is the class of the warning in Python, and its text of one line."""
 
     kind: type[ScorefieldWarning]
     text: str
@@ -54,7 +54,7 @@ _COLLECTED: ContextVar[list[Note]] = ContextVar("_COLLECTED")
 
 
 def note(kind: type[ScorefieldWarning], text: str) -> None:
-    """Add a note to the collection of this context; where nobody collects, it is a warning."""
+    """Add a note to the collection of this context; without one, it becomes a warning."""
     collected = _COLLECTED.get(None)
     if collected is None:
         warnings.warn(text, kind, stacklevel=3)
@@ -63,7 +63,7 @@ def note(kind: type[ScorefieldWarning], text: str) -> None:
 
 
 def collection() -> tuple[Context, list[Note]]:
-    """A context, and the notes of what `context.run` calls: for generators, over which no block may be held."""
+    """A context, and the notes of calls through `context.run`: for generators, which a block must not span."""
     context, notes = copy_context(), list[Note]()
     context.run(_COLLECTED.set, notes)
     return context, notes
@@ -71,7 +71,7 @@ def collection() -> tuple[Context, list[Note]]:
 
 @contextmanager
 def collecting() -> Iterator[list[Note]]:
-    """Collect the notes of a block, and only those of this thread. Not to be held across a yield."""
+    """Collect the notes of a block in this thread. The block must not contain a yield."""
     notes: list[Note] = []
     token = _COLLECTED.set(notes)
     try:

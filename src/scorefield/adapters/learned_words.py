@@ -15,7 +15,7 @@ from scorefield.request import Embedding
 from scorefield.stages.diffusion import only_stage
 from scorefield.weights.textual_inversion import TextualInversionFile, Word
 
-_TOWERS = {1: "one text encoder", 2: "two text encoders, as Stable Diffusion XL has them"}
+_FOR = {1: "one text encoder", 2: "two text encoders, as Stable Diffusion XL has them"}
 
 
 class OpenedWord(NamedTuple):
@@ -43,9 +43,9 @@ def with_embeddings(system: System, words: Sequence[OpenedWord]) -> System:
     conditioner = stage.conditioner
     if not isinstance(conditioner, TextConditioner | PublishedConditioner | XlConditioner):
         raise UnsupportedError(f"the model {system.name} takes no textual inversion")
-    towers = 2 if isinstance(conditioner, XlConditioner) else 1
-    named = [_named(asked.token, file, towers) for asked, file in words]
-    learned = [[Learned(token=token, vectors=word.vectors[k]) for token, word in named] for k in range(towers)]
+    encoders = 2 if isinstance(conditioner, XlConditioner) else 1
+    named = [_named(asked.token, file, encoders) for asked, file in words]
+    learned = [[Learned(token=token, vectors=word.vectors[k]) for token, word in named] for k in range(encoders)]
     try:
         extended = conditioner.with_learned(*learned)
     except InversionError as error:
@@ -74,11 +74,11 @@ def check_hash(path: str, sha256: str, recorded: str | None, what: str) -> None:
         )
 
 
-def _named(requested: str | None, file: TextualInversionFile, towers: int) -> tuple[str, Word]:
+def _named(requested: str | None, file: TextualInversionFile, encoders: int) -> tuple[str, Word]:
     """The token and the vectors of a word; UnsupportedError if they are for another number of text encoders."""
     word = file.word(requested)
-    if len(word.vectors) != towers:
-        raise UnsupportedError(f"{file.path} is for {_TOWERS[len(word.vectors)]}; this model has {_TOWERS[towers]}")
+    if len(word.vectors) != encoders:
+        raise UnsupportedError(f"{file.path} is for {_FOR[len(word.vectors)]}; this model has {_FOR[encoders]}")
     token = requested or word.token
     if token is None:
         raise RequestError(

@@ -25,7 +25,7 @@ from scorefield.stages.diffusion import only_stage
 from scorefield.weights.detect.identity import BY_WORDS, Family
 from scorefield.weights.key_maps import clip_keys, unet_keys
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.layout import TEXT, TEXT_2, UNET
+from scorefield.weights.lora.lora_keys import TEXT, TEXT_2, UNET
 from scorefield.weights.lora.merge import Scales, Stack, Target, names
 
 _MOST_KEYS = 3  # that a note names
@@ -60,14 +60,14 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     if not loras:
         return system
     stage = only_stage(system.stages)
-    net, towers = stage.denoiser.net, _towers(stage.conditioner)
-    if not isinstance(net, Unet) or not towers:
+    net, encoders = stage.denoiser.net, _encoders(stage.conditioner)
+    if not isinstance(net, Unet) or not encoders:
         raise UnsupportedError(f"the model {system.name} takes no LoRA: they are for Stable Diffusion")
     if system.loras:
         raise RequestError("this model has LoRAs already: give all of them at once to the one without")
-    stack = stacked(net.config, {part: one.encoder.config.text for part, one in towers.items()}, loras)
-    read = [one.with_tower(_merged(one.encoder, part, "", stack)) for part, one in towers.items()]
-    worded = stage.conditioner.with_towers(*read) if isinstance(stage.conditioner, XlConditioner) else read[0]
+    stack = stacked(net.config, {part: one.encoder.config.text for part, one in encoders.items()}, loras)
+    read = [one.with_encoder(_merged(one.encoder, part, "", stack)) for part, one in encoders.items()]
+    worded = stage.conditioner.with_encoders(*read) if isinstance(stage.conditioner, XlConditioner) else read[0]
     applied = tuple(
         AppliedLora(path=one.asked.path, scales=_scales(one.asked), sha256=one.file.sha256, unused=tuple(unused))
         for one, unused in zip(loras, stack.unused.values(), strict=True)
@@ -112,7 +112,7 @@ def _recorded(lora: AppliedLora) -> Lora:
     return Lora(path=lora.path, scale=unet, text_scale=None if text == unet else text, sha256=lora.sha256)
 
 
-def _towers(conditioner: Conditioner) -> Mapping[str, PublishedConditioner]:
+def _encoders(conditioner: Conditioner) -> Mapping[str, PublishedConditioner]:
     """The conditioner of each text encoder, by part; empty for a model that takes no LoRA."""
     if isinstance(conditioner, XlConditioner):
         return {TEXT: conditioner.first, TEXT_2: conditioner.second}

@@ -23,11 +23,11 @@ def serve(program: Callable[[], Load]) -> None:
     """Import a program, load its network, and answer each line of stdin with a line of JSON, until stdin ends.
 
     The arguments of the process are a Setting and the folder of the weights. "step" runs a step and answers with its
-    wall-clock and CPU seconds, "answer PATH" writes the output of a step, "peak" scales the queries up, and "memory"
+    wall-clock and CPU seconds, "answer PATH" writes the output of a step, "peak" scales up the queries, and "memory"
     answers with the peak memory.
     """
     answers = sys.stdout
-    with redirect_stdout(sys.stderr), torch.no_grad():  # so that a library's messages are not taken for answers
+    with redirect_stdout(sys.stderr), torch.no_grad():  # a library's messages must not look like answers
         _serve(program, answers)
 
 
@@ -57,7 +57,7 @@ def _serve(program: Callable[[], Load], answers: TextIO) -> None:
 
 
 def prepared(net: N, setting: Setting) -> N:
-    """`net`; if the setting says so, it is compiled at its first step, for inputs of one size."""
+    """`net`; with `setting.compiled` it is compiled at its first step, for inputs of one size."""
     if setting.compiled:
         net.compile(mode=setting.mode, dynamic=False)
     return net

@@ -19,17 +19,15 @@ from scorefield.bench.theirs import write_config
 from scorefield.errors import MachineError
 
 OURS, THEIRS = "scorefield", "diffusers"
-_WARM_UP = {
-    "cpu": 1,
-    "cuda": 3,
-}  # steps: on a GPU, compiled code first runs, then records a CUDA graph, then replays it
+# Steps. On a GPU, compiled code first runs, then records a CUDA graph, then replays it.
+_WARM_UP = {"cpu": 1, "cuda": 3}
 _MODULES = {OURS: "scorefield.bench.ours", THEIRS: "scorefield.bench.theirs"}
 
 Say = Callable[[str], object]
 
 
 class BenchError(MachineError):
-    """A process ended before its answer; the message is its last error, or its last line of output."""
+    """A process ended without an answer; the message is its last error, or its last line of output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +39,9 @@ class Row:
     channels_last: bool
     compiled: bool
     step_s: float  # of the fastest step
-    cpu_s: float  # CPU time over all cores, least of all steps
+    cpu_s: float  # least CPU time of a step, over all cores
     gflop_per_s: float
-    memory_bytes: int  # peak of the process, or on a GPU of its tensors
+    memory_bytes: int  # peak of the process, or of its tensors on a GPU
     load_s: float
     import_s: float  # from the start of the process, torch included
     relative_difference: float
@@ -52,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All rows, and ratios of ours in half precision to theirs; their best includes compiled rows."""
+    """All rows, and ratios of our rows in half precision to theirs; their best includes compiled rows."""
 
     model: str
     size: int
@@ -78,7 +76,7 @@ class _Child:
         self.program, self.setting = program, setting
         begun = time.perf_counter()
         command = [sys.executable, "-m", _MODULES[program], setting.text(), str(folder)]
-        # A file, since nobody reads while the child runs: the compiler prints more than a pipe holds.
+        # A file, not a pipe: nobody reads while the child runs, and the compiler prints more than a pipe holds.
         with NamedTemporaryFile(dir=folder, delete=False) as log:
             self._log = Path(log.name)
             self._process = subprocess.Popen(
@@ -112,7 +110,7 @@ class _Child:
 
 
 def _last_words(output: str) -> str:
-    """The line of a process's output that says why it ended; torch prints advice after its errors."""
+    """The line of a process's output with its error, which is not always the last: torch prints advice after it."""
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
     return (errors or lines or ["no message"])[-1].strip()
@@ -186,7 +184,7 @@ def _rows(children: Sequence[_Child], folder: Path, operations: int) -> list[Row
 
 
 def _difference(child: _Child, folder: Path, kind: str) -> float:
-    """Relative difference of this child's output from the first child's, which is diffusers in float32."""
+    """The relative difference of this child's output from the first child's, which is diffusers in float32."""
     path, first = folder / "answer.pt", folder / f"{kind}.pt"
     child.ask(f"answer {path}")
     if not first.exists():

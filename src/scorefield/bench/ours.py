@@ -1,4 +1,4 @@
-"""Our U-Net in a process of its own: `python -m scorefield.bench.ours SETTING FOLDER`."""
+"""The child process for our U-Net: `python -m scorefield.bench.ours SETTING FOLDER`."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from scorefield.weights.key_maps import unet_keys as maps
 
 
 def load(setting: Setting, folder: Path) -> tuple[Step, Peak]:
-    """Load our network from the file."""
+    """Load our network from the folder's weights."""
     config, source = UNETS[setting.model], Reader(folder)
     fill = Filling(Place(device=torch.device(setting.device), dtype=setting.torch_dtype))
     net = fill(lambda: Unet(config), "U-Net", list(maps.diffusers(config)), source, source.tensors)

@@ -1,4 +1,4 @@
-"""The task of both programs: one guided step of a U-Net of published size with random weights."""
+"""The task for both programs: one guided step of a U-Net of published size with random weights."""
 
 import json
 from collections.abc import Mapping
@@ -17,15 +17,14 @@ from scorefield.weights.key_maps import unet_keys as maps
 UNETS: Mapping[str, UnetConfig] = {
     "sd15": SD1,
     "sd21": SD2,
-    "tiny": UnetConfig(
-        channels=32, multipliers=(1, 2, 2), depths=(1, 1, 0), heads=4, context_width=24
-    ),  # to try the command
+    # To try the command.
+    "tiny": UnetConfig(channels=32, multipliers=(1, 2, 2), depths=(1, 1, 0), heads=4, context_width=24),
 }
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TOKENS = 77
 HALF = {"cpu": "bfloat16", "cuda": "float16"}  # the usual choice on each device
-MODES = {"cpu": "default", "cuda": "max-autotune"}  # of torch.compile, for inputs whose sizes never change
-PEAK = 4.0  # factor on the queries, and so on the scores, that makes attention peaked
+MODES = {"cpu": "default", "cuda": "max-autotune"}  # of torch.compile, for inputs of fixed size
+PEAK = 4.0  # factor on the queries, and so on the scores, for peaked attention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +84,7 @@ def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def flop(setting: Setting) -> int:
-    """Floating-point operations of a step: matrix products, convolutions and attention."""
+    """The floating-point operations of a step: matrix products, convolutions and attention."""
     with torch.device("meta"):
         net = Unet(UNETS[setting.model])
     given = [tensor.to("meta", torch.float32) for tensor in inputs(setting)]

@@ -1,4 +1,4 @@
-"""diffusers' U-Net in a process of its own: `python -m scorefield.bench.theirs SETTING FOLDER`."""
+"""The child process for diffusers' U-Net: `python -m scorefield.bench.theirs SETTING FOLDER`."""
 
 import json
 from pathlib import Path
@@ -24,9 +24,8 @@ def write_config(config: UnetConfig, folder: Path) -> None:
         "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(config.depths)],
         "layers_per_block": config.resblocks,
         "cross_attention_dim": config.context_width,
-        "attention_head_dim": [
-            config.heads_at(width) for width in widths
-        ],  # the number of heads, despite its name: huggingface/diffusers#2011
+        # The number of heads, despite its name: huggingface/diffusers#2011.
+        "attention_head_dim": [config.heads_at(width) for width in widths],
         "use_linear_projection": config.linear_projections,
     }
     (folder / "config.json").write_text(json.dumps(written), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""scorefield bench: the speed of the U-Net here, compared with another program."""
+"""scorefield bench: the speed of our U-Net, compared with another program's."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -11,12 +11,12 @@ from scorefield.cli import common
 if TYPE_CHECKING:
     from scorefield.bench.compare import Report, Row
 
-_HEAD = ("", "s a step", "GFLOP/s", "peak memory", "load", "import", "difference", "with peaks")
+_HEAD = ("", "s per step", "GFLOP/s", "peak memory", "load", "import", "difference", "with peaks")
 
 
 def _size(context: click.Context, parameter: click.Parameter, value: int) -> int:
     if value % 8:
-        raise click.BadParameter(f"{value} is no multiple of 8")
+        raise click.BadParameter(f"{value} is not a multiple of 8")
     return value
 
 
@@ -27,35 +27,35 @@ def _size(context: click.Context, parameter: click.Parameter, value: int) -> int
     type=click.Choice(["sd15", "sd21", "tiny"]),
     default="sd15",
     show_default=True,
-    help="Whose U-Net; tiny is none of the published, to try the command.",
+    help="Whose U-Net; tiny is not a published one, but serves to try the command.",
 )
 @click.option(
     "--size", type=click.IntRange(64, 2048), default=512, show_default=True, callback=_size, help="Pixels along a side."
 )
-@click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Steps of each setting.")
+@click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Steps for each setting.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to run.")
-@click.option("--compiled", is_flag=True, help="Both compiled too, which takes minutes.")
+@click.option("--compiled", is_flag=True, help="Also measure both compiled, which takes minutes.")
 @click.option(
     "--mode",
     type=click.Choice(["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]),
-    help="How torch compiles; left out, max-autotune on a GPU and default on a CPU.",
+    help="How torch compiles [max-autotune on a GPU, default on a CPU].",
 )
 @common.format_option
 def command(
     peer: str, model: str, size: int, repeats: int, device: str, compiled: bool, mode: str | None, form: str
 ) -> None:
-    """Measure steps of a U-Net of published sizes and random weights, here and in another program.
+    """Measure steps of a U-Net of published size with random weights, here and in another program.
 
-    A step is one with guidance: two pictures, 77 tokens each. Every setting has a process of its own, and all step in
-    turn; of its steps the best counts. Differences are relative, to the peer's answer in float32; peaks are queries 4
-    times as large. It takes up to 15 GB of memory, and 2 GB of disk while it runs.
+    A step has guidance: two pictures with 77 tokens each. Every setting runs in its own process; all step in turn, and
+    the fastest step of each counts. Differences are relative to the peer's output in float32; "with peaks" has queries
+    4 times as large. It needs up to 15 GB of memory, and 2 GB of disk while it runs.
     """
     if find_spec(peer) is None:
         raise click.ClickException("diffusers is not installed: pip install 'scorefield[bench]'")
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise click.ClickException("torch sees no GPU here: leave --device out")
+        raise click.ClickException("torch finds no GPU: leave --device out")
     from dataclasses import asdict
 
     from scorefield.bench.compare import BenchError, compare
@@ -93,8 +93,8 @@ def _compiled(report: "Report") -> Iterator[str]:
     both, one = report.compiled_speedup_vs_peer_compiled, report.compiled_speedup_vs_peer_eager
     if both is not None and one is not None:
         yield (
-            f"compiled, {both:.2f} times as fast as the peer compiled and {one:.2f} times as fast as its best that is "
-            f"not; neither compiled, {report.speedup_vs_peer_eager:.2f} times as fast"
+            f"compiled, {both:.2f} times as fast as the compiled peer and {one:.2f} times as fast as its best eager "
+            f"setting; both eager, {report.speedup_vs_peer_eager:.2f} times as fast"
         )
 
 

@@ -1,4 +1,4 @@
-"""Shared by the commands: failures in one line, results as text or JSON, warnings in one line."""
+"""Shared by the commands: errors and warnings as one line, results as text or JSON."""
 
 import os
 import sys
@@ -35,21 +35,21 @@ def format_option(command: Command) -> Command:
 def pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """NAME=VALUE options as a dict: the callback of a click option that may be given several times."""
     if odd := [value for value in values if "=" not in value]:
-        raise click.BadParameter(f"{odd[0]!r} is not of the form name=value")
+        raise click.BadParameter(f"{odd[0]!r} is not NAME=VALUE")
     return dict(value.split("=", 1) for value in values)
 
 
 def show(result: object, form: str, text: str) -> None:
     """Print a result on stdout, as JSON or as text."""
     if form == "json":
-        # A terminal without Unicode gets JSON's own escapes, since those that Python would write are no JSON.
+        # A terminal without Unicode gets JSON's own escapes, since Python's escapes are not valid JSON.
         unicode = getattr(sys.stdout, "encoding", None) in ("utf-8", "UTF-8")
         text = json_text(result, indent=2, ascii_only=not unicode)
     click.echo(printable(text))
 
 
 def say(line: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     click.echo(printable(line), err=True)
 
 
@@ -63,9 +63,9 @@ def reason(error: OSError) -> str:
 
 
 class Sectioned(click.Command):
-    """A command whose help has its options under headings, and which remembers its arguments as they were written."""
+    """A command whose help lists its options under headings, and which keeps its arguments as typed."""
 
-    headings: Mapping[str, str] = {}  # of options by name; the others come last, under their own
+    headings: Mapping[str, str] = {}  # option -> heading; other options come last, under `last`
     last = "Files and messages"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -87,7 +87,7 @@ ARGUMENTS = "scorefield.arguments"
 
 @contextmanager
 def failures(typed: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """Turn every answer into one line and an exit code: 2 for what cannot be done as it was asked, else 1.
+    """Turn every ScorefieldError into one line and an exit code: 2 for a wrong or unsupported request, else 1.
 
     A line about an option names it as it was `typed`. Anything else is a bug, and keeps its traceback.
     """
@@ -99,14 +99,14 @@ def failures(typed: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
         raise (click.UsageError if wrong_call else click.ClickException)(line) from None
     except MemoryError:
         raise click.ClickException(_NO_MEMORY) from None
-    except RuntimeError as error:  # what PyTorch raises when memory runs out: on a GPU a class of its own, else a line
+    except RuntimeError as error:  # PyTorch out of memory: a subclass on a GPU, only a message on a CPU
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         raise click.ClickException(_NO_MEMORY) from None
 
 
 def _naming(line: str, option: str | None, typed: Mapping[str, str]) -> str:
-    """The line with the option at fault as it was typed: in the place of its first word, or in front of it."""
+    """The line with the option at fault as it was typed: in place of the first word, or before it."""
     name, space, rest = line.partition(" ")
     if name in typed:
         return f"{typed[name]}{space}{rest}"
@@ -117,9 +117,9 @@ def _naming(line: str, option: str | None, typed: Mapping[str, str]) -> str:
 
 @contextmanager
 def drawing(typed: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """The surroundings of a command that draws: `failures`, warnings in one line, a thread for each physical core.
+    """The context of a command that draws: `failures`, warnings as one line, one thread per physical core.
 
-    OMP_NUM_THREADS, where it is set, decides the number of threads instead.
+    OMP_NUM_THREADS, if set, decides the number of threads instead.
     """
     with failures(typed), warnings.catch_warnings():
         import torch
@@ -144,7 +144,7 @@ def _show_warning(
 
 
 def physical_cores() -> int:
-    """How many cores this process may use, hyper-threads counted once: more threads do not draw faster."""
+    """The number of physical cores that this process may use: more threads do not draw faster."""
     if hasattr(os, "sched_getaffinity"):
         usable = os.sched_getaffinity(0)
     else:
@@ -154,7 +154,7 @@ def physical_cores() -> int:
 
 
 def _quota() -> int:
-    # A container may hold fewer cores than it sees: "200000 100000" is two.
+    # A container may be limited to fewer cores than it sees: "200000 100000" means two.
     limit, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
     return max(1, round(int(limit) / int(period))) if limit.isdigit() and period.isdigit() else os.cpu_count() or 1
 

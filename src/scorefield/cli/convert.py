@@ -11,31 +11,31 @@ from scorefield.cli import common
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from scorefield.conversion.job import Options
+    from scorefield.conversion.convert import Options
 
 
 @click.command("convert")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(["diffusers", "ldm"]), help="The layout, if OUT's name does not say it.")
-@click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), help="Of numbers; else as stored.")
-@click.option("--prediction", type=click.Choice(["eps", "v"]), help="What the network predicts, if IN does not tell.")
+@click.option("--to", type=click.Choice(["diffusers", "ldm"]), help="The layout, if OUT's name does not tell it.")
+@click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), help="Number format [as stored].")
+@click.option("--prediction", type=click.Choice(["eps", "v"]), help="What the network predicts, if IN does not say so.")
 @click.option(
-    "--lora", "loras", multiple=True, metavar="PATH[:SCALE]", help="A LoRA to put into the weights, as of generate."
+    "--lora", "loras", multiple=True, metavar="PATH[:SCALE]", help="A LoRA to merge into the weights, as in generate."
 )
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @common.format_option
 def command(source: Path, out: Path, quiet: bool, form: str, **options: "Unpack[Options]") -> None:
     """Write the model in IN, a file or a folder, in another layout as OUT.
 
-    OUT is one file if its name ends in .safetensors (the ldm layout), else a folder (of diffusers). A part alone, a
-    U-Net, an autoencoder or a CLIP, goes between the same two. The tensors stay the same to the bit, but for what
-    LoRAs add; OUT is written whole or not at all.
+    OUT is one file if its name ends in .safetensors (the ldm layout), else a folder (diffusers). Single parts (a U-Net,
+    an autoencoder or a CLIP) convert between the same two. Except for LoRAs, tensors stay the same to the bit. OUT is
+    written whole or not at all.
     """
     with common.failures():
         from tqdm import tqdm
 
-        from scorefield.conversion.job import prepare
+        from scorefield.conversion.convert import prepare
 
         job = prepare(source, out, **options)
         size, left = job.conversion.size(job.dtype), dict(job.conversion.left)

@@ -1,4 +1,4 @@
-"""scorefield eval: how well a model follows its prompts, by a judge that was trained without it."""
+"""scorefield eval: how well a model follows its prompts, by a judge trained independently of it."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ RENDERS = "renders"  # in place of a model's name: judge the true pictures, whic
 
 
 class Drawing(TypedDict):
-    """The options of every command that draws pictures to judge them."""
+    """The options shared by the commands that draw pictures to judge."""
 
     model: str
     count: int
@@ -55,31 +55,35 @@ def _scales(context: click.Context, parameter: click.Parameter, value: str) -> t
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a list of numbers such as 1,2,4") from None
     if not all(0 < scale <= 100 for scale in scales):
-        raise click.BadParameter("guidance scales are numbers above 0, of 100 at most")
+        raise click.BadParameter("guidance scales must be above 0 and at most 100")
     return scales
 
 
 def _flags(field: str) -> list[str]:
-    """A field of Request as an option, under all the names that it goes by."""
+    """The names of the option for a field of Request."""
     return [field, *next(option.flags for name, option, _ in fields(group_of(field)) if name == field)]
 
 
 def _with_drawing(one: click.Command) -> click.Command:
     seeds, batches = click.IntRange(0, 2**63), click.IntRange(1, MOST_PROMPTS)
     one.params[:0] = [
-        click.Option(_flags("model"), default="scenes", show_default=True, help=f"A model, or {RENDERS}: the truth."),
-        click.Option(["--count"], type=click.IntRange(1, 9999), default=100, show_default=True, help="Prompts a task."),
+        click.Option(
+            _flags("model"), default="scenes", show_default=True, help=f"A model, or {RENDERS} for the true pictures."
+        ),
+        click.Option(
+            ["--count"], type=click.IntRange(1, 9999), default=100, show_default=True, help="Prompts per task."
+        ),
         click.Option(_flags("steps"), type=click.IntRange(1, 1000), help="Steps from noise to picture [the model's]."),
-        click.Option(_flags("sampler"), help="How to step [the model's]."),
-        click.Option(_flags("seed"), type=seeds, default=0, show_default=True, help="Of the first picture."),
+        click.Option(_flags("sampler"), help="The sampler [the model's]."),
+        click.Option(_flags("seed"), type=seeds, default=0, show_default=True, help="Seed of the first picture."),
         click.Option(["--tasks"], callback=_tasks, metavar="A,B,...", help=f"Only these of {', '.join(TASKS)}."),
-        click.Option(_flags("batch_size"), type=batches, default=32, show_default=True, help="Drawn at once."),
+        click.Option(_flags("batch_size"), type=batches, default=32, show_default=True, help="Pictures drawn at once."),
     ]
     return one
 
 
 def _start(given: Drawing) -> "tuple[Asked, Judge]":
-    """The model with what can be asked of it, and the judge, loaded."""
+    """Load the model, with the scenes that it can draw, and the judge."""
     from scorefield.cli import eval_report
     from scorefield.evals import adherence, judge
     from scorefield.request import Options
@@ -105,10 +109,10 @@ def _results(given: Drawing, asked: "Asked", look: "Judge", scale: float | None,
 @click.option("--details", type=click.Path(path_type=Path, dir_okay=False), help="File for every verdict (JSON lines).")
 @common.format_option
 def adherence(cfg_scale: float | None, details: Path | None, form: str, **given: Unpack[Drawing]) -> None:
-    """Share of pictures that show just what held-out prompts say, with 95 % intervals.
+    """The share of pictures that show exactly what held-out prompts say, with 95 % intervals.
 
-    Every thing that is named has to be there in its number, and nothing besides, with the colours, headgear, relation
-    and place that the prompt says. The prompts are always the same; --model renders measures the judge itself.
+    A right picture shows each named thing in its number and nothing else, with the colours, headgear, relation and
+    place of the prompt. The prompts are always the same; --model renders measures the judge itself.
     """
     if details:
         with atomic.staged(details.parent):  # fails before any long work if the file could not be written
@@ -133,7 +137,7 @@ def adherence(cfg_scale: float | None, details: Path | None, form: str, **given:
 )
 @common.format_option
 def guidance(scales: tuple[float, ...], output: Path, form: str, **given: Unpack[Drawing]) -> None:
-    """A figure of adherence against guidance scale."""
+    """Draw a figure of adherence against guidance scale."""
     from scorefield.cli import eval_figure
 
     eval_figure.check(output)
@@ -156,10 +160,10 @@ def guidance(scales: tuple[float, ...], output: Path, form: str, **given: Unpack
 @click.option(*_flags("cfg_scale"), type=click.FloatRange(0, 100), help="Guidance scale [the model's].")
 @common.format_option
 def drawing(cfg_scale: float | None, form: str, **given: Unpack[Drawing]) -> None:
-    """How near things are drawn to their true sprites.
+    """How closely drawn things resemble their true sprites.
 
-    The mean PSNR in dB of everything that held-out prompts name, at the place and in the size in which its sprite fits
-    best; and the same of the true pictures after the model's autoencoder, which bounds it.
+    The mean PSNR in dB of everything that held-out prompts name, at the place and size where its sprite fits best; and,
+    as a bound, the same for the true pictures after the model's autoencoder.
     """
     with common.drawing():
         from scorefield.evals.drawing import drawn, scores
@@ -179,10 +183,10 @@ def drawing(cfg_scale: float | None, form: str, **given: Unpack[Drawing]) -> Non
 @click.option("--count", type=click.IntRange(1, 9999), default=50, show_default=True, help="Pictures of each task.")
 @common.format_option
 def judge(count: int, form: str) -> None:
-    """How often the judge calls pictures right: true ones, and ones in which nothing can be recognised.
+    """How often the judge calls pictures right: true ones, and unrecognisable ones.
 
-    Damaged are held-out renders: pixels shuffled inside cells of 8 x 8, blurred by 3 px, everything half another thing,
-    everything without its right half. A judge that sees shapes calls hardly any of them right.
+    The unrecognisable ones are damaged held-out renders: pixels shuffled within cells of 8 x 8, blurred by 3 px, each
+    thing half another one, or without its right half. A judge that sees shapes calls hardly any of them right.
     """
     with common.drawing():
         from scorefield.cli import eval_report

@@ -1,4 +1,4 @@
-"""Figures of what was measured; they need the extra `plot`."""
+"""Figures of measurements; they need the extra `plot`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,14 +26,14 @@ def _figure() -> "Figure":
 def check(output: Path) -> None:
     """Fail before any long work if a figure could not be drawn or written."""
     if output.suffix not in FORMATS:
-        raise click.UsageError(f"a figure's name ends in {', '.join(FORMATS)}; not {output.name!r}")
+        raise click.UsageError(f"a figure's name must end in {', '.join(FORMATS)}, not {output.name!r}")
     _figure()
     with atomic.staged(output.parent):
         pass
 
 
 def adherence(found: Mapping[float, Shares], output: Path) -> None:
-    """Adherence against guidance scale: every task as a line, all together with their 95 % interval."""
+    """Plot adherence against guidance scale: a line for every task, and one for all with its 95 % interval."""
     figure = _figure()
     axes = figure.subplots()
     scales = list(found)

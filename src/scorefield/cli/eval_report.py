@@ -1,4 +1,4 @@
-"""Shared by the commands that judge: drawing with a model, and results as a table and as JSON."""
+"""Shared by the eval commands: drawing with a model, and results as a table and as JSON."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -22,7 +22,7 @@ Draws = Callable[[float | None], adherence.Draw]  # guidance scale, None for the
 
 
 class Asked(NamedTuple):
-    """A model to be judged, what can be asked of it and judged, and the true pictures as its autoencoder keeps them."""
+    """A model to judge, the scenes it can draw, and the true pictures after its autoencoder."""
 
     draws: Draws
     askable: adherence.Askable
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 
 
 def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
-    """A Draw that draws the scenes' captions with a pipeline, in the size that the judge sees."""
+    """A Draw of the scenes' captions by a pipeline, in the judge's size."""
 
     def draw(scenes: Sequence[Scene], seed: int) -> Tensor:
         wanted = options | Options(seed=seed, batch_size=len(scenes))
@@ -42,7 +42,7 @@ def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
 
 
 def decoder(pipe: Pipeline) -> adherence.Draw:
-    """A Draw of the true pictures after the pipeline's autoencoder, which bounds how near a drawn one can be."""
+    """A Draw of the true pictures after the pipeline's autoencoder, the best that drawn pictures can reach."""
 
     def draw(scenes: Sequence[Scene], seed: int) -> Tensor:
         pixels = adherence.renders(scenes).float() / 127.5 - 1
@@ -54,7 +54,7 @@ def decoder(pipe: Pipeline) -> adherence.Draw:
 
 
 def asked(model: str, options: Options, judge: Judge) -> Asked:
-    """A model, which is loaded once, with the scenes whose words it and the judge know; RequestError for no model."""
+    """Load a model, which can draw the scenes whose words it and the judge know; RequestError for an unknown model."""
     pipe = load(model)
 
     def askable(one: Scene) -> bool:
@@ -64,7 +64,7 @@ def asked(model: str, options: Options, judge: Judge) -> Asked:
 
 
 def truth(scale: float | None) -> adherence.Draw:
-    """The Draws of the true renders, for which a guidance scale changes nothing."""
+    """The Draws of the true renders, which ignore the guidance scale."""
     return adherence.renders
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scorefield.cli.write_outputs import Outputs
 
 
-# Written out, since a help that asked the registers for the names would import torch; a test compares the two.
+# Written out, since help that read the names from their modules would import torch; a test compares the two.
 SAMPLERS = (
     "ddpm, ddim, euler, euler_ancestral, heun, dpm2, lms, dpmpp_2m, dpmpp_2m_sde, dpmpp_2m_sde_heun, dpmpp_sde, "
     "dpmpp_3m_sde, unipc, optimise"
@@ -31,8 +31,8 @@ SCHEDULES = (
     "linear_quadratic, smoothstep, trailing, leading, linspace"
 )
 EPILOG = (
-    f"Samplers: {SAMPLERS}.\n\nSchedules: {SCHEDULES}.\n\nThe names that other programs use work, too. "
-    "What is left out is as the model says: see `scorefield models`."
+    f"Samplers: {SAMPLERS}.\n\nSchedules: {SCHEDULES}.\n\nOther programs' names for these work, too. "
+    "Options that are left out have the model's defaults: see `scorefield models`."
 )
 _COMPILED = "the network is compiled at its first step, which takes minutes"
 
@@ -44,7 +44,7 @@ _COMPILED = "the network is compiled at its first step, which takes minutes"
 @click.option("--overwrite", is_flag=True, help="Replace files instead of taking the next free name.")
 @click.option("--sheet", is_flag=True, help="Also write a contact sheet of every step.")
 @click.option("--walk-video", "--film", is_flag=True, help="Also write a video of every step (mp4).")
-@click.option("--dry-run", is_flag=True, help="Say what would be drawn, and draw nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be drawn, and draw nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
 @click.pass_context
@@ -78,13 +78,13 @@ def command(
 
 def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, ...] | None]) -> Request:
     if not prompts and given["image_prompt"] is None:
-        raise RequestError('there is no prompt; say what to draw, or "" for whatever comes')
+        raise RequestError('there is no prompt; give one, or "" for a random picture')
     words = {"prompts": prompts} if prompts else {}
     return parse(words | {name: value for name, value in given.items() if value not in (None, ())})
 
 
 def _checked_names(output: Path, *, walk_video: bool, dry_run: bool) -> OutputNames:
-    """Where to write, tried before any long work; the error if a picture or a video could not be kept."""
+    """The names of the outputs; fails before any long work if a picture or a video could not be written."""
     names = OutputNames(output)
     if walk_video:
         video.require_video()
@@ -95,7 +95,7 @@ def _checked_names(output: Path, *, walk_video: bool, dry_run: bool) -> OutputNa
 
 
 def _lines(job: "Job") -> "Iterator[str]":
-    """Lines worth knowing before the work begins."""
+    """Remarks to print before the work begins."""
     yield from (line for stage in job.plan.stages for line in stage.remarks)
     for word in job.plan.words:
         yield f"{word.token}: {word.vectors} vector{'s' * (word.vectors > 1)} of {word.path}"

@@ -1,4 +1,4 @@
-"""scorefield inspect: what a picture or a file of weights is, as far as it says. Nothing in the file is run."""
+"""scorefield inspect: describe a picture or a weights file from its contents. Nothing in the file is run."""
 
 import json
 from collections import Counter
@@ -19,20 +19,20 @@ from scorefield.weights.tensor_index import read_index as read_weights_index
 
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 _MOST_ROWS, _MOST_LETTERS = 40, 2000
-_RECORDS = ("scorefield", "a1111")  # shown one value a line; ComfyUI's graphs would be too long for that
+_RECORDS = ("scorefield", "a1111")  # shown one value per line; ComfyUI's graphs would be too long for that
 
-Report = tuple[dict[str, object], Iterator[str]]  # as plain JSON, and in lines to read
+Report = tuple[dict[str, object], Iterator[str]]  # as plain JSON, and as lines of text
 
 
 @click.command("inspect")
 @click.argument("file", metavar="FILE_OR_FOLDER", type=click.Path(path_type=Path, exists=True))
 @format_option
 def command(file: Path, form: str) -> None:
-    """Show what a file says of itself: how a picture was made, or which model a file or folder of weights is."""
+    """Show how a picture was made, or which model a file or folder of weights is."""
     try:
         record, lines = _report(file)
     except NoPictureError:
-        raise click.ClickException(f"{file} is neither a picture nor a weights file that can be read") from None
+        raise click.ClickException(f"{file} is neither a readable picture nor a weights file") from None
     except ScorefieldError as error:
         raise click.ClickException(str(error)) from None
     show({"file": str(file)} | record, form, "\n".join([str(file), *lines]))
@@ -53,7 +53,7 @@ def _is_weights(file: Path) -> bool:
 
 
 def _pickled(file: Path) -> TensorIndex:
-    from scorefield.weights.torch_pickle import read_index  # PyTorch takes seconds to load; safetensors do without
+    from scorefield.weights.torch_pickle import read_index  # PyTorch takes seconds to import
 
     return read_index(file)
 
@@ -71,7 +71,7 @@ def _picture(history: History) -> Report:
     def lines() -> Iterator[str]:
         yield f"{history.format} picture, {history.width} x {history.height}"
         if not present:
-            yield "it says nothing of its making"
+            yield "no record of how it was made"
         for name, record in present.items():
             yield f"\n{name}"
             yield from _rows(_flat(record) if name in _RECORDS else record)
@@ -112,7 +112,7 @@ def _pipeline(folder: Path) -> Report:
     if found.missing:
         there = ", ".join(pipeline.parts) or "nothing"
         raise MissingError(
-            f"{folder} lacks {', '.join(found.missing)} of a {pipeline.name}, and has {there}; get it whole"
+            f"{folder} lacks {', '.join(found.missing)} of a {pipeline.name}; it has {there}: get the complete folder"
         )
     parts = {
         name: {"kind": part.form, "size": part.size, "dtypes": _dtypes(part)} for name, part in pipeline.parts.items()
@@ -148,10 +148,10 @@ def _bytes(size: int) -> str:
 
 
 def _decoded(text: str) -> object:
-    """The object or list that a metadata text holds as JSON, else the text: 38704e20 is a checksum and no number."""
+    """The object or list in a JSON metadata text, else the text: 38704e20 is a checksum, not a number."""
     try:
         value = json_or_text(text)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # a file may hold what JSON cannot
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # a file may hold invalid values
     except ValueError:
         return text
     return value if isinstance(value, dict | list) else text
@@ -160,7 +160,7 @@ def _decoded(text: str) -> object:
 def _rows(record: Mapping[str, object]) -> Iterator[str]:
     for name, item in record.items():
         plain = item if isinstance(item, str) else json.dumps(_rounded(item), ensure_ascii=False)
-        cut = f"{plain[:_MOST_LETTERS]} ... --format json has it whole" if len(plain) > _MOST_LETTERS else plain
+        cut = f"{plain[:_MOST_LETTERS]} ... --format json shows all" if len(plain) > _MOST_LETTERS else plain
         yield f"  {name}: {cut}".replace("\n", "\n    ")
 
 

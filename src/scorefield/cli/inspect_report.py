@@ -18,7 +18,7 @@ from scorefield.weights.tensor_index import Part
 def model_lines(found: AnyIdentity) -> Iterator[str]:
     """The report as lines."""
     if isinstance(found, UnknownIdentity):
-        yield f"of no kind that is known here{f'; it most resembles {found.resembles}' if found.resembles else ''}"
+        yield f"unknown kind of model{f'; it most resembles {found.resembles}' if found.resembles else ''}"
         return
     if isinstance(found, OwnIdentity):
         yield f"one of scorefield's own files, a {found.holds}"
@@ -34,9 +34,9 @@ def model_lines(found: AnyIdentity) -> Iterator[str]:
     for name, fact in _facts(found).items():
         yield f"  {name.replace('_', ' ')} {fact if fact is not None else 'not stated'}"
     if model and model.ema:
-        yield "  with an averaged copy of its U-Net (EMA): --ema draws with that one"
+        yield "  with an averaged copy of its U-Net (EMA): --ema draws with it"
     if model and model.prediction:
-        yield f"  predicts {model.prediction.value or 'what must be said'}: {model.prediction.why}"
+        yield f"  predicts {model.prediction.value or 'eps or v (give --prediction)'}: {model.prediction.why}"
     for note in found.notes:
         yield f"  {note}"
 
@@ -79,9 +79,9 @@ def _facts(found: AnyIdentity) -> dict[str, object]:
         case VaeIdentity():
             facts = {"channels": found.channels, "levels": found.levels}
         case ClipIdentity():
-            towers = {"text": found.text, "image": found.image}
-            facts |= {f"{name}_{size}": value for name, tower in towers.items() if tower
-                      for size, value in tower._asdict().items() if value is not None}  # fmt: skip
+            encoders = {"text": found.text, "image": found.image}
+            facts |= {f"{name}_{size}": value for name, encoder in encoders.items() if encoder
+                      for size, value in encoder._asdict().items() if value is not None}  # fmt: skip
         case LoraIdentity():
             scale = {"rank": ", ".join(map(str, found.ranks)), "alpha": found.alpha} if found.ranks else {}
             kinds = ", ".join(f"{number} {kind}" for kind, number in found.targets.items())

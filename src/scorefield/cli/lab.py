@@ -31,8 +31,8 @@ def command(
 ) -> None:
     """List the experiments, or run NAME.
 
-    It writes result.json, figure.png and, for some experiments, a film. The exit code says whether it ran, not whether
-    the claim held.
+    It writes result.json, figure.png and, for some experiments, an animation. The exit code says whether it ran, not
+    whether the claim held.
     """
     with common.failures():
         from scorefield.lab import LabError
@@ -42,7 +42,7 @@ def command(
             if every:
                 if name or given or describe:
                     raise click.UsageError(
-                        "--all runs every experiment with its defaults; leave out NAME, --set and --describe"
+                        "--all runs every experiment with its defaults: leave out NAME, --set and --describe"
                     )
                 _all(output or OUTPUT, resume)
             elif resume:
@@ -90,7 +90,7 @@ def _ready(folder: Path) -> None:
     with atomic.staged(folder):
         pass
     if find_spec("av") is None:
-        common.say("warning: films will be GIFs; for MP4: pip install 'scorefield[lab]'")
+        common.say("warning: animations will be GIFs; for MP4: pip install 'scorefield[lab]'")
 
 
 def _run(experiment: "Experiment[Settings, Result]", settings: "Settings") -> "Outcome[Settings, Result]":

@@ -1,4 +1,4 @@
-"""scorefield: the commands, and how each ends: in silence, or with one line that says what went wrong."""
+"""scorefield: the commands, their exit codes, and failures as one line."""
 
 import io
 import os
@@ -24,25 +24,25 @@ _FAILURE, _INTERRUPTED = 1, 130
 class Command(NamedTuple):
     """A command, which is imported only when it is called."""
 
-    module: str  # whose `command` it is
+    module: str  # which defines `command`
     help: str  # its line in the help of `scorefield`
 
 
 COMMANDS = {
     "generate": Command("scorefield.cli.generate", "Draw pictures from prompts."),
-    "replay": Command("scorefield.cli.replay", "Draw a picture again from what its file records."),
-    "inspect": Command("scorefield.cli.inspect", "Show what a picture or a weights file says of itself."),
+    "replay": Command("scorefield.cli.replay", "Draw a picture again from the record in its file."),
+    "inspect": Command("scorefield.cli.inspect", "Show how a picture was made, or what a weights file holds."),
     "convert": Command("scorefield.cli.convert", "Write a model's files in another layout."),
     "models": Command("scorefield.cli.models", "List the models and what each knows."),
     "eval": Command("scorefield.cli.eval", "Measure how well a model follows its prompts."),
-    "bench": Command("scorefield.cli.bench", "Compare the speed here with another program's."),
+    "bench": Command("scorefield.cli.bench", "Compare our speed with another program's."),
     "lab": Command("scorefield.cli.lab", "Run an experiment that tests a claim about diffusion."),
     "train": Command("scorefield.cli.train", "Train a model by a recipe."),
 }
 
 
 class Interrupted(Exception):
-    """Ctrl-C, or another signal to end, while a command ran."""
+    """Ctrl-C or another signal ended a command."""
 
     def __init__(self, number: int) -> None:
         self.code = 128 + number
@@ -54,7 +54,7 @@ class Interrupted(Exception):
 
 
 class SignalledError(KeyboardInterrupt):
-    """A signal to end other than Ctrl-C. It is a KeyboardInterrupt, so that what Ctrl-C cleans up, this does too."""
+    """A signal other than Ctrl-C ended a command. As a KeyboardInterrupt it triggers the same cleaning up."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -84,7 +84,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:  # caught here, since click would print an empty line of its own
+        except KeyboardInterrupt as error:  # caught here, since click would print an empty line
             raise Interrupted.of(error) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -96,7 +96,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="scorefield", message="%(prog)s %(version)s")
 @click.pass_context
 def group(context: click.Context) -> None:
-    """From words to a picture: scorefield generate "a tree in the desert"."""
+    """Turn words into pictures: scorefield generate "a tree in the desert"."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
@@ -104,11 +104,11 @@ def group(context: click.Context) -> None:
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0, 1 for a failure, 2 for a wrong call, 128 + N for signal N."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # so that a terminal without some letter still prints
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack some characters
     try:
         with _ended_by_signals():
             code = group.main(args, prog_name="scorefield", standalone_mode=False)
-        if sys.stdout is not None:  # it is None where stdout is closed, as by >&-
+        if sys.stdout is not None:  # it is None if stdout is closed, as by >&-
             sys.stdout.flush()
     except click.ClickException as error:
         return _end(error.format_message(), error.exit_code)
@@ -119,7 +119,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.Abort:
         return _end("interrupted", _INTERRUPTED)
     except BrokenPipeError:
-        # The reader of a pipe has gone; what is left in the buffer must not fail again at exit.
+        # The reader of the pipe is gone; the rest of the buffer must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILURE
     except OSError as error:
@@ -137,18 +137,18 @@ def main() -> None:
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Report a bug: its traceback, and where to send it."""
+    """Report a bug: its traceback, and a request to report it."""
     sys.__excepthook__(kind, error, trace)
     click.echo(f"this is a bug in scorefield {__version__}; please report it with all of these lines", err=True)
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Within the block, SIGTERM and SIGHUP end the command as Ctrl-C does: with everything temporary deleted."""
+    """Within the block, SIGTERM and SIGHUP end the command like Ctrl-C: temporary files are deleted."""
 
     def end(number: int, frame: FrameType | None) -> None:
         for one in before:
-            signal.signal(one, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
+            signal.signal(one, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
         raise SignalledError(number)
 
     ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -165,12 +165,12 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _fill_streams() -> None:
-    # A stream may be closed, as by 2>&-. Its number would go to the next file that is opened, and messages into that.
+    # A stream may be closed, as by 2>&-. The next opened file would get its number, and messages would go into it.
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", errors="replace"))
 

@@ -1,4 +1,4 @@
-"""scorefield models: what can be loaded, and what each model knows."""
+"""scorefield models: the models that can be loaded, and what each knows."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ _FILES = "from files, by a path or a name on the Hugging Face hub (docs/checkpoi
 @click.command("models")
 @common.format_option
 def command(form: str) -> None:
-    """List the models that can be loaded by name, what each knows, and the kinds that are loaded from their files."""
+    """List the models that are loaded by name, with what each knows, and the kinds that are loaded from files."""
     from scorefield.zoo import available, kinds
 
     with common.failures():
@@ -47,6 +47,6 @@ def _lines(spec: "ModelSpec") -> Iterator[str]:
         f"{defaults.cfg_scale:g}, {defaults.width}x{defaults.height}; sides are multiples of {spec.size_multiple}"
     )
     if spec.inpaints:
-        yield "  for inpainting: its network sees the mask (--mask) and what lies around it"
+        yield "  for inpainting: its network sees the mask (--mask) and the picture around it"
     for kind, phrases in spec.knows.items():
         yield click.wrap_text(f"{', '.join(phrases)}", 100, f"  {kind}: ", "    ")

@@ -1,4 +1,4 @@
-"""The fields of a request as options of a command, and how the user wrote them."""
+"""The fields of a request as options of a command, and the options as typed."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,9 @@ from scorefield.request import GROUPS, Option, fields
 
 
 def add_request_options(command: click.Command) -> click.Command:
-    """Give a command every option of a request, under the headings of their groups."""
+    """Give a command every option of a request, under its group's heading."""
     if not isinstance(command, Sectioned):
-        raise TypeError("the options of a request are listed under headings")
+        raise TypeError("the options of a request need a Sectioned command")
     shown = [
         (group.title, _click(name, option, words))
         for group in GROUPS
@@ -25,7 +25,7 @@ def add_request_options(command: click.Command) -> click.Command:
 
 
 def typed_flags(context: click.Context) -> Mapping[str, str]:
-    """How the user wrote each option that was given: "steps" may be "--num-inference-steps"."""
+    """The given options as typed: "steps" may be "--num-inference-steps"."""
     arguments = [one.partition("=")[0] for one in context.meta.get(ARGUMENTS, ())]
     return {
         param.name or "": flag
@@ -36,7 +36,7 @@ def typed_flags(context: click.Context) -> Mapping[str, str]:
 
 
 def _is_written(flag: str, argument: str) -> bool:
-    """Whether an argument is a flag, alone or, where it has one letter, with its value attached: -b4."""
+    """Whether an argument is a flag, alone or, if it has one letter, with its value attached: -b4."""
     return argument == flag or (len(flag) == 2 and argument.startswith(flag))
 
 

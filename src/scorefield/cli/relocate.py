@@ -11,7 +11,7 @@ File = TypeVar("File", Lora, Embedding)
 
 
 class Now(TypedDict):
-    """Where things are now, by the options of `scorefield replay`; None, or no path, for what is where it was."""
+    """Today's places of a record's files, by the options of `scorefield replay`; None or no path if unchanged."""
 
     model: str | None
     device: str | None
@@ -24,19 +24,19 @@ class Now(TypedDict):
 
 
 def relocated(request: Request, now: Now) -> Request:
-    """The request with its files where they are now; RequestError for a file that is another one than was recorded.
+    """The request with its files' new places; RequestError for a file that is not the recorded one.
 
-    A picture that never was a file has no hash to be held to.
+    A picture that never was a file has no hash to compare.
     """
     from scorefield.weights.lora.file import LoraFile
     from scorefield.weights.textual_inversion import TextualInversionFile
 
-    told = {"model": now["model"], "device": now["device"], "vae": now["vae"]}
+    given = {"model": now["model"], "device": now["device"], "vae": now["vae"]}
     pictures = {"image": now["image"], "mask": now["mask"], "image_prompt": now["image_prompt"]}
     loras = {path: LoraFile(Path(path)).sha256 for path in now["lora"]}
     words = {path: TextualInversionFile(Path(path)).sha256 for path in now["embedding"]}
     return request.model_copy(
-        update={name: value for name, value in told.items() if value}
+        update={name: value for name, value in given.items() if value}
         | {name: _picture(getattr(request, name), path) for name, path in pictures.items() if path}
         | {"loras": _found(request.loras, loras, "LoRA")}
         | {"embeddings": _found(request.embeddings, words, "textual inversion")}
@@ -44,12 +44,12 @@ def relocated(request: Request, now: Now) -> Request:
 
 
 def lost(request: Request, error: ScorefieldError) -> ScorefieldError:
-    """`error` of loading what `request` recorded: with the option that says where a file is now, if it is gone."""
+    """The `error` of loading a recorded request; if a file is gone, with the option that gives its new place."""
     places = {one.path: "--embedding" for one in request.embeddings} | {one.path: "--lora" for one in request.loras}
     places |= {request.model: "--model"} | ({request.vae: "--vae"} if request.vae else {})
     for place, flag in places.items():
         if str(error).startswith(str(Path(place))) and not Path(place).exists():
-            return type(error)(f"{error}; if it lies elsewhere now, give its path with {flag}")
+            return type(error)(f"{error}; if it was moved, give its new path with {flag}")
     return error
 
 
@@ -58,13 +58,13 @@ def _picture(recorded: InputImage | None, path: str) -> InputImage:
 
 
 def _found(recorded: Sequence[File], now: Mapping[str, str], what: str) -> tuple[File, ...]:
-    """The recorded files, at the paths whose sha256 `now` tells where there is one."""
+    """The recorded files, with new paths for those whose sha256 is in `now`."""
     known = {one.sha256 for one in recorded}
     for path, sha256 in now.items():
         if not known:
-            raise RequestError(f"the picture was drawn without a {what}, so there is none to find at {path}")
+            raise RequestError(f"the picture was drawn without a {what}: leave {path} out")
         if sha256 not in known:
-            told = f"its sha256 is {sha256[:10]}, not {' or '.join(sorted(str(one)[:10] for one in known))}"
-            raise RequestError(f"the {what} {path} is another one than was recorded: {told}")
+            difference = f"its sha256 is {sha256[:10]}, not {' or '.join(sorted(str(one)[:10] for one in known))}"
+            raise RequestError(f"the {what} {path} is not the recorded one: {difference}")
     paths = {sha256: path for path, sha256 in now.items()}
     return tuple(one.model_copy(update={"path": paths.get(one.sha256 or "", one.path)}) for one in recorded)

@@ -1,4 +1,4 @@
-"""scorefield replay: the identical picture again, from the record that its file carries."""
+"""scorefield replay: the identical picture again, from the record in its file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -24,16 +24,16 @@ _MUCH = 20_000_000  # pixels times steps: a large picture of Stable Diffusion, s
 
 @click.command("replay")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--output", "-o", metavar="NEW", type=click.Path(path_type=Path), help="Write it: a folder or a .png.")
+@click.option("--output", "-o", metavar="NEW", type=click.Path(path_type=Path), help="Write it to a folder or a .png.")
 @click.option("--overwrite", is_flag=True, help="Replace NEW instead of taking the next free name.")
-@click.option("--model", "-m", metavar="MODEL", help="The model's name, if it is not the one of the record.")
-@click.option("--device", metavar="DEVICE", help="Where to draw, if it is not where the picture was drawn.")
+@click.option("--model", "-m", metavar="MODEL", help="The model, if it is not where the record says.")
+@click.option("--device", metavar="DEVICE", help="Where to draw, if not on the recorded device.")
 @click.option("--vae", metavar="PATH", help="The autoencoder of --vae, if it is not where the record says.")
 @click.option("--lora", metavar="PATH", multiple=True, help="A LoRA that is not where the record says.")
-@click.option("--embedding", metavar="PATH", multiple=True, help="The same of a textual inversion.")
+@click.option("--embedding", metavar="PATH", multiple=True, help="A textual inversion not at its recorded path.")
 @click.option("--image", metavar="FILE", help="The picture it starts from, if it is not where the record says.")
-@click.option("--mask", metavar="FILE", help="Its mask, if that is not where the record says.")
-@click.option("--image-prompt", metavar="FILE", help="Its image prompt, if that is not where the record says.")
+@click.option("--mask", metavar="FILE", help="Its mask, if it is not where the record says.")
+@click.option("--image-prompt", metavar="FILE", help="Its image prompt, if it is not where the record says.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
 @click.pass_context
@@ -48,8 +48,8 @@ def command(
 ) -> None:
     """Draw the picture in FILE again, and say whether every pixel is the same.
 
-    On the machine that drew it, it is. Files are known again by their hashes, wherever they lie now. The exit code is
-    0 if every pixel is the same, 1 if not.
+    On the machine that drew it, it is. Moved files are recognised by their hashes. The exit code is 0 if every pixel is
+    the same, 1 if not.
     """
     with common.drawing():
         from scorefield.api import Picture
@@ -67,17 +67,17 @@ def command(
             common.say(cost)
         again = replayed(moved, job, watched(job, common.say, quiet=quiet))
         if not isinstance(again, Picture):
-            raise UnsupportedError(f"{file} is no picture")
+            raise UnsupportedError(f"{file} is not a picture")
         different = _different_pixels(drawn, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
     verdict = f"{different} of {drawn.width * drawn.height} pixels differ" if different else "identical"
-    told = {"identical": different == 0, "different_pixels": different, "picture": str(path) if path else None}
-    common.show({"file": str(file)} | told, form, "\n".join([verdict, *([str(path)] if path else [])]))
+    report = {"identical": different == 0, "different_pixels": different, "picture": str(path) if path else None}
+    common.show({"file": str(file)} | report, form, "\n".join([verdict, *([str(path)] if path else [])]))
     context.exit(1 if different else 0)
 
 
 def _cost(job: "Job") -> str:
-    """A line on the cost of drawing it again; empty if that is little."""
+    """A line on the cost of drawing it again; empty if it is low."""
     (batch,), canvas = job.plan.batches, job.plan.canvas
     if canvas.width * canvas.height * job.plan.steps * len(batch.seeds) < _MUCH:
         return ""
@@ -90,11 +90,11 @@ def _recorded(file: Path) -> "tuple[Image.Image, Record]":
 
     history = read_history(file)
     if history.ours is None:
-        raise DamagedError(f"{file} carries no scorefield record; only pictures that scorefield drew can be replayed")
+        raise DamagedError(f"{file} has no scorefield record; only pictures that scorefield drew can be replayed")
     try:
         record = read_record(history.ours)
     except DamagedError as error:
-        raise DamagedError(f"{file} carries {error}") from None
+        raise DamagedError(f"{file} has {error}") from None
     return read(file)[0], record
 
 

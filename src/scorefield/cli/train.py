@@ -21,7 +21,7 @@ _MOST_THREADS = 1024
 
 
 class How(TypedDict):
-    """The options that say how the recipe is run, and not what it is."""
+    """The options for running a recipe, which do not change it."""
 
     output: Path | None
     steps: int | None
@@ -45,7 +45,7 @@ def _precision(device: str, precision: str) -> tuple["torch.device", "torch.dtyp
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise MachineError("no CUDA device here; use --device cpu")
+        raise MachineError("there is no CUDA device; use --device cpu")
     if precision != "auto":
         dtype: torch.dtype = getattr(torch, precision)
         return torch.device(device), dtype
@@ -75,7 +75,7 @@ def _options(folder: Path, settings: dict[str, str], how: How) -> "Options":
 
 @contextmanager
 def _ends() -> Iterator[None]:
-    """How a run ends other than well: interrupted, or out of memory."""
+    """Report a run that is interrupted or out of memory."""
     import torch
 
     from scorefield.train.run import InterruptedRunError
@@ -88,7 +88,7 @@ def _ends() -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise MachineError("out of memory; use a smaller batch") from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # what PyTorch raises on a CPU when memory runs out
+        if "can't allocate memory" not in str(error):  # PyTorch out of memory on a CPU
             raise
         raise MachineError("out of memory; use a smaller batch") from error
 

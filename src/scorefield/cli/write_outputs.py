@@ -1,4 +1,4 @@
-"""Consume a job on the command line: a progress bar, notes, and files, with sheets and walk videos if wanted."""
+"""Consume a job on the command line: progress bar, notes, and files, optionally with sheets and walk videos."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -46,9 +46,9 @@ class Written:
 
 
 def watched(job: Job, say: Callable[[str], object], *, quiet: bool) -> Iterator[Step | Output | Finished]:
-    """The events of a job that leave something to do; the others become lines and a progress bar.
+    """The events of a job that need further work; the others become lines and a progress bar.
 
-    Notes are lines that `quiet` leaves, since they warn; the bar and the line on loading go.
+    `quiet` drops the bar and the line on loading, but not notes, since they warn.
     """
     total = job.plan.steps * len(job.plan.batches)
     with closing(job), tqdm(total=total, unit="step", leave=False, disable=True if quiet else None) as bar:
@@ -71,7 +71,7 @@ def watched(job: Job, say: Callable[[str], object], *, quiet: bool) -> Iterator[
 
 
 def write_all(job: Job, outputs: Outputs, say: Callable[[str], object], *, quiet: bool) -> Iterator[Written | Finished]:
-    """Every picture of `job`, as soon as its files are written, and the end."""
+    """Yield every picture of `job` as soon as its files are written, and the end."""
     looks: list[list[Look]] = []
     first = 0
     for event in watched(job, say, quiet=quiet):
@@ -85,7 +85,7 @@ def write_all(job: Job, outputs: Outputs, say: Callable[[str], object], *, quiet
             case Output(media=Picture() as one):
                 yield Written(picture=one, files=_write(one, looks[one.index - first], outputs))
             case Output():
-                raise UnsupportedError("films cannot be written yet; from Python, take their frames")
+                raise UnsupportedError("films cannot be written yet; use their frames from Python")
             case Finished():
                 yield event
 
@@ -107,7 +107,7 @@ def _write(one: Picture, looks: Sequence[Look], outputs: Outputs) -> Files:
 
 
 def _beside(path: Path, ending: str) -> Iterator[Path]:
-    return output_names.beside(path.with_name(path.stem + ending))
+    return output_names.numbered_after(path.with_name(path.stem + ending))
 
 
 def _write_sheet(looks: Sequence[Look], names: Iterator[Path], outputs: Outputs) -> Path:

@@ -12,7 +12,7 @@ from scorefield.families.stable_diffusion.parts import STATISTICS, STATISTICS_LD
 from scorefield.families.stable_diffusion.specs import Networks
 from scorefield.input_files import Json
 from scorefield.latent.kl_codec import Latents, published
-from scorefield.nets.clip import ClipConfig, EncoderConfig, TextEncoder, VisionTower
+from scorefield.nets.clip import ClipConfig, EncoderConfig, ImageEncoder, TextEncoder
 from scorefield.nets.kl import Kl, KlConfig
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.prompt.unclip import Statistics
@@ -116,7 +116,7 @@ def image_encoder(weights: Weights, config: ClipConfig, prefix: str) -> Network:
     """An image encoder."""
     return Network(
         part="image_encoder",
-        build=lambda: VisionTower(config.vision, config.embed_dim, config.activation),
+        build=lambda: ImageEncoder(config.vision, config.embed_dim, config.activation),
         weights=weights,
         diffusers=[*clip_keys.transformers_vision(config.vision)],
         original=[*under("", prefix, clip_keys.openai_vision(config.vision))],

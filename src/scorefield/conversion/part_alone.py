@@ -48,7 +48,7 @@ def part_conversion(checkpoint: Checkpoint, found: Alone, *, to_folder: bool) ->
 def _check_settings(path: Path, found: Alone) -> None:
     """UnsupportedError if the configuration beside the weights says what neither these networks nor a file can."""
     if not (file := path / "config.json").is_file() or (isinstance(found, ClipIdentity) and len(found.parts) > 1):
-        return  # of a whole CLIP the configuration holds those of its towers
+        return  # of a whole CLIP the configuration holds those of its encoders
     settings = read_json(file)
     check(path, "unet" if isinstance(found, ModelIdentity) else next(iter(found.parts)), settings)
     if isinstance(found, VaeIdentity) and settings.get("scaling_factor", SCALE) not in (SCALE, XL_SCALE):
@@ -77,12 +77,12 @@ def _unet(found: ModelIdentity, source: Reader) -> Network:
 
 
 def _clip(found: ClipIdentity, source: Reader, config: ClipConfig) -> Network:
-    openai, towers = found.layout is Layout.OPENAI, found.parts.keys()
-    if "text_encoder" not in towers:
+    openai, encoders = found.layout is Layout.OPENAI, found.parts.keys()
+    if "text_encoder" not in encoders:
         vision, prefix = config.vision, found.parts["image_encoder"].prefix
         stored = clip_keys.openai_vision(vision) if openai else clip_keys.transformers_vision(vision)
         return networks.image_encoder(_weights(under("", prefix if openai else "", stored), source), config, "visual.")
-    if "image_encoder" not in towers:
+    if "image_encoder" not in encoders:
         return _text_encoder(found, source, config)
     stored = clip_keys.openai(config) if openai else clip_keys.transformers(config)
     prefix = "model." if "model.logit_scale" in source.tensors else ""

@@ -25,7 +25,7 @@ from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.checkpoint_layout import V_PREDICTION, ZERO_SNR
 from scorefield.weights.detect.identity import ClipIdentity, Kind, ModelIdentity, VaeIdentity
-from scorefield.weights.lora.layout import TEXT, TEXT_2
+from scorefield.weights.lora.lora_keys import TEXT, TEXT_2
 from scorefield.weights.lora.merge import Stack
 from scorefield.weights.model_files import PIPELINE, UNREAD, components
 

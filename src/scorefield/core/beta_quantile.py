@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-HALVINGS = 80  # of the quantile's bracket: below the rounding of float64 near 0 too
+HALVINGS = 80  # of the quantile's bracket, which ends below float64's rounding, also near 0
 TERMS = 60  # of the series at x <= 1/2, where each is less than half the one before
 
 

@@ -1,4 +1,4 @@
-"""Clocks: the number that a network wants for a level."""
+"""Clocks: the number that a network takes for a level."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from scorefield.core.level import Number
 
 Clock = Callable[[Number], Tensor]  # lam -> the number, same shape
 
-LAST_OF_ZERO_SNR = -12 * math.log(2)  # lam at alpha^2 = 2^-24, which diffusers too puts in the place of -inf
+LAST_OF_ZERO_SNR = -12 * math.log(2)  # lam at alpha^2 = 2^-24, which diffusers also uses in place of -inf
 
 
 def _tensor(lam: Number, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -30,7 +30,7 @@ def log_sigma(lam: Number) -> Tensor:
 def discrete(lams: Tensor) -> Clock:
     """The DDPM index, 0 to T - 1, interpolated linearly in lam.
 
-    `lams` (T,) are the levels of training, falling from clean to noisy; the last may be -inf (zero terminal SNR).
+    `lams` (T,) are the training levels, falling from clean to noisy; the last may be -inf (zero terminal SNR).
     """
     rising = torch.where(lams == -math.inf, LAST_OF_ZERO_SNR, lams).flip(0).contiguous()
 

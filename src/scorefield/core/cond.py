@@ -11,21 +11,21 @@ from torch import Tensor
 class Cond:
     """A batch of conditions. The fields that are set go to the network as keyword arguments of the same names.
 
-    So a field that the network does not know is a TypeError.
+    A field that the network does not take is a TypeError.
     """
 
     tokens: Tensor | None = None  # (B, L, D) text tokens
-    mask: Tensor | None = None  # (B, L) bool, True where a token is real
+    mask: Tensor | None = None  # (B, L) bool, True for real tokens
     pooled: Tensor | None = None  # (B, P)
     label: Tensor | None = None  # (B,)
-    image: Tensor | None = None  # (B, C, H, W) joined on channels
+    image: Tensor | None = None  # (B, C, H, W), concatenated on channels
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are set, by name."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Cond":
-        """A Cond of the same fields, each through `function`."""
+        """A Cond with `function` applied to each field."""
         return Cond(**{name: function(value) for name, value in self.tensors().items()})
 
     def __getitem__(self, index: Tensor | slice) -> "Cond":
@@ -43,7 +43,7 @@ class Cond:
 
 
 def cat(conds: Sequence[Cond]) -> Cond:
-    """One batch of several; all must set the same fields with the same trailing shapes, else ValueError."""
+    """Several batches as one; ValueError unless all set the same fields with the same trailing shapes."""
     fields_ = [cond.tensors() for cond in conds]
     if any(set(one) != set(fields_[0]) for one in fields_):
         raise ValueError(f"conditions hold different fields: {[sorted(one) for one in fields_]}")
@@ -51,7 +51,7 @@ def cat(conds: Sequence[Cond]) -> Cond:
 
 
 def drop(cond: Cond, empty: Cond, keep: Tensor) -> Cond:
-    """Condition dropout: row b of `cond` where `keep` (B,) holds True, else the row of `empty` (Ho & Salimans 2022)."""
+    """Condition dropout: rows of `cond` where `keep` (B,) is True, else the row of `empty` (Ho & Salimans 2022)."""
     unconditional = empty.tensors()
 
     def choose(name: str, value: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class Denoiser(Protocol):
 
 @runtime_checkable
 class VarianceDenoiser(Protocol):
-    """A Denoiser whose network learned the variance of the ancestral step besides (Nichol & Dhariwal 2021, eq. 15)."""
+    """A Denoiser whose network also learned the variance of the ancestral step (Nichol & Dhariwal 2021, eq. 15)."""
 
     def __call__(self, x: Tensor, at: Level, cond: Cond) -> Tensor: ...
     def both(self, x: Tensor, at: Level, cond: Cond) -> tuple[Tensor, Tensor]:
@@ -35,7 +35,7 @@ class VarianceDenoiser(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VarianceDenoise:
-    """A Denoise whose network learned the variance besides. `ddpm` reads it, and guides hand it on."""
+    """A Denoise whose network also learned the variance. `ddpm` reads it, and guides pass it on."""
 
     both: Callable[[Tensor, Level], tuple[Tensor, Tensor]]  # -> x0 and the share, see VarianceDenoiser
 
@@ -52,7 +52,7 @@ def bind(denoiser: Denoiser, cond: Cond) -> Denoise:
 
 
 def changed(denoise: Denoise, change: Callable[[Tensor, Level, Tensor], Tensor]) -> Denoise:
-    """`denoise` with `change(x, at, x0)` in the place of x0; a learned variance stays."""
+    """`denoise` with `change(x, at, x0)` in place of x0; a learned variance stays."""
     if not isinstance(denoise, VarianceDenoise):
         return lambda x, at: change(x, at, denoise(x, at))
 
@@ -79,11 +79,11 @@ class Preconditioned(nn.Module):
         return dtype_of(self.net)
 
     def with_net(self, net: nn.Module) -> Self:
-        """The same around another network."""
+        """The same denoiser with another network."""
         return type(self)(net, self.prediction, self.clock)
 
     def raw(self, x: Tensor, at: Level, cond: Cond, dtype: torch.dtype | None = None) -> Tensor:
-        """The network's own output F(c_in * x), float32; `dtype` is that of its inputs, by default its own."""
+        """The network's output F(c_in * x), float32; its inputs are cast to `dtype`, by default the network's."""
         scales, dtype = self.prediction(at), dtype or self.dtype
         time = self.clock(at.lam).to(x.device).expand(len(x))
         fields = {n: t.to(dtype) if t.is_floating_point() else t for n, t in cond.tensors().items()}
@@ -96,15 +96,15 @@ class Preconditioned(nn.Module):
         return per_sample(scales.c_skip, x) * x + per_sample(scales.c_out, x) * self.raw(x, at, cond, dtype)
 
     def answer(self, x: Tensor, at: Level, cond: Cond, dtype: torch.dtype | None = None) -> Tensor:
-        """All that the network says about state `x`, one tensor (B, ...): here x0."""
+        """Everything that the network says about state `x`, as one tensor (B, ...): here x0."""
         x0: Tensor = self(x, at, cond, dtype)
         return x0
 
 
 class PreconditionedVariance(Preconditioned):
-    """A network whose output (B, 2 C, ...) is its prediction and, from -1 to 1, the variance: a VarianceDenoiser.
+    """A VarianceDenoiser: the network's output (B, 2 C, ...) is its prediction and, from -1 to 1, the variance.
 
-    So are those of ADM, GLIDE and the decoder of Karlo ("learned range").
+    ADM, GLIDE and the decoder of Karlo have such networks ("learned range").
     """
 
     def forward(self, x: Tensor, at: Level, cond: Cond, dtype: torch.dtype | None = None) -> Tensor:
@@ -117,7 +117,7 @@ class PreconditionedVariance(Preconditioned):
         return x0, share
 
     def answer(self, x: Tensor, at: Level, cond: Cond, dtype: torch.dtype | None = None) -> Tensor:
-        """x0 and the share, joined on channels."""
+        """x0 and the share, concatenated on channels."""
         scales = self.prediction(at)
         raw, variance = self.raw(x, at, cond, dtype).chunk(2, 1)
         x0 = per_sample(scales.c_skip, x) * x + per_sample(scales.c_out, x) * raw
@@ -126,7 +126,7 @@ class PreconditionedVariance(Preconditioned):
 
 @dataclass(frozen=True, slots=True)
 class _SteadyVariance:
-    """A VarianceDenoiser of a function that gives x0 and the share joined on channels."""
+    """A VarianceDenoiser made of a function that gives x0 and the share, concatenated on channels."""
 
     answer: Denoiser
 
@@ -141,8 +141,8 @@ class _SteadyVariance:
 def steady(denoiser: Preconditioned, levels: Sequence[Level]) -> Denoiser:
     """`denoiser` for one walk along `levels`: without autocast, and with float32 where half precision fails.
 
-    Samples that are not finite in half precision run again in float32. The first time in the walk is noted as a
-    HalfPrecisionWarning that names the step, the level and the dtype.
+    Samples that are not finite in half precision run again in float32. The first time in the walk, a
+    HalfPrecisionWarning names the step, the level and the dtype.
     """
     warned: list[str] = []
 

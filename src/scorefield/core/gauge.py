@@ -29,7 +29,7 @@ def _sqrt(value: Number) -> Number:
 
 
 def ve(lam: Number) -> Level:
-    """Variance exploding: (1, e^-lam). Has no level of pure noise (lam = -inf overflows)."""
+    """Variance exploding: (1, e^-lam). It has no level of pure noise (lam = -inf overflows)."""
     return Level(1.0 if not isinstance(lam, Tensor) else torch.ones_like(lam), _exp(-lam))
 
 

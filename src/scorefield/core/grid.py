@@ -1,11 +1,11 @@
 """Schedules: the levels that a walk visits, as lam rising from noise to clean, and their names.
 
-A grid maps a number of steps to steps + 1 values. The first is -inf where the model knows pure noise; the last is +inf
-(clean) unless `ending_at` says otherwise. A schedule makes a grid on a model's ladder, so each serves discrete and flow
-models.
+A grid maps a number of steps to steps + 1 values. The first is -inf if the model was trained on pure noise; the last is
++inf (clean) unless `ending_at` changes it. A schedule makes a grid on a model's ladder, so each serves discrete and
+flow models.
 
 On a continuous ladder every grid starts on the noisiest rung. Schedules in sigma (karras, exponential, ...) need finite
-ends: where the noisiest rung is pure noise they are laid out from lam = NOISIEST and then start at -inf instead.
+ends: if the noisiest rung is pure noise, they are laid out from lam = NOISIEST, and then start at -inf instead.
 """
 
 import math
@@ -34,7 +34,7 @@ def levels(gauge: Gauge, lams: Sequence[float]) -> list[Level]:
     ValueError if lams do not rise strictly, or if the gauge has no finite level of pure noise.
     """
     if len(lams) < 2 or any(not low < high for low, high in pairwise(lams)):
-        raise RequestError("a grid needs two levels or more, each cleaner than the one before: ask for fewer steps")
+        raise RequestError("a grid needs at least two levels, each cleaner than the one before: ask for fewer steps")
     path = [gauge(lam) for lam in lams]
     if math.isinf(path[0].sigma):
         raise RequestError("this gauge has no level of pure noise (lam = -inf): use the VP or RF gauge")
@@ -49,9 +49,9 @@ def shifted(grid: Grid, shift: float) -> Grid:
 
 
 def skip_last(grid: Grid) -> Grid:
-    """`grid` for one more step, with the level before its end left out.
+    """`grid` for one more step, without the level before its end.
 
-    Other programs make their grids for DPM2 and UniPC so, and diffusers those for DPM-Solver++.
+    Other programs make their grids for DPM2 and UniPC this way, and diffusers those for DPM-Solver++.
     """
 
     def skipped(steps: int) -> list[float]:
@@ -68,7 +68,7 @@ def ending_at(grid: Grid, lam: float) -> Grid:
 
 
 def on_rungs(ladder: Ladder, rungs: Callable[[int], list[float]], most: float = math.inf) -> Grid:
-    """The grid of `rungs(steps)`, then clean; RequestError for no steps or for more than `most`."""
+    """The grid of `rungs(steps)`, then clean; RequestError for fewer than 1 step or more than `most`."""
 
     def grid(steps: int) -> list[float]:
         _check(steps, most)
@@ -109,7 +109,7 @@ def trailing(ladder: Ladder) -> Grid:
     """Every (T / steps)-th rung down from the last (Lin et al. 2023, table 2); on a flow, t = 1 - k / steps exactly."""
 
     def rungs(steps: int) -> list[float]:
-        stride = ladder.count - (ladder.count - ladder.count / steps)  # rounded as numpy's arange does: ties fall alike
+        stride = ladder.count - (ladder.count - ladder.count / steps)  # rounds like numpy's arange, ties included
         values = [ladder.count - k * stride for k in range(steps)]
         return [(round(value) if ladder.whole else value) - 1 for value in values]
 
@@ -117,7 +117,7 @@ def trailing(ladder: Ladder) -> Grid:
 
 
 def leading(ladder: Ladder, offset: int = 0) -> Grid:
-    """Every (T // steps)-th rung up from `offset`, as DDIM and SD 1 do; leaves a whole ladder's noisiest rung out."""
+    """Every (T // steps)-th rung up from `offset`, as in DDIM and SD 1; omits a whole ladder's noisiest rung."""
 
     def rungs(steps: int) -> list[float]:
         stride = ladder.count // steps if ladder.whole else ladder.count / steps
@@ -142,12 +142,12 @@ def normal(ladder: Ladder) -> Grid:
 
 
 def _even(ladder: Ladder, steps: int) -> list[float]:
-    stride = (ladder.count - 1) / max(steps - 1, 1)  # k * stride is how numpy rounds, so ties fall as elsewhere
+    stride = (ladder.count - 1) / max(steps - 1, 1)  # k * stride rounds like numpy, ties included
     return [ladder.count - 1.0, *(k * stride for k in reversed(range(steps - 1)))]
 
 
 def sgm_uniform(ladder: Ladder) -> Grid:
-    """`normal` that leaves rung 0 out (Stability's generative-models)."""
+    """`normal` without rung 0 (Stability's generative-models)."""
     return skip_last(normal(ladder))
 
 
@@ -162,7 +162,7 @@ def simple(ladder: Ladder) -> Grid:
 
 
 def ddim_uniform(ladder: Ladder) -> Grid:
-    """`leading` from rung 1 (ComfyUI's ddim_uniform, which visits one level more where steps do not divide T)."""
+    """`leading` from rung 1 (ComfyUI's ddim_uniform, which visits one more level if steps do not divide T)."""
     return leading(ladder, offset=1)
 
 

@@ -1,4 +1,4 @@
-"""Number formats while a network runs: half precision repaired in float32, and no autocast from outside."""
+"""Number formats while a network runs: half precision repaired in float32, and no outside autocast."""
 
 import copy
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _AUTOCAST = ("cpu", "cuda", "mps")
 
 N = TypeVar("N", bound=nn.Module)
 Rows = Tensor | slice  # which samples of a batch
-Run = Callable[[N, Rows, torch.dtype], Tensor]  # a network, which samples, the dtype of what it is given -> (B, ...)
+Run = Callable[[N, Rows, torch.dtype], Tensor]  # a network, which samples, the dtype of its inputs -> (B, ...)
 
 
 def dtype_of(net: nn.Module) -> torch.dtype:
@@ -25,7 +25,7 @@ def dtype_of(net: nn.Module) -> torch.dtype:
 
 
 def no_autocast() -> ExitStack:
-    """Switch torch.autocast off for the block, which must hold no yield: each network here runs in its own dtype."""
+    """Switch torch.autocast off for the block, which must not yield: each network here runs in its own dtype."""
     stack = ExitStack()
     for kind in filter(torch.is_autocast_enabled, _AUTOCAST):
         stack.enter_context(torch.autocast(kind, enabled=False))
@@ -33,10 +33,10 @@ def no_autocast() -> ExitStack:
 
 
 def repaired(run: Run[N], net: N, warn: Callable[[str], None]) -> Tensor:
-    """`run` on all samples of a batch, and once more in float32 on those that half precision made not finite.
+    """`run` on all samples of a batch, and again in float32 on those that are not finite in half precision.
 
-    The network does not change, so threads may share it. `warn` gets a text that names the samples and the dtype. What
-    is not finite in float32 either is returned as it is.
+    The network does not change, so threads may share it. `warn` gets a text that names the samples and the dtype.
+    Samples that are not finite in float32 either are returned unchanged.
     """
     dtype = dtype_of(net)
     with no_autocast():
@@ -66,8 +66,8 @@ def run_in_dtype(side: Callable[[N, Tensor], Tensor], net: N, values: Tensor, wh
 def in_float32(net: N) -> N:
     """A copy of `net` that computes in float32 and shares the weights of `net`.
 
-    Each layer has float32 weights while it runs, packed ones too, so the copy takes the memory of one layer. Weights
-    and buffers of modules that hold further modules, which are few, are float32 all the time.
+    Each layer, packed ones included, has float32 weights only while it runs, so the copy takes the memory of one layer.
+    The few weights and buffers of modules with children are float32 all the time.
     """
     shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
     made = copy.deepcopy(net, shared)

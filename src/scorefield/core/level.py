@@ -1,4 +1,4 @@
-"""A noise level, and the noisy state that lives at it: x = alpha * x0 + sigma * eps."""
+"""A noise level, and the noisy state at it: x = alpha * x0 + sigma * eps."""
 
 import math
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def _log(value: Number) -> Tensor:
 
 
 def per_sample(value: Number, like: Tensor) -> Number:
-    """`value`, if it is a (B,) tensor, shaped so that it multiplies `like` (B, ...); a float as it is."""
+    """`value` shaped to multiply `like` (B, ...) if it is a (B,) tensor; a float is returned unchanged."""
     if isinstance(value, Tensor) and value.ndim == 1:
         return value.reshape(-1, *[1] * (like.ndim - 1))
     return value

@@ -1,4 +1,4 @@
-"""Look up the names that users type: one spelling for each, the nearest ones for an unknown name."""
+"""Look up the names that users type, in any spelling; an unknown name gets the nearest ones."""
 
 import re
 from collections.abc import Collection, Mapping

@@ -1,7 +1,7 @@
 """Noise: unit normals for an interval between two levels, drawn on the CPU in float32.
 
-A policy makes one `Run` from the seeds: the noise to start from and the noise of the steps. They come together because
-a second generator of the same seed would repeat the starting noise in the first step.
+A policy makes one `Run` from the seeds: the initial noise and the noise of the steps. They come together because a
+second generator with the same seed would repeat the initial noise in the first step.
 """
 
 import math
@@ -21,13 +21,13 @@ from scorefield.errors import RequestError
 Noise = Callable[[Level, Level], Tensor]  # (from, to) -> unit normal (B, ...)
 
 SPAN = 16.0  # the Brownian path covers |lam| <= SPAN: e^-16 is float32's rounding
-HALVINGS = 20  # of that span: levels at least 3e-5 apart in lam are jointly exact
+HALVINGS = 20  # of that span: exact for levels at least 3e-5 apart in lam
 
 
 class Run(NamedTuple):
     """The noise of one run: `initial` (B, ...) unit normal, and `step`, the noise of an interval.
 
-    `step` holds the run's state (generators): make a new Run for each run, and share none between threads.
+    `step` holds generators: make a new Run for each run, and do not share one between threads.
     """
 
     initial: Tensor
@@ -37,22 +37,22 @@ class Run(NamedTuple):
 Policy = Callable[[Sequence[int], Sequence[int], torch.device | str], Run]
 
 
-Source = Callable[[Sequence[int]], Tensor]  # shape -> unit normal on the CPU, another one at each call
+Source = Callable[[Sequence[int]], Tensor]  # shape -> unit normal on the CPU, a new one at each call
 
 _WORD = 2**32  # torch's generator takes the lowest 32 bits of a seed and ignores the others
 
 
 def source(seed: int) -> Source:
-    """The noise of a seed from 0 to 2^64 - 1, each of its own.
+    """The noise of a seed from 0 to 2^64 - 1, different for every seed.
 
-    A seed below 2^32 is torch's. A larger one is mixed, so that each bit counts; its halves seed a generator each, and
-    the noise is a sum of theirs.
+    Seeds below 2^32 go to torch's generator. A larger one is mixed, so that each bit counts; each half seeds a
+    generator, and the noise is a weighted sum of theirs.
     """
     if seed < _WORD:
         generator = torch.Generator("cpu").manual_seed(seed)
         return lambda shape: torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device="cpu")
     high, low = map(source, divmod(_mixed(seed), _WORD))
-    return lambda shape: 0.6 * high(shape) + 0.8 * low(shape)  # of unit variance, and the halves are not alike
+    return lambda shape: 0.6 * high(shape) + 0.8 * low(shape)  # unit variance; unequal, so that swapped halves differ
 
 
 def _mixed(seed: int) -> int:
@@ -72,21 +72,21 @@ def _draw(sources: Sequence[Source], shape: Sequence[int]) -> Tensor:
 
 
 def per_sample(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
-    """One generator a sample, draws in the order of steps: a sample depends on its seed, not on its batch."""
+    """One generator per sample, drawn from in the order of steps: a sample depends on its seed, not on its batch."""
     sources = list(map(source, seeds))
     return Run(_draw(sources, shape).to(device), lambda at, to: _draw(sources, shape).to(device))
 
 
 def batch(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
-    """One generator of the first seed for the whole batch, as diffusers draws when it is given one generator."""
+    """One generator with the first seed for the whole batch, like diffusers with a single generator."""
     draw, whole = source(seeds[0]), (len(seeds), *shape)
     return Run(draw(whole).to(device), lambda at, to: draw(whole).to(device))
 
 
 def brownian(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> Run:
-    """The noise of every step comes from one Brownian path W for each seed, so the number of steps does not change it.
+    """One Brownian path W per seed for the noise of all steps, so that it does not depend on the number of steps.
 
-    W runs in u = e^(2 lam), where the noise that the steps of an SDE add is additive: `step(a, b)` is
+    W runs in u = e^(2 lam), where the noise of an SDE's steps is additive: `step(a, b)` is
     (W(b) - W(a)) / sqrt(u(b) - u(a)). A level beyond |lam| = SPAN counts as one at SPAN.
     """
     path = lru_cache(maxsize=4)(lambda lam: _path(seeds, shape, lam))
@@ -105,9 +105,9 @@ def _time(lam: float) -> float:
 
 
 def _path(seeds: Sequence[int], shape: Sequence[int], lam: float) -> Tensor:
-    """W (B, *shape) float64 at `lam`, by Brownian bridges over [-SPAN, SPAN], halved again and again.
+    """W (B, *shape) float64 at `lam`, by Brownian bridges over repeated halvings of [-SPAN, SPAN].
 
-    Each node of that binary tree has a seed of its own, so that the path is the same in whatever order it is asked for.
+    Each node of that binary tree has its own seed, so the path does not depend on the order of calls.
     """
 
     def normal(node: int) -> Tensor:
@@ -135,7 +135,7 @@ def _path(seeds: Sequence[int], shape: Sequence[int], lam: float) -> Tensor:
 
 
 def derived(seed: int, purpose: int | str) -> int:
-    """A seed below 2^32 for another noise of the same sample: `seed` would repeat what its walk starts from."""
+    """A seed below 2^32 for further noise of the same sample: `seed` itself would repeat the initial noise."""
     return int.from_bytes(blake2b(f"{seed} {purpose}".encode(), digest_size=8).digest()) % _WORD
 
 

@@ -1,6 +1,6 @@
 """Noise schedules: the levels that a model was trained on, numbered from the cleanest to the noisiest.
 
-Tables are float64: published code differs in float32 and float64 by about 1e-7.
+Tables are float64; published code that uses float32 differs by about 1e-7.
 """
 
 import math
@@ -25,7 +25,7 @@ def scaled_linear(first: float = 0.00085, last: float = 0.012, count: int = 1000
 
 
 def cosine(count: int = 1000, largest: float = 0.999) -> Tensor:
-    """Betas (count,) of the squared cosine (Nichol & Dhariwal 2021, eq. 17), diffusers' squaredcos_cap_v2."""
+    """Betas (count,) of the squared cosine (Nichol & Dhariwal 2021, eq. 17), squaredcos_cap_v2 in diffusers."""
     share = torch.arange(count + 1, dtype=torch.float64, device="cpu") / count
     abar = torch.cos((share + 0.008) / 1.008 * math.pi / 2) ** 2
     return (1 - abar[1:] / abar[:-1]).clamp(max=largest)
@@ -42,7 +42,7 @@ def cumulative(betas: Tensor) -> Tensor:
 
 
 def zero_snr(abar: Tensor) -> Tensor:
-    """`abar` (T,) moved so that the last level is pure noise and the first stays (Lin et al. 2023, algorithm 1)."""
+    """`abar` (T,) shifted so that the last level is pure noise and the first stays (Lin et al. 2023, algorithm 1)."""
     alpha = abar.sqrt()
     return ((alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])) ** 2
 
@@ -57,7 +57,7 @@ class Ladder:
     """The levels that a model was trained on, as rungs from 0 (cleanest) to count - 1 (noisiest)."""
 
     count: int
-    lam: Callable[[float], float]  # of a rung; between whole rungs it interpolates
+    lam: Callable[[float], float]  # of a rung; interpolated between whole rungs
     whole: bool  # the model was trained on whole rungs only
 
     @property
@@ -72,13 +72,13 @@ class Ladder:
 
 
 def discrete(table: Tensor) -> Ladder:
-    """The ladder of a model trained on the levels `table` (T,) of lam, which falls; linear in lam between rungs.
+    """The ladder of a model trained on the levels with lam `table` (T,), falling; linear in lam between rungs.
 
     The last level may be -inf (zero terminal SNR); rungs just before it are interpolated towards LAST_OF_ZERO_SNR.
     """
     values: list[float] = table.tolist()
     if len(values) < 2 or any(not above > below for above, below in pairwise(values)):
-        raise ValueError("a training schedule needs two levels or more, each noisier than the one before")
+        raise ValueError("a noise schedule needs at least two levels, each noisier than the one before")
 
     def lam(rung: float) -> float:
         if rung >= len(values) - 1:

@@ -1,7 +1,7 @@
-"""Predictions, the meanings of a network's output: the table of docs/architecture.md, one function a row.
+"""Predictions, the meanings of a network's output: the table of docs/architecture.md, one function per row.
 
 With the network F and its row of the table, D(x) = c_skip * x + c_out * F(c_in * x) is the denoiser (Karras et al.
-2022, eq. 7, here for alpha != 1 too). Sampling and training read the same row, so they cannot disagree.
+2022, eq. 7, extended to alpha != 1). Sampling and training read the same row, so they cannot disagree.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The arrays that pictures are made of, by dtype."""
+"""Types of the arrays that hold pictures."""
 
 import numpy as np
 from numpy.typing import NDArray

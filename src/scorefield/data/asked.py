@@ -1,4 +1,4 @@
-"""What a scene is asked to show, task by task: nouns, their relation, a motion."""
+"""The content to ask of a scene, by task: nouns, their relation, a motion."""
 
 import random
 from collections.abc import Callable
@@ -37,7 +37,7 @@ RELATED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is to be seen; `nouns` of a whole scene may be empty."""
+    """The content of a scene; `nouns` of a whole scene may be empty."""
 
     nouns: tuple[Noun, ...]
     relation: str | None = None
@@ -50,7 +50,7 @@ def choose(rng: random.Random, among: tuple[str, ...]) -> str:
 
 
 def weighed(rng: random.Random, among: tuple[tuple[T, float], ...]) -> T:
-    """One of `among` by its weight."""
+    """One of `among`, by weight."""
     return rng.choices([one for one, _ in among], [weight for _, weight in among])[0]
 
 
@@ -99,7 +99,7 @@ def _binding(rng: random.Random) -> Asked:
 
 
 def _qualified(noun: Noun, rng: random.Random) -> Noun:
-    """The noun with a colour, a size and a hat, each perhaps."""
+    """The noun, perhaps with a colour, a size or a hat."""
     colour = choose(rng, tuple(COLOURS)) if noun.thing in COLOURED and rng.random() < 0.6 else None
     size = choose(rng, tuple(SIZES)) if noun.count == 1 and rng.random() < 0.2 else None
     worn = choose(rng, tuple(WORN)) if noun.thing in HATTED and rng.random() < 0.3 else None

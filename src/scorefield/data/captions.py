@@ -1,4 +1,4 @@
-"""The grammar of captions: what is in a scene, said in several ways."""
+"""The grammar of captions, which describes a scene in several ways."""
 
 import random
 from collections.abc import Sequence
@@ -27,20 +27,20 @@ from scorefield.data.things import BY_NAME
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noun:
-    """What a caption says of one kind of thing: 'two small red cars', 'a man wearing a hat'."""
+    """A caption's description of one kind of thing: 'two small red cars', 'a man wearing a hat'."""
 
     thing: str
     count: int = 1
-    counted: bool = True  # the number is said; otherwise only that there are several
+    counted: bool = True  # the caption names the number; otherwise it says only that there are several
     colour: str | None = None
     size: str | None = None
-    worn: str | None = None  # what it wears
-    bare: bool = False  # said to be without a hat
+    worn: str | None = None  # its headgear
+    bare: bool = False  # the caption says that it has no hat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What a caption says of a motion: its name in MOTIONS and, where it has one, its direction."""
+    """A motion in a caption: its name in MOTIONS and its direction, if it has one."""
 
     name: str
     direction: Direction | None = None
@@ -53,7 +53,7 @@ def article(words: str) -> str:
 
 
 def _pick(rng: random.Random, phrases: Sequence[str]) -> str:
-    """One of `phrases`; the first is said twice as often."""
+    """One of `phrases`; the first is twice as likely as each other."""
     return phrases[max(0, int(rng.random() * (len(phrases) + 1)) - 1)]
 
 
@@ -62,7 +62,7 @@ def _any(rng: random.Random, phrases: Sequence[str]) -> str:
 
 
 def _described(noun: Noun, name: str, rng: random.Random) -> str:
-    """The name with its adjectives: size, a mood that nothing shows, colour."""
+    """The name with its adjectives: size, a mood that no picture shows, colour."""
     size = _pick(rng, SIZES[noun.size]) if noun.size else ""
     mood = _any(rng, MOODS) if rng.random() < 0.07 else ""
     colour = _pick(rng, WORDS[noun.colour]) if noun.colour else ""
@@ -70,7 +70,7 @@ def _described(noun: Noun, name: str, rng: random.Random) -> str:
 
 
 def _determined(words: str, rng: random.Random) -> str:
-    """The words of one thing behind an article, or a word in its place."""
+    """The words of one thing after an article, or another word in its place."""
     roll = rng.random()
     if roll < 0.84:
         return f"{article(words)} {words}"
@@ -100,7 +100,7 @@ def _listed(said: Sequence[str]) -> str:
 
 
 def _moving(said: Sequence[str], move: Move, rng: random.Random) -> tuple[str, bool]:
-    """The nouns and what they do, and whether that is a whole sentence."""
+    """The nouns with their motion, and whether that is a whole sentence."""
     motion = MOTIONS[move.name]
     verb, participle = motion.verbs[int(rng.random() * len(motion.verbs))]
     roll = rng.random()
@@ -116,7 +116,7 @@ def _moving(said: Sequence[str], move: Move, rng: random.Random) -> tuple[str, b
 
 
 def _related(said: Sequence[str], relation: str, rng: random.Random) -> tuple[str, bool]:
-    """The nouns and their relation, and whether that is a whole sentence."""
+    """The nouns with their relation, and whether that is a whole sentence."""
     if relation in ("left", "right") and rng.random() < 0.15:
         return f"{said[0]} on the {relation} and {said[1]} on the {MIRROR[relation]}", False
     verb = "is " if relation not in NO_VERB and rng.random() < 0.15 else ""
@@ -124,7 +124,7 @@ def _related(said: Sequence[str], relation: str, rng: random.Random) -> tuple[st
 
 
 def _styled(words: str, style: str, rng: random.Random) -> str:
-    """The words with their style before them, or at the head or the end behind a comma."""
+    """The words with their style, before them, or at either end with a comma."""
     roll, tail = rng.random(), _any(rng, STYLE_TAILS[style])
     if roll < 0.5:
         return f"{_pick(rng, STYLES[style])} {words}"
@@ -139,7 +139,7 @@ def caption(
     rng: random.Random,
     move: Move | None = None,
 ) -> str:
-    """One caption: style, noun or nouns with their relation or motion, place; a part that is None is left unsaid."""
+    """One caption: style, nouns with their relation or motion, place; a part that is None is left out."""
     said = [noun_phrase(noun, rng) for noun in nouns]
     where = _pick(rng, PLACES[place]) if place is not None else ""
     if not said:

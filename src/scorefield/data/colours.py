@@ -1,4 +1,4 @@
-"""The colours that a thing can be given, and how its sprite is dyed."""
+"""The colours that a thing can have, and how its sprite is dyed."""
 
 from functools import cache
 from typing import NamedTuple
@@ -22,7 +22,7 @@ COLOURS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, 
     "white": ((150, 150, 156), (236, 236, 240), (255, 255, 255)),
     "brown": ((58, 32, 14), (122, 74, 38), (190, 146, 104)),
     "grey": ((62, 64, 70), (134, 138, 146), (206, 210, 216)),
-    "colourful": ((96, 96, 96), (200, 200, 200), (255, 255, 255)),  # how bright its stripes are
+    "colourful": ((96, 96, 96), (200, 200, 200), (255, 255, 255)),  # the brightness of its stripes
 }
 STRIPES: tuple[tuple[int, int, int], ...] = (
     (232, 44, 44), (250, 140, 20), (250, 220, 30), (52, 176, 66), (40, 110, 230), (140, 60, 200),
@@ -37,7 +37,7 @@ WORDS: dict[str, tuple[str, ...]] = {  # colour -> its words
 
 
 def _movable(rgb: Bytes, alpha: Bytes, dye: Dye) -> Mask:
-    """Which pixels carry the thing's own colour: saturated ones near its commonest hue (bool, same shape as alpha)."""
+    """The pixels with the thing's own colour: saturated, near its commonest hue (bool, the shape of alpha)."""
     hsv = np.asarray(Image.fromarray(rgb).convert("HSV")).astype(int)
     hue, saturation = hsv[..., 0], hsv[..., 1]
     vivid = (alpha > 128) & (saturation > 60)
@@ -50,7 +50,7 @@ def _movable(rgb: Bytes, alpha: Bytes, dye: Dye) -> Mask:
 
 
 class Shades(NamedTuple):
-    """A sprite ready to be dyed: the pixels that take the colour, and how light each is."""
+    """A sprite ready to be dyed: the pixels that take the colour, and their lightness."""
 
     where: Mask  # (h, w)
     light: Bytes  # (h, w): 0 for the dark end of a ramp, 128 for its middle, 255 for the light end
@@ -69,7 +69,7 @@ def shades(sprite: Bytes, dye: Dye) -> Shades:
 
 @cache
 def _ramp(colour: str) -> Bytes:
-    """The 256 colours (256, 3) from the dark end over the middle to the light end."""
+    """The 256 colours (256, 3) from the dark end through the middle to the light end."""
     stops = np.asarray(COLOURS[colour], np.float32)
     places = (0, 128, 255)
     return np.stack([np.interp(np.arange(256), places, stops[:, k]) for k in range(3)], 1).astype(np.uint8)
@@ -85,7 +85,7 @@ def _stripes(height: int, width: int) -> Floats:
 
 
 def coloured(sprite: Bytes, colour: str, shades: Shades) -> Bytes:
-    """The sprite (h, w, 4) with its own colour moved to `colour`, its shading kept."""
+    """The sprite (h, w, 4) with its own colour changed to `colour`, and its shading kept."""
     moved = _ramp(colour)[shades.light]
     if colour == "colourful":
         moved = (moved * _stripes(*shades.light.shape)).astype(np.uint8)

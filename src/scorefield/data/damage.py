@@ -1,4 +1,4 @@
-"""Ways to damage a picture or a sprite, so that whoever looks at shapes no longer knows what it shows."""
+"""Ways to damage a picture or a sprite, so that its shapes no longer tell what it shows."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from scorefield.data.arrays import Bytes, Floats, Mask
 
 Damage = Callable[[Bytes, np.random.Generator], Bytes]  # (h, w, 3 or 4) -> the same size
 
-LEAST_TILT = 0.26  # radians: cuts are never so nearly level or upright; those are kept for checks
+LEAST_TILT = 0.26  # radians: cuts closer to level or upright are reserved for checks
 
 
 def _moved(picture: Bytes, down: Floats, right: Floats) -> Bytes:
-    """Every pixel taken from `down` and `right` px away, the nearest of the picture's own."""
+    """Every pixel taken from `down` and `right` px away, or from the picture's edge."""
     height, width = picture.shape[:2]
     rows, columns = np.mgrid[0:height, 0:width]
     there = np.clip(np.rint(rows + down), 0, height - 1), np.clip(np.rint(columns + right), 0, width - 1)
@@ -21,21 +21,21 @@ def _moved(picture: Bytes, down: Floats, right: Floats) -> Bytes:
 
 
 def scattered(picture: Bytes, rng: np.random.Generator) -> Bytes:
-    """Every pixel taken from somewhere near, by chance."""
+    """Every pixel taken from a random place nearby."""
     reach = rng.uniform(2.0, 5.0)
     down, right = rng.normal(0, reach, (2, *picture.shape[:2])).astype(np.float32)
     return _moved(picture, down, right)
 
 
 def _wave(length: int, rng: np.random.Generator, waves: int) -> Floats:
-    """A smooth random line of mean square about 1."""
+    """A smooth random curve with a mean square of about 1."""
     x = np.arange(length) / max(length, 24)
     parts = [np.sin(2 * np.pi * (rng.uniform(0.6, 2.2) * k * x + rng.random())) for k in range(1, waves + 1)]
     return np.asarray(np.sum(parts, 0) * np.sqrt(2 / waves), np.float32)
 
 
 def waved(picture: Bytes, rng: np.random.Generator) -> Bytes:
-    """Bent along and across, as in a wavy mirror."""
+    """Bent both ways, as in a wavy mirror."""
     height, width = picture.shape[:2]
     swing = rng.uniform(0.07, 0.14) * min(max(height, width), 80)
     down = swing * _wave(width, rng, 3)[None, :] + 0.4 * swing * _wave(height, rng, 3)[:, None]
@@ -44,7 +44,7 @@ def waved(picture: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 def melted(picture: Bytes, rng: np.random.Generator) -> Bytes:
-    """Run down in streaks, every column stretched by a length of its own."""
+    """Run down in streaks: every column is stretched by a different length."""
     height, width = picture.shape[:2]
     stretch = 1 + rng.uniform(0.5, 1.1) * np.abs(_wave(width, rng, 4))
     rows = np.arange(height, dtype=np.float32)[:, None]
@@ -53,7 +53,7 @@ def melted(picture: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 def tiled(picture: Bytes, rng: np.random.Generator) -> Bytes:
-    """Cut into square tiles that have changed places."""
+    """Cut into square tiles in random order."""
     height, width = picture.shape[:2]
     side = int(rng.integers(5, max(7, min(height, width, 48) // 3 + 1)))
     down, right = height // side, width // side
@@ -68,7 +68,7 @@ def tiled(picture: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 def smeared(picture: Bytes, rng: np.random.Generator) -> Bytes:
-    """Told by so few pixels that only patches of colour are left."""
+    """Reduced to so few pixels that only patches of colour are left."""
     image = Image.fromarray(picture)
     scale = rng.uniform(5.0, 9.0)
     few = image.resize((max(2, round(image.width / scale)), max(2, round(image.height / scale))), Image.Resampling.BOX)
@@ -76,7 +76,7 @@ def smeared(picture: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 def streaked(picture: Bytes, rng: np.random.Generator) -> Bytes:
-    """Blurred in one direction, as something that moves fast."""
+    """Blurred in one direction, like something that moves fast."""
     length, slope = int(rng.integers(8, 16)), rng.uniform(-1, 1)
     steps = [(k - length / 2) * np.array((slope, 1.0)) / np.hypot(slope, 1) for k in range(length)]
     if rng.random() < 0.5:
@@ -87,7 +87,7 @@ def streaked(picture: Bytes, rng: np.random.Generator) -> Bytes:
 
 
 def _side(shape: tuple[int, ...], rng: np.random.Generator, off: float) -> Mask:
-    """One side of a slanting cut near the middle; `off` is how far from it at most, as a share of the size."""
+    """One side of a slanting cut near the middle, at most `off` away from it, as a share of the size."""
     height, width = shape[:2]
     angle = rng.uniform(LEAST_TILT, np.pi / 2 - LEAST_TILT) + np.pi / 2 * rng.integers(4)
     rows, columns = np.mgrid[0:height, 0:width]
@@ -96,14 +96,14 @@ def _side(shape: tuple[int, ...], rng: np.random.Generator, off: float) -> Mask:
 
 
 def halved(sprite: Bytes, rng: np.random.Generator) -> Bytes:
-    """A sprite (h, w, 4) of which about a half is gone."""
+    """A sprite (h, w, 4) without about half of it."""
     out = sprite.copy()
     out[_side(sprite.shape, rng, 0.08), 3] = 0
     return out
 
 
 def hybrid(sprite: Bytes, other: Bytes, rng: np.random.Generator) -> Bytes:
-    """A sprite (h, w, 4) with a half of another one, or laid one into the other."""
+    """A sprite (h, w, 4) with half of another one, or blended with it."""
     height, width = sprite.shape[:2]
     fitted = np.asarray(Image.fromarray(other).resize((width, height), Image.Resampling.LANCZOS))
     if rng.random() < 0.3:
@@ -111,7 +111,7 @@ def hybrid(sprite: Bytes, other: Bytes, rng: np.random.Generator) -> Bytes:
     return np.where(_side(sprite.shape, rng, 0.1)[..., None], fitted, sprite)
 
 
-# After these everything is about where it was; the first is the hardest to tell from the truth, and comes twice.
+# These leave everything about where it was; the first is the hardest to tell from the truth, so it is listed twice.
 IN_PLACE: tuple[Damage, ...] = (scattered, scattered, waved, smeared, streaked)
 DISPLACED: tuple[Damage, ...] = (melted, tiled)
 OF_SPRITES: tuple[Damage, ...] = (*IN_PLACE, *DISPLACED, halved)

@@ -12,14 +12,14 @@ from scorefield.files.open_picture import ENDINGS
 
 
 def pictures(folder: Path, width: int, height: int) -> Bytes:
-    """Every picture of a folder in the order of its names, (N, height, width, 3), scaled and cropped to its middle.
+    """Read every picture of a folder by name order, (N, height, width, 3), scaled and cropped around the middle.
 
-    Read as `--image` is: upright, in sRGB, transparent parts white. RequestError for a folder without pictures,
+    They are read like `--image`: upright, in sRGB, transparent parts white. RequestError for a folder without pictures,
     PictureError for a file that is not a picture.
     """
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
     if not files:
-        raise RequestError(f"there are no pictures in {folder}; give a folder that holds {', '.join(ENDINGS)}")
+        raise RequestError(f"there are no pictures in {folder}; give a folder with {', '.join(ENDINGS)} files")
     return np.stack([_fitted(path, width, height) for path in files])
 
 

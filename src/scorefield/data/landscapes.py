@@ -1,4 +1,4 @@
-"""More painters of places: landscapes, weather, water, and a meeting."""
+"""Painters of further places: landscapes, weather, water, and a meeting."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from scorefield.data.paint import COLUMNS, ROWS, SIZE, disc, fade, rgb, ridge, w
 
 
 def mountains(rng: np.random.Generator) -> Floats:
-    """Peaks with snow on them behind a green slope."""
+    """Snow-capped peaks behind a green slope."""
     picture = fade((136, 190, 240), (226, 238, 248), 0, 70)
     for x in np.array((14.0, 58.0, 104.0)) + rng.uniform(-12, 12, 3):
         top, steep = rng.uniform(14, 34), rng.uniform(1.0, 1.5)
@@ -64,7 +64,7 @@ def jungle(rng: np.random.Generator) -> Floats:
 
 
 def underwater(rng: np.random.Generator) -> Floats:
-    """Blue depth with rays of light, bubbles, weed on the sand."""
+    """Blue depth with rays of light, bubbles, and weed on the sand."""
     picture = fade((70, 178, 218), (14, 62, 128), 0, 116)
     for x in rng.uniform(0, SIZE, 4):
         ray = np.abs(COLUMNS - x - ROWS * 0.35) < 4 + ROWS * 0.05

@@ -1,4 +1,4 @@
-"""Where things lie in a picture: alone, in a relation, several of a kind, as a whole scene."""
+"""The layout of things in a picture: alone, in a relation, several of a kind, as a whole scene."""
 
 import random
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SIZE_OF: dict[str | None, int] = {"small": 32, None: 60, "big": 88}  # px of a l
 TURNS = (45, 90, 135, 180, 225, 270, 315)  # degrees of a thing that spins
 ROW = 121  # px: where things in the front row stand
 Spot = tuple[int, int]
-GRIDS: dict[int, tuple[tuple[Spot, ...], tuple[Spot, ...]]] = {  # count -> two ways: column in px, row (0 is behind)
+GRIDS: dict[int, tuple[tuple[Spot, ...], tuple[Spot, ...]]] = {  # count -> two layouts: column in px, row (0 is behind)
     4: (((32, 0), (94, 0), (32, 1), (94, 1)), ((26, 0), (74, 0), (52, 1), (100, 1))),
     5: (((22, 0), (64, 0), (106, 0), (44, 1), (84, 1)), ((44, 0), (84, 0), (22, 1), (64, 1), (106, 1))),
 }
@@ -24,7 +24,7 @@ GRIDS: dict[int, tuple[tuple[Spot, ...], tuple[Spot, ...]]] = {  # count -> two 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One thing in the picture: its centre and longer side in px, and how it is drawn."""
+    """One thing in the picture: its centre and longer side in px, and its look."""
 
     thing: str
     x: int
@@ -34,7 +34,7 @@ class Item:
     worn: str | None = None
     flip: bool = False
     turn: int = 0  # degrees
-    depth: int = 0  # what is deeper is drawn later, in front; of equals the first named
+    depth: int = 0  # greater depths are drawn later, in front; among equals, the first named is in front
 
 
 def jitter(rng: random.Random, middle: float, swing: int) -> int:
@@ -51,7 +51,7 @@ def _height(noun: Noun, size: int) -> int:
 
 
 def _standing(noun: Noun, x: int, base: int, size: int, depth: int = 0) -> Item:
-    """The thing with its foot in row `base`."""
+    """The thing, standing on row `base`."""
     return _item(noun, x, base - _height(noun, size) // 2, size, depth)
 
 
@@ -62,7 +62,7 @@ def _flies(noun: Noun, place: str, rng: random.Random) -> bool:
 
 
 def alone(noun: Noun, place: str, rng: random.Random) -> list[Item]:
-    """One thing near the middle, standing lower where there is ground, higher if it flies."""
+    """One thing near the middle: lower if there is ground to stand on, higher if it flies."""
     size = SIZE_OF[noun.size] + 4 * int(rng.random() * 3) - 4
     height = _height(noun, size)
     if _flies(noun, place, rng):
@@ -74,7 +74,7 @@ def alone(noun: Noun, place: str, rng: random.Random) -> list[Item]:
 
 
 def _beside(nouns: Sequence[Noun], place: str, rng: random.Random, xs: Spot, size: int) -> list[Item]:
-    """Two things side by side, on one ground or at one height."""
+    """Two things side by side, on the same ground or at the same height."""
     middle, base = jitter(rng, 70, 14), jitter(rng, 108, 9)
     items = []
     for noun, x in zip(nouns, xs, strict=True):
@@ -88,7 +88,7 @@ def _beside(nouns: Sequence[Noun], place: str, rng: random.Random, xs: Spot, siz
 
 
 def _stacked(nouns: Sequence[Noun], rng: random.Random, sunk: float) -> list[Item]:
-    """The first on the second, `sunk` of the second's height deep."""
+    """The first on the second, sunk into it by the share `sunk` of its height."""
     x, size = jitter(rng, 64, 14), 56 + 4 * int(rng.random() * 2)
     below = _standing(nouns[1], x, jitter(rng, 117, 3), size)
     height = _height(nouns[1], size)
@@ -107,7 +107,7 @@ def _held(nouns: Sequence[Noun], rng: random.Random) -> list[Item]:
 
 
 def pair(nouns: Sequence[Noun], way: str, place: str, rng: random.Random) -> list[Item]:
-    """Two things, the first `way` of the second."""
+    """Two things, with the relation `way` of the first to the second."""
     if way in ("right", "below", "behind"):
         return pair(nouns[::-1], MIRROR[way], place, rng)[::-1]
     size = 44 + 4 * int(rng.random() * 2)
@@ -130,7 +130,7 @@ def pair(nouns: Sequence[Noun], way: str, place: str, rng: random.Random) -> lis
 
 
 def _rows(place: str) -> Spot:
-    """The feet of a front row and of a row behind it where there is ground, or else their middles."""
+    """The bases of a row behind and a front row if there is ground, else their middles."""
     return (min(GROUND[place] + 6, 88), ROW) if place in GROUND else (60, 112)
 
 
@@ -156,7 +156,7 @@ def several(noun: Noun, place: str, rng: random.Random) -> list[Item]:
 
 
 def groups(nouns: Sequence[Noun], place: str, rng: random.Random) -> list[Item]:
-    """One or two of each of two things, the first ones to the left."""
+    """One or two of each of two things, the first kind on the left."""
     items: list[Item] = []
     for noun, x in zip(nouns, (32, 96), strict=True):
         cells = ((x - 4, 0), (x + 4, 1)) if noun.count == 2 else ((x, 1),)
@@ -165,7 +165,7 @@ def groups(nouns: Sequence[Noun], place: str, rng: random.Random) -> list[Item]:
 
 
 def whole(nouns: Sequence[Noun], place: str, rng: random.Random) -> list[Item]:
-    """Up to four different things as they might lie about: smaller where they are further off."""
+    """Up to four different things, scattered, and smaller the further away they are."""
     columns = [22 + 84 * k // (len(nouns) - 1) for k in range(len(nouns))] if len(nouns) > 1 else [64] * len(nouns)
     rng.shuffle(columns)
     items = []
@@ -183,7 +183,7 @@ def whole(nouns: Sequence[Noun], place: str, rng: random.Random) -> list[Item]:
 
 
 def moving(nouns: Sequence[Noun], move: Move, place: str, rng: random.Random) -> list[Item]:
-    """One frame of a motion: who goes somewhere looks there, who falls or rises is in the air."""
+    """One frame of a motion: things look in the direction they go, and those that fall or rise are in the air."""
     motion = MOTIONS[move.name]
     if motion.other:
         left, right = pair(nouns, "left", place, rng)

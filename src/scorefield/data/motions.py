@@ -1,4 +1,4 @@
-"""How things move, in words: for films, and for the pictures that are one frame of them."""
+"""Words for the motion of things: for films, and for pictures, which are one frame of them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,11 +13,11 @@ DIRECTIONS: dict[Direction, tuple[str, ...]] = {
 }
 SPEEDS: tuple[str, ...] = ("slowly", "quickly", "fast")
 OPENINGS: tuple[str, ...] = ("a film of", "a video of", "an animation of", "a clip of")
-FAULTS: tuple[str, ...] = (  # what is wrong with a film
+FAULTS: tuple[str, ...] = (  # words for the faults of a film
     "blurred", "blurry", "still", "a still picture", "not moving", "frozen", "walking backwards", "moving backwards",
     "driving backwards", "flying backwards", "flickering", "shaking", "distorted", "deformed", "low quality",
 )  # fmt: skip
-WEATHER: dict[str, tuple[str, ...]] = {  # place -> what falls there
+WEATHER: dict[str, tuple[str, ...]] = {  # place -> phrases for its weather
     "snow": ("snow falls", "snow is falling", "it is snowing"),
     "rain": ("rain falls", "rain is falling", "it is raining"),
 }
@@ -25,14 +25,14 @@ WEATHER: dict[str, tuple[str, ...]] = {  # place -> what falls there
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Motion:
-    """One way to move: its verbs, third person and participle, and who moves so."""
+    """One way to move: its verbs (third person and participle), and the things that move this way."""
 
     verbs: tuple[tuple[str, str], ...]
     kinds: tuple[Kind, ...] = ()
-    things: tuple[str, ...] = ()  # besides those of the kinds
-    sideways: bool = False  # it goes to the left or to the right
-    aloft: bool = False  # it is off the ground
-    other: tuple[str, ...] = ()  # between the mover and a second thing; empty where there is none
+    things: tuple[str, ...] = ()  # in addition to those of the kinds
+    sideways: bool = False  # whether it goes to the left or to the right
+    aloft: bool = False  # whether it is off the ground
+    other: tuple[str, ...] = ()  # phrases between the mover and a second thing; empty without one
 
 
 MOTIONS: dict[str, Motion] = {
@@ -89,15 +89,15 @@ MOTIONS: dict[str, Motion] = {
         kinds=("animal", "person", "vehicle"), sideways=True, other=("and",),
     ),
 }  # fmt: skip
-FACING_RIGHT = frozenset({"airplane", "rocket", "bicycle", "superhero"})  # as drawn; all others look left or ahead
+FACING_RIGHT = frozenset({"airplane", "rocket", "bicycle", "superhero"})  # as drawn; all others face left or the viewer
 
 
 def movers(name: str) -> tuple[str, ...]:
-    """The things that move so."""
+    """The things that can move in that way."""
     motion = MOTIONS[name]
     return tuple(thing.name for thing in THINGS if thing.kind in motion.kinds or thing.name in motion.things)
 
 
 def flipped(thing: str, direction: Direction | None) -> bool:
-    """Whether the sprite of a thing is to be mirrored so that it looks where it goes."""
+    """Whether the sprite of a thing must be mirrored to face the way it goes."""
     return direction is not None and (direction == "right") != (thing in FACING_RIGHT)

@@ -1,4 +1,4 @@
-"""What places are painted with: fades, skylines, discs and flat colours, in numpy."""
+"""The tools that paint places: fades, skylines, discs and flat colours, in numpy."""
 
 import numpy as np
 

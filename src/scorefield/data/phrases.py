@@ -1,4 +1,4 @@
-"""The phrases that captions are made of, beside the names of things: places, relations, styles, sizes, openings."""
+"""The phrases of captions, other than the names of things: places, relations, styles, sizes, openings."""
 
 PLACES: dict[str, tuple[str, ...]] = {  # place -> its phrases
     "desert": ("in the desert", "in a desert"),
@@ -43,7 +43,7 @@ RELATIONS: dict[str, tuple[str, ...]] = {  # relation of the first thing to the 
     "holding": ("holding", "carrying"),
     "riding": ("riding", "on"),
 }
-NO_VERB = frozenset({"holding", "riding"})  # relations that "is" before them would only lengthen
+NO_VERB = frozenset({"holding", "riding"})  # relations that are never preceded by "is"
 
 STYLES: dict[str, tuple[str, ...]] = {  # style -> its phrases, each followed by the noun
     "pencil": ("a pencil drawing of", "a pencil sketch of", "a sketch of"),
@@ -56,7 +56,7 @@ STYLES: dict[str, tuple[str, ...]] = {  # style -> its phrases, each followed by
     "blurred": ("a blurred picture of", "a blurry photo of", "a blurry picture of"),
     "distorted": ("a distorted picture of", "a deformed picture of", "a bad drawing of", "an ugly picture of"),
 }  # fmt: skip
-STYLE_TAILS: dict[str, tuple[str, ...]] = {  # style -> its phrases at the end or the head, behind or before a comma
+STYLE_TAILS: dict[str, tuple[str, ...]] = {  # style -> its phrases for the start or the end of a caption
     "pencil": ("pencil drawing", "pencil sketch", "in pencil", "as a pencil drawing", "in the style of a sketch"),
     "watercolour": ("watercolour", "watercolour style", "watercolor", "in watercolour", "watercolor painting"),
     "pixel": ("pixel art", "pixel art style", "in pixel art", "in the style of pixel art", "8 bit"),
@@ -64,12 +64,12 @@ STYLE_TAILS: dict[str, tuple[str, ...]] = {  # style -> its phrases at the end o
     "blurred": ("blurred", "blurry", "out of focus"),
     "distorted": ("distorted", "deformed", "low quality", "bad quality", "worst quality", "broken", "melted"),
 }
-PLAIN_STYLE: tuple[str, ...] = ("",) * 16 + (  # phrases of no style at all
+PLAIN_STYLE: tuple[str, ...] = ("",) * 16 + (  # openings without a style
     "a picture of", "a picture of", "a photo of", "a photo of", "an image of", "a photograph of", "a drawing of",
     "an illustration of", "a cartoon of", "an emoji of", "draw", "show me", "there is", "please draw", "paint",
     "create", "i want",
 )  # fmt: skip
-QUALITIES: tuple[str, ...] = (  # what people add and what changes nothing in pictures like these
+QUALITIES: tuple[str, ...] = (  # phrases that people add, and that change nothing in pictures like these
     "highly detailed", "detailed", "high quality", "best quality", "sharp", "masterpiece", "4k", "realistic",
     "digital art", "illustration", "cartoon", "cartoon style", "emoji", "colourful style", "clean", "photo",
 )  # fmt: skip
@@ -78,24 +78,16 @@ SIZES: dict[str, tuple[str, ...]] = {  # size -> its words
     "small": ("small", "little", "tiny"),
     "big": ("big", "large", "huge", "giant"),
 }
-MOODS: tuple[str, ...] = (  # adjectives that people type and that look like nothing here
+MOODS: tuple[str, ...] = (  # adjectives that people type, and that these pictures do not show
     "cute", "cozy", "cosy", "lovely", "beautiful", "happy", "funny", "old", "young", "pretty", "nice", "magical",
     "wooden", "cool", "friendly", "sad", "spooky", "scary", "magic",
 )  # fmt: skip
-POSES: tuple[str, ...] = (  # words for animals and people that change no picture
+POSES: tuple[str, ...] = (  # words for animals and people that change nothing in the picture
     "sitting", "standing", "sleeping", "smiling", "playing", "resting", "waiting", "alone", "looking at me",
 )  # fmt: skip
-VIEWS: tuple[str, ...] = ("", "a scene", "a landscape", "a view")  # of a picture of which only the place is said
+VIEWS: tuple[str, ...] = ("", "a scene", "a landscape", "a view")  # before a place, if the caption names nothing else
 NUMBERS: tuple[str, ...] = ("one", "two", "three", "four", "five")
-SEVERAL: tuple[str, ...] = (
-    "",
-    "some",
-    "several",
-    "many",
-    "a group of",
-    "lots of",
-    "a few",
-)  # of a number that is not said
+SEVERAL: tuple[str, ...] = ("", "some", "several", "many", "a group of", "lots of", "a few")  # in place of a number
 GRAMMAR: tuple[str, ...] = (
     "a", "an", "and", "is", "are", "the", "my", "wearing", "with", "without", "in", "of", "pair", ",",
 )  # fmt: skip

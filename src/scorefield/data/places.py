@@ -1,4 +1,4 @@
-"""The painted places behind the things: each a few strokes of numpy, in a fixed number of variants."""
+"""The painted places behind the things: a few strokes of numpy each, in a fixed number of variants."""
 
 from collections.abc import Callable
 from functools import cache
@@ -167,11 +167,11 @@ PAINTERS: dict[str, Painter] = {
     "moon": landscapes.moon,
     "meeting": landscapes.meeting,
 }
-GROUND: dict[str, int] = {  # place -> the row from which down there is ground to stand on, px; the others have none
+GROUND: dict[str, int] = {  # place -> the highest row of its ground, px; the other places have none
     "desert": 74, "beach": 76, "meadow": 72, "snow": 70, "night": 94, "city": 88, "forest": 88, "room": 90,
     "mountains": 86, "lake": 96, "farm": 82, "jungle": 92, "sunset": 84, "rain": 84, "moon": 78, "meeting": 92,
 }  # fmt: skip
-FLOATING = frozenset(PAINTERS.keys() - GROUND.keys())  # places where things hang in the middle
+FLOATING = frozenset(PAINTERS.keys() - GROUND.keys())  # places where things float
 
 
 @cache

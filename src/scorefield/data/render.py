@@ -1,4 +1,4 @@
-"""From a scene to its picture: place, shadows, sprites, style."""
+"""Render a scene: place, shadows, sprites, style."""
 
 from collections.abc import Callable
 from functools import cache
@@ -15,7 +15,7 @@ from scorefield.data.scenes import Scene
 from scorefield.data.sprites import sprite
 from scorefield.data.things import BY_NAME
 
-SHADOW = 90  # of 255: how dark the shadow under a thing is
+SHADOW = 90  # of 255: the darkness of the shadow under a thing
 
 
 @cache
@@ -28,13 +28,13 @@ def _shadow(width: int) -> NDArray[np.uint16]:
 
 
 def _window(length: int, start: int) -> tuple[slice, slice]:
-    """The part of a stretch of `length` at `start` that lies inside the picture: (in the picture, in the stretch)."""
+    """The part of a range of `length` from `start` that is inside the picture: its slices of picture and range."""
     first, last = (min(max(edge, 0), SIZE) for edge in (start, start + length))
     return slice(first, last), slice(first - start, last - start)
 
 
 def _blend(picture: Bytes, colour: Bytes | int, alpha: Bytes | NDArray[np.uint16], left: int, top: int) -> None:
-    """Lay `colour` ((h, w, 3) or one grey) over `picture` with `alpha` (h, w) in 0..255, in place."""
+    """Blend `colour` ((h, w, 3) or one grey) over `picture` with `alpha` (h, w) in 0..255, in place."""
     rows, inner_rows = _window(alpha.shape[0], top)
     columns, inner_columns = _window(alpha.shape[1], left)
     part = picture[rows, columns].astype(np.uint16)
@@ -52,7 +52,7 @@ def _pencil(picture: Bytes) -> Bytes:
 
 
 def _watercolour(picture: Bytes) -> Bytes:
-    """Washed-out blots: a median, few tones, lifted towards paper."""
+    """Washed-out blots: a median filter and few tones, lightened towards paper."""
     blots = np.asarray(Image.fromarray(picture).filter(ImageFilter.MedianFilter(5)), np.float32)
     return np.clip(np.round(blots / 32) * 32 * 0.66 + 255 * 0.34, 0, 255).astype(np.uint8)
 
@@ -75,7 +75,7 @@ def _blurred(picture: Bytes) -> Bytes:
 
 @cache
 def _waves() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The row and the column that each pixel of a distorted picture is taken from."""
+    """The source row and column of each pixel of a distorted picture."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
     down = rows + 5 * np.sin(columns / 7) + 4 * np.sin(rows / 5 + columns / 11)
     right = columns + 6 * np.sin(rows / 6 + 1) + 3 * np.sin(columns / 4)
@@ -83,7 +83,7 @@ def _waves() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def _distorted(picture: Bytes) -> Bytes:
-    """As in a wavy mirror."""
+    """Bent as in a wavy mirror."""
     return picture[_waves()]
 
 
@@ -98,7 +98,7 @@ FILTERS = {
 
 
 def stand(picture: Bytes, sprite: Bytes, x: int, y: int, *, shadow: bool) -> None:
-    """Lay `sprite` (h, w, 4) over `picture` with its middle at (x, y) px, in place, a shadow under it or none."""
+    """Blend `sprite` (h, w, 4) over `picture`, in place, centred at (x, y) px, with or without a shadow."""
     height, width = sprite.shape[:2]
     left, top = x - width // 2, y - height // 2
     if shadow:
@@ -108,7 +108,7 @@ def stand(picture: Bytes, sprite: Bytes, x: int, y: int, *, shadow: bool) -> Non
 
 
 def _grounded(item: Item, height: int, place: str) -> bool:
-    """Whether the thing stands on the ground of its place, and so throws a shadow."""
+    """Whether the thing stands on the ground of its place, and so casts a shadow."""
     foot = item.y - height // 2 + height
     return place in GROUND and foot >= GROUND[place] and BY_NAME[item.thing].kind != "sky"
 
@@ -119,12 +119,12 @@ def drawn(item: Item) -> Bytes:
 
 
 def render(scene: Scene, look: Callable[[Item], Bytes] = drawn) -> Bytes:
-    """The scene's picture (128, 128, 3), with sprites as `look` gives them."""
+    """The scene's picture (128, 128, 3), with the sprites that `look` returns."""
     picture = painted(scene.place, scene.variant).copy()
     carried: tuple[Item, ...] = ()
     if scene.relation in ("on", "riding", "holding"):
         carried = scene.items[1:] if scene.relation == "holding" else scene.items[:1]
-    last_first = scene.items[::-1]  # of things equally deep the first named lies on top
+    last_first = scene.items[::-1]  # at equal depth, the first named is on top
     for item in sorted(last_first, key=lambda one: one.depth):
         shown = look(item)
         shadow = item not in carried and _grounded(item, shown.shape[0], scene.place)

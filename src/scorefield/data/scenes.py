@@ -15,17 +15,17 @@ from scorefield.data.splits import held_out_motion, held_out_pair, held_out_plac
 
 Split = Literal["train", "heldout"]
 STYLED: dict[Task, float] = {"single": 0.16, "two": 0.06, "counting": 0.06, "position": 0.04, "whole": 0.1}
-HIDDEN = frozenset(  # colour x place in which hardly anything could be seen
+HIDDEN = frozenset(  # colour x place where a thing would hardly be visible
     {(colour, colour) for colour in ("white", "grey", "blue", "green", "pink", "yellow", "red", "black")}
     | {("black", place) for place in ("night", "space", "moon")} | {("white", "snow"), ("grey", "rain")}
 )  # fmt: skip
-FAR = 24  # px: how far apart things are of which one is left of the other, or above it
-PLACED = 0.62  # the share of captions that say the place
+FAR = 24  # px: the least distance of things of which one is left of, or above, the other
+PLACED = 0.62  # the share of captions that name the place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One captioned picture, as data; `nouns`, `relation` and `move` are what the caption says."""
+    """One captioned picture, as data; `nouns`, `relation` and `move` are those of the caption."""
 
     task: Task
     caption: str
@@ -40,7 +40,7 @@ class Scene:
 
 
 def apart(items: Sequence[Item]) -> bool:
-    """Whether two of the things lie to each other as they may not in training."""
+    """Whether two of the things are in a held-out relation."""
     for k, second in enumerate(items):
         for first in items[:k]:
             ways: list[str | None] = [None] if first.thing != second.thing else []
@@ -54,7 +54,7 @@ def apart(items: Sequence[Item]) -> bool:
 
 
 def _held_out(asked: Asked, place: str) -> bool:
-    """Whether a combination that a split keeps for itself is asked for."""
+    """Whether a held-out combination is asked for."""
     nouns = asked.nouns
     if any(held_out_place(noun.thing, place) for noun in nouns):
         return True
@@ -65,7 +65,7 @@ def _held_out(asked: Asked, place: str) -> bool:
 
 
 def _arrangement(asked: Asked, split: Split, rng: random.Random) -> str | None:
-    """Where the first of two things is drawn; with no relation said, any that the split allows."""
+    """The relation by which two things are laid out; if the caption has none, any that the split allows."""
     if asked.relation is not None:
         return asked.relation
     things = [noun.thing for noun in asked.nouns]
@@ -76,7 +76,7 @@ def _arrangement(asked: Asked, split: Split, rng: random.Random) -> str | None:
 
 
 def _laid_out(asked: Asked, way: str | None, place: str, rng: random.Random) -> list[Item]:
-    """The items of every task but whole scenes."""
+    """The items for every task except whole scenes."""
     nouns = asked.nouns
     if asked.move is not None:
         return layout.moving(nouns, asked.move, place, rng)
@@ -88,7 +88,7 @@ def _laid_out(asked: Asked, way: str | None, place: str, rng: random.Random) -> 
 
 
 def _attempt(task: Task, split: Split, rng: random.Random) -> Scene | None:
-    """One draw; None where it falls into the other split."""
+    """One draw; None if it falls into the other split."""
     asked = DRAW[task](rng)
     place = choose(rng, tuple(PLACES))
     if _held_out(asked, place) != (split == "heldout") or any((noun.colour, place) in HIDDEN for noun in asked.nouns):
@@ -123,9 +123,9 @@ def _attempt(task: Task, split: Split, rng: random.Random) -> Scene | None:
 
 
 def scene(index: int, seed: int = 0, split: Split = "train", task: Task | None = None) -> Scene:
-    """Scene `index` of `seed`: always the same; of any task, or of the one named.
+    """Scene `index` of `seed`, which is always the same; of any task, or of the one given.
 
-    The `heldout` split holds only combinations (thing x place, thing x thing x relation, thing x motion x place) that
+    The `heldout` split has only combinations (thing x place, thing x thing x relation, thing x motion x place) that
     `train` never shows.
     """
     rng = random.Random(f"{split}/{task}/{seed}/{index}")

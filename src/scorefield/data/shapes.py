@@ -1,4 +1,4 @@
-"""Distributions of points in the plane, each a Gaussian mixture, so that what is exact about it has a formula."""
+"""Distributions of points in the plane, each a Gaussian mixture, so that exact results have a formula."""
 
 import csv
 import math
@@ -12,20 +12,20 @@ from torch import Tensor
 
 from scorefield.errors import RequestError
 
-MOST_POINTS = 20_000  # of a file: the exact posterior mean weighs all of them for every state
-CLASSES = ("person", "dog", "cat")  # along the spiral, from its inner end to its outer
+MOST_POINTS = 20_000  # of a file: the exact posterior mean sums over all of them for every state
+CLASSES = ("person", "dog", "cat")  # along the spiral, from the inner end to the outer
 
 
 class ShapeError(RequestError):
-    """A shape that is not known or a file that holds no points; the message says what to do."""
+    """An unknown shape, or a file without points; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Shape:
     """Points `nodes` (N, 2) of equal weight, blurred by a Gaussian of deviation `spread`; float64.
 
-    Centred, and scaled to a mean variance of 1 a coordinate. A curve is its midpoint quadrature: its nodes lie nearer
-    to each other than `spread`. `label` (N,) tells the classes of CLASSES; a shape without them has one class, 0.
+    Centred, and scaled to a mean variance of 1 per coordinate. A curve is its midpoint quadrature, with nodes closer
+    together than `spread`. `label` (N,) is the class, an index of CLASSES; a shape without classes has only class 0.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Shape:
         return (self.nodes[which] + blur).float(), self.label[which]
 
     def only(self, label: int) -> "Shape":
-        """The part of that class, neither centred nor scaled anew."""
+        """The part of that class, in the same scale and place."""
         mine = self.label == label
         return Shape(name=self.name, nodes=self.nodes[mine], spread=self.spread, label=self.label[mine])
 
 
 def _unit(name: str, nodes: Tensor, spread: float, label: Tensor | None = None) -> Shape:
-    """The shape, centred and scaled; `spread` is that of the nodes as given."""
+    """The shape, centred and scaled; `spread` is in the unit of the given nodes."""
     nodes = nodes.double()
     centred = nodes - nodes.mean(0)
     scale = math.sqrt(float(centred.square().mean()) + spread**2)
@@ -59,7 +59,7 @@ def _middles(count: int) -> Tensor:
 
 
 def spiral() -> Shape:
-    """Two turns and a quarter, uniform in the angle; a third of the nodes is person, dog and cat each."""
+    """Two and a quarter turns, uniform in the angle; person, dog and cat have a third of the nodes each."""
     share = _middles(1500)
     angle = math.pi / 2 + share * 4.5 * math.pi
     nodes = angle[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
@@ -67,7 +67,7 @@ def spiral() -> Shape:
 
 
 def moons() -> Shape:
-    """Two half circles that reach into each other."""
+    """Two interleaved half circles."""
     angle = math.pi * _middles(500)
     upper = torch.stack([angle.cos(), angle.sin()], 1)
     lower = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], 1)
@@ -94,7 +94,7 @@ SHAPES: Mapping[str, Callable[[], Shape]] = MappingProxyType(
 
 
 def find(name: str) -> Shape:
-    """The shape of that name, or the points of a CSV file; ShapeError otherwise."""
+    """The shape of that name, or of the points of a CSV file; ShapeError otherwise."""
     if name in SHAPES:
         return SHAPES[name]()
     if name.lower().endswith(".csv"):
@@ -103,7 +103,7 @@ def find(name: str) -> Shape:
 
 
 def from_csv(path: Path) -> Shape:
-    """The points of a CSV file, two numbers a row and perhaps a heading; ShapeError says which row is wrong."""
+    """Read the points of a CSV file, two numbers per row, with or without a heading; ShapeError names a wrong row."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))]
@@ -113,10 +113,10 @@ def from_csv(path: Path) -> Shape:
     if rows and not any(_is_number(cell) for cell in rows[0][1]):
         del rows[0]
     if not 2 <= len(rows) <= MOST_POINTS:
-        raise ShapeError(f"{path} holds {len(rows):,} points; give from 2 to {MOST_POINTS:,}")
+        raise ShapeError(f"{path} has {len(rows):,} points; give from 2 to {MOST_POINTS:,}")
     nodes = torch.tensor([_point(path, number, row) for number, row in rows], dtype=torch.float64)
     if float((nodes - nodes.mean(0)).abs().max()) == 0:
-        raise ShapeError(f"{path}: all its points are the same one; give two different points or more")
+        raise ShapeError(f"{path}: all points are the same; give at least two different points")
     return _unit(path.stem, nodes, 0.0)
 
 

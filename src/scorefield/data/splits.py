@@ -1,4 +1,4 @@
-"""Which combinations are never trained on: a tenth, read off a checksum of their names."""
+"""The combinations that are never trained on: a tenth of all, chosen by a checksum of their names."""
 
 import zlib
 
@@ -18,7 +18,7 @@ def held_out_place(thing: str, place: str) -> bool:
 
 
 def held_out_pair(first: str, second: str, relation: str | None) -> bool:
-    """Whether thing x thing x relation is never trained on; said either way round it is one combination."""
+    """Whether thing x thing x relation is never trained on; both ways to say it are one combination."""
     if relation is None or relation == "next":
         return _tenth(*sorted((first, second)), relation or "and")
     if relation in ("right", "below", "behind"):

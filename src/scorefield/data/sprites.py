@@ -1,4 +1,4 @@
-"""The sprites: cut from the sheet, coloured, given a hat, turned and scaled; the latest of each step are kept."""
+"""The sprites: cut from the sheet, coloured, dressed with a hat, turned and scaled, with caches for each step."""
 
 from functools import cache, lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ def _sheet() -> Bytes:
 
 @cache
 def _cell(name: str) -> Bytes:
-    """A sprite as drawn (h, w, 4) uint8, cropped to its ink."""
+    """A sprite of the sheet (h, w, 4) uint8, cropped to its visible part."""
     row, column = divmod(list(glyphs()).index(name), COLUMNS)
     cell = _sheet()[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL]
     rows, columns = np.nonzero(cell[..., 3].max(1))[0], np.nonzero(cell[..., 3].max(0))[0]
@@ -39,12 +39,12 @@ def _cell(name: str) -> Bytes:
 def _shades(name: str) -> Shades:
     dye = BY_NAME[name].dye
     if dye is None:
-        raise RequestError(f"a {name} takes no colour")
+        raise RequestError(f"a {name} cannot be coloured")
     return shades(_cell(name), dye)
 
 
 def _over(canvas: Bytes, sprite: Bytes, left: int, top: int) -> None:
-    """Lay `sprite` on the RGBA `canvas` in place."""
+    """Composite `sprite` onto the RGBA `canvas`, in place."""
     part = Image.fromarray(canvas)
     part.alpha_composite(Image.fromarray(sprite), (left, top))
     canvas[:] = np.asarray(part)
@@ -60,7 +60,7 @@ def _dressed(name: str, colour: str | None, worn: str | None) -> Bytes:
         return sprite
     place = thing.hat_at
     if place is None:
-        raise RequestError(f"a {name} wears no hat; things that do: {', '.join(t.name for t in THINGS if t.hat_at)}")
+        raise RequestError(f"a {name} cannot wear a hat; these can: {', '.join(t.name for t in THINGS if t.hat_at)}")
     height, width = sprite.shape[:2]
     hat = Image.fromarray(_cell(f"worn {worn}"))
     side = (round(place[2] * width), round(place[2] * width * hat.height / hat.width))
@@ -88,7 +88,7 @@ def sprite(
 ) -> Bytes:
     """A thing's sprite (h, w, 4) uint8 whose longer side is `size` px, mirrored with `flip`, turned by `turn` degrees.
 
-    RequestError for a hat on a thing that wears none, and for a colour of a thing that takes none.
+    RequestError for a hat on a thing that cannot wear one, and for a colour of a thing that cannot be coloured.
     """
     whole = Image.fromarray(_dressed(name, colour, worn)).resize(sides(name, size, worn), Image.Resampling.LANCZOS)
     if flip:

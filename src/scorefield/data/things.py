@@ -1,4 +1,4 @@
-"""The things that a scene can hold: the glyph and the words of each, and what may be done to it."""
+"""The things of scenes, each with its glyph, its words, and the changes that it allows."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,17 +12,17 @@ Dye = Literal["hue", "whole"]
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One kind of thing: its glyph in the font, its words, and what may be done to it."""
+    """One kind of thing: its glyph in the font, its words, and the changes that it allows."""
 
     name: str
     glyph: str
     plural: str
     kind: Kind
     synonyms: tuple[str, ...] = ()
-    dye: Dye | None = "hue"  # what a colour moves: the commonest hue, all of the sprite, or nothing
+    dye: Dye | None = "hue"  # what a colour changes: the commonest hue, the whole sprite, or nothing
     hat_at: tuple[float, float, float] | None = None  # a hat's centre x, brim y, width, as shares of the sprite
-    holds: bool = False  # it may hold another thing
-    hard: bool = False  # hard to draw: scenes show it twice as often
+    holds: bool = False  # whether it can hold another thing
+    hard: bool = False  # hard to draw, so scenes show it twice as often
 
     @property
     def plurals(self) -> tuple[str, ...]:
@@ -229,7 +229,7 @@ THINGS: tuple[Thing, ...] = (
     _thing("cheese", "🧀", "food", plural="cheeses"),
 )
 
-WORN: dict[str, str] = {"hat": "🎩", "cap": "🧢", "helmet": "⛑", "crown": "👑"}  # word -> glyph of what heads wear
+WORN: dict[str, str] = {"hat": "🎩", "cap": "🧢", "helmet": "⛑", "crown": "👑"}  # headgear -> glyph
 
 BY_NAME: dict[str, Thing] = {thing.name: thing for thing in THINGS}
 NAMES: tuple[str, ...] = tuple(BY_NAME)

@@ -1,4 +1,4 @@
-"""Every word that the grammar of captions can say, by kind: for pictures, and for films."""
+"""Every word of the grammar of captions, by kind, for pictures and films."""
 
 from scorefield.data.colours import WORDS
 from scorefield.data.motions import DIRECTIONS, FAULTS, MOTIONS, OPENINGS, SPEEDS, WEATHER

@@ -1,1 +1,1 @@
-"""How good pictures are: measured by judges that never saw the model that drew them."""
+"""The quality of pictures, measured by judges that never saw the model that drew them."""

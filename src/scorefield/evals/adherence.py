@@ -1,4 +1,4 @@
-"""Adherence: how often a picture shows just what its prompt says, on combinations that were never trained on."""
+"""Adherence: how often a picture shows exactly what its prompt says, for combinations absent from training."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,14 +15,14 @@ from scorefield.evals.interval import Share, wilson
 from scorefield.evals.judge import Look, Seen
 from scorefield.evals.verdict import faults
 
-Draw = Callable[[Sequence[Scene], int], Tensor]  # scenes, seed -> (B, 3, H, W) uint8; the k-th drawn from seed + k
+Draw = Callable[[Sequence[Scene], int], Tensor]  # scenes, seed -> (B, 3, H, W) uint8; the k-th has seed + k
 ALL_TASKS: tuple[Task, ...] = ("single", "two", "counting", "colours", "position", "binding")  # as in GenEval
-Askable = Callable[[Scene], bool]  # whether a model can be asked for a scene, and a judge can judge it
-MOST = 1000  # scenes that are looked at for one that can be asked for
+Askable = Callable[[Scene], bool]  # whether a model can draw a scene, and a judge can judge it
+MOST = 1000  # scenes to try for each one that is askable
 
 
 class Judged(NamedTuple):
-    """One picture: the scene whose caption was its prompt, its seed, what the judge found, and what is wrong."""
+    """One picture: the scene whose caption was its prompt, its seed, the judge's findings, and the faults."""
 
     scene: Scene
     seed: int
@@ -31,14 +31,14 @@ class Judged(NamedTuple):
 
 
 def anything(one: Scene) -> bool:
-    """That every scene can be asked for."""
+    """True: every scene is askable."""
     return True
 
 
 def prompts(task: Task, count: int, askable: Askable = anything) -> list[Scene]:
-    """The first `count` held-out scenes of a task that can be asked for, in no style: pencil has no colours to judge.
+    """The first `count` askable held-out scenes of a task, without style: a pencil drawing has no colours to judge.
 
-    ValueError where there are too few.
+    ValueError if there are too few.
     """
     chosen: list[Scene] = []
     for index in range(MOST * count):
@@ -51,7 +51,7 @@ def prompts(task: Task, count: int, askable: Askable = anything) -> list[Scene]:
 
 
 def renders(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
-    """A Draw of the true pictures, (B, 3, 128, 128), for any seed: what is scored is then the judge itself."""
+    """A Draw of the true pictures, (B, 3, 128, 128), for any seed, to score the judge itself."""
     return torch.from_numpy(np.stack([render(one) for one in scenes])).permute(0, 3, 1, 2)
 
 
@@ -59,7 +59,7 @@ def judged(
     draw: Draw, look: Look, *, askable: Askable = anything, tasks: Sequence[Task] = ALL_TASKS, count: int = 100,
     seed: int = 0, batch: int = 32,
 ) -> Iterator[Judged]:  # fmt: skip
-    """Every picture once it is judged: `count` prompts of each task, always the same; picture k of all has seed + k."""
+    """Yield every picture as it is judged: for each task the same `count` prompts; picture k of all has seed + k."""
     scenes = [one for task in tasks for one in prompts(task, count, askable)]
     for start in range(0, len(scenes), batch):
         some = scenes[start : start + batch]
@@ -71,7 +71,7 @@ def judged(
 def shares(results: Iterable[Judged]) -> dict[str, Share]:
     """The share of right pictures of every task, and `overall`; ValueError for no results.
 
-    As every task has equally many, `overall` over all pictures is the mean over tasks.
+    Every task has equally many pictures, so `overall` is the mean over tasks.
     """
     right: dict[str, list[bool]] = defaultdict(list)
     for one in results:

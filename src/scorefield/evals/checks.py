@@ -1,4 +1,4 @@
-"""Pictures in which nothing can be recognised, damaged in ways that no judge is trained on."""
+"""Unrecognisable pictures, damaged in ways that no judge is trained on."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,11 +17,11 @@ from scorefield.evals.adherence import Draw, renders
 
 CELL = 8  # px: the side of the cells in which pixels are shuffled
 BLUR = 3.0  # px: the deviation of the blur
-OFFSET = 59  # from a thing to the one that it is mixed with, in the order of the things
+OFFSET = 59  # from a thing to the one it is mixed with, in the order of the things
 
 
 def shuffled(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
-    """Renders (B, 3, H, W) whose pixels have changed places inside cells of 8 x 8."""
+    """Renders (B, 3, H, W) with the pixels shuffled within cells of 8 x 8."""
     pictures = renders(scenes)
     count, channels, height, width = pictures.shape
     shape = (count, channels, height // CELL, CELL, width // CELL, CELL)
@@ -33,7 +33,7 @@ def shuffled(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
 
 
 def blurred(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
-    """Renders (B, 3, H, W) under a Gaussian blur of 3 px."""
+    """Renders (B, 3, H, W) with a Gaussian blur of 3 px."""
     blur = ImageFilter.GaussianBlur(BLUR)
     pictures = [np.asarray(Image.fromarray(render(one)).filter(blur)) for one in scenes]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
@@ -48,7 +48,7 @@ def _mixed(item: Item) -> Bytes:
 
 
 def hybrids(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
-    """Renders (B, 3, H, W) in which everything is half another thing."""
+    """Renders (B, 3, H, W) in which half of each thing is another thing."""
     return torch.from_numpy(np.stack([render(one, _mixed) for one in scenes])).permute(0, 3, 1, 2)
 
 
@@ -60,7 +60,7 @@ def _left(item: Item) -> Bytes:
 
 
 def halves(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
-    """Renders (B, 3, H, W) in which everything has lost its right half."""
+    """Renders (B, 3, H, W) in which each thing lacks its right half."""
     return torch.from_numpy(np.stack([render(one, _left) for one in scenes])).permute(0, 3, 1, 2)
 
 

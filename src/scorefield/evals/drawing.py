@@ -1,4 +1,4 @@
-"""How well things are drawn: how near each is to its true sprite, where and in which size that fits best."""
+"""How well things are drawn: the similarity of each to its true sprite at the best-fitting place and size."""
 
 import math
 from collections import defaultdict
@@ -16,16 +16,16 @@ from scorefield.data.scenes import Scene
 from scorefield.data.sprites import sprite
 from scorefield.evals.adherence import Askable, Draw, anything, prompts
 
-SIZES = range(76, 133, 8)  # percent of the scene's own size that are tried
+SIZES = range(76, 133, 8)  # percent of the scene's size to try
 STEP = 2  # px: sizes are multiples of it
-INSIDE = 0.85  # share of a sprite that must lie in the picture
-OPAQUE = 250  # of 255: what lies under a paler pixel shows through it
-ROOM = 128  # px beyond the picture, in which no sprite may wrap around
-MOST_DB = 40.0  # of a thing that is its sprite to the bit
+INSIDE = 0.85  # share of a sprite that must be inside the picture
+OPAQUE = 250  # of 255: the background shows through pixels with less alpha
+ROOM = 128  # px beyond the picture, so that no sprite wraps around
+MOST_DB = 40.0  # of a thing that equals its sprite to the bit
 
 
 class Fit(NamedTuple):
-    """Where a sprite fits best: its centre and longer side in px, and its PSNR there in dB."""
+    """The best fit of a sprite: its centre and longer side in px, and its PSNR there in dB."""
 
     x: int
     y: int
@@ -42,14 +42,14 @@ class Drawn(NamedTuple):
 
 
 class Plane:
-    """A picture (3, H, W) uint8 in which sprites are looked for, by convolution."""
+    """A picture (3, H, W) uint8 in which sprites are searched by convolution."""
 
     def __init__(self, picture: Tensor) -> None:
         self.sides = picture.shape[-2:]
         self.shape = tuple(side + ROOM for side in self.sides)
         pixels = picture.float() - 128
         layers = torch.cat([pixels, pixels.square().sum(0, keepdim=True), torch.ones_like(pixels[:1])])
-        self.layers = torch.fft.rfft2(layers, s=self.shape)  # colours, their squares, where the picture is
+        self.layers = torch.fft.rfft2(layers, s=self.shape)  # colours, the sum of their squares, a mask of the picture
 
     def best(self, art: Bytes, size: int) -> Fit:
         """The place where the opaque part of `art` (h, w, 4) has the highest PSNR."""
@@ -68,7 +68,7 @@ class Plane:
 
 
 def fit(plane: Plane, item: Item) -> Fit:
-    """The best fit of an item with its colour and headgear: anywhere in a picture, about as large as it should be."""
+    """The best fit of an item with its colour and headgear, anywhere in a picture and near its intended size."""
     sizes = sorted({STEP * round(item.size * percent / 100 / STEP) for percent in SIZES})
     fits = [plane.best(sprite(item.thing, size, item.colour, item.worn), size) for size in sizes]
     return max(fits, key=lambda one: one.db)
@@ -77,7 +77,7 @@ def fit(plane: Plane, item: Item) -> Fit:
 def drawn(
     draw: Draw, tasks: Sequence[Task], *, askable: Askable = anything, count: int = 50, seed: int = 0, batch: int = 32
 ) -> Iterator[Drawn]:
-    """Every thing that the prompts name, once for each of its kind, as `draw` draws it."""
+    """Yield the fit of every thing that the prompts name, one of each kind per picture."""
     scenes = [one for task in tasks for one in prompts(task, count, askable)]
     for start in range(0, len(scenes), batch):
         some = scenes[start : start + batch]
@@ -89,7 +89,7 @@ def drawn(
 
 
 def scores(results: Iterable[Drawn]) -> dict[str, float]:
-    """The mean PSNR in dB of the things of every task, and of all of them, `overall`."""
+    """The mean PSNR in dB of the things of every task, and `overall`."""
     found: dict[str, list[float]] = defaultdict(list)
     for one in results:
         found[one.scene.task].append(one.fit.db)

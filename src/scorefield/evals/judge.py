@@ -1,4 +1,4 @@
-"""The judge: a detector of rendered scenes that says what it finds in a picture."""
+"""The judge: a detector, trained on rendered scenes, that reports what a picture shows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,26 +19,26 @@ from scorefield.nets.detector import Detection, Detector, DetectorConfig
 from scorefield.weights import scorefield_file
 
 FILE = Path(__file__).parent.parent / "assets" / "scenes-judge.safetensors"
-THRESHOLD = 0.5  # of the score, for a thing to count; the recipe tunes it on training renders
-SURE = 0.6  # probability of its kind that a thing needs; on true renders 99 of 100 have more than 0.8
-UNCLEAR = "something unclear"  # the kind of a thing that could be several, or is damaged
+THRESHOLD = 0.5  # least score of a thing; the recipe tunes it on training renders
+SURE = 0.6  # least probability of a thing's kind; on true renders 99 of 100 have more than 0.8
+UNCLEAR = "something unclear"  # the kind of a thing that is ambiguous or damaged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labels:
-    """The names a judge tells apart, in the order of its outputs, and the things whose colour or headgear it reads."""
+    """The names that a judge distinguishes, in the order of its outputs, and the things with colour or headgear."""
 
     things: tuple[str, ...]
     colours: tuple[str, ...]
-    worn: tuple[str | None, ...]  # None, which is nothing at all, is the first
+    worn: tuple[str | None, ...]  # the first is None, for no headgear
     places: tuple[str, ...]
     coloured: tuple[str, ...]
     hatted: tuple[str, ...]
-    relations: tuple[str, ...]  # that things had to each other where it was trained
-    numbers: tuple[str, ...]  # that there were of a thing: one, two, ...
+    relations: tuple[str, ...]  # between things, in its training
+    numbers: tuple[str, ...]  # of a thing, in its training: one, two, ...
 
     def knows(self, scene: Scene) -> bool:
-        """Whether all that the scene shows can be read with these labels."""
+        """Whether these labels cover everything that the scene shows."""
         usual = scene.place in self.places and scene.relation in (None, *self.relations)
         few = all(noun.counted and noun.count <= len(self.numbers) for noun in scene.nouns)
         return (
@@ -53,7 +53,7 @@ class Labels:
         )
 
 
-LABELS = Labels(  # of the scenes as they are now
+LABELS = Labels(  # of today's scenes
     things=(*NAMES, UNCLEAR),
     colours=tuple(COLOURS),
     worn=(None, *WORN),
@@ -66,18 +66,18 @@ LABELS = Labels(  # of the scenes as they are now
 
 
 class Found(NamedTuple):
-    """A thing in a picture: its centre in px, and how sure the judge is that there is something."""
+    """A thing in a picture: its centre in px, and the judge's score."""
 
     thing: str  # one of NAMES, or UNCLEAR
     x: float
     y: float
     score: float
-    colour: str | None  # the likeliest; None for a thing whose colour never moves
-    worn: str | None  # headgear; None for none, and for a thing that never wears any
+    colour: str | None  # the likeliest; None for a thing of fixed colour
+    worn: str | None  # headgear; None for none, and for things that never wear any
 
 
 class Seen(NamedTuple):
-    """What the judge finds in one picture, the surest first."""
+    """The judge's findings in one picture, by falling score."""
 
     found: tuple[Found, ...]
     place: str
@@ -87,20 +87,20 @@ Look = Callable[[Tensor], list[Seen]]  # pictures (B, 3, H, W) uint8 -> what eac
 
 
 def config(labels: Labels = LABELS) -> DetectorConfig:
-    """The detector's configuration for so many things, colours, kinds of headgear and places."""
+    """The configuration of a detector with these labels."""
     return DetectorConfig(
         things=len(labels.things), colours=len(labels.colours), worn=len(labels.worn), places=len(labels.places)
     )
 
 
 def peaks(centre: Tensor, threshold: float) -> Tensor:
-    """Which cells of `centre` (B, h, w), in 0..1, are the highest of their 3 x 3 neighbours and reach `threshold`."""
+    """Whether cells of `centre` (B, h, w), in 0..1, are the highest of their 3 x 3 and reach `threshold`."""
     highest = F.max_pool2d(centre[:, None], 3, stride=1, padding=1)[:, 0]
     return (centre == highest) & (centre >= threshold)
 
 
 def read(detection: Detection, stride: int, threshold: float, labels: Labels = LABELS) -> list[Seen]:
-    """Every picture's things and place."""
+    """The things and the place of each picture."""
     scores = detection.centre.float().sigmoid()
     offset = detection.offset.float().tanh()
     kinds, kind = detection.thing.float().softmax(1).max(1)
@@ -122,7 +122,7 @@ def read(detection: Detection, stride: int, threshold: float, labels: Labels = L
 def look(
     module: Detector, pictures: Tensor, threshold: float = THRESHOLD, labels: Labels = LABELS, batch: int = 32
 ) -> list[Seen]:
-    """What `module` finds in `pictures` (B, 3, H, W) uint8; ValueError for other kinds of tensor."""
+    """Find the things and places of `pictures` (B, 3, H, W) uint8; ValueError for other tensors."""
     if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3:
         raise ValueError(f"pictures must be (B, 3, H, W) uint8, not {tuple(pictures.shape)} {pictures.dtype}")
     device = next(module.parameters()).device
@@ -143,30 +143,30 @@ class Judge:
     labels: Labels
 
     def __call__(self, pictures: Tensor) -> list[Seen]:
-        """What each of the pictures (B, 3, H, W) uint8 shows."""
+        """The things and the place of each of the pictures (B, 3, H, W) uint8."""
         return look(self.module, pictures, self.threshold, self.labels)
 
 
 def notes(threshold: float, labels: Labels = LABELS) -> dict[str, Json]:
-    """What the header of a judge's file says of how to read it."""
+    """The notes in the header of a judge's file, by which it is read."""
     return {"threshold": threshold, "labels": {name: list(each) for name, each in asdict(labels).items()}}
 
 
 def _labels(stored: Json) -> Labels:
-    """The labels of a file's header; ValueError if any are missing or no names."""
+    """The labels of a file's header; ValueError if some are missing or are not names."""
     names = Labels.__dataclass_fields__
     if not isinstance(stored, Mapping) or stored.keys() != names.keys():
         raise ValueError("its labels are not those of a judge")
     found: dict[str, tuple[str, ...]] = {}
     for name, each in stored.items():
         if not isinstance(each, list) or not all(isinstance(one, str) or one is None for one in each):
-            raise ValueError(f"its {name} are no names")
+            raise ValueError(f"its {name} are not names")
         found[name] = tuple(str(one) for one in each) if name != "worn" else tuple(each)  # type: ignore[arg-type]
     return Labels(**found)
 
 
 def load(path: Path = FILE) -> Judge:
-    """The judge that ships, with the names of its own file; DamagedError if that is damaged."""
+    """Load a judge, by default the packaged one; DamagedError for a damaged file."""
     tensors, header = scorefield_file.load(path, "judge")
     threshold = header.notes.get("threshold")
     try:

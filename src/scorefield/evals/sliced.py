@@ -5,13 +5,13 @@ from torch import Tensor
 
 
 def sliced_wasserstein(one: Tensor, other: Tensor, directions: int = 256, seed: int = 0) -> float:
-    """The sliced 2-Wasserstein distance of two clouds (N, D) and (N, D) (Bonneel et al. 2015), in their own unit.
+    """The sliced 2-Wasserstein distance of two clouds (N, D), in their unit (Bonneel et al. 2015).
 
-    The root of the mean, over random directions, of the squared distance between their sorted projections. ValueError
+    It is the root of the mean squared distance between their sorted projections, over random directions. ValueError
     unless both have equally many points.
     """
     if one.shape != other.shape:
-        raise ValueError(f"two clouds of one size are compared, not {tuple(one.shape)} and {tuple(other.shape)}")
+        raise ValueError(f"the clouds must have the same size, not {tuple(one.shape)} and {tuple(other.shape)}")
     generator = torch.Generator().manual_seed(seed)
     axes = torch.randn(one.shape[1], directions, generator=generator, dtype=torch.float64)
     axes = axes / axes.norm(dim=0)

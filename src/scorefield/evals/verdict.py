@@ -1,4 +1,4 @@
-"""Whether a picture shows what its prompt says, judged as GenEval does (Ghosh et al. 2023), and what is wrong."""
+"""The verdict on a picture: whether it shows what its prompt says, by GenEval's rules (Ghosh et al. 2023)."""
 
 import math
 from collections import Counter
@@ -8,16 +8,17 @@ from scorefield.data.scenes import Scene
 from scorefield.data.things import HATTED
 from scorefield.evals.judge import Found, Seen
 
-ON = (28.0, 56.0)  # px: how far aside, and how far above, a thing's centre may be of what it stands on
-NEXT = (84.0, 32.0)  # px: how far aside, and how far up or down, of what it is next to
-FRONT = (40.0, 60.0)  # px: how far aside, and how far down, of what it is in front of
-HELD = 64.0  # px: how far a thing's centre may be from that of who holds it
+# The most px between the centres of two things, across and up or down.
+ON = (28.0, 56.0)  # the first above
+NEXT = (84.0, 32.0)
+FRONT = (40.0, 60.0)  # the first below
+HELD = 64.0  # in any direction
 
 
 def holds(first: Found, second: Found, relation: str) -> bool:
-    """Whether the first thing's centre lies `relation` of the second's: within 60 degrees of it, as in GenEval.
+    """Whether the relation holds between the things' centres: a direction to within 60 degrees, as in GenEval.
 
-    On, in front of, next to and in the hand of it have bounds in px.
+    On, riding, in front of, behind, next to and holding have bounds in px.
     """
     right, down = first.x - second.x, first.y - second.y
     if relation == "behind":
@@ -47,7 +48,7 @@ def _how_many(nouns: tuple[Noun, ...], found: tuple[Found, ...]) -> list[str]:
 
 
 def _qualities(noun: Noun, found: tuple[Found, ...]) -> list[str]:
-    """Colours that were said, and headgear: what was said, and none that was not."""
+    """The faults in colours that the prompt names, and in headgear, which must be exactly as named."""
     wrong = []
     for one in found:
         if one.thing != noun.thing:
@@ -60,10 +61,10 @@ def _qualities(noun: Noun, found: tuple[Found, ...]) -> list[str]:
 
 
 def faults(scene: Scene, seen: Seen) -> list[str]:
-    """What is wrong in a picture of the scene's caption, in words; nothing if the picture is right.
+    """The faults of a picture of the scene's caption, in words; empty if the picture is right.
 
-    Every thing named is there in its number and nothing besides; colours, headgear, the relation and the place are
-    as said. What is not said (a place, a colour, a size) is not judged, nor are sizes.
+    A right picture shows each named thing in its number and nothing else; colours, headgear, the relation and the
+    place are as named. A place or colour that is not named is not judged, nor are sizes.
     """
     wrong = _how_many(scene.nouns, seen.found)
     if scene.relation is not None and not wrong:

@@ -25,7 +25,9 @@ from scorefield.weights.key_map import Entry, Form, KeysError, check, same_numbe
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
 _PACKERS = 2  # threads where they also pack: then they rarely wait, and each holds one more tensor
 # Parts that the hash calls otherwise: a record of any age has to find its model again.
-_HASHED = {"text encoder": "text tower", "second text encoder": "second text tower"}
+_HASHED = {
+    "text encoder": "text tower", "second text encoder": "second text tower", "image encoder": "image tower",
+}  # fmt: skip
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -1,1 +1,1 @@
-"""Picture and video files: one guarded reader, PNG with metadata, contact sheets, videos, and names for outputs."""
+"""Picture and video files: one guarded reader, PNG with metadata, contact sheets, videos, and output names."""

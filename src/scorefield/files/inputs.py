@@ -1,4 +1,4 @@
-"""The one reader of pictures that users give: to start from, as masks and prompts, and to train on."""
+"""The one reader of users' pictures: start pictures, masks, image prompts, and training pictures."""
 
 from pathlib import Path
 
@@ -13,23 +13,23 @@ _WHITE, _BLACK = (255, 255, 255, 255), (0, 0, 0, 255)
 
 
 def read(path: Path) -> bytes:
-    """The bytes of the picture at `path`; MissingError if there is no such file, PictureError if it is too large."""
+    """Read the bytes of the picture at `path`; MissingError if it does not exist, PictureError if it is too large."""
     with open_picture.open_file(path) as file:
         return file.read()
 
 
 def colours(data: bytes, name: str) -> Image.Image:
-    """The picture in sRGB, upright, transparent parts over white; PictureError calls it `name`."""
+    """Decode a picture to sRGB, upright, transparent parts over white; PictureError calls it `name`."""
     return _over(_decode(data, name), _WHITE).convert("RGB")
 
 
 def greys(data: bytes, name: str) -> Image.Image:
-    """The picture in one channel of 8 bits, upright, transparent parts over black; PictureError calls it `name`."""
+    """Decode a picture to 8-bit grey, upright, transparent parts over black; PictureError calls it `name`."""
     return _over(_decode(data, name), _BLACK).convert("L")
 
 
 def crop_middle(image: Image.Image, side: int) -> Image.Image:
-    """The middle square of a picture, resized to `side` px (bicubic), as published CLIPs were trained on."""
+    """The middle square of a picture, resized to `side` px (bicubic), as in the training of published CLIPs."""
     short = min(image.size)
     width, height = (side * edge // short for edge in image.size)
     left, top = (width - side) // 2, (height - side) // 2
@@ -38,7 +38,7 @@ def crop_middle(image: Image.Image, side: int) -> Image.Image:
 
 def _decode(data: bytes, name: str) -> Pixels:
     with reading(name), open_picture.open_picture(data, name) as image:
-        # An animation has no single picture to start from. A camera's MPO has: the others are further views of it.
+        # An animation has no single picture to start from. A camera's MPO does: its others are further views.
         open_picture.check_size(image, name)
         if image.format != "MPO" and (frames := _count_frames(image)) > 1:
             many = f"at least {frames}" if frames == _MOST_PAGES else frames
@@ -47,10 +47,10 @@ def _decode(data: bytes, name: str) -> Pixels:
 
 
 def _count_frames(image: ImageFile.ImageFile) -> int:
-    """How many frames or pages there are; of a TIFF, at most _MOST_PAGES are counted."""
+    """Count the frames or pages, of a TIFF at most _MOST_PAGES."""
     if image.format != "TIFF":
         return int(getattr(image, "n_frames", 1))
-    for page in range(1, _MOST_PAGES):  # Pillow's own count takes time quadratic in it
+    for page in range(1, _MOST_PAGES):  # Pillow's own count takes quadratic time
         try:
             image.seek(page)
         except EOFError:
@@ -60,7 +60,7 @@ def _count_frames(image: ImageFile.ImageFile) -> int:
 
 
 def _over(pixels: Pixels, ground: tuple[int, int, int, int]) -> Image.Image:
-    """The colours over a uniform ground."""
+    """The colours over a uniform background."""
     if pixels.alpha is None:
         return pixels.colours
     whole = pixels.colours.convert("RGB")

@@ -1,4 +1,4 @@
-"""Opening picture files safely: seven formats by their first bytes, size limits, and libraries that stay silent."""
+"""Open picture files safely: seven formats by their first bytes, size limits, and no output from libraries."""
 
 import ctypes
 import io
@@ -32,9 +32,9 @@ from scorefield.errors import DamagedError, MissingError
 
 MOST_BYTES = 2**28
 MOST_PIXELS = 2**26
-_MOST_READS = 2**20  # of parts of one file, most of a few bytes: a picture of MOST_PIXELS needs fewer
+_MOST_READS = 2**20  # reads of one file: a picture of MOST_PIXELS needs fewer
 
-# Other formats are never opened, whatever a file is called: for an EPS, Pillow starts Ghostscript.
+# Other formats are never opened, whatever a file's name: for an EPS, Pillow would start Ghostscript.
 _FORMATS: dict[str, tuple[tuple[bytes, ...], Callable[..., ImageFile.ImageFile]]] = {
     "PNG": ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
     "JPEG": ((b"\xff\xd8\xff",), JpegImagePlugin.jpeg_factory),
@@ -47,7 +47,7 @@ _FORMATS: dict[str, tuple[tuple[bytes, ...], Callable[..., ImageFile.ImageFile]]
 FORMATS = tuple(_FORMATS)
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 
-# What Pillow raises for damaged files: each was seen, or is what Pillow itself catches elsewhere.
+# Exceptions of Pillow for damaged files: each was observed, or is caught by Pillow itself elsewhere.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError,
            NotImplementedError, struct.error, zlib.error)  # fmt: skip
 
@@ -61,11 +61,11 @@ class NoPictureError(PictureError):
 
 
 class _TooManyPartsError(PictureError):
-    """More parts than any picture of MOST_PIXELS has."""
+    """A file with more parts than any picture of MOST_PIXELS has."""
 
 
 class _Counted:
-    """Refuse a file that is read in millions of pieces, which takes Pillow minutes."""
+    """Refuse a file that is read in millions of parts, which takes Pillow minutes."""
 
     reads = 0
 
@@ -86,17 +86,17 @@ class _CountedFile(_Counted, io.BufferedReader):
 
 @contextmanager
 def open_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open the picture file at `path`; PictureError for a folder, a pipe, a device, and for more than MOST_BYTES."""
+    """Open the picture file at `path`; PictureError for a folder, a pipe, a device, or more than MOST_BYTES."""
     with _CountedFile(io.FileIO(_open_regular(path))) as file:
         if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
-            raise PictureError(f"{path} has {size} bytes; {MOST_BYTES} are the most that a picture may have")
+            raise PictureError(f"{path} has {size} bytes; a picture may have at most {MOST_BYTES}")
         yield file
 
 
 def open_picture(file: IO[bytes] | bytes, name: str) -> ImageFile.ImageFile:
-    """Read the header of a picture, without decoding pixels; PictureError calls the picture `name`.
+    """Read the header of a picture, without decoding pixels; PictureError calls it `name`.
 
-    Any size is accepted: see check_size. Call within `reading`.
+    Any size is accepted: see check_size. Call it within `reading`.
     """
     stream = _CountedBytes(file) if isinstance(file, bytes) else file
     start = stream.read(12)
@@ -105,7 +105,7 @@ def open_picture(file: IO[bytes] | bytes, name: str) -> ImageFile.ImageFile:
         if start.startswith(magics) and (form != "WEBP" or start[8:] == b"WEBP"):
             try:
                 return factory(stream, "")
-            except SyntaxError as error:  # how Pillow says that the header makes no sense
+            except SyntaxError as error:  # Pillow's error for an invalid header
                 raise NoPictureError(f"{name} is not a readable {form} picture: {error}") from None
     raise NoPictureError(f"{name} is not a picture in a known format ({', '.join(FORMATS)})")
 
@@ -113,12 +113,12 @@ def open_picture(file: IO[bytes] | bytes, name: str) -> ImageFile.ImageFile:
 def check_size(image: ImageFile.ImageFile, name: str) -> None:
     """PictureError if a picture has more than MOST_PIXELS, too many to decode."""
     if image.width * image.height > MOST_PIXELS:
-        raise PictureError(f"{name} has {image.width} x {image.height} pixels; {MOST_PIXELS} are the most")
+        raise PictureError(f"{name} has {image.width} x {image.height} pixels; at most {MOST_PIXELS} are allowed")
 
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn what Pillow raises for a damaged picture into a PictureError that calls it `name`; keep libraries silent."""
+    """Turn Pillow's errors for a damaged picture into a PictureError that calls it `name`; keep libraries silent."""
     try:
         with _SILENCE:
             yield
@@ -127,7 +127,7 @@ def reading(name: str) -> Iterator[None]:
     except PictureError:
         raise
     except Image.DecompressionBombError:
-        raise PictureError(f"{name} has too many pixels to be read; {MOST_PIXELS} are the most") from None
+        raise PictureError(f"{name} has too many pixels; at most {MOST_PIXELS} are allowed") from None
     except _DAMAGE as error:
         raise PictureError(f"{name} is damaged: {_reason(error)}") from None
 
@@ -150,7 +150,7 @@ def _open_regular(path: Path) -> int:
     check(mode)  # before opening, since opening a device may have an effect
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        check(os.fstat(handle).st_mode)  # again: it may have been replaced meanwhile
+        check(os.fstat(handle).st_mode)  # again, since it may have been replaced
     except PictureError:
         os.close(handle)
         raise
@@ -160,15 +160,15 @@ def _open_regular(path: Path) -> int:
 def _reason(error: BaseException) -> str:
     reason = str(error).partition("\n")[0].strip()
     if isinstance(error, KeyError | IndexError | AttributeError | TypeError | struct.error) or not reason:
-        return "its header contradicts itself"  # such texts are about Pillow's code, not about the file
+        return "its header contradicts itself"  # these errors' texts are about Pillow's code, not about the file
     return reason
 
 
 class _Silence:
-    """Hold back what Pillow and libtiff print about a damaged file, while at least one thread is inside.
+    """Suppress what Pillow and libtiff print about a damaged file, while at least one thread is inside.
 
-    Warnings are filtered by module, so those of other code still show, and no list of filters is put back over
-    another thread's changes.
+    Warnings are filtered by module, so those of other code still show, and another thread's changes of the filters are
+    not overwritten.
     """
 
     def __init__(self) -> None:
@@ -189,7 +189,7 @@ class _Silence:
                 self._end()
 
     def _begin(self) -> None:
-        # Not by warnings.filterwarnings, after which every warning that was shown once would be shown again.
+        # Not by warnings.filterwarnings, which would make warnings that were shown once show again.
         warnings.filters.insert(0, self._filter)  # type: ignore[attr-defined]
         logger = logging.getLogger("PIL")
         if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
@@ -197,14 +197,14 @@ class _Silence:
         self._handlers = [(setter, setter(None)) for setter in _libtiff_setters()]
 
     def _end(self) -> None:
-        with suppress(ValueError):  # another thread has put its own list of filters back
+        with suppress(ValueError):  # another thread restored its own list of filters
             warnings.filters.remove(self._filter)  # type: ignore[attr-defined]
         for setter, handler in self._handlers:
             setter(handler)
 
 
 def _libtiff_setters() -> Sequence[Callable[..., int | None]]:
-    """The functions of Pillow's libtiff that set its message handlers; none if Pillow links it in another way."""
+    """The functions of Pillow's libtiff that set its message handlers; none if Pillow links it differently."""
     try:
         library = ctypes.CDLL(sys.modules["PIL._imaging"].__file__)
         setters = library.TIFFSetErrorHandler, library.TIFFSetWarningHandler

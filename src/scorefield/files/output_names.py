@@ -1,4 +1,4 @@
-"""Names of output files: derived from the prompt or given by the user, numbered where one is taken."""
+"""Names of output files: derived from the prompt or given by the user, numbered if taken."""
 
 import re
 import unicodedata
@@ -30,14 +30,14 @@ def numbered(folder: Path, stem: str, suffix: str) -> Iterator[Path]:
     return (folder / f"{stem}-{k}{suffix}" for k in count())
 
 
-def beside(path: Path) -> Iterator[Path]:
+def numbered_after(path: Path) -> Iterator[Path]:
     """The path itself, then path-1.png, path-2.png, ..."""
     yield path
     yield from (path.with_name(f"{path.stem}-{k}{path.suffix}") for k in count(1))
 
 
 class OutputNames:
-    """Names for the pictures of one run: a folder, with files named after prompts, or one .png file.
+    """Names for the pictures of one run: a folder with files named after prompts, or one .png file.
 
     OutputError for another file format.
     """
@@ -56,5 +56,5 @@ class OutputNames:
         """The candidate names for the next picture of `prompt`, best first."""
         stem = "" if self._file else slug(prompt)
         if stem not in self._open:
-            self._open[stem] = beside(self._file) if self._file else numbered(self.folder, stem, ".png")
+            self._open[stem] = numbered_after(self._file) if self._file else numbered(self.folder, stem, ".png")
         return self._open[stem]

@@ -1,7 +1,6 @@
 """The `parameters` text of AUTOMATIC1111 and compatible programs: prompt, negative prompt, and a line of pairs.
 
-Reading takes time linear in the length of the text, and drops nothing of it: what is not understood stays part of the
-prompt or of a value.
+Reading takes linear time and drops nothing: text that is not understood stays part of the prompt or of a value.
 """
 
 import json
@@ -10,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-# AUTOMATIC1111's names of our samplers and schedules, by which it finds them. It does not have the others.
+# AUTOMATIC1111's names for our samplers and schedules. It does not have the others.
 SAMPLERS: Mapping[str, str] = MappingProxyType(
     {
         "ddim": "DDIM",
@@ -41,11 +40,11 @@ SCHEDULES: Mapping[str, str] = MappingProxyType(
     }
 )
 _NEGATIVE = "Negative prompt:"
-_MOST_LETTERS = 2**20  # of a text that is taken apart
+_MOST_LETTERS = 2**20  # of a text to parse
 _FEWEST_PAIRS = 3  # fewer are part of the prompt, as in AUTOMATIC1111
-# Every program writes the steps. Some write others of these in front of them, after a prompt on the same line.
+# Every program writes the steps. Some write other pairs before them, after a prompt on the same line.
 _STEPS = re.compile(r"(?:^|(?<=[\s,.]))Steps:[ \t]*\d")
-_MOST_STARTS = 16  # of "Steps: 20" in one line that are tried as the start of the pairs
+_MOST_STARTS = 16  # places of "Steps: 20" in one line to try as the start of the pairs
 _IN_FRONT = frozenset(
     {"Sampler", "Schedule type", "Scheduler", "CFG scale", "Seed", "Size", "Model", "Model hash", "VAE", "VAE hash",
      "Clip skip", "Denoising strength", "Version", "RNG", "ENSD", "Eta", "Parser", "Operations", "Batch", "App"}
@@ -54,11 +53,11 @@ _KEY = re.compile(r"[ \t]*(\w[^,:\n\"{}\[\]<>]{0,99}):")
 _STRING = re.compile(r'"(?:[^"\\\n]++|\\.)*+"')
 _SEPARATOR = re.compile(r"[,\n]")
 _SCAN = json.JSONDecoder()
-_MOST_FAILURES = 16  # of JSON in one text: each may read to its end
+_MOST_FAILURES = 16  # failed JSON values in one text, since each may read to its end
 
 
 class Parameters(NamedTuple):
-    """The parts of such a text; `pairs` keeps its order, and the values as they are written, JSON included."""
+    """The parts of such a text; `pairs` keeps its order, and the values as written, JSON included."""
 
     prompt: str
     negative_prompt: str
@@ -77,8 +76,8 @@ def write(prompt: str, negative_prompt: str, pairs: Mapping[str, object]) -> str
 def read(text: str) -> Parameters:
     """The parts of a `parameters` text; all of it is prompt if there are no pairs, or more than 2^20 letters.
 
-    The pairs are on the last line, after the prompt if that is there too, or from a line that begins with "Steps: 20,"
-    to the end. A key that comes again is numbered: "Seed", "Seed (2)". SwarmUI's JSON is understood, too.
+    The pairs are on the last line, perhaps after the prompt, or from a line that begins with "Steps: 20," to the end. A
+    repeated key is numbered: "Seed", "Seed (2)". SwarmUI's JSON is understood, too.
     """
     text = text.replace("\r\n", "\n").strip()
     if len(text) > _MOST_LETTERS:
@@ -99,7 +98,7 @@ def read(text: str) -> Parameters:
 
 
 def _split(text: str) -> tuple[str, dict[str, str]]:
-    """What is in front of the pairs, and the pairs."""
+    """The text before the pairs, and the pairs."""
     last = text.rfind("\n") + 1
     for found, _ in zip(_STEPS.finditer(text, last), range(_MOST_STARTS), strict=False):
         start = _first_known(text, last, found.start())
@@ -108,7 +107,7 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
             before = text[:start]
             return (before.rstrip().removesuffix(",") if start > last else before), pairs
     end = last
-    while end > 0:  # upwards: a last value may go on over several lines
+    while end > 0:  # upwards: the last value may have several lines
         start = text.rfind("\n", 0, end - 1) + 1
         if _STEPS.match(text, start) and len(_pairs(text[start : end - 1])) >= _FEWEST_PAIRS:
             return text[:start], _pairs(text[start:])
@@ -117,7 +116,7 @@ def _split(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _first_known(text: str, start: int, steps: int) -> int:
-    """Where the pairs of a line from `start` begin: at the steps, or at known keys directly in front of them."""
+    """The start of the pairs of the line from `start`: the steps, or known keys directly before them."""
     while True:
         end = steps
         while end > start and text[end - 1] in " \t":
@@ -131,7 +130,7 @@ def _first_known(text: str, start: int, steps: int) -> int:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    """The pairs of a text that begins with a key; what is not a pair belongs to the value in front of it."""
+    """The pairs of a text that begins with a key; text that is not a pair belongs to the value before it."""
     pairs: dict[str, str] = {}
     counts: dict[str, int] = {}
     failures = 0
@@ -151,7 +150,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _value_end(text: str, start: int) -> int:
-    """Where the value ends; -1 for broken JSON."""
+    """The end of the value; -1 for broken JSON."""
     while text.startswith((" ", "\t"), start):
         start += 1
     if text.startswith('"', start):
@@ -167,7 +166,7 @@ def _value_end(text: str, start: int) -> int:
 
 
 def _cut(text: str, start: int) -> int:
-    """The next comma or end of a line."""
+    """The position of the next comma or end of line."""
     return found.start() if (found := _SEPARATOR.search(text, start)) else len(text)
 
 

@@ -1,4 +1,4 @@
-"""Pictures with their metadata: writing PNG, and reading what any picture says about how it was made."""
+"""Pictures with their metadata: write PNG, and read the history of any picture."""
 
 import io
 import json
@@ -22,7 +22,7 @@ _DEEPEST = 64  # levels of JSON; more stay text
 
 
 class History(NamedTuple):
-    """What a picture says about how it was made; None or empty where it says nothing."""
+    """A picture's records of how it was made; None or empty if it has none."""
 
     format: str
     width: int
@@ -44,7 +44,7 @@ def encode(image: Image.Image, text: Mapping[str, str]) -> bytes:
 
 
 def read_history(path: Path) -> History:
-    """What a picture says about how it was made, read without decoding a pixel; any size is accepted.
+    """Read a picture's records of how it was made, without decoding pixels; any size is accepted.
 
     NoPictureError if it is not a picture, PictureError if its header is damaged, OSError if it cannot be read.
     """
@@ -54,9 +54,9 @@ def read_history(path: Path) -> History:
 
 
 def read(path: Path) -> tuple[Image.Image, History]:
-    """The pixels in RGB exactly as stored, without colour management, and the history; errors as of read_history.
+    """Read the pixels in RGB exactly as stored, without colour management, and the history.
 
-    PictureError, too, for more than MOST_PIXELS, and if the pixels are damaged.
+    Errors are those of read_history, and PictureError for more than MOST_PIXELS or damaged pixels.
     """
     history = read_history(path)
     with open_file(path) as file, reading(str(path)), open_picture(file, str(path)) as image:
@@ -65,7 +65,7 @@ def read(path: Path) -> tuple[Image.Image, History]:
 
 
 def _texts(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, str]:
-    """The texts of a picture by name, those of EXIF and comments as `parameters`."""
+    """The texts of a picture by name; those of EXIF and comments are called `parameters`."""
     texts = {name: value for name, value in image.info.items() if isinstance(name, str) and isinstance(value, str)}
     if isinstance(image, PngImagePlugin.PngImageFile):
         texts |= _texts_behind(image, file)
@@ -75,7 +75,7 @@ def _texts(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, str]:
 
 
 def _texts_behind(image: PngImagePlugin.PngImageFile, file: IO[bytes]) -> dict[str, str]:
-    """The texts behind the pixels of a PNG, which are passed over; its EXIF goes into `image.info`."""
+    """The texts after the pixels of a PNG, which are skipped; its EXIF goes into `image.info`."""
     place = file.tell()
     file.seek(8)
     chunks = PngImagePlugin.PngStream(file)
@@ -92,7 +92,7 @@ def _texts_behind(image: PngImagePlugin.PngImageFile, file: IO[bytes]) -> dict[s
 
 
 def _chunks(chunks: PngImagePlugin.PngStream) -> Iterator[tuple[bytes, int, int]]:
-    """The chunks of a PNG up to its end; SyntaxError if that is missing."""
+    """The chunks of a PNG up to its end; SyntaxError if the end is missing."""
     while True:
         try:
             kind, start, length = chunks.read()
@@ -117,7 +117,7 @@ def _history(form: str, size: tuple[int, int], text: Mapping[str, str]) -> Histo
 
 
 def json_or_text(text: str) -> object:
-    """The value of a JSON text, or the text itself if it is not JSON, or too long or too deep to handle."""
+    """The value of a JSON text, or the text itself if it is not JSON, too long or too deep."""
     if len(text) > _MOST_JSON:
         return text
     try:
@@ -128,7 +128,7 @@ def json_or_text(text: str) -> object:
 
 
 def _depth(value: object) -> int:
-    """How many lists and objects lie in each other."""
+    """The depth to which lists and objects are nested."""
     depth, level = 0, [value]
     while level := [item for item in level if isinstance(item, dict | list)]:
         depth += 1
@@ -137,7 +137,7 @@ def _depth(value: object) -> int:
 
 
 def _comment(image: ImageFile.ImageFile) -> str:
-    """The text that formats without text chunks keep in EXIF's UserComment, or a GIF in its comment."""
+    """The text that formats without text chunks store in EXIF's UserComment, or a GIF in its comment."""
     raw = Image.Image.getexif(image).get_ifd(_EXIF).get(_USER_COMMENT)  # PngImageFile's own would decode the pixels
     if isinstance(raw, bytes):
         return user_comment.decode(raw)

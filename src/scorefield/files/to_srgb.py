@@ -1,6 +1,6 @@
-"""Convert decoded pictures to eight bits of sRGB, applying the metadata that changes how they look.
+"""Convert decoded pictures to eight bits of sRGB, applying the metadata that changes their look.
 
-That is colour profiles, PNG's gamma and primaries, EXIF's rotation and Adobe RGB, transparent values and palettes, and
+That is: colour profiles, PNG's gamma and primaries, EXIF's rotation and Adobe RGB, transparent values and palettes, and
 the depth of pixels with more than eight bits.
 """
 
@@ -18,7 +18,7 @@ from scorefield.notes import PictureWarning, note
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
-_ORIENTATION, _PHOTOMETRIC, _BITS = 0x0112, 262, 258  # tags of TIFF, the first of them of EXIF too
+_ORIENTATION, _PHOTOMETRIC, _BITS = 0x0112, 262, 258  # tags of TIFF; the first is also one of EXIF
 _EXIF, _COLOUR_SPACE, _INTEROP, _INTEROP_INDEX = 0x8769, 0xA001, 0xA005, 1
 _TURNED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,7 +41,7 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 
 
 class Pixels(NamedTuple):
-    """The colours of a picture, L or RGB, and its opacity, L; None where every pixel is opaque."""
+    """The colours of a picture, L or RGB, and its opacity, L; None if every pixel is opaque."""
 
     colours: Image.Image
     alpha: Image.Image | None
@@ -66,15 +66,15 @@ def to_srgb(image: ImageFile.ImageFile, data: bytes, name: str) -> Pixels:
 
 
 def _low_bytes(data: bytes, name: str) -> Array:
-    # Pillow keeps the upper byte of each 16-bit channel, and the transparent colour has 48 bits. So the picture is
-    # decoded twice: read in the other byte order, each channel keeps its lower byte.
+    # Pillow keeps the upper byte of each 16-bit channel, but the transparent colour has 48 bits. So the picture is
+    # decoded twice: in the other byte order, each channel keeps its lower byte.
     with open_picture(data, name) as image:
         image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
         return np.array(image)
 
 
 def _eight_bits(image: ImageFile.ImageFile, rawmode: str, low: Array | None, name: str) -> Pixels:
-    """The colours with eight bits a channel, in L, RGB, CMYK or LAB, and the opacity."""
+    """The colours with eight bits per channel, in L, RGB, CMYK or LAB, and the opacity."""
     mode, transparent = image.mode, image.info.get("transparency")
     if mode == "F" or mode.startswith("I"):
         return _deep(image, transparent, name)
@@ -110,7 +110,7 @@ def _opaque(mask: Array) -> Image.Image:
 
 
 def _differs(high: Array, low: Array | None, colour: Sequence[int]) -> Array:
-    """Where pixels (H, W, 3) are not `colour`, of 16 bits a channel if `low` bytes are given, else of 8."""
+    """Where pixels (H, W, 3) differ from `colour`, which has 16 bits per channel if `low` bytes are given, else 8."""
     if low is None:
         return np.asarray((high != np.array(colour)).any(-1))
     shifted = [value >> 8 for value in colour], [value & 255 for value in colour]
@@ -118,17 +118,17 @@ def _differs(high: Array, low: Array | None, colour: Sequence[int]) -> Array:
 
 
 def _deep(image: ImageFile.ImageFile, transparent: object, name: str) -> Pixels:
-    """One channel of more than eight bits."""
+    """The colours of one channel with more than eight bits."""
     if image.mode == "F":
         values, most = np.asarray(image, np.float32), 1.0
         least, greatest = float(values.min()), float(values.max())
         if not (math.isfinite(least) and math.isfinite(greatest)) or least < -1 / 255 or greatest > 256 / 255:
             raise PictureError(
                 f"{name} has floating-point pixels from {least:g} to {greatest:g}, not 0 to 1; save it with 8 or 16 "
-                "bits a channel"
+                "bits per channel"
             )
     elif image.mode == "I" and image.format != "PPM":
-        raise PictureError(f"{name} has signed or 32-bit pixels; save it with 8 or 16 bits a channel, unsigned")
+        raise PictureError(f"{name} has signed or 32-bit pixels; save it with 8 or 16 bits per channel, unsigned")
     else:
         values, most = np.asarray(image), 65535.0
     tags = getattr(image, "tag_v2", {})
@@ -142,7 +142,7 @@ def _deep(image: ImageFile.ImageFile, transparent: object, name: str) -> Pixels:
 
 
 def _managed(colours: Image.Image, image: ImageFile.ImageFile, exif: Image.Exif, name: str) -> Image.Image:
-    """The colours, in L, RGB, CMYK or LAB, converted to sRGB by the picture's profile if that fits."""
+    """The colours, in L, RGB, CMYK or LAB, converted to sRGB by the picture's profile if it fits."""
     if colours.mode == "LAB":
         return _converted(colours, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     try:
@@ -154,7 +154,7 @@ def _managed(colours: Image.Image, image: ImageFile.ImageFile, exif: Image.Exif,
         if space == "RGB" and colours.mode == "L":
             colours = colours.convert("RGB")
         if {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}.get(space) != colours.mode:
-            raise ValueError(f"it is for {space} and the pixels are {colours.mode}")
+            raise ValueError(f"it is for {space}, but the pixels are {colours.mode}")
         return _converted(colours, profile)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         note(PictureWarning, f"the colour profile of {name} cannot be used and is ignored: {error}")
@@ -181,7 +181,7 @@ def _converted(colours: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image
 
 def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
     shown = ImageCms.applyTransform(image, transform)
-    assert shown is not None  # None only where the picture is changed in place
+    assert shown is not None  # None only if the picture is changed in place
     return _plain(shown)
 
 

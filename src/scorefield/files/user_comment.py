@@ -1,4 +1,4 @@
-"""Decode EXIF's UserComment by its bytes: the label in front of them is often wrong."""
+"""Decode EXIF's UserComment by its bytes: the label before them is often wrong."""
 
 import codecs
 import unicodedata
@@ -7,14 +7,14 @@ _UNICODE, _JIS = b"UNICODE\0", b"JIS\0\0\0\0\0"
 _LABELS = (_UNICODE, _JIS, b"ASCII\0\0\0", bytes(8))
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _JAPANESE = ("iso2022_jp", "cp932", "euc_jp")
-_SAMPLE = 10_000  # characters that are looked at to guess an encoding
+_SAMPLE = 10_000  # characters to guess an encoding from
 _ODD = {"Cc", "Cn", "Co", "Cs"}  # control characters, and code points without a character
 
 
 def decode(raw: bytes) -> str:
     """The text of a UserComment: UTF-16 of either byte order, UTF-8, Windows-1252 or a Japanese encoding.
 
-    The label, which may be missing, decides only where the bytes are ambiguous. Invalid bytes become U+FFFD.
+    The label, which may be missing, decides only if the bytes are ambiguous. Invalid bytes become U+FFFD.
     """
     label, body = (raw[:8], raw[8:]) if raw[:8] in _LABELS else (b"", raw)
     for mark, encoding in _BOMS.items():
@@ -35,7 +35,7 @@ def decode(raw: bytes) -> str:
 
 
 def _utf16(body: bytes) -> str:
-    """The more plausible of the two byte orders of UTF-16; big-endian, as most programs write it, in a tie."""
+    """The more plausible of the two byte orders of UTF-16; big-endian, which most programs write, in a tie."""
     return min((_even(body).decode(encoding, "replace") for encoding in ("utf-16-be", "utf-16-le")), key=_cost)
 
 
@@ -44,7 +44,7 @@ def _even(body: bytes) -> bytes:
 
 
 def _cost(text: str) -> tuple[int, ...]:
-    # Real text uses one or two scripts and a few blocks of 256 characters; with its bytes swapped it is spread widely.
+    # Real text uses one or two scripts and a few blocks of 256 characters; with swapped bytes it is spread widely.
     shown = set(text[:_SAMPLE].rstrip("\0"))
     scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in shown if letter.isalpha()}
     plain = sum(letter < "\x80" for letter in shown)
@@ -52,7 +52,7 @@ def _cost(text: str) -> tuple[int, ...]:
 
 
 def _oddness(text: str) -> int:
-    """How many of the first characters are not of any text."""
+    """The number of characters, among the first, that no text has."""
     return sum(
         letter == "\ufffd" or (letter not in "\t\n\r" and unicodedata.category(letter) in _ODD)
         for letter in text[:_SAMPLE].rstrip("\0")
@@ -60,9 +60,9 @@ def _oddness(text: str) -> int:
 
 
 def _japanese(body: bytes) -> str | None:
-    """The Japanese encoding that makes the most sense; None if none does."""
+    """The text in the most plausible Japanese encoding; None if none decodes it."""
     texts = [text for encoding in _JAPANESE if (text := _try(body, encoding)) is not None]
-    # Two bytes of EUC-JP are two narrow letters of Shift-JIS.
+    # Two bytes of EUC-JP look like two half-width letters of Shift-JIS.
     return min(
         texts, key=lambda text: _oddness(text) + sum("\uff61" <= letter <= "\uff9f" for letter in text), default=None
     )

@@ -1,6 +1,6 @@
-"""Video files of any frames, written as they come: mp4 that every browser plays, and GIF.
+"""Write frames to video files as they come: mp4 that every browser plays, and GIF.
 
-The mp4 is H.264 with yuv420p, even sides and its index in front.
+The mp4 is H.264 with yuv420p, even sides and its index at the start.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from PIL import Image
 
 from scorefield.errors import MissingError
 
-HOLD_SECONDS = 1.5  # how long a walk video shows its last frame
+HOLD_SECONDS = 1.5  # for which a walk video shows its last frame
 _BT709, _LIMITED = 1, 1  # ITU-T H.273: its matrix, primaries and transfer; 16 to 235. Untagged, players guess.
 
 
@@ -23,7 +23,7 @@ class MissingExtraError(MissingError, ImportError):
 
 
 def require_video() -> ModuleType:
-    """PyAV, an optional extra; MissingExtraError without it. Call it before long work whose result is a video."""
+    """Import PyAV, an optional extra; MissingExtraError without it. Call it before long work for a video."""
     try:
         return import_module("av")
     except ImportError:
@@ -38,7 +38,7 @@ def can_encode() -> bool:
 def write_mp4(frames: Iterable[Image.Image], path: Path, per_second: int, hold_seconds: float = HOLD_SECONDS) -> None:
     """Encode RGB frames of one size, at least one, into the file `path`, and hold the last one.
 
-    One frame at a time is in memory. An odd side loses a row or column of pixels. MissingExtraError without PyAV.
+    Only one frame at a time is in memory. An odd side loses a row or column of pixels. MissingExtraError without PyAV.
     """
     av = require_video()
     rest = iter(frames)
@@ -64,7 +64,7 @@ def write_gif(frames: Iterable[Image.Image], path: Path, per_second: int, hold_s
 
 
 def _held(frames: Iterable[Image.Image], more: int) -> Iterator[Image.Image]:
-    """The frames, the last of them `more` times again."""
+    """The frames, with the last one repeated `more` times."""
     for frame in frames:
         yield frame
     yield from [frame] * more

@@ -1,4 +1,4 @@
-"""Pictures of a walk: noisy state and prediction side by side, and sheets and videos of these."""
+"""Pictures of a walk: noisy state and prediction side by side, and sheets and walk videos of them."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from scorefield.files.video import write_mp4
 
 _GROUND, _INK = (24, 24, 27), (228, 228, 231)
 _SHEET_ROW = 4  # pictures in a row
-_VIDEO_SIDE = 512  # pixels that each of the two pictures is wide, as near as an integer scale gets
+_VIDEO_SIDE = 512  # the approximate width of each of the two pictures, px; the scale is an integer
 _PER_SECOND = 8
 
 
@@ -32,7 +32,7 @@ class Look(NamedTuple):
 
 
 def pair(look: Look, *, scale: int = 1) -> Image.Image:
-    """Noisy state, clean prediction and labels in one picture of even sides, every pixel enlarged `scale` times."""
+    """Noisy state, clean prediction and labels in one picture with even sides, enlarged `scale` times."""
     width, height = look.noisy.width * scale, look.noisy.height * scale
     gap, bar = 2 * scale, 12 + 4 * scale
     canvas = Image.new("RGB", (_even(2 * width + gap), _even(height + bar)), _GROUND)
@@ -41,7 +41,7 @@ def pair(look: Look, *, scale: int = 1) -> Image.Image:
     font = ImageFont.load_default(size=8 + 2 * scale)
     draw, middle = ImageDraw.Draw(canvas), height + bar // 2
     draw.text((2 * scale, middle), look.label, fill=_INK, font=font, anchor="lm")
-    if font.getlength(look.label) < width - 4 * scale:  # small pictures have no room for it
+    if font.getlength(look.label) < width - 4 * scale:  # not in small pictures
         draw.text((width + gap + 2 * scale, middle), "prediction", fill=_INK, font=font, anchor="lm")
     return canvas
 

@@ -12,21 +12,21 @@ from scorefield.core.level import Level, Number, per_sample
 from scorefield.core.predict import Prediction
 from scorefield.errors import RequestError
 
-Scale = float | Callable[[Level], float]  # how strongly a guide pulls: one number, or one a level
+Scale = float | Callable[[Level], float]  # the weight of a guide: one number, or one for each level
 
 
 def strength(scale: Scale, at: Level) -> float:
-    """The number that `scale` is at the level `at`."""
+    """The value of `scale` at the level `at`."""
     return scale(at) if callable(scale) else scale
 
 
 def cfg(pos: Denoise, neg: Denoise, scale: Scale, rescale: float = 0.0, output: Prediction = predict.x0) -> Denoise:
     """neg + scale * (pos - neg) (Ho & Salimans 2022): scale 1 is `pos` alone, 0 is `neg` alone.
 
-    `neg` is the denoiser without condition, or of a negative prompt, or a weaker model (autoguidance, Karras et al.
-    2024). `rescale` in [0, 1] draws the guided prediction's deviation back to that of `pos` (Lin et al. 2023, eq. 15
-    and 16), in terms of `output`: published pipelines do that on the network's own prediction, say `predict.v`. A
-    learned variance is that of `pos`.
+    `neg` is the denoiser without condition, or with a negative prompt, or a weaker model (autoguidance, Karras et al.
+    2024). `rescale` in [0, 1] moves the guided prediction's deviation back to that of `pos` (Lin et al. 2023, eq. 15
+    and 16), computed on `output`: published pipelines use the network's own prediction, say `predict.v`. A learned
+    variance is that of `pos`.
     """
     _check(rescale)
 
@@ -40,9 +40,9 @@ def cfg(pos: Denoise, neg: Denoise, scale: Scale, rescale: float = 0.0, output: 
 def cfg_batched(
     denoiser: Denoiser, pos: Cond, neg: Cond, scale: Scale, rescale: float = 0.0, output: Prediction = predict.x0
 ) -> Denoise:
-    """`cfg` of one denoiser in one forward of twice the batch; `pos` and `neg` must hold the same fields.
+    """`cfg` of one denoiser in one forward pass of twice the batch; `pos` and `neg` must hold the same fields.
 
-    If they differ in length, as a long prompt and a short one do, it takes two forwards, since padding the shorter one
+    If they differ in length, like a long prompt and a short one, it takes two passes, since padding the shorter one
     would change its pictures.
     """
     _check(rescale)
@@ -71,7 +71,7 @@ def cfg_batched(
 
 def _check(rescale: float) -> None:
     if not 0 <= rescale <= 1:
-        raise RequestError(f"the rescale of guidance must lie in [0, 1], got {rescale}")
+        raise RequestError(f"the rescale of guidance must be in [0, 1], got {rescale}")
 
 
 def _twice(at: Level) -> Level:
@@ -92,7 +92,7 @@ def _mix(x: Tensor, at: Level, pos: Tensor, neg: Tensor, weight: float, rescale:
 
 
 def _rescaled(guided: Tensor, pos: Tensor, share: float) -> Tensor:
-    """`guided` (B, ...) with its deviation moved by `share` of the way to that of `pos`, each sample by itself."""
+    """`guided` (B, ...) with each sample's deviation moved by `share` of the way to that of `pos`."""
     over = tuple(range(1, guided.ndim))
     have, want = (value.std(over, correction=0, keepdim=True) for value in (guided, pos))
     ratio = torch.where(have > 0, want / have, torch.ones_like(have))
@@ -109,7 +109,7 @@ def within(guided: Denoise, plain: Denoise, lo: float, hi: float) -> Denoise:
 def at_levels(guided: Denoise, plain: Denoise, levels: Collection[Level]) -> Denoise:
     """`guided` at exactly these levels, else `plain`; `levels[::5]` of a run's levels is every fifth step.
 
-    Levels that a sampler puts between those of the run (DPM2's midpoints) are plain.
+    Levels that a sampler adds between those of the run (DPM2's midpoints) are plain.
     """
     chosen = frozenset(levels)
     return _either(guided, plain, lambda at: at in chosen)

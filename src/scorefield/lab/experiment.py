@@ -1,4 +1,4 @@
-"""An experiment: a claim, criteria that are fixed before the run, and the outcome."""
+"""Experiments: a claim, criteria that are fixed before the run, and the outcome."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -68,7 +68,7 @@ class Criterion(NamedTuple):
         return f"{self.number} {self.relation} {self.bound:g}"
 
 
-class Film(NamedTuple):
+class Animation(NamedTuple):
     """Frames of equal size, and the frame rate."""
 
     frames: Iterable[Image.Image]
@@ -83,12 +83,12 @@ class Experiment(Generic[S, R]):
     """
 
     name: str
-    claim: str  # one sentence, which can be false
+    claim: str  # one sentence that can be false
     criteria: tuple[Criterion, ...]  # the claim holds if all of these do
     settings: type[S]
     run: Callable[[S, Watch], R]
     draw: Callable[[R], "Figure"]
-    film: Callable[[R], Film] | None = None
+    animate: Callable[[R], Animation] | None = None
     reason: str = ""  # why the claim does not hold, if it is known not to
 
     def __call__(self, *, watch: Watch = silent, **settings: object) -> "Outcome[S, R]":
@@ -100,8 +100,8 @@ class Experiment(Generic[S, R]):
         for name in given:
             if name not in known:
                 near = get_close_matches(name, known, n=1)
-                told = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
-                raise LabError(f"{self.name} has no setting {name!r}; {told}")
+                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}"
+                raise LabError(f"{self.name} has no setting {name!r}; {hint}")
         try:
             return TypeAdapter(self.settings).validate_python(dict(given))
         except ValidationError as error:
@@ -144,9 +144,9 @@ class Outcome(Generic[S, R]):
         """Draw the figure from the result; an ImportError names the extra that it needs."""
         return self.experiment.draw(self.result)
 
-    def film(self) -> Film | None:
-        """The film, for experiments that have one."""
-        return self.experiment.film(self.result) if self.experiment.film else None
+    def animation(self) -> Animation | None:
+        """Draw the animation, for experiments that have one."""
+        return self.experiment.animate(self.result) if self.experiment.animate else None
 
     def __repr__(self) -> str:
         verdict = "held" if self.held else "did not hold"

@@ -14,8 +14,8 @@ from scorefield.lab.pictures.mix import mix
 from scorefield.lab.pictures.no_noise import no_noise
 from scorefield.lab.pictures.schedule import schedule
 from scorefield.lab.pictures.steps import steps
-from scorefield.lab.pictures.surgery import surgery
 from scorefield.lab.pictures.tokens import tokens
+from scorefield.lab.pictures.word_surgery import surgery
 from scorefield.lab.pictures.zero_shot import zero_shot
 from scorefield.lab.plane.classes import classes
 from scorefield.lab.plane.ddim import ddim
@@ -23,13 +23,13 @@ from scorefield.lab.plane.ddpm import ddpm
 from scorefield.lab.plane.families import families
 from scorefield.lab.plane.field import field
 from scorefield.lab.plane.flow import flow
-from scorefield.lab.plane.optimise import optimise
+from scorefield.lab.plane.optimisers import optimise
 from scorefield.lab.plane.order import order
 from scorefield.lab.plane.pixels import pixels
+from scorefield.lab.plane.random_walk import walk
 from scorefield.lab.plane.spiral import spiral
 from scorefield.lab.plane.target import target
 from scorefield.lab.plane.turn import turn
-from scorefield.lab.plane.walk import walk
 
 _ALL: tuple[Experiment[Settings, Result], ...] = (  # type: ignore[assignment]
     spiral,
@@ -66,6 +66,6 @@ def find(name: str) -> Experiment[Settings, Result]:
     key = name.lower().replace("_", "-")
     if key not in EXPERIMENTS:
         near = get_close_matches(key, EXPERIMENTS, n=3)
-        told = f"nearest: {', '.join(near)}" if near else f"there are {', '.join(EXPERIMENTS)}"
-        raise LabError(f"there is no experiment {name!r}; {told}")
+        hint = f"nearest: {', '.join(near)}" if near else f"there are {', '.join(EXPERIMENTS)}"
+        raise LabError(f"there is no experiment {name!r}; {hint}")
     return EXPERIMENTS[key]

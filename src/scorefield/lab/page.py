@@ -10,7 +10,7 @@ from pathlib import Path
 from scorefield import atomic
 from scorefield.lab.experiment import Experiment, Result, Settings
 from scorefield.lab.names import EXPERIMENTS
-from scorefield.lab.record import FIGURE, FILM, Record, load
+from scorefield.lab.record import ANIMATION, FIGURE, Record, load
 
 Some = Experiment[Settings, Result]
 
@@ -36,7 +36,7 @@ def code(experiment: Some) -> str:
 
 
 def blocks(text: str) -> list[tuple[bool, str]]:
-    """(is formula, text) for each paragraph; the text of a plain paragraph is joined to one line."""
+    """(is formula, text) for each paragraph; a plain paragraph is joined to one line."""
     parts = [part for part in text.split("\n\n") if part.strip()]
     return [(part.startswith("    "), part if part.startswith("    ") else " ".join(part.split())) for part in parts]
 
@@ -73,7 +73,7 @@ def markdown(experiment: Some, record: Record) -> str:
     lines += [f"| {_words(k)} | {v:.4g} | | |" for k, v in record.numbers.items() if k not in stated]
     settings = ", ".join(f"`{name}={value}`" for name, value in record.settings.items())
     lines += ["", f"`scorefield lab {experiment.name}` with the settings {settings}.", ""]
-    lines += [f"The film is drawn by the same command, as `{FILM}.mp4`.", ""] if experiment.film else []
+    lines += [f"The same command draws an animation, `{ANIMATION}.mp4`.", ""] if experiment.animate else []
     lines += ["The code that matters:", "", "```py", code(experiment), "```", ""]
     return "\n".join(lines)
 
@@ -99,7 +99,7 @@ def contents(records: Mapping[str, Record]) -> str:
 
 
 def build(folder: Path) -> Path:
-    """Write one offline page with all results in `folder`, pictures and films included; returns its path."""
+    """Write one offline page with all results in `folder`, figures and animations included; returns its path."""
     found = [(one, held) for name, one in EXPERIMENTS.items() if (held := load(folder / name))]
     links = "".join(f'<a href="#{one.name}">{one.name}</a>' for one, _ in found)
     count = sum(record.held for _, record in found)
@@ -137,10 +137,10 @@ def _section(experiment: Some, record: Record, folder: Path) -> str:
 
 def _media(folder: Path) -> str:
     shown = f'<img alt="figure" src="{_inline(folder / FIGURE, "image/png")}">'
-    if (film := folder / f"{FILM}.mp4").exists():
-        shown += f'<video controls loop muted playsinline src="{_inline(film, "video/mp4")}"></video>'
-    elif (film := folder / f"{FILM}.gif").exists():
-        shown += f'<img alt="film" src="{_inline(film, "image/gif")}">'
+    if (animation := folder / f"{ANIMATION}.mp4").exists():
+        shown += f'<video controls loop muted playsinline src="{_inline(animation, "video/mp4")}"></video>'
+    elif (animation := folder / f"{ANIMATION}.gif").exists():
+        shown += f'<img alt="animation" src="{_inline(animation, "image/gif")}">'
     return shown
 
 

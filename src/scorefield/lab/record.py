@@ -1,4 +1,4 @@
-"""The files of a run: result.json, figure.png, and for some experiments film.mp4 or film.gif."""
+"""The files of a run: result.json, figure.png, and for some experiments animation.mp4 or animation.gif."""
 
 import io
 import json
@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from scorefield import __version__, atomic
 from scorefield.files import video
-from scorefield.lab.experiment import Criterion, Experiment, Film, Outcome, R, S
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Outcome, R, S
 
-RESULT, FIGURE, FILM = "result.json", "figure.png", "film"
+RESULT, FIGURE, ANIMATION = "result.json", "figure.png", "animation"
 
 
 class Condition(BaseModel):
@@ -73,13 +73,13 @@ def schema() -> dict[str, object]:
 def save(outcome: Outcome[S, R], folder: Path) -> list[Path]:
     """Write the files of an outcome atomically, replacing those of an earlier run; returns their paths.
 
-    result.json is written last, so if it exists the others do. Without PyAV the film is a GIF.
+    result.json is written last, so if it exists the others do. Without PyAV the animation is a GIF.
     """
     picture = io.BytesIO()
     outcome.figure.savefig(picture, format="png")
     written = [_put(picture.getvalue(), folder / FIGURE)]
-    if shown := outcome.film():
-        written.append(_put_film(shown, folder))
+    if shown := outcome.animation():
+        written.append(_put_animation(shown, folder))
     text = json.dumps(record(outcome).model_dump(mode="json"), indent=2, allow_nan=False)
     return [_put(text.encode() + b"\n", folder / RESULT), *written]
 
@@ -110,8 +110,8 @@ def _put(data: bytes, path: Path) -> Path:
     return atomic.write(data, _once(path), overwrite=True)
 
 
-def _put_film(shown: Film, folder: Path) -> Path:
+def _put_animation(shown: Animation, folder: Path) -> Path:
     kind = "mp4" if video.can_encode() else "gif"
     with atomic.staged(folder) as path:
         (video.write_mp4 if kind == "mp4" else video.write_gif)(shown.frames, path, shown.per_second)
-        return atomic.publish(path, _once(folder / f"{FILM}.{kind}"), overwrite=True)
+        return atomic.publish(path, _once(folder / f"{ANIMATION}.{kind}"), overwrite=True)

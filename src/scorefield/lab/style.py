@@ -27,16 +27,7 @@ GUIDED = "#009E73"  # green: the guided field
 EXACT = "#D55E00"  # vermilion: the closed form
 DATA = "#2B2B2B"  # near black: the data
 OTHER = "#CC79A7"  # purple: a further series
-SERIES = (
-    LEARNED,
-    CONDITIONAL,
-    GUIDED,
-    EXACT,
-    OTHER,
-    "#56B4E9",
-    DATA,
-    RANDOM,
-)  # lines without a meaning of their own
+SERIES = (LEARNED, CONDITIONAL, GUIDED, EXACT, OTHER, "#56B4E9", DATA, RANDOM)  # for lines without such a meaning
 CLASSES = ("#56B4E9", "#CC79A7", "#E69F00")  # person, dog, cat
 LIMIT = 2.6  # half the side of a picture of the plane: unit data and unit noise fit
 
@@ -68,7 +59,7 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float
 def mosaic(
     pattern: Sequence[Sequence[str]], width: float = 8.0, height: float = 4.5, heights: Sequence[float] | None = None
 ) -> "tuple[Figure, dict[str, Axes]]":
-    """A figure whose axes are laid out by `pattern`, one letter a cell; axes span all cells of their letter.
+    """A figure whose axes are laid out by `pattern`, one letter per cell; axes span all cells of their letter.
 
     `["aab", "ccb"]` has three axes; `heights` are relative heights of the rows. Otherwise as `figure`.
     """
@@ -120,13 +111,13 @@ def arrows(axes: "Axes", x: Tensor, push: Tensor, colour: str, *, alpha: float =
 
 
 def lattice(count: int = 21, limit: float = LIMIT) -> Tensor:
-    """The centres (count^2, 2) of count x count equal cells of the plane: the places of a field's arrows."""
+    """The centres (count^2, 2) of count x count equal cells of the plane, where a field's arrows are drawn."""
     middles = limit * ((2 * torch.arange(count) + 1) / count - 1)
     return torch.cartesian_prod(middles, middles)
 
 
 def shortened(push: Tensor, longest: float = 0.3) -> Tensor:
-    """Arrows (N, 2) compressed to less than `longest`, without change of direction: long ones most.
+    """Arrows (N, 2) compressed to less than `longest`, long ones most, without changing their direction.
 
     A field spans several powers of ten; drawn to scale, the outer arrows would cover each other.
     """
@@ -146,7 +137,7 @@ def image(figure: "Figure", dpi: float = 100.0) -> Image.Image:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     canvas = cast("FigureCanvasAgg", figure.canvas)
-    canvas.draw()  # type: ignore[no-untyped-call]  # once: `savefig` draws twice, for the layout of each frame
+    canvas.draw()  # type: ignore[no-untyped-call]  # once; `savefig` would draw twice, for the layout of each frame
     drawn = bytes(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     return Image.frombytes("RGBA", canvas.get_width_height(), drawn).convert("RGB")
 

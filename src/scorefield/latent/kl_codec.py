@@ -11,8 +11,8 @@ from scorefield.nets.kl import Kl
 
 SCALE = 0.18215  # of Stable Diffusion 1 and 2: their latents have a deviation of 1 / SCALE (Rombach et al. 2022)
 
-# What each of the four latents adds to the colour (red, green, blue) of its 8 x 8 pixels; the last row is the colour
-# where all latents are 0. A published approximation, fitted to Stable Diffusion 1.4 by K. Turner
+# The contribution of each of the four latents to the colour (red, green, blue) of its 8 x 8 pixels; the last row is the
+# colour where all latents are 0. A published approximation, fitted to Stable Diffusion 1.4 by K. Turner
 # (discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204); Stable Diffusion 2 has the same latents.
 COLOURS: Sequence[Sequence[float]] = (
     (0.298, 0.207, 0.208),
@@ -22,7 +22,7 @@ COLOURS: Sequence[Sequence[float]] = (
     (0, 0, 0),
 )
 
-XL_SCALE = 0.13025  # of Stable Diffusion XL (Podell et al. 2023), whose preview is that of ComfyUI's latent_formats.py
+XL_SCALE = 0.13025  # of Stable Diffusion XL (Podell et al. 2023); its preview is from ComfyUI's latent_formats.py
 XL_COLOURS = (
     (0.3651, 0.4232, 0.4341), (-0.2533, -0.0042, 0.1068), (0.1076, 0.1111, -0.0362), (-0.3165, -0.2492, -0.2188),
     (0.1084, -0.0175, -0.0011),
@@ -30,7 +30,7 @@ XL_COLOURS = (
 
 
 class Latents(NamedTuple):
-    """How latents become x0 = (latents - mean) / deviation * factor; mean and deviation are one number a channel."""
+    """The statistics in x0 = (latents - mean) / deviation * factor; mean and deviation have a number per channel."""
 
     factor: float
     mean: tuple[float, ...] = ()
@@ -43,10 +43,10 @@ def published(*, xl: bool) -> Latents:
 
 
 class KlCodec(LatentCodec):
-    """A KL autoencoder and what brings its latents to unit variance: a published factor, or `latents`.
+    """A KL autoencoder, with the published factor or `latents` to bring its latents to unit variance.
 
-    It encodes to the mean of the encoder's distribution, no sample of it. The preview is the published one of the
-    four latents: of Stable Diffusion 1 and 2, or with `xl` of XL.
+    It encodes to the mean of the encoder's distribution, not to a sample. The preview is the published one of Stable
+    Diffusion 1 and 2, or with `xl` that of XL.
     """
 
     autoencoder: Kl

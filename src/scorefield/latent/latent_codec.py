@@ -23,7 +23,7 @@ class Autoencoder(Protocol):
 
 
 class LatentCodec(nn.Module):
-    """An autoencoder with x0 = (latents - shift) / scale * factor, of about zero mean and unit variance.
+    """An autoencoder and x0 = (latents - shift) / scale * factor, with about zero mean and unit variance.
 
     `encoder` and `decoder` run the autoencoder. `shift` and `scale` are a number or a tensor (C,). `preview_weight`
     (3, C) and `preview_bias` (3,) map x0 to the mean colour of its pixels. Arguments and results are float32; the
@@ -69,7 +69,7 @@ class LatentCodec(nn.Module):
         return run_in_dtype(self._decoder, self.autoencoder, latents, _ANSWER).clamp(-1, 1)
 
     def preview(self, x0: Tensor) -> Tensor:
-        """Small pixels (B, 3, H, W) in [-1, 1] of `x0` (B, C, H, W), for the price of one product."""
+        """Small pixels (B, 3, H, W) in [-1, 1] of `x0` (B, C, H, W), at the cost of one matrix product."""
         weight, bias = self.preview_weight.float()[..., None, None], self.preview_bias.float()
         with no_autocast():
             return F.conv2d(x0.float(), weight, bias).clamp(-1, 1)

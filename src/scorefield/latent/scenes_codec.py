@@ -1,4 +1,4 @@
-"""The codec of the embedded model, whose file has the statistics of the latents, channel by channel."""
+"""The codec of the embedded model, whose file has the statistics of its latents by channel."""
 
 import torch
 from torch import Tensor

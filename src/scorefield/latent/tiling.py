@@ -1,8 +1,8 @@
 """Encode and decode in bounded memory: large pictures in overlapping tiles, blended linearly, many pictures in parts.
 
-A tile is computed without what lies around it. Published autoencoders have group norms, which take their mean and
-deviation from the tile alone, so a tile differs a little in tone from the same place of a picture that is decoded
-whole. The embedded model's autoencoder has none; there only pixels near the edge of a tile differ.
+A tile is computed without its surroundings. Published autoencoders have group norms, which take their mean and
+deviation from the tile alone, so a tile differs slightly in tone from the same part of a picture decoded whole. The
+embedded model's autoencoder has none; there only pixels near the edge of a tile differ.
 """
 
 import math
@@ -16,7 +16,7 @@ Tile = int | Literal["auto", "off"]  # the side of a tile in pixels; auto: whole
 
 SIDE = 512  # px
 WHOLE = 1024 * 1024  # px
-OVERLAP = 128  # px that a tile shares with each neighbour; at most half of it
+OVERLAP = 128  # px that a tile shares with each neighbour; at most half a tile
 
 
 class Sides(Protocol):
@@ -52,7 +52,7 @@ def _mapped(run: Callable[[Tensor], Tensor], x: Tensor, before: int, after: int,
 
 
 def windows(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
-    """The fewest spans of at most `side` that cover `length` evenly, each `overlap` or more into the next."""
+    """The fewest spans of at most `side` that cover `length` evenly, overlapping by at least `overlap`."""
     count = 1 + max(0, math.ceil((length - side) / (side - overlap)))
     starts = [round(k * (length - side) / (count - 1)) for k in range(count)] if count > 1 else [0]
     return [(start, min(start + side, length)) for start in starts]
@@ -84,7 +84,7 @@ def _blended(
 def _ramps(spans: list[tuple[int, int]], unit: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
     """Each span with its weights (length * unit,), which rise and fall linearly over the middle half of an overlap.
 
-    The outer quarter of an overlap has weight 0: at its very edge a tile suffers most from what it does not see.
+    The outer quarter of an overlap has weight 0, since a tile's edge suffers most from the missing surroundings.
     """
     for k, (start, end) in enumerate(spans):
         place = torch.arange(start * unit, end * unit, dtype=torch.float32, device="cpu") + 0.5

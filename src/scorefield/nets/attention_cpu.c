@@ -53,7 +53,7 @@ static bf16 *rows_of(const View *view, const Job *job, int64_t head) {
     return view->data + head / job->heads * view->batch + head % job->heads * view->head;
 }
 
-// Panels of 16 keys: register p of a panel holds the pair p of channels of each; what is beyond the last key is 0.
+// Panels of 16 keys: register p of a panel holds the pair p of channels of each; keys beyond the last are 0.
 TARGET static void pack_keys(const Job *job, int64_t head, __m512i *packed) {
     const bf16 *k = rows_of(&job->k, job, head);
     int64_t pairs = job->width / 2;
@@ -68,7 +68,7 @@ TARGET static void pack_keys(const Job *job, int64_t head, __m512i *packed) {
     }
 }
 
-// Pairs of keys: register c of a pair holds 16 channels of both; what is beyond the last key or channel is 0.
+// Pairs of keys: register c of a pair holds 16 channels of both; keys and channels beyond the last are 0.
 TARGET static void pack_values(const Job *job, int64_t head, __m512i *packed) {
     const bf16 *v = rows_of(&job->v, job, head);
     int64_t keys = parts(job->keys, LANES) * LANES;
@@ -130,7 +130,7 @@ INLINE void mix_tile(int rows, int columns, Block *block, int row, int column, c
         UNROLL for (int c = 0; c < columns; c++) block->mixed[row + r][column + c] = acc[r][c];
 }
 
-// The mixture of the values so far, shrunk to the new maximum, and that of `pairs` pairs of keys more.
+// The mixture of the values so far, scaled to the new maximum, plus that of the next `pairs` pairs of keys.
 TARGET static void mix(Block *block, const __m512i *values, int columns, int64_t pairs) {
     int wide = columns % 5 ? 4 : 5;
     for (int column = 0; column < columns; column += wide)
@@ -153,7 +153,7 @@ INLINE __m512 power(__m512 x) {
     return _mm512_scalef_ps(p, whole);
 }
 
-// Scores become weights: 2 to the power of `scale` times what they are below the row's maximum, which may grow here.
+// Turn scores into weights: 2 to the power of `scale` times (score - the row's maximum), which may grow here.
 TARGET static void weigh(Block *block, int panels, float scale) {
     for (int row = 0; row < ROWS; row++) {
         float *scores = block->scores[row];
@@ -206,7 +206,7 @@ TARGET static void attend_block(const Job *job, int64_t head, int64_t row, Block
         }
 }
 
-// What each thread does: takes chunks of a head's queries until none is left.
+// The work of one thread: take chunks of a head's queries until none is left.
 TARGET static void work(void *data) {
     Job *job = data;
     int64_t columns = parts(job->width, LANES), padded = parts(job->keys, LANES) * LANES;
@@ -231,7 +231,7 @@ TARGET static void work(void *data) {
     free(block);
 }
 
-// The worker threads that torch has already: a second pool would fight with it for the cores.
+// torch's worker threads: a second pool would compete with them for the cores.
 extern void GOMP_parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags) __attribute__((weak));
 
 // Whether this processor, and this process, can run `attend`.

@@ -1,6 +1,6 @@
 """Attention in bfloat16 by attention_cpu.c, if it was compiled and the processor has AVX512-BF16.
 
-Its error is that of torch's kernel: sums and the softmax are float32, attention weights are rounded to bfloat16. It has
+It is as precise as torch's kernel: sums and the softmax are float32, attention weights are rounded to bfloat16. It has
 no gradient.
 """
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 LIBRARY = Path(__file__).with_suffix(".so.1")  # made by hatch_build.py; a plain .so would pass for a Python module
-MAX_WIDTH = 512  # of a head, as in the C file
+MAX_WIDTH = 512  # of a head; the C file has the same limit
 
 
 class _View(ctypes.Structure):
@@ -51,7 +51,7 @@ def available() -> bool:
 
 
 def serves(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether `attend` can take these tensors: bfloat16 on a CPU, no gradient wanted, each row contiguous."""
+    """Whether `attend` can take these tensors: bfloat16, on a CPU, without a gradient, each row contiguous."""
     if _library is None:
         return False
     if torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v)):
@@ -65,10 +65,9 @@ def _readable(x: Tensor) -> bool:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention (B, H, N, d) of q (B, H, N, d) over k, v (B, H, M, d), which must be tensors that it `serves`.
+    """Attention (B, H, N, d) of q (B, H, N, d) over k, v (B, H, M, d), for which `serves` must be true.
 
-    It uses as many threads as torch. MemoryError if there is no room for the packed keys and values, 4 d M bytes a
-    thread.
+    It uses torch's number of threads. MemoryError if the packed keys and values, 4 d M bytes per thread, do not fit.
     """
     return _operator(q, k, v) if torch.compiler.is_compiling() else _attend(q, k, v)
 
@@ -89,13 +88,13 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _empty(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """An empty tensor for the result, in which the heads of a position are neighbours in memory."""
+    """An empty tensor for the result, with the heads of a position adjacent in memory."""
     batch, heads, queries, width = q.shape
     return q.new_empty(batch, queries, heads, width).transpose(1, 2)
 
 
-# For compiled networks: the compiler cannot look into C, so it needs an operator and the shape of its result. Other
-# networks call the function, since the first call of an operator imports the compiler.
+# For compiled networks: the compiler cannot trace C, so it needs an operator and the shape of its result. Others call
+# the function directly, since the first call of an operator imports the compiler.
 _operator = torch.library.custom_op("scorefield::attend", _attend, mutates_args=(), device_types="cpu")
 _operator.register_fake(_empty)
 

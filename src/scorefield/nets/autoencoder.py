@@ -21,14 +21,14 @@ class AutoencoderConfig:
     decoder_eighth_blocks: int = 2
     decoder_quarter_blocks: int = 2
     decoder_half_blocks: int = 1
-    latent_noise: float = 0.1  # std of the noise that training adds, of the latents' unit variance
+    latent_noise: float = 0.1  # std of the noise that training adds to the latents, whose variance is 1
 
 
 class Autoencoder(nn.Module):
     """Deterministic autoencoder of factor 8; every latent position has root-mean-square 1 over its channels.
 
-    This bound takes the place of a KL term. Codes cannot grow until the noise that training adds is negligible, so
-    neighbouring codes must decode to similar pictures, and small errors of a diffusion model stay small.
+    This bound replaces a KL term. Codes cannot grow until the noise that training adds is negligible, so nearby codes
+    must decode to similar pictures, and small errors of a diffusion model stay small.
     """
 
     factor = 8
@@ -61,7 +61,7 @@ class Autoencoder(nn.Module):
         )
 
     def latent_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """The shape of the latents of `batch` pictures; sides that are no multiple of 8 are a ValueError."""
+        """The shape of the latents of `batch` pictures; ValueError for sides that are not multiples of 8."""
         if height % self.factor or width % self.factor or min(height, width) < self.factor:
             raise ValueError(f"picture of {width} x {height}: sides must be multiples of {self.factor}")
         return batch, self.config.channels, height // self.factor, width // self.factor

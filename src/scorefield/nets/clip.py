@@ -1,4 +1,4 @@
-"""CLIP: an image tower and a text tower that meet in one space (Radford et al. 2021)."""
+"""CLIP: an image encoder and a text encoder with a shared space of vectors (Radford et al. 2021)."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ Stem = Literal["patch", "convolutions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisionConfig:
-    """The image tower; sizes are in pixels, and with a stem of convolutions `patch_size` must be a power of 2."""
+    """The image encoder; sizes are in pixels. With a stem of convolutions, `patch_size` must be a power of 2."""
 
     width: int = 256
     layers: int = 6
@@ -29,7 +29,7 @@ class VisionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextConfig:
-    """The text tower; `end_id` is the token whose state becomes the prompt's summary, None for the largest id."""
+    """The text encoder; `end_id` is the token whose state becomes the prompt's summary, None for the largest id."""
 
     width: int = 256
     layers: int = 3
@@ -41,7 +41,7 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipConfig:
-    """Both towers and the space they share."""
+    """Both encoders and the space they share."""
 
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -51,12 +51,12 @@ class ClipConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
-    """A text tower as a diffusion model reads it."""
+    """A text encoder, and which of its states condition a diffusion model."""
 
     text: TextConfig
     embed_dim: int | None = None  # of the summary; None if it is not projected
     activation: Activation = "quick_gelu"
-    skip: int = 0  # the states are those of so many blocks before the last
+    skip: int = 0  # the states are taken this many blocks before the last
     normed: bool = True  # whether the final norm is applied to the states
 
 
@@ -141,7 +141,7 @@ def _blocks(width: int, layers: int, heads: int, activation: Activation) -> nn.M
 
 
 def _stem(config: VisionConfig) -> nn.Module:
-    """(B, 3, S, S) -> (B, width, S / patch_size, S / patch_size): one patch embedding, or halvings one after another.
+    """(B, 3, S, S) -> (B, width, S / patch_size, S / patch_size): one patch embedding, or a series of halvings.
 
     Early convolutions learn from fewer pictures (Xiao et al. 2021); published CLIPs have the patch embedding.
     """
@@ -155,7 +155,7 @@ def _stem(config: VisionConfig) -> nn.Module:
     return nn.Sequential(*layers, nn.Conv2d(config.width, config.width, 1))
 
 
-class VisionTower(nn.Module):
+class ImageEncoder(nn.Module):
     """A ViT: (B, 3, S, S) pixels -> (B, 1 + patches, width) states, the class token's first."""
 
     def __init__(self, config: VisionConfig, embed_dim: int, activation: Activation) -> None:
@@ -191,7 +191,7 @@ class VisionTower(nn.Module):
         return projected
 
 
-class TextTower(nn.Module):
+class TextTransformer(nn.Module):
     """A causal transformer: (B, L) ids -> (B, L, width) states after the final norm."""
 
     def __init__(self, config: TextConfig, embed_dim: int | None, activation: Activation) -> None:
@@ -211,7 +211,7 @@ class TextTower(nn.Module):
         return self.read(self.tokens(ids), mask)
 
     def read(self, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The states (B, L, width) after the final norm, of any vectors (B, L, width) in place of the tokens'."""
+        """The states (B, L, width) after the final norm, for any vectors (B, L, width) in place of the tokens'."""
         normed: Tensor = self.norm(self.states(vectors, mask)[-1])
         return normed
 
@@ -219,7 +219,7 @@ class TextTower(nn.Module):
         """The input of the first block and the output of each, all (B, L, width) and before the final norm."""
         length, context = vectors.shape[1], len(self.positions)
         if length > context:
-            raise ValueError(f"{length} tokens: this text tower reads at most {context}")
+            raise ValueError(f"{length} tokens: this text encoder reads at most {context}")
         states = [vectors + self.positions[:length]]
         allowed = torch.ones(length, length, dtype=torch.bool, device=vectors.device).tril()
         if mask is not None:
@@ -230,7 +230,7 @@ class TextTower(nn.Module):
         return states
 
     def end(self, ids: Tensor) -> Tensor:
-        """The place (B,) in each prompt whose state becomes its summary: the first end token, or the largest id."""
+        """The position (B,) in each prompt whose state becomes its summary: the first end token, or the largest id."""
         return (ids if self.end_id is None else (ids == self.end_id).int()).argmax(1)
 
     def summary(self, hidden: Tensor, ids: Tensor) -> Tensor:
@@ -239,8 +239,8 @@ class TextTower(nn.Module):
         return projected
 
 
-class TextEncoder(TextTower):
-    """A text tower alone, for the condition of a diffusion model."""
+class TextEncoder(TextTransformer):
+    """The text encoder of a diffusion model, without CLIP's image encoder."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(config.text, config.embed_dim, config.activation)
@@ -249,16 +249,16 @@ class TextEncoder(TextTower):
     def condition(self, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States (B, L, width) and summaries (B, embed_dim) of prompts `ids` (B, L).
 
-        Stable Diffusion was trained without a mask: padding is read like words.
+        Stable Diffusion was trained without a mask: it reads padding like words.
         """
         return self.condition_of(self.tokens(ids), ids, mask)
 
     def condition_of(
         self, vectors: Tensor, ids: Tensor, mask: Tensor | None = None, *, clip_skip: int = 1
     ) -> tuple[Tensor, Tensor]:
-        """As `condition`, with any vectors (B, L, width) in place of the tokens'; `ids` say where a prompt ends.
+        """Like `condition`, with any vectors (B, L, width) in place of the tokens'; `ids` say where a prompt ends.
 
-        The states are those of the block `clip_skip` - 1 before the one that the configuration names.
+        The states come from the block `clip_skip` - 1 before the one that the configuration names.
         """
         states = self.states(vectors, mask)
         last, kept = self.norm(states[-1]), states[-clip_skip - self.config.skip]
@@ -266,13 +266,13 @@ class TextEncoder(TextTower):
 
 
 class Clip(nn.Module):
-    """Both towers and the learned temperature; `logit_scale` is a logarithm, at most ln 100 while training."""
+    """Both encoders and the learned temperature; `logit_scale` is a logarithm, at most ln 100 while training."""
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
         self.config = config
-        self.vision = VisionTower(config.vision, config.embed_dim, config.activation)
-        self.text = TextTower(config.text, config.embed_dim, config.activation)
+        self.vision = ImageEncoder(config.vision, config.embed_dim, config.activation)
+        self.text = TextTransformer(config.text, config.embed_dim, config.activation)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -284,6 +284,6 @@ class Clip(nn.Module):
         return F.normalize(self.text.summary(self.text_hidden(ids, mask), ids).float(), dim=-1)
 
     def text_hidden(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
-        """States (B, L, width) of every token after the final norm; where `mask` (B, L) is False a key is hidden."""
+        """States (B, L, width) of every token after the final norm; keys are hidden where `mask` (B, L) is False."""
         hidden: Tensor = self.text(ids, mask)
         return hidden

@@ -15,7 +15,7 @@ class DetectorConfig:
 
     things: int
     colours: int
-    worn: int  # kinds of headgear, with none at all as the first
+    worn: int  # kinds of headgear; the first is none
     places: int
     width_quarter: int = 64
     width_eighth: int = 128
@@ -25,7 +25,7 @@ class DetectorConfig:
 class Detection(NamedTuple):
     """Logits for each cell of 8 x 8 px, (B, ..., H/8, W/8), and for the whole picture."""
 
-    centre: Tensor  # (B, h, w): is a thing's centre here
+    centre: Tensor  # (B, h, w): whether a thing's centre is here
     offset: Tensor  # (B, 2, h, w): from the middle of the cell to that centre, x then y, in cells
     thing: Tensor  # (B, things, h, w)
     colour: Tensor  # (B, colours, h, w)
@@ -34,9 +34,9 @@ class Detection(NamedTuple):
 
 
 class Detector(nn.Module):
-    """Things as points (Zhou et al. 2019, "Objects as points"): one map of centres, and every quality read off there.
+    """Things as points (Zhou et al. 2019, "Objects as points"): one map of centres, and all properties read there.
 
-    One map for all kinds, so that a blob that could be two kinds counts once, as the likelier.
+    All kinds share one map, so that a blob that could be two kinds counts once, as the likelier.
     """
 
     stride = 8
@@ -55,12 +55,12 @@ class Detector(nn.Module):
         self.parts = (1, 2, config.things, config.colours, config.worn)
         self.read = nn.Conv2d(eighth, sum(self.parts), 1)
         self.place = nn.Linear(sixteenth, config.places)
-        nn.init.constant_(self.read.bias[:1], -4.0)  # type: ignore[index]  # centres are rare: start by saying so
+        nn.init.constant_(self.read.bias[:1], -4.0)  # type: ignore[index]  # start low: centres are rare
 
     def forward(self, pixels: Tensor) -> Detection:
-        """Detect the contents of `pixels` (B, 3, H, W) in [-1, 1]; ValueError for sides that are no multiple of 16."""
+        """Detect the contents of `pixels` (B, 3, H, W) in [-1, 1]; ValueError for sides not multiples of 16."""
         if pixels.shape[-1] % 16 or pixels.shape[-2] % 16:
-            raise ValueError(f"pixels {tuple(pixels.shape)}: the detector sees sides that are multiples of 16")
+            raise ValueError(f"pixels {tuple(pixels.shape)}: the detector needs sides that are multiples of 16")
         fine = self.fine(self.stem(channels_last(pixels)))
         coarse = self.coarse(fine)
         fine = fine + F.interpolate(self.up(coarse), scale_factor=2.0)

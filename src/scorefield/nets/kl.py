@@ -1,4 +1,4 @@
-"""Latent diffusion's autoencoder (Rombach et al. 2022), as Stable Diffusion 1, 2 and XL have it."""
+"""Latent diffusion's autoencoder (Rombach et al. 2022), the vae of Stable Diffusion 1, 2 and XL."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ EPS = 1e-6  # of every group norm here
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KlConfig:
-    """Widths and depths, level by level from the finest; each level but the coarsest halves the sides."""
+    """Widths and depths, by resolution from the finest; every step to a coarser one halves the sides."""
 
     channels: int = 4  # of the latents
     width: int = 128
     multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    resblocks: int = 2  # per level of the encoder; one more in the decoder
+    resblocks: int = 2  # per resolution of the encoder; the decoder has one more
 
 
-KL = KlConfig()  # SD 1, 2 and XL have the same network, and XL other weights
+KL = KlConfig()  # the same network for SD 1, 2 and XL; XL's weights differ
 
 
 class Attention(nn.Module):
@@ -44,7 +44,7 @@ class Attention(nn.Module):
 
 
 class Shrink(nn.Module):
-    """A 3x3 convolution of stride 2, padded only at the right and lower edges: it halves the sides."""
+    """Halve the sides by a 3x3 convolution of stride 2, padded only at the right and lower edges."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def _last(width: int, channels: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """Pixels (B, 3, H, W) -> (B, 2 * channels, H / factor, W / factor), the levels from fine to coarse."""
+    """Pixels (B, 3, H, W) -> (B, 2 * channels, H / factor, W / factor), from fine to coarse."""
 
     def __init__(self, config: KlConfig) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(B, channels, H, W) -> pixels (B, 3, factor * H, factor * W), the levels from coarse to fine."""
+    """(B, channels, H, W) -> pixels (B, 3, factor * H, factor * W), from coarse to fine."""
 
     def __init__(self, config: KlConfig) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Decoder(nn.Module):
 class Kl(nn.Module):
     """A variational autoencoder, trained with a weak KL term.
 
-    Its latents are not scaled here: each model has a number of its own that brings them to unit variance.
+    Its latents are not scaled here: the factor that brings them to unit variance differs by model.
     """
 
     def __init__(self, config: KlConfig) -> None:
@@ -127,7 +127,7 @@ class Kl(nn.Module):
         return 1 << (len(self.config.multipliers) - 1)
 
     def latent_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """The shape of the latents of `batch` pictures; sides that are no multiple of `factor` are a ValueError."""
+        """The shape of the latents of `batch` pictures; ValueError for sides that are not multiples of `factor`."""
         if height % self.factor or width % self.factor or min(height, width) < self.factor:
             raise ValueError(f"picture of {width} x {height}: sides must be multiples of {self.factor}")
         return batch, self.config.channels, height // self.factor, width // self.factor

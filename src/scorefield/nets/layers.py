@@ -9,10 +9,10 @@ from scorefield.nets import attention_cpu
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each position, (B, C, H, W); it does not depend on the picture's size."""
+    """Layer norm over the channels of each position, (B, C, H, W), independent of the picture's size."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # Over the last axis of the channels-last view the fused kernel reads contiguous memory.
+        # The fused kernel reads contiguous memory over the last axis of the channels-last view.
         normed: Tensor = super().forward(x.permute(0, 2, 3, 1))
         return normed.permute(0, 3, 1, 2)
 
@@ -34,16 +34,15 @@ class ConvBlock(nn.Module):
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """`x` (B, C, H, W) with channels innermost in memory, as CPU and tensor-core convolutions want it."""
+    """`x` (B, C, H, W) with channels innermost in memory, the fast order for CPU and tensor-core convolutions."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """`layer(x)` computed in float32, whatever dtype the two have.
+    """`layer(x)` computed in float32, whatever the dtype of either.
 
     It is for the end of a network, whose rounding errors go straight into the result: in bfloat16 the last norm,
-    activation and convolution of Stable Diffusion's U-Net made 3.5 % of its error, and they are a thousandth of its
-    work.
+    activation and convolution of Stable Diffusion's U-Net cause 3.5 % of its error and take a thousandth of its time.
     """
     weights = {name: weight.float() for name, weight in layer.named_parameters()}
     out: Tensor = functional_call(layer, weights, (x.float(),))
@@ -54,7 +53,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """Attention of q (B, H, N, d) over k, v (B, H, M, d); `bias` is added to the scores and broadcasts to (B, H, N, M).
 
     On a CPU and for few keys, two matrix products are 5 times faster than torch's fused kernel (bf16, forward and
-    backward). In bf16 they round the scores, and where scores are large the error is 5 times as large. So they are only
+    backward). In bf16 they round the scores, and the error is 5 times larger where scores are large. So they are only
     for networks with bounded scores, which are those with a bias.
     """
     if bias is None and attention_cpu.serves(q, k, v):
@@ -65,18 +64,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     batch, heads, n, width = q.shape
     keys = k.flatten(0, 1).transpose(1, 2)
     start = q.new_zeros(()) if bias is None else bias.expand(batch, heads, n, -1).flatten(0, 1)
-    # One call scales and adds the bias: on a CPU every pass over the scores is as dear as the product.
+    # One call scales and adds the bias: on a CPU every pass over the scores costs as much as the product.
     scores = torch.baddbmm(start, q.flatten(0, 1), keys, beta=0 if bias is None else 1, alpha=width**-0.5)
     mixed: Tensor = scores.softmax(-1) @ v.flatten(0, 1)
     return mixed.view(batch, heads, n, -1)
 
 
 def attention(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The weights (B, H, N, M) with which `attend` mixes the values, computed once more for a probe to look at."""
+    """The weights (B, H, N, M) with which `attend` mixes the values, computed again for a probe."""
     scores: Tensor = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     return (scores if bias is None else scores + bias).softmax(-1)
 
 
 def hiding(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    """The bias on scores that hides keys where `allowed` is False; finite, so that a row without keys is no NaN."""
+    """The bias on scores that hides keys where `allowed` is False; finite, so that a row without keys is not NaN."""
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, -1e4)

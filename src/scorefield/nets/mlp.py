@@ -1,4 +1,4 @@
-"""The lab's network for points of the plane: a point, a time and perhaps a class in, two numbers out."""
+"""The lab's network for points of the plane: from a point, a time and optionally a class to two numbers."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ class PlaneConfig:
     width: int = 128
     depth: int = 3
     features: int = 32  # sines and cosines of the time
-    classes: int = 0  # labels, of which the last may mean none; 0 for a network without labels
+    classes: int = 0  # labels, the last of which may mean none; 0 for a network without labels
     dimensions: int = 2
-    waves: int = 0  # sines and cosines of every coordinate, of periods 8, 4, 2, ...
+    waves: int = 0  # sines and cosines of every coordinate, with periods 8, 4, 2, ...
 
 
 class Waves(nn.Module):
-    """Points (B, D) and, behind them, `count` sines and cosines of each coordinate: (B, D (1 + 2 count)).
+    """Points (B, D), then `count` sines and cosines of each coordinate: (B, D (1 + 2 count)).
 
-    An MLP learns slow functions of its inputs long before fast ones (Tancik et al. 2020); waves are fast already.
+    An MLP learns low frequencies of its inputs long before high ones (Tancik et al. 2020); waves give it high ones.
     """
 
     rates: Tensor
@@ -60,7 +60,7 @@ class PlaneNet(nn.Module):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor, time: Tensor, label: Tensor | None = None) -> Tensor:
-        """The same shape as `x`; `label` (B,) goes with `classes`."""
+        """The same shape as `x`; `label` (B,) is for networks with `classes`."""
         angles = time[:, None] * self.rates
         given = self.time(torch.cat([angles.sin(), angles.cos()], 1).to(x.dtype))
         if self.label is not None:

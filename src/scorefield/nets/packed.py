@@ -1,12 +1,12 @@
 """Linear layers and convolutions that keep bfloat16 weights in oneDNN's own order on a CPU.
 
-PyTorch reorders the weights at every call. Packed once, Stable Diffusion 1's U-Net takes a tenth less
-time; its 3x3 kernels at 8 x 8 take less than half. A packed weight is a tensor of torch's mkldnn layout: `dense` is the
-same numbers in rows again, and `unpack` puts those of a network in rows for whoever wants to change them. The kernels
-have no gradient: where one is asked for, they run from the dense weight. In float32 a step would take an eighth less,
-and loading longer; there weights stay what people look at.
+PyTorch reorders the weights at every call. With weights packed once, Stable Diffusion 1's U-Net takes a tenth less
+time; its 3x3 kernels at 8 x 8 take less than half. A packed weight is a tensor in torch's mkldnn layout: `dense` gives
+the same numbers in rows, and `unpack` puts all weights of a network in rows, to be changed. The kernels have no
+gradient: where one is needed, layers run from the dense weight. In float32 packing would save an eighth of a step and
+slow down loading, so those weights stay in rows.
 
-A compiled network reaches packed layers through operators of our own, see `nets.packed_ops`: it must be `numbered`.
+A compiled network reaches packed layers through our own operators, see `nets.packed_ops`: it must be `numbered`.
 """
 
 import platform
@@ -18,17 +18,17 @@ from torch import Tensor, nn
 
 from scorefield.nets import packed_ops
 
-_ROWS, _SIDE = 1024, 32  # of an input that oneDNN's order is chosen for: any other of these sizes chose the same order
+_ROWS, _SIDE = 1024, 32  # of the input that oneDNN chooses its order for; inputs of other sizes gave the same order
 _KERNELS = torch.ops.mkldnn
 
 
 def dense(weight: Tensor) -> Tensor:
-    """`weight` in rows, whether it is packed or not."""
+    """`weight` in rows, packed or not."""
     return weight.to_dense() if weight.is_mkldnn else weight
 
 
 def packs(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether weights of that dtype are packed there."""
+    """Whether weights of that dtype are packed on that device."""
     if dtype != torch.bfloat16 or device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
         return False
     return torch._C._has_mkldnn and bool(_KERNELS._is_mkldnn_bf16_supported())
@@ -40,7 +40,7 @@ def _differentiated(*given: Tensor | None) -> bool:
 
 class _Packable(nn.Module, ABC):
     weight: Tensor
-    number: Tensor | None = None  # by which compiled code finds the layer; None where it can see the weight
+    number: Tensor | None = None  # by which compiled code finds the layer; None if it can read the weight itself
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         if _differentiated(x, onto):
@@ -52,10 +52,10 @@ class _Packable(nn.Module, ABC):
 
     @abstractmethod
     def packed(self, weight: Tensor) -> Tensor:
-        """A dense `weight` of this layer's shape in the order that its kernel wants; it must be one that `packs`."""
+        """A dense `weight` of this layer's shape in its kernel's order; `packs` must be true for it."""
 
     def rows(self) -> Tensor:
-        """The weight in rows, whether it is packed or not."""
+        """The weight in rows, packed or not."""
         if self.number is not None and torch.compiler.is_compiling():
             rows: Tensor = packed_ops.rows(self.number, self._weight_size())
             return rows
@@ -71,23 +71,23 @@ class _Packable(nn.Module, ABC):
 
     @abstractmethod
     def _fused(self, x: Tensor, onto: Tensor | None) -> Tensor:
-        """The layer's output, or its sum with `onto`, from the packed weight."""
+        """The layer's output from the packed weight, plus `onto` if given."""
 
     @abstractmethod
     def _size(self, x: Tensor) -> list[int]:
-        """Of the layer's output from `x`."""
+        """The size of the layer's output for `x`."""
 
     @abstractmethod
     def _weight_size(self) -> list[int]:
-        """Of the weight: for compiled code, which must not look at it."""
+        """The size of the weight, for compiled code, which cannot read the weight."""
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[f"{prefix}weight"] = dense(destination[f"{prefix}weight"])  # who keeps a state wants rows
+        destination[f"{prefix}weight"] = dense(destination[f"{prefix}weight"])  # a saved state is in rows
 
 
 class Linear(_Packable, nn.Linear):
-    """A linear layer whose weight may be packed; `onto` is added to its output, and rounded with it once."""
+    """A linear layer whose weight may be packed; `onto` is added to its output before the one rounding."""
 
     def packed(self, weight: Tensor) -> Tensor:
         made: Tensor = _KERNELS._reorder_linear_weight(weight.detach(), _ROWS)
@@ -111,7 +111,7 @@ class Linear(_Packable, nn.Linear):
 
 
 class Conv2d(_Packable, nn.Conv2d):
-    """A convolution whose weight may be packed; `onto` is added to its output, and rounded with it once."""
+    """A convolution whose weight may be packed; `onto` is added to its output before the one rounding."""
 
     def packed(self, weight: Tensor) -> Tensor:
         seen = [2, self.in_channels, _SIDE, _SIDE]
@@ -150,12 +150,12 @@ class Conv2d(_Packable, nn.Conv2d):
 
 
 def layers(net: nn.Module) -> dict[str, Linear | Conv2d]:
-    """The layers of `net` whose weight may be packed, by the name of that weight."""
+    """The layers of `net` whose weight may be packed, by the weight's name."""
     return {f"{name}.weight": one for name, one in net.named_modules() if isinstance(one, Linear | Conv2d)}
 
 
 def pack(net: nn.Module) -> None:
-    """Pack in place the weights of `net` that can be and are not."""
+    """Pack, in place, the weights of `net` that can be packed."""
     for layer in layers(net).values():
         weight = layer.weight
         if not weight.is_mkldnn and not weight.requires_grad and packs(weight.device, weight.dtype):
@@ -163,7 +163,7 @@ def pack(net: nn.Module) -> None:
 
 
 def unpack(net: nn.Module) -> None:
-    """Put in place the weights of `net` in rows again, kernels channels last."""
+    """Put the packed weights of `net` in rows, in place; kernels are channels last."""
     for layer in layers(net).values():
         if layer.weight.is_mkldnn:
             rows = dense(layer.weight)
@@ -173,6 +173,6 @@ def unpack(net: nn.Module) -> None:
 
 
 def numbered(net: nn.Module) -> None:
-    """Let code that is compiled of `net` find its packed layers; those of before are found no more by their numbers."""
+    """Give the packed layers of `net` numbers by which its compiled code finds them; their old numbers end."""
     for layer in layers(net).values():
         layer.number = packed_ops.number(layer) if layer.weight.is_mkldnn else None

@@ -1,8 +1,8 @@
-"""Packed layers as operators of torch, for compiled code: the compiler can take no tensor of the mkldnn layout.
+"""Packed layers as operators of torch, for compiled code: the compiler takes no tensors in the mkldnn layout.
 
-An operator is given the number of a layer, finds the layer when it runs, and so reads whatever weight that has by then.
-The number is a tensor: it is an input of the compiled code, as a weight would be, and no constant in it. So another
-network of the same shape, or the same one in the next process, has use for the same code.
+An operator gets the number of a layer, finds the layer when it runs, and so reads the weight that the layer has by
+then. The number is a tensor: an input of the compiled code, as a weight would be, not a constant in it. So another
+network of the same shape, or the same one in the next process, can run the same code.
 """
 
 import itertools
@@ -29,7 +29,7 @@ _numbers = itertools.count()
 
 
 def number(layer: Layer) -> Tensor:
-    """A number for `layer`, (), by which the operators find it as long as it lives."""
+    """A number (a tensor without dimensions) by which the operators find `layer` as long as it exists."""
     made = next(_numbers)
     _layers[made] = layer
     return torch.tensor(made)
@@ -44,7 +44,7 @@ def _output_room(x: Tensor, number: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _order(size: Sequence[int]) -> torch.memory_format:
-    """In which the kernels answer: a grid has its channels last."""
+    """The memory order of the kernels' output: channels last for a grid."""
     return torch.channels_last if len(size) == 4 else torch.contiguous_format
 
 
@@ -56,7 +56,7 @@ def _rows_room(number: Tensor, size: Sequence[int]) -> Tensor:
     return number.new_empty(size, dtype=torch.bfloat16)
 
 
-# The compiler cannot look into an operator, so each gets the size of its output as an argument.
+# The compiler cannot trace an operator, so each gets the size of its output as an argument.
 output = torch.library.custom_op("scorefield::output", _output, mutates_args=(), device_types="cpu")
 output.register_fake(_output_room)
 rows = torch.library.custom_op("scorefield::rows", _rows, mutates_args=(), device_types="cpu")

@@ -1,6 +1,6 @@
-"""Copies of networks that share their weights and run in another way: compiled, probed, recomputing.
+"""Twins: copies of networks that share their weights and run differently (compiled, probed, recomputing).
 
-So a loaded model stays what it is, and others may use it meanwhile.
+The loaded model does not change, and others can keep using it.
 """
 
 import copy
@@ -16,18 +16,18 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def twin(net: M) -> M:
-    """A copy of `net` with modules of its own and the tensors of `net` themselves."""
+    """A copy of `net` with new modules and the same tensors."""
     shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
     return copy.deepcopy(net, shared)
 
 
 def compiled(net: M) -> M:
-    """A twin that torch compiles when it is first run, which takes minutes: once for each size of its input.
+    """A twin that torch compiles on its first run with each size of input, which takes minutes.
 
-    A size is the sides, the rows and the tokens; with a gradient it is another. Code that is given all of these as
-    numbers would be made once, but torch 2.13 fails to make it for U-Nets with attention at two resolutions. Other
-    networks of the same shape have use for the code. A copy, such as another twin, is not compiled. Threads that first
-    run a size at once compile it once each: let one of them draw before they share the network.
+    A size is the sides, the rows, the tokens, and whether there is a gradient. Dynamic shapes would need only one
+    compilation, but torch 2.13 fails on them for U-Nets with attention at two resolutions. Other networks of the same
+    shape reuse the code. A copy, such as another twin, is not compiled. Threads that first run a size at the same time
+    each compile it: let one of them draw before they share the network.
     """
     made = twin(net)
     numbered(made)
@@ -36,10 +36,10 @@ def compiled(net: M) -> M:
 
 
 def recomputing(net: M, *kinds: type[nn.Module]) -> M:
-    """A twin whose blocks of these kinds keep nothing but their inputs for a gradient, and run again on its way back.
+    """A twin whose blocks of these kinds keep only their inputs for the backward pass, and run again in it.
 
-    The same numbers for less memory and one forward more (Chen et al. 2016, gradient checkpointing). For a U-Net give
-    Stage, for a KL autoencoder ResBlock; a module that holds either will do, as a denoiser or a codec.
+    The same numbers for less memory and one more forward pass (gradient checkpointing, Chen et al. 2016). Give Stage
+    for a U-Net, ResBlock for a KL autoencoder. `net` may be any module that holds them, as a denoiser or a codec does.
     """
     made = twin(net)
     for block in made.modules():

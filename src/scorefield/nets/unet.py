@@ -1,4 +1,4 @@
-"""Latent diffusion's U-Net (Rombach et al. 2022), as Stable Diffusion 1, 2 and XL have it."""
+"""Latent diffusion's U-Net (Rombach et al. 2022), the network of Stable Diffusion 1, 2 and XL."""
 
 import math
 from collections.abc import Sequence
@@ -15,29 +15,29 @@ from scorefield.nets.unet_blocks import GROUPS, Grow, ResBlock, Transformer, zer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnetConfig:
-    """Widths and depths, level by level from the finest."""
+    """Widths and depths, by resolution from the finest."""
 
-    in_channels: int = 4  # the latents and whatever is joined to them
+    in_channels: int = 4  # of the latents and whatever is concatenated to them
     out_channels: int = 4
     channels: int = 320
     multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    resblocks: int = 2  # per level on the way down; one more on the way up
+    resblocks: int = 2  # per resolution on the way down; one more on the way up
     depths: tuple[int, ...] = (1, 1, 1, 0)  # transformer blocks after each residual block
     middle_depth: int = 1
-    heads: int | None = 8  # of every transformer; None where `head_width` says how attention is split
+    heads: int | None = 8  # of every transformer; None if `head_width` is given
     head_width: int | None = None
     context_width: int = 768  # of the tokens
-    linear_projections: bool = False  # in files, transformers begin and end with a linear layer, not a 1x1 convolution
+    linear_projections: bool = False  # whether files store the transformers' projections as linear layers, not 1x1
     pooled_width: int | None = None  # of the vector that is added to the time; None for a network without one
 
     def __post_init__(self) -> None:
         if len(self.depths) != len(self.multipliers):
-            raise ValueError(f"{len(self.multipliers)} levels and {len(self.depths)} depths: each level has one")
+            raise ValueError(f"{len(self.multipliers)} multipliers and {len(self.depths)} depths: give equally many")
         if (self.heads is None) == (self.head_width is None):
-            raise ValueError("either heads or head_width says how attention is split")
+            raise ValueError("give either heads or head_width")
 
     def heads_at(self, width: int) -> int:
-        """The number of heads of a transformer `width` wide."""
+        """The number of heads of a transformer of that width."""
         return self.heads or width // (self.head_width or width)
 
 
@@ -51,14 +51,14 @@ SDXL = replace(
     depths=(0, 2, 10),
     middle_depth=10,
     context_width=2048,
-    pooled_width=2816,  # the second text tower's vector, and sizes and crop, each as time features
+    pooled_width=2816,  # the second text encoder's vector, and sizes and crop, each as time features
 )
 
 
 def time_features(time: Tensor, features: int) -> Tensor:
     """Cosines, then sines, (B, features) of `time` (B,), periods 2 pi to 2 pi 10^4 (Ho et al. 2020).
 
-    The published order of the operations: another rounding of the rates is 3e-5 in the features of time 1000.
+    The operations are in the published order: other roundings of the rates change the features of time 1000 by 3e-5.
     """
     half = features // 2
     rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=time.device) / half)
@@ -85,7 +85,7 @@ class Stage(nn.Module):
 
 
 class Down(nn.Module):
-    """The stages of one level and the convolution to the next coarser one, if there is one."""
+    """The stages of one resolution, and the convolution to the next coarser one if there is one."""
 
     def __init__(self, config: UnetConfig, befores: Sequence[int], after: int, depth: int, coarsest: bool) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Down(nn.Module):
         self.shrink = None if coarsest else Conv2d(after, after, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor, time: Tensor, tokens: Tensor) -> list[Tensor]:
-        """The output of each layer: all are skips for the way up, and the last is the input of the next level."""
+        """The output of each layer: all are skips for the way up, and the last is the input of the next `Down`."""
         skips = []
         for stage in self.stages:
             x = stage(x, time, tokens)
@@ -102,7 +102,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """The stages of one level, each with a skip joined to its input, and the way to the next finer one, if any."""
+    """The stages of one resolution, each with a skip joined to its input, and the upsampling to the next, if any."""
 
     def __init__(self, config: UnetConfig, befores: Sequence[int], after: int, depth: int, finest: bool) -> None:
         super().__init__()
@@ -110,18 +110,18 @@ class Up(nn.Module):
         self.grow = None if finest else Grow(after)
 
     def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, tokens: Tensor) -> Tensor:
-        """Remove the skips that it uses from the end of the list."""
+        """Run the stages; the skips that they use are removed from the end of the list."""
         for stage in self.stages:
             x = stage(torch.cat([x, skips.pop()], 1), time, tokens)
-        # The size is that of the next skip, since half of an odd side was rounded up.
+        # The next skip gives the size, since half of an odd side was rounded up.
         return x if self.grow is None else self.grow(x, skips[-1].shape[-2:])
 
 
 class Unet(nn.Module):
-    """Down through coarser and coarser grids and up again; skips lead from each stage down to its partner up.
+    """Down through coarser and coarser grids and up again, with a skip from each stage down to its partner up.
 
-    A new network returns zeros, as published, since its last layer starts at 0. Its weights should be channels last, as
-    its activations are: otherwise each forward reorders all 3x3 kernels, which takes a fifth of its time on a CPU.
+    A new network returns zeros, as published, since its last layer starts at 0. Its weights should be channels last
+    like its activations; otherwise each forward pass reorders all 3x3 kernels, a fifth of its time on a CPU.
     """
 
     def __init__(self, config: UnetConfig) -> None:
@@ -140,7 +140,7 @@ class Unet(nn.Module):
         self.last = zeroed(nn.Conv2d(config.channels * config.multipliers[0], config.out_channels, 3, padding=1))
 
     def _build_down(self) -> list[int]:
-        """Build the levels from fine to coarse; returns the widths of their skips."""
+        """Build the way down, from fine to coarse; returns the widths of its skips."""
         config = self.config
         skips = [config.channels]
         for level, depth in enumerate(config.depths):
@@ -151,7 +151,7 @@ class Unet(nn.Module):
         return skips
 
     def _build_up(self, skips: list[int]) -> None:
-        """Build the levels from coarse to fine; each stage takes the last of the `skips` that are left."""
+        """Build the way up, from coarse to fine; each stage takes the last of the `skips` that are left."""
         config, before = self.config, skips[-1]
         for level in reversed(range(len(config.depths))):
             width, befores = config.multipliers[level] * config.channels, []
@@ -166,11 +166,11 @@ class Unet(nn.Module):
         """x (B, C, H, W), time (B,), tokens (B, L, context_width) -> (B, out_channels, H, W) float32; any H and W.
 
         `pooled` (B, pooled_width) is for networks that have a `pooled_width`; `image` (B, in_channels - C, H, W) is
-        joined to x. ValueError for another number of channels, or a `pooled` too many or too few.
+        concatenated to x. ValueError for another number of channels, and for a missing or unexpected `pooled`.
         """
         x = x if image is None else torch.cat([x, image], 1)
         if x.shape[1] != self.config.in_channels:
-            raise ValueError(f"{x.shape[1]} channels: this U-Net sees {self.config.in_channels}, image and all")
+            raise ValueError(f"{x.shape[1]} channels: this U-Net takes {self.config.in_channels}, image included")
         embedding = F.silu(self.embedding(time, pooled, x.dtype))  # activated once for all residual blocks
         skips = [self.first(channels_last(x))]
         for level in self.down:
@@ -185,6 +185,6 @@ class Unet(nn.Module):
     def embedding(self, time: Tensor, pooled: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The embedding (B, 4 * channels) of the time, plus that of `pooled` for networks that take one."""
         if (pooled is None) != (self.pooled is None):
-            raise ValueError(f"this U-Net {'knows no' if self.pooled is None else 'wants a'} vector `pooled`")
+            raise ValueError(f"this U-Net {'takes no' if self.pooled is None else 'needs a'} vector `pooled`")
         embedded: Tensor = self.time(time_features(time, self.config.channels).to(dtype))
         return embedded if self.pooled is None else embedded + self.pooled(pooled)

@@ -8,11 +8,11 @@ from scorefield.nets.layers import attend, attention
 from scorefield.nets.packed import Conv2d, Linear
 
 GROUPS = 32  # of every group norm, whatever the width
-_ROWS = 1024  # rows of the feed-forward layer at once on a CPU: they stay in the cache, which saves up to a quarter
+_ROWS = 1024  # rows of the feed-forward layer at once on a CPU: they fit in the cache, which saves up to a quarter
 
 
 def zeroed(layer: nn.Module) -> nn.Module:
-    """`layer` with all weights 0, so that a new residual branch that ends in it changes nothing."""
+    """`layer` with all weights 0, so that a new residual branch ending in it changes nothing."""
     for weight in layer.parameters():
         nn.init.zeros_(weight)
     return layer

@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's weighting: (more), [less], (as much:1.3), nested, and BREAK for the next chunk."""
+"""AUTOMATIC1111's weighting: (more), [less], (words:1.3), nested, and BREAK for the next chunk."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from scorefield.prompt.chunks import Chunks, States, WeightedToken, whole_letter
 from scorefield.prompt.pieces import Bracket, Part, Piece, Span, check_depth, merged, spans, unread_texts
 
 MORE, LESS = 1.1, 1 / 1.1
-BACK = 20  # how many tokens a chunk may be shortened to end with a comma
+BACK = 20  # tokens by which a chunk may be shortened to end with a comma
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 _SIGN = re.compile(
@@ -19,15 +19,15 @@ _SIGN = re.compile(
 _SCHEDULE = re.compile(r"\\.|[()\[\]:|]|\bAND\b|<(?:lora|lyco|hypernet):[^<>]*>", re.DOTALL)
 _WHEN = re.compile(rf"\s*{_NUMBER}\s*")
 _BREAK = re.compile(r"\bBREAK\b")
-_BREAKS = Piece("BREAK")  # this very object, not its equals
+_BREAKS = Piece("BREAK")  # compared by identity
 
 
 def parse(prompt: str) -> list[Part]:
     """The parts of a prompt, which BREAK divides, each as pieces.
 
-    A bracket that is never closed ends with the prompt; one that was never opened is a letter. A backslash makes the
-    bracket or backslash behind it a letter, and is dropped before any other character. What is `unread` stays as it is
-    written.
+    A bracket that is never closed ends with the prompt; one that was never opened is an ordinary letter. A backslash
+    makes the bracket or backslash after it a letter, and is dropped before any other character. Signs that are `unread`
+    stay as written.
     """
     pieces: list[Piece] = []
     opened: dict[str, list[int]] = {"(": [], "[": []}
@@ -43,7 +43,7 @@ def parse(prompt: str) -> list[Part]:
 
 
 def unread(prompt: str) -> list[str]:
-    """The signs that A1111 reads and we do not: [from:to:when], [one|another], AND, and tags as <lora:name:1>."""
+    """The signs that A1111 reads and we do not: [from:to:when], [one|another], AND, and tags like <lora:name:1>."""
     return unread_texts(_spans(prompt))
 
 
@@ -52,7 +52,7 @@ def _spans(prompt: str) -> list[Span]:
 
 
 def _schedules(prompt: str, bracket: Bracket, end: int) -> bool:
-    """Whether square brackets hold alternatives, or end in the step or share at which words come or go."""
+    """Whether square brackets hold alternatives, or end with the step or share at which words appear or vanish."""
     if bracket.sign == "(" or not bracket.separators:
         return False
     last = bracket.separators[-1]
@@ -60,7 +60,7 @@ def _schedules(prompt: str, bracket: Bracket, end: int) -> bool:
 
 
 def _read(text: str, pieces: list[Piece], opened: dict[str, list[int]]) -> None:
-    """Add the pieces of `text`; `opened` has the number of pieces before each bracket that is open."""
+    """Add the pieces of `text`; `opened` has the number of pieces before each open bracket."""
     at = 0
     for sign in _SIGN.finditer(text):
         pieces += _plain(text[at : sign.start()])
@@ -114,7 +114,7 @@ def cut(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokenizer) -> 
 
 
 def weigh(states: States, chunks: Chunks) -> Tensor:
-    """Every state times its weight; then each chunk is scaled so that the mean of all its numbers is as before."""
+    """Every state times its weight; then each chunk is scaled back to the mean that its numbers had."""
     plain = states(chunks.ids)
     weighed = plain * chunks.weights[..., None]
     back: Tensor = weighed * (plain.mean((1, 2), keepdim=True) / weighed.mean((1, 2), keepdim=True))

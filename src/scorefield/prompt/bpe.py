@@ -1,6 +1,6 @@
 """CLIP's tokenizer: byte pairs, merged in the published order, between a start and an end token.
 
-The merges of openai/CLIP come with the package, since a single file of weights has no tokenizer in it.
+The merges of openai/CLIP come with the package, since single-file checkpoints have no tokenizer.
 """
 
 import bz2
@@ -21,7 +21,7 @@ from scorefield.errors import RequestError
 from scorefield.prompt.inversion import LearnedTokens
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-END_ID = 49407  # also what Stable Diffusion 1 fills a prompt up with; Stable Diffusion 2 takes 0
+END_ID = 49407  # also the padding of Stable Diffusion 1; Stable Diffusion 2 pads with 0
 CONTEXT_LENGTH = 77
 MERGES = Path(__file__).parent.parent / "assets" / "clip-merges.txt.bz2"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -32,7 +32,7 @@ Clean = Callable[[str], str]
 
 
 class Token(NamedTuple):
-    """A token of a prompt: its id, and the letters of the cleaned prompt that it covers."""
+    """A token of a prompt: its id, and its range in the cleaned prompt."""
 
     id: int
     start: int
@@ -40,7 +40,7 @@ class Token(NamedTuple):
 
 
 def openai(fix_text: Clean) -> Clean:
-    """The cleaning that OpenAI and OpenCLIP do: encodings repaired by ftfy's `fix_text`, html unescaped, lower case.
+    """The cleaning of OpenAI and OpenCLIP: encodings repaired by ftfy's `fix_text`, html unescaped, lower case.
 
     It differs from the default only for curly quotes, ligatures, broken encodings and html.
     """
@@ -50,7 +50,7 @@ def openai(fix_text: Clean) -> Clean:
 class ClipTokenizer:
     """Prompts to ids between a start and an end token, padded with `pad_id` to `context_length`.
 
-    By default a prompt is composed (NFC) and lower-cased, as transformers 5 does; `clean` does it in another way.
+    By default a prompt is composed (NFC) and lower-cased, as in transformers 5; `clean` replaces that.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class ClipTokenizer:
     def from_folder(cls, folder: Path) -> "ClipTokenizer":
         """The tokenizer of a diffusers folder (tokenizer.json, or vocab.json and merges.txt), as transformers reads it.
 
-        A padding token that is named there is special: in Stable Diffusion 2's folder each "!" of a prompt is id 0.
-        ValueError where a file is missing or is not CLIP's.
+        A padding token named there is special: in Stable Diffusion 2's folder each "!" of a prompt is id 0. ValueError
+        if a file is missing or is not CLIP's.
         """
         try:
             whole = _json(Path(folder) / "tokenizer.json")
@@ -123,7 +123,7 @@ class ClipTokenizer:
         start = 0
         for piece, learned in self._learned.split(self._clean(prompt)):
             end = start + len(piece)
-            if learned:  # all but the last vector of a word are empty, so that a cut falls before or after the word
+            if learned:  # all but a word's last vector cover no letters, so that no cut divides the word
                 tokens += [*(Token(row, start, start) for row in learned[:-1]), Token(learned[-1], start, end)]
             else:
                 tokens += [Token(row, start + first, start + last) for row, first, last in self._pairs(piece)]
@@ -187,7 +187,7 @@ def _too_long(prompt: str, count: int, room: int, cut: int) -> str:
     )
 
 
-@functools.cache  # a tenth of a second each, and a model or a conversion asks for several
+@functools.cache  # a tenth of a second each, and a model or a conversion needs several
 def _packaged(*, plain: bool) -> ClipTokenizer:
     merges = _merges(bz2.decompress(MERGES.read_bytes()).decode())
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -206,7 +206,7 @@ def _tokenizer(vocabulary: Mapping[str, int], merges: Merges, *, plain: bool) ->
 
 
 def _merges(text: str) -> Merges:
-    """Two symbols a line, the earliest merge first."""
+    """Two symbols per line, the earliest merge first."""
     lines = (line.split(" ") for line in text.split("\n") if line and not line.startswith("#version"))
     return [(first, second) for first, second in lines]
 
@@ -218,13 +218,13 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _words(folder: Path, whole: Mapping[str, Any]) -> tuple[dict[str, int], Merges]:
-    """A folder's vocabulary and merges, of its tokenizer.json `whole` where it has one."""
+    """A folder's vocabulary and merges, from its tokenizer.json `whole` if it has one."""
     if not whole:
         words = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
         return words, _merges((folder / "merges.txt").read_text(encoding="utf-8"))
     model = whole["model"]
     if model["type"] != "BPE" or model["end_of_word_suffix"] != "</w>":
-        raise ValueError("tokenizer.json is not of byte pairs with </w> behind each word")
+        raise ValueError("tokenizer.json does not hold byte pairs with </w> after each word")
     pairs: Iterable[Any] = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
     return model["vocab"], [(first, second) for first, second in pairs]
 

@@ -1,4 +1,4 @@
-"""Divide prompts of any length into chunks: as many tokens as a text encoder reads at once, with start and end."""
+"""Divide prompts of any length into chunks that a text encoder reads at once, each with a start and an end token."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.pieces import Part
 
-_LONG_WORD = 8  # tokens: words of so many or more may be divided between chunks, as in ComfyUI
+_LONG_WORD = 8  # tokens: words of at least this length may be divided between chunks, as in ComfyUI
 
 
 class WeightedToken(NamedTuple):
@@ -20,8 +20,8 @@ class WeightedToken(NamedTuple):
     id: int
     weight: float
     piece: int  # the number of its piece in the prompt
-    letter: bool  # it begins a letter or a learned word; False for further bytes or vectors of the one before
-    word: bool  # it begins a word, that is a text between two spaces
+    letter: bool  # it begins a letter or a learned word; False for further bytes of a letter or vectors of a word
+    word: bool  # it begins a word, which is a text between two spaces
 
 
 Cut = Callable[[Sequence[WeightedToken], int, ClipTokenizer], int]  # tokens, room -> how many go into the first chunk
@@ -29,12 +29,12 @@ Cut = Callable[[Sequence[WeightedToken], int, ClipTokenizer], int]  # tokens, ro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunks:
-    """A prompt ready for the text tower, as n chunks of L tokens."""
+    """A prompt as n chunks of L tokens for the text encoder."""
 
     ids: Tensor  # (n, L) int64
     weights: Tensor  # (n, L) float32; 1 for start, end and padding
     pieces: Tensor  # (n, L) int64, the number of each token's piece; -1 for start, end and padding
-    tokens: int  # how many there are in all, without start, end and padding
+    tokens: int  # their total number, without start, end and padding
 
     def to(self, device: torch.device) -> "Chunks":
         """The same chunks on a device."""
@@ -95,7 +95,7 @@ def whole_words(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokeni
 
 
 class States:
-    """The text encoder's states (n, L, D) of ids (n, L), in float32; `read` runs the encoder in its own dtype."""
+    """The text encoder's states (n, L, D) of ids (n, L), in float32; `read` runs the encoder in the encoder's dtype."""
 
     def __init__(self, read: Callable[[Tensor, Tensor | None], Tensor], empty: Tensor) -> None:
         self._read, self._empty = read, empty

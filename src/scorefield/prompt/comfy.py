@@ -1,4 +1,4 @@
-"""ComfyUI's weighting: (more), (as much:1.3), nested; square brackets are letters."""
+"""ComfyUI's weighting: (more), (words:1.3), nested; square brackets are letters."""
 
 import re
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from scorefield.prompt.chunks import Chunks, States
 from scorefield.prompt.pieces import Bracket, Part, Piece, Span, check_depth, hidden, merged, restored, spans
 
 MORE = 1.1
-_ESCAPED = {r"\(": "\0", r"\)": "\1"}  # no prompt holds these two
+_ESCAPED = {r"\(": "\0", r"\)": "\1"}  # no prompt contains these two
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*")
 _CHOICE = re.compile(r"\\.|[{}|]", re.DOTALL)
 _EMBEDDING = re.compile(r"embedding:[^\s():]+")
 
 
 def parse(prompt: str) -> list[Part]:
-    """The pieces of a prompt, in one part. A weight that is written as a number replaces the one around it."""
+    """The pieces of a prompt, in one part. A weight written as a number replaces the one around it."""
     divided = _spans(prompt)
     prompt = hidden(divided)
     for sign, letter in _ESCAPED.items():
@@ -27,7 +27,7 @@ def parse(prompt: str) -> list[Part]:
 
 
 def unread(prompt: str) -> list[str]:
-    """The signs that ComfyUI reads and we do not: a learned word by its file, and a random choice {one|another}."""
+    """The signs that ComfyUI reads and we do not: embedding:FILE, and random choices {one|another}."""
     return [text for span in _spans(prompt) for text in ([span.text] if span.unread else _EMBEDDING.findall(span.text))]
 
 
@@ -53,7 +53,7 @@ def _pieces(text: str, weight: float, depth: int) -> Iterator[Piece]:
 
 
 def _grouped(text: str) -> Iterator[str]:
-    """The texts in brackets, with the brackets, and the texts between them; behind a stray ")" all is one text."""
+    """The texts in brackets, brackets included, and the texts between them; after a stray ")" the rest is one text."""
     start = depth = 0
     for k, letter in enumerate(text):
         if letter == "(":

@@ -19,11 +19,11 @@ from scorefield.prompt.pieces import Part, Piece, check_depth, divided_by, hidde
 MORE, LESS = 1.1, 0.9
 _UNREAD = re.compile(r"(?:\.(?:attend|blend|and|add|swap)|\b(?:with|use)Lora)\((?:[^()]|\([^()]*\))*\)")
 _SPACE = re.compile(r"\s*")
-_MOST_SIGNS = 999  # behind a word: more of them overflow, and 49 are too heavy
+_MOST_SIGNS = 999  # after a word: more would overflow, and 49 are already refused as too heavy
 _LEAST = 1e-5  # of a weight: at 0, the share of the prompt without the phrase would be infinite
 _SIGNS = r'\s()",.+\-='
 _WORD = re.compile(rf"(?:\\[{_SIGNS[2:]}]|[+-](?![{_SIGNS}]|$)|[^{_SIGNS}])+")
-_RUN = re.compile(r"\S+")  # a word without a weight reaches to the next space, signs and all
+_RUN = re.compile(r"\S+")  # a word without a weight extends to the next space, signs included
 _ENDS = re.compile(r"\++|-+")
 _NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 _QUOTED = re.compile(r'"((?:\\"|[^"\n])*)"')
@@ -31,11 +31,11 @@ _ESCAPED = re.compile(rf"\\([{_SIGNS[2:]}])")
 
 
 class Parsed(NamedTuple):
-    """The pieces that were read from one position on."""
+    """The pieces read from one position on."""
 
     pieces: list[Piece]
-    end: int  # where it ends in the text
-    bare: bool = False  # a word that no sign weighs
+    end: int  # their end in the text
+    bare: bool = False  # a word without a sign
 
 
 def parse(prompt: str) -> list[Part]:
@@ -55,7 +55,7 @@ def parse(prompt: str) -> list[Part]:
 
 
 def unread(prompt: str) -> list[str]:
-    """The signs that compel reads and we do not: conjunctions as .and() and .blend(), .swap(), and withLora()."""
+    """The signs that compel reads and we do not: .and(), .blend(), .swap() and withLora()."""
     return unread_texts(divided_by(prompt, _UNREAD))
 
 
@@ -69,7 +69,7 @@ def _letters(text: str) -> str:
 
 
 def _element(text: str, at: int, depth: int) -> Parsed | None:
-    """A bracket, quotes or a word, with the weight behind it; only brackets and quotes may have a number as weight."""
+    """A bracket, quotes or a word, with the weight after it; only brackets and quotes may have a number as weight."""
     check_depth(depth)
     found = _bracket(text, at, depth) or _word(text, at)
     if found is None:
@@ -88,7 +88,7 @@ def _word(text: str, at: int) -> Parsed | None:
 
 
 def _bracket(text: str, at: int, depth: int) -> Parsed | None:
-    """The text in brackets or quotes; None if they are not closed, or if a sign in them makes no sense."""
+    """The text in brackets or quotes; None if they are not closed, or if a sign in them is malformed."""
     if text[at] == "(" and text.rfind(")") > at:
         inside = _elements(text, at + 1, depth + 1)
         return inside and (Parsed(inside.pieces, inside.end + 1) if inside.end < len(text) else None)
@@ -112,7 +112,7 @@ def _elements(text: str, at: int, depth: int) -> Parsed | None:
 
 
 def cut(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokenizer) -> int:
-    """As many tokens as make whole sentences, else whole phrases (up to one of `.,;:`), else whole words."""
+    """The tokens up to the end of a sentence, else of a phrase (one of `.,;:`), else of a word."""
     count = whole_letters(words, room)
     ids = torch.tensor([one.id for one in words[:count]], device="cpu")
     stop, *others = (tokenizer.split(mark)[0].id for mark in ".,;:")
@@ -123,10 +123,9 @@ def cut(words: Sequence[WeightedToken], room: int, tokenizer: ClipTokenizer) -> 
 
 
 def weigh(states: States, chunks: Chunks) -> Tensor:
-    """States as ComfyUI weighs them, averaged with those of prompts without the pieces that weigh less than 1.
+    """States weighted as in ComfyUI, averaged with those of prompts without the pieces that weigh less than 1.
 
-    A piece of weight w < 1 is masked from the text tower in a prompt of its own, whose share in the mean is
-    tan((1 - w) pi / 2) to 1.
+    Each piece of weight w < 1 is masked in one further prompt, whose share in the mean is tan((1 - w) pi / 2) to 1.
     """
     read = states(chunks.ids)
     if (chunks.weights == 1).all():

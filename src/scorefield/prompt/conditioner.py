@@ -1,4 +1,4 @@
-"""The contract of a conditioner: prompts, and whatever else a model reads, to the condition of its network."""
+"""The contract of a conditioner: from prompts, and whatever else a model reads, to its network's condition."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,14 @@ from scorefield.prompt.rules import PLAIN, Count, Rules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenized:
-    """A prompt that a conditioner has divided into tokens, and can read without doing so again."""
+    """A prompt that a conditioner has divided into tokens once."""
 
     text: str
     count: Count
-    tokens: object  # known to the conditioner alone
+    tokens: object  # only the conditioner knows their type
 
     def __bool__(self) -> bool:
-        """Whether there are any words, as of a text."""
+        """Whether the text is not empty, as for a str."""
         return bool(self.text)
 
 
@@ -28,7 +28,7 @@ Prompt = str | Tokenized
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptBatch:
-    """What a conditioner reads for one batch of pictures: a prompt and a seed for each, and what all have in common."""
+    """A conditioner's input for one batch of pictures: a prompt and a seed for each, and what all share."""
 
     prompts: Sequence[Prompt]
     negative_prompt: Prompt
@@ -41,7 +41,7 @@ class PromptBatch:
 
 
 class Conditioner(ABC):
-    """Prompts to their condition."""
+    """From prompts to their condition."""
 
     @abstractmethod
     def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
@@ -52,9 +52,9 @@ class Conditioner(ABC):
 
     @abstractmethod
     def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
-        """The condition (B, ...) of prompts that take equally many chunks; that of "" is the unconditional one.
+        """The condition (B, ...) of prompts with equally many chunks; that of "" is the unconditional one.
 
-        Errors are those of `tokenize`, which texts go through first.
+        Errors are those of `tokenize`, which is applied to texts first.
         """
 
     def conditions(self, batches: Sequence[Sequence[Prompt]], rules: Rules = PLAIN) -> list[Cond]:
@@ -67,14 +67,14 @@ class Conditioner(ABC):
 
     @abstractmethod
     def unknown(self, prompts: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """The words of the prompts that the model never saw, each with the nearest words that it knows."""
+        """The words of the prompts that the model never saw, each with the nearest known words."""
 
     def unread(self, prompts: Sequence[str], rules: Rules) -> Sequence[str]:
-        """The signs in the prompts that have a meaning in other programs, and by these rules are ordinary letters."""
+        """The signs in the prompts that other programs interpret, and these rules read as ordinary letters."""
         return []
 
     def tokenized(self, prompts: Sequence[Prompt], rules: Rules) -> list[Tokenized]:
-        """The prompts, those that are texts divided into tokens, each text once."""
+        """The prompts, with texts divided into tokens, each text once."""
         texts = list(dict.fromkeys(one for one in prompts if isinstance(one, str)))
         known = dict(zip(texts, self.tokenize(texts, rules), strict=True)) if texts else {}
         return [known[one] if isinstance(one, str) else one for one in prompts]
@@ -82,8 +82,8 @@ class Conditioner(ABC):
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
         """The conditions of a batch: the one to guide towards, and the one to guide away from.
 
-        The two may differ in length: padding the shorter one would change its pictures. Here they are of words alone;
-        models that read more override this.
+        The two may differ in length: padding the shorter one would change its pictures. This reads words alone; models
+        that read more override it.
         """
         pos, neg = self.conditions([batch.prompts, [batch.negative_prompt]], batch.rules)
         return pos, neg.expand(len(batch.prompts))

@@ -1,6 +1,6 @@
 """Textual inversion: learned words in addition to those of the vocabulary (Gal et al. 2022).
 
-The model does not change: a conditioner that knows learned words is a new one, with the same text tower.
+The model does not change: learned words make a new conditioner, with the same text encoder.
 """
 
 import re
@@ -22,8 +22,8 @@ class InversionError(RequestError):
 class Learned:
     """A learned word."""
 
-    token: str  # how it is written in a prompt
-    vectors: Tensor  # (n, D); each takes the place of a token
+    token: str  # how a prompt writes it
+    vectors: Tensor  # (n, D); each replaces a token's
 
 
 class LearnedTokens:
@@ -35,9 +35,9 @@ class LearnedTokens:
         self._pattern = re.compile("|".join(map(_alone, longest_first)), re.IGNORECASE) if ids else None
 
     def split(self, prompt: str) -> Iterator[tuple[str, Sequence[int]]]:
-        """The texts that make up a prompt, in order: each learned word with its ids, the texts between with none.
+        """Divide a prompt into learned words, with their ids, and the texts between, without ids, in order.
 
-        Learned words are found before a text is divided into words or byte pairs, and whether in capitals or not.
+        Learned words are found before a text is divided into words or byte pairs, in any case.
         """
         end = 0
         for match in self._pattern.finditer(prompt) if self._pattern else ():
@@ -54,7 +54,7 @@ def _alone(token: str) -> str:
 
 
 class Table:
-    """The vectors of ids: the rows of a text tower's embedding table, which does not change, then learned ones."""
+    """The vectors of ids: the fixed rows of a text encoder's embedding table, then learned ones."""
 
     def __init__(self, known: nn.Embedding, learned: Tensor | None = None) -> None:
         self.known, self.learned = known, learned
@@ -84,7 +84,8 @@ T = TypeVar("T", bound=Tokenizer)
 def extended(tokenizer: T, known: nn.Embedding, learned: Sequence[Learned]) -> tuple[T, Table]:
     """A tokenizer that knows these learned words, and the table with their vectors; the arguments do not change.
 
-    InversionError for vectors of another width, too many or not finite, and for a token that is empty or taken.
+    InversionError for vectors that are too many, not finite or of another width, and for a token that is empty or
+    taken.
     """
     ids: dict[str, Sequence[int]] = {}
     end = known.num_embeddings
@@ -92,17 +93,17 @@ def extended(tokenizer: T, known: nn.Embedding, learned: Sequence[Learned]) -> t
         _check(one, known.embedding_dim, tokenizer.context_length - 2)
         if tokenizer.knows(one.token):
             raise InversionError(
-                f"{one.token!r} is a word of this model already; give it another, as <{one.token}>=PATH"
+                f"{one.token!r} is already a word of this model; give another name, such as <{one.token}>=PATH"
             )
         if one.token.lower() in map(str.lower, ids):
-            raise InversionError(f"two learned words are called {one.token!r}; give one another: {_ANOTHER}")
+            raise InversionError(f"two learned words are called {one.token!r}; give one another name: {_ANOTHER}")
         ids[one.token] = range(end, end + len(one.vectors))
         end += len(one.vectors)
     vectors = torch.cat([one.vectors for one in learned]) if learned else None
     return tokenizer.with_learned(ids), Table(known, vectors)
 
 
-_ANOTHER = "TOKEN=PATH, as <thing>=PATH"
+_ANOTHER = "TOKEN=PATH, such as <thing>=PATH"
 
 
 def _check(one: Learned, width: int, room: int) -> None:
@@ -111,8 +112,8 @@ def _check(one: Learned, width: int, room: int) -> None:
     count, wide = one.vectors.shape
     if wide != width:
         raise InversionError(
-            f"the vectors of {one.token!r} have {wide} numbers, the words of this model {width}: "
-            "it was learned with another model"
+            f"the vectors of {one.token!r} have {wide} numbers, those of this model {width}: "
+            "the word was learned with another model"
         )
     if not 0 < count <= room:
         raise InversionError(f"{one.token!r} has {count} vectors; a prompt of this model has room for {room}")

@@ -1,4 +1,4 @@
-"""A prompt in pieces of one weight each, and the signs in it that a weighting rule leaves alone."""
+"""A prompt in pieces of one weight each, and the signs in it that a weighting rule does not read."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,11 +9,11 @@ from scorefield.errors import RequestError
 
 HEAVIEST = 100.0
 DEEPEST = 40  # brackets within brackets
-_HIDDEN = "\2"  # in the place of an unread sign while the others are read
+_HIDDEN = "\2"  # in place of an unread sign while the others are read
 
 
 class Piece(NamedTuple):
-    """A text and its weight; 1 is that of a text without signs."""
+    """A text and its weight, which is 1 for a text without signs."""
 
     text: str
     weight: float = 1.0
@@ -23,23 +23,23 @@ Part = list[Piece]  # of a prompt: each part begins a new chunk
 
 
 def merged(pieces: Iterable[Piece], between: str = "") -> Part:
-    """The pieces, neighbours of one weight joined with `between`; RequestError for a weight beyond 100."""
+    """The pieces, with neighbours of equal weight joined by `between`; RequestError for a weight beyond 100."""
     part: Part = []
     for weight, same in groupby(pieces, key=lambda piece: piece.weight):
-        if not abs(weight) <= HEAVIEST:  # NaN included: 0 times a number that is too long for a float
-            raise RequestError(f"a weight of {weight:g} is too much: weights lie between -100 and 100")
+        if not abs(weight) <= HEAVIEST:  # also NaN: 0 times a number that is too long for a float
+            raise RequestError(f"a weight of {weight:g} is too large: weights lie between -100 and 100")
         part.append(Piece(between.join(piece.text for piece in same), weight))
     return part or [Piece("")]
 
 
 def check_depth(depth: int) -> None:
-    """RequestError for brackets that are nested deeper than anybody means."""
+    """RequestError for brackets nested too deep."""
     if depth > DEEPEST:
         raise RequestError(f"brackets in the prompt are nested more than {DEEPEST} deep; write a weight instead")
 
 
 class Span(NamedTuple):
-    """A stretch of a prompt; an unread one is a sign of another program's, which is kept as it is written."""
+    """A stretch of a prompt; an unread one is another program's sign, kept as written."""
 
     text: str
     unread: bool
@@ -59,8 +59,8 @@ def spans(
     """A prompt divided into spans, in one pass.
 
     `signs` matches brackets, separators (each one character), escapes, and words that are unread by themselves; `pairs`
-    maps a closing bracket to its opening one. `unread(prompt, bracket, end)` says whether a bracket, with its partner
-    at `end`, holds something unread; the outermost such pair is one span.
+    maps a closing bracket to its opening one. `unread(prompt, bracket, end)` says whether a bracket with its partner at
+    `end` holds something unread; the outermost such pair is one span.
     """
     found: list[tuple[int, int]] = []
     opened: list[Bracket] = []
@@ -82,7 +82,7 @@ def spans(
 
 
 def _partner(opened: list[Bracket], sign: str) -> Bracket | None:
-    """The last bracket `sign`, taken off `opened` with those behind it, which have no partner; None without one."""
+    """The last bracket `sign`, removed from `opened` with the unmatched ones after it; None without one."""
     if all(bracket.sign != sign for bracket in opened[-DEEPEST:]):
         return None
     while (bracket := opened.pop()).sign != sign:
@@ -112,7 +112,7 @@ def unread_texts(divided: Iterable[Span]) -> list[str]:
 
 
 def hidden(divided: Iterable[Span]) -> str:
-    """The prompt with a mark for each unread sign, so that another sign's pattern does not match in it."""
+    """The prompt with a mark for each unread sign, so that no other sign's pattern matches inside it."""
     return "".join(_HIDDEN if span.unread else span.text.replace(_HIDDEN, "") for span in divided)
 
 

@@ -1,4 +1,4 @@
-"""Prompts to the condition of a published model: CLIP's byte pairs and a published text tower."""
+"""From prompts to the condition of a published model: CLIP's byte pairs and a published text encoder."""
 
 import copy
 import functools
@@ -20,29 +20,29 @@ from scorefield.prompt.weighting import RULES
 
 
 class PublishedConditioner(Conditioner):
-    """A tokenizer and a text tower. There is no mask: the tower was trained to read padding like words.
+    """A tokenizer and a text encoder, without a mask: the encoder was trained to read padding like words.
 
-    ValueError for a tokenizer and a tower that do not belong together.
+    ValueError for a tokenizer and an encoder that do not fit each other.
     """
 
     def __init__(self, tokenizer: ClipTokenizer, encoder: TextEncoder) -> None:
         knows, reads = len(tokenizer), encoder.config.text
         if (knows, tokenizer.context_length) != (reads.vocab_size, reads.context_length):
             raise ValueError(
-                f"the tokenizer has {knows} tokens and prompts of {tokenizer.context_length}, the text tower "
-                f"{reads.vocab_size} and {reads.context_length}: they do not belong together"
+                f"the tokenizer has {knows} tokens and prompts of {tokenizer.context_length}, the text encoder "
+                f"{reads.vocab_size} and {reads.context_length}: they do not fit each other"
             )
         self.tokenizer, self.encoder = tokenizer, encoder
         self.table = Table(encoder.tokens)
 
     def with_learned(self, learned: Sequence[Learned]) -> Self:
-        """A conditioner that knows these learned words, of the same tower; InversionError if it cannot take them."""
+        """A conditioner with these learned words and the same encoder; InversionError if it cannot take them."""
         other = copy.copy(self)
         other.tokenizer, other.table = extended(self.tokenizer, self.encoder.tokens, learned)
         return other
 
-    def with_tower(self, encoder: TextEncoder) -> Self:
-        """A conditioner with the same words, learned ones too, and another copy of the tower."""
+    def with_encoder(self, encoder: TextEncoder) -> Self:
+        """A conditioner with the same words, learned ones included, and another copy of the encoder."""
         other = copy.copy(self)
         other.encoder, other.table = encoder, Table(encoder.tokens, self.table.learned)
         return other
@@ -51,25 +51,25 @@ class PublishedConditioner(Conditioner):
     def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
         """Cond(tokens (B, 77 * chunks, D)) of the prompts, on the encoder's device; each is read by itself.
 
-        RequestError also for prompts that take different numbers of chunks, since these are no batch.
+        RequestError also for prompts with different numbers of chunks, which cannot be one batch.
         """
         read = self.tokenized(prompts, rules)
         states = {
             text: self._states(chunks, rules) for text, chunks in {one.text: _chunks(one) for one in read}.items()
         }
         if len({len(one) for one in states.values()}) > 1:
-            raise RequestError("prompts that take different numbers of chunks cannot be one condition; read them apart")
+            raise RequestError("prompts with different numbers of chunks cannot be one condition; read them separately")
         return Cond(tokens=torch.stack([states[one.text] for one in read]))
 
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
         """The condition of any `vectors` (B, 77, D) in place of those of the tokens `ids` (B, 77).
 
-        `mask` is ignored, as this tower has none. Gradients reach the vectors.
+        `mask` is ignored, since this encoder has none. Gradients reach the vectors.
         """
         return Cond(tokens=self.encoder.condition_of(vectors, ids)[0])
 
     def summaries(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Tensor:
-        """The summaries (B, P) of the prompts' first chunks, from a projected tower; weights do not change them."""
+        """The summaries (B, P) of the prompts' first chunks, for an encoder with a projection; weights are ignored."""
         ids = torch.cat([_chunks(one).ids[:1] for one in self.tokenized(prompts, rules)]).to(
             self.encoder.positions.device
         )
@@ -90,7 +90,7 @@ class PublishedConditioner(Conditioner):
         return {}
 
     def unread(self, prompts: Sequence[str], rules: Rules) -> list[str]:
-        """The signs in the prompts that have a meaning in other programs, and by these rules are ordinary letters."""
+        """The signs in the prompts that other programs interpret, and these rules read as ordinary letters."""
         return [sign for prompt in prompts for sign in RULES[rules.weighting].unread(prompt)]
 
     def _divided(self, prompt: str, rules: Rules) -> Chunks:
@@ -99,16 +99,14 @@ class PublishedConditioner(Conditioner):
         divided = chunks(self.tokenizer, parts, rule.cut)
         if len(divided.ids) > 1 and rules.long_prompt == "refuse":
             text = " ".join(piece.text for part in parts for piece in part)
-            self.tokenizer.encode(
-                [text]
-            )  # RequestError that says by how much it is too long, and where it would be cut
-            raise RequestError("the prompt asks by BREAK for several chunks, and chunks are refused: leave BREAK out")
+            self.tokenizer.encode([text])  # its RequestError says by how much the text is too long
+            raise RequestError("BREAK divides the prompt into chunks: leave BREAK out, or give --long-prompt chunks")
         return divided
 
     def _check(self, rules: Rules) -> None:
         most = self.encoder.config.text.layers - self.encoder.config.skip
         if not 1 <= rules.clip_skip <= most:
-            raise RequestError(f"clip_skip {rules.clip_skip} is too much for this text tower: {most} is the most")
+            raise RequestError(f"clip_skip {rules.clip_skip} is too large: this text encoder allows at most {most}")
 
     def _states(self, divided: Chunks, rules: Rules) -> Tensor:
         """The weighted states (77 * chunks, D) of a prompt."""
@@ -123,5 +121,5 @@ class PublishedConditioner(Conditioner):
 
 def _chunks(prompt: Tokenized) -> Chunks:
     if not isinstance(prompt.tokens, Chunks):
-        raise TypeError(f"a prompt that another conditioner has divided: {type(prompt.tokens).__name__}")
+        raise TypeError(f"a prompt divided by another conditioner: {type(prompt.tokens).__name__}")
     return prompt.tokens

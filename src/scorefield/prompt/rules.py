@@ -11,9 +11,9 @@ LongPrompt = Literal["chunks", "refuse"]
 class Rules:
     """The options by which a prompt is read."""
 
-    weighting: Weighting = "none"  # the program whose signs weigh words
-    long_prompt: LongPrompt = "refuse"  # whether a prompt that is too long for one chunk is read in several
-    clip_skip: int = 1  # the block of the text encoder to read, counted back from the one of the training
+    weighting: Weighting = "none"  # the program whose signs weight words
+    long_prompt: LongPrompt = "refuse"  # whether a prompt too long for one chunk is read in several
+    clip_skip: int = 1  # the block of the text encoder to read, counted back from the one used in training
 
 
 PLAIN = Rules()

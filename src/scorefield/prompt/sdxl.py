@@ -1,4 +1,4 @@
-"""The condition of Stable Diffusion XL: two text towers, the second one's summary, and the picture's size."""
+"""The condition of Stable Diffusion XL: two text encoders, the second one's summary, and the picture's size."""
 
 import copy
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from scorefield.prompt.rules import PLAIN, Rules
 
 
 class XlConditioner(Conditioner):
-    """Cond(tokens (B, L, D1 + D2), pooled (B, P + 6 * features)) of both towers (Podell et al. 2023, section 2).
+    """Cond(tokens (B, L, D1 + D2), pooled (B, P + 6 * features)) of both encoders (Podell et al. 2023, section 2).
 
-    The network is also told six numbers, each as `features` time features: the original size of the picture, where it
-    was cropped, and its size. `blank` says that without a negative prompt the unconditional condition is zeros, and not
-    that of the empty prompt; the published base was trained so.
+    The network also gets six numbers, each as `features` time features: the original size of the picture, where it was
+    cropped, and its size. With `blank`, the unconditional condition without a negative prompt is zeros, not that of the
+    empty prompt; the published base was trained so.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class XlConditioner(Conditioner):
         self.features, self.blank = features, blank
 
     def with_learned(self, first: Sequence[Learned], second: Sequence[Learned]) -> Self:
-        """A conditioner that knows these learned words, by vectors for each tower; InversionError if it cannot."""
-        return self.with_towers(self.first.with_learned(first), self.second.with_learned(second))
+        """A conditioner with these learned words, given for each encoder; InversionError if it cannot take them."""
+        return self.with_encoders(self.first.with_learned(first), self.second.with_learned(second))
 
-    def with_towers(self, first: PublishedConditioner, second: PublishedConditioner) -> Self:
-        """A conditioner of other copies of the towers."""
+    def with_encoders(self, first: PublishedConditioner, second: PublishedConditioner) -> Self:
+        """A conditioner with other copies of the encoders."""
         other = copy.copy(self)
         other.first, other.second = first, second
         return other
@@ -48,7 +48,7 @@ class XlConditioner(Conditioner):
         return Cond(tokens=tokens, pooled=self.second.summaries(second, rules))
 
     def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
-        """The prompts in the chunks of either encoder, which are equally long."""
+        """The prompts in chunks for both encoders, which are equally long."""
         both = zip(*(one.tokenize(prompts, rules) for one in (self.first, self.second)), strict=True)
         return [Tokenized(text=first.text, count=first.count, tokens=(first, second)) for first, second in both]
 
@@ -57,24 +57,24 @@ class XlConditioner(Conditioner):
         return {}
 
     def unread(self, prompts: Sequence[str], rules: Rules) -> list[str]:
-        """The signs in the prompts that have a meaning in other programs, and by these rules are ordinary letters."""
+        """The signs in the prompts that other programs interpret, and these rules read as ordinary letters."""
         return self.first.unread(prompts, rules)
 
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
-        """The conditions of a batch; the network is told that no picture was ever resized or cropped."""
+        """The conditions of a batch; the sizes say that no picture was resized or cropped."""
         pos, neg = super().pair(batch)
         if self.blank and not batch.negative_prompt:
             neg = neg.map(torch.zeros_like)
         return self._sized(pos, batch.width, batch.height), self._sized(neg, batch.width, batch.height)
 
     def read(self, vectors: Sequence[Tensor], ids: Sequence[Tensor], *, width: int, height: int) -> Cond:
-        """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77), for either tower.
+        """The condition of any vectors (B, 77, D) in place of those of the tokens `ids` (B, 77), for each encoder.
 
-        `width` and `height` are the picture's, in px. A gradient goes back to the vectors.
+        `width` and `height` are the picture's, in px. Gradients reach the vectors.
         """
-        towers = (self.first.encoder, self.second.encoder)
+        encoders = (self.first.encoder, self.second.encoder)
         (first, _), (second, summary) = (
-            one.condition_of(*each) for one, *each in zip(towers, vectors, ids, strict=True)
+            one.condition_of(*each) for one, *each in zip(encoders, vectors, ids, strict=True)
         )
         return self._sized(Cond(tokens=torch.cat([first, second], -1), pooled=summary), width, height)
 
@@ -90,4 +90,4 @@ def _both(prompt: Tokenized) -> tuple[Tokenized, Tokenized]:
     match prompt.tokens:
         case (Tokenized() as first, Tokenized() as second):
             return first, second
-    raise TypeError(f"a prompt that another conditioner has divided: {type(prompt.tokens).__name__}")
+    raise TypeError(f"a prompt divided by another conditioner: {type(prompt.tokens).__name__}")

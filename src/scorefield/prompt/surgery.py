@@ -1,4 +1,4 @@
-"""Change the vectors of a prompt's tokens before the text encoder's transformer reads them.
+"""Change the vectors of a prompt's tokens before the text encoder reads them.
 
 opened = surgery.opened(conditioner, ["a puppy in the snow"])
 hybrid = surgery.mean(conditioner, {"puppy": 0.5, "skunk": 0.5})
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.errors import RequestError
-from scorefield.nets.clip import TextTower
+from scorefield.nets.clip import TextTransformer
 from scorefield.prompt.inversion import Table
 
 
 class Tokenizer(Protocol):
-    """Prompts to tokens; a word is one token, or with byte pairs several."""
+    """From prompts to tokens; a word is one token, or several with byte pairs."""
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]: ...
     def word(self, name: str) -> list[int]: ...
@@ -33,7 +33,7 @@ class Conditioner(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
     @property
-    def encoder(self) -> TextTower: ...
+    def encoder(self) -> TextTransformer: ...
     @property
     def table(self) -> Table: ...
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond: ...
@@ -41,16 +41,16 @@ class Conditioner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """Prompts as the transformer is about to read them."""
+    """The text encoder's input for prompts."""
 
     ids: Tensor  # (B, L)
-    mask: Tensor  # (B, L) bool, True where a token is real
-    vectors: Tensor  # (B, L, D), without the positions, which stay with the transformer
+    mask: Tensor  # (B, L) bool, True for real tokens
+    vectors: Tensor  # (B, L, D), without positions, which the encoder adds
 
 
 @torch.no_grad()
 def opened(conditioner: Conditioner, prompts: Sequence[str]) -> Opened:
-    """The prompts with the vectors that the table has for their tokens; RequestError for a prompt that is too long."""
+    """The prompts with their tokens' vectors from the table; RequestError for a prompt that is too long."""
     device = conditioner.encoder.positions.device
     ids, mask = (tensor.to(device) for tensor in conditioner.tokenizer.encode(prompts))
     return Opened(ids=ids, mask=mask, vectors=conditioner.table(ids))
@@ -58,13 +58,13 @@ def opened(conditioner: Conditioner, prompts: Sequence[str]) -> Opened:
 
 @torch.no_grad()
 def closed(conditioner: Conditioner, prompts: Opened) -> Cond:
-    """The condition of opened prompts; if they were not changed, it is the conditioner's own."""
+    """The condition of opened prompts; unchanged ones give the conditioner's own."""
     return conditioner.read(prompts.vectors, prompts.ids, prompts.mask)
 
 
 @torch.no_grad()
 def rows(conditioner: Conditioner, name: str) -> Tensor:
-    """The vectors (n, D) of the n tokens that spell a word; RequestError for an unknown word, or for several."""
+    """The vectors (n, D) of the n tokens that spell a word; RequestError for an unknown word or several words."""
     ids = torch.tensor(conditioner.tokenizer.word(name), device=conditioner.encoder.positions.device)
     return conditioner.table(ids)
 
@@ -79,7 +79,7 @@ def mean(conditioner: Conditioner, weights: Mapping[str, float]) -> Tensor:
     vectors = {name: rows(conditioner, name) for name in weights}
     if len({len(one) for one in vectors.values()}) > 1:
         lengths = ", ".join(f"{name} {len(one)}" for name, one in vectors.items())
-        raise RequestError(f"only words of equally many tokens have a mean; these have: {lengths}")
+        raise RequestError(f"only words with equally many tokens have a mean; these have: {lengths}")
     return torch.stack([weights[name] / total * one for name, one in vectors.items()]).sum(0)
 
 
@@ -98,29 +98,29 @@ def where(conditioner: Conditioner, prompts: Opened, name: str) -> Tensor:
 
 
 def replaced(conditioner: Conditioner, prompts: Opened, name: str, vectors: Tensor) -> Opened:
-    """The prompts with other vectors for the word `name`, wherever it occurs; their ids stay as they are.
+    """The prompts with other vectors for every occurrence of the word `name`; their ids do not change.
 
     `vectors` (n, D) are for the n tokens of the word, or (D,) for each of them. RequestError for another number.
     """
     at, count = where(conditioner, prompts, name), len(conditioner.tokenizer.word(name))
     if vectors.ndim == 2 and len(vectors) != count:
-        raise RequestError(f"{name!r} takes a vector for each of its tokens, {count} in all, not {len(vectors)}")
+        raise RequestError(f"{name!r} needs one vector per token, {count} in all, not {len(vectors)}")
     turn = (at.cumsum(1) - 1) % count  # which of the word's tokens this is
     new = vectors.to(prompts.vectors).expand(count, -1)[turn]
     return replace(prompts, vectors=torch.where(at[..., None], new, prompts.vectors))
 
 
 def between(first: Cond, second: Cond, shares: Tensor) -> Cond:
-    """The conditions (F, L, D) at `shares` (F,) of the line from `first` (share 0) to `second` (1), of one row each.
+    """The conditions (F, L, D) at `shares` (F,) of the line from `first` (share 0) to `second` (1), one row each.
 
-    RequestError for conditions of different lengths, or whose masks differ.
+    RequestError for conditions of different lengths or with different masks.
     """
     if first.tokens is None or second.tokens is None or first.tokens.shape != second.tokens.shape:
-        raise RequestError("only conditions of equally many tokens can be mixed")
+        raise RequestError("only conditions with equally many tokens can be mixed")
     share = shares.to(first.tokens)[:, None, None]
     tokens = first.tokens + share * (second.tokens - first.tokens)
     if first.mask is None or second.mask is None:
         return Cond(tokens=tokens)
     if not torch.equal(first.mask, second.mask):
-        raise RequestError("prompts can be mixed that have equally many words")
+        raise RequestError("only prompts with equally many words can be mixed")
     return Cond(tokens=tokens, mask=first.mask.expand(len(shares), -1))

@@ -1,4 +1,4 @@
-"""Prompts to the condition of the embedded model: one token a word, and the text tower of its own CLIP."""
+"""From prompts to the condition of the embedded model: one token per word, and the text encoder of its own CLIP."""
 
 import copy
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.core.cond import Cond
 from scorefield.errors import RequestError
-from scorefield.nets.clip import Clip, TextTower
+from scorefield.nets.clip import Clip, TextTransformer
 from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized
 from scorefield.prompt.inversion import Learned, Table, extended
 from scorefield.prompt.rules import PLAIN, Count, Rules
@@ -17,25 +17,25 @@ from scorefield.prompt.tokenizer import WordTokenizer
 
 
 class TextConditioner(Conditioner):
-    """A tokenizer and the CLIP whose text tower reads its tokens."""
+    """A tokenizer and the CLIP whose text encoder reads its tokens."""
 
     def __init__(self, tokenizer: WordTokenizer, clip: Clip) -> None:
         if len(tokenizer) != (size := clip.config.text.vocab_size):
             raise ValueError(
-                f"the tokenizer knows {len(tokenizer)} tokens, the text tower {size}: they do not belong together"
+                f"the tokenizer knows {len(tokenizer)} tokens, the text encoder {size}: they do not fit each other"
             )
         self.tokenizer, self.clip = tokenizer, clip
         self.table = Table(clip.text.tokens)
 
     def with_learned(self, learned: Sequence[Learned]) -> Self:
-        """A conditioner that knows these learned words, of the same tower; InversionError if it cannot take them."""
+        """A conditioner with these learned words and the same encoder; InversionError if it cannot take them."""
         other = copy.copy(self)
         other.tokenizer, other.table = extended(self.tokenizer, self.clip.text.tokens, learned)
         return other
 
     @property
-    def encoder(self) -> TextTower:
-        """The text tower alone."""
+    def encoder(self) -> TextTransformer:
+        """CLIP's text encoder."""
         return self.clip.text
 
     def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
@@ -57,14 +57,14 @@ class TextConditioner(Conditioner):
     def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
         """The condition of any `vectors` (B, L, D) in place of those of the tokens `ids` (B, L).
 
-        `mask` (B, L) is True where a token is real. Gradients reach the vectors.
+        `mask` (B, L) is True for real tokens. Gradients reach the vectors.
         """
         return Cond(tokens=self.clip.text.read(vectors, mask), mask=mask)
 
     def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
-        """The prompts, a token a word; RequestError for one that is too long, and for any rules but the plain ones.
+        """The prompts, one token per word; RequestError for one that is too long, and for any rules but the plain ones.
 
-        Chunks and weights help with models that were trained on rich captions; this one knows short ones only.
+        Chunks and weights help models that were trained on rich captions; this one knows only short ones.
         """
         self._check(rules)
         room = self.tokenizer.context_length - 2
@@ -76,10 +76,12 @@ class TextConditioner(Conditioner):
 
     def _check(self, rules: Rules) -> None:
         if rules.weighting != "none":
-            raise RequestError("this model weighs no words: weighting is for Stable Diffusion", option="weighting")
+            raise RequestError(
+                "this model has no weights for words: weighting is for Stable Diffusion", option="weighting"
+            )
         if rules.long_prompt != "refuse":
             raise RequestError(
-                "this model reads a prompt whole or not at all: chunks are for Stable Diffusion", option="long_prompt"
+                "this model does not read prompts in chunks: they are for Stable Diffusion", option="long_prompt"
             )
         if rules.clip_skip != 1:
             raise RequestError(
@@ -96,4 +98,4 @@ def _ids_and_mask(prompt: Tokenized) -> tuple[Tensor, Tensor]:
     match prompt.tokens:
         case (Tensor() as ids, Tensor() as mask):
             return ids, mask
-    raise TypeError(f"a prompt that another conditioner has divided: {type(prompt.tokens).__name__}")
+    raise TypeError(f"a prompt divided by another conditioner: {type(prompt.tokens).__name__}")

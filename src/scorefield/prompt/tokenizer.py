@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer: one token a word, from a closed vocabulary."""
+"""The embedded model's tokenizer: one token per word, from a closed vocabulary."""
 
 import copy
 import json
@@ -19,8 +19,8 @@ from scorefield.prompt.inversion import LearnedTokens
 
 START, END, PAD, UNKNOWN = SPECIAL = ("<start>", "<end>", "<pad>", "<unknown>")
 CONTEXT_LENGTH = 32
-_MOST_NEAR = 10  # of the words that a vocabulary lacks: for how many of them the near ones are looked up
-_LIKE = 0.65  # difflib's ratio from which words are near: "kat" is near "cat", "kitchen" is not near "the"
+_MOST_NEAR = 10  # unknown words for which near ones are looked up
+_LIKE = 0.65  # the least difflib ratio of near words: "kat" is near "cat", "kitchen" is not near "the"
 
 
 def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
@@ -37,9 +37,9 @@ class WordTokenizer:
         self.tokenizer, self.context_length = tokenizer, context_length
         self.vocabulary: dict[str, int] = tokenizer.get_vocab()
         if missing := [token for token in SPECIAL if token not in self.vocabulary]:
-            raise ValueError(f"this tokenizer has no {', '.join(missing)}: it is not one of words")
+            raise ValueError(f"this tokenizer has no {', '.join(missing)}: it is not a word tokenizer")
         self._learned = LearnedTokens({})
-        self._inside = torch.zeros(0, dtype=torch.int64, device="cpu")  # vectors of learned words, but the last of each
+        self._inside = torch.zeros(0, dtype=torch.int64, device="cpu")  # ids of learned words, except the last of each
         self._lock = Lock()  # the library raises "Already borrowed" when two threads meet in one tokenizer
 
     @classmethod
@@ -51,7 +51,7 @@ class WordTokenizer:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a word tokenizer's file ({error})") from error
         if json.loads(built.tokenizer.to_str()) != stored:
-            raise ValueError(f"{path}: this tokenizer splits or spells words in another way than the word tokenizer")
+            raise ValueError(f"{path}: this tokenizer splits or spells words differently from the word tokenizer")
         return built
 
     def save(self, path: Path) -> None:
@@ -91,7 +91,7 @@ class WordTokenizer:
         return words
 
     def word(self, name: str) -> list[int]:
-        """The id of a word, or the ids of a learned one; ValueError for an unknown word, or for several."""
+        """The id of a word, or the ids of a learned one; RequestError for an unknown word or several words."""
         names = self.words(name)
         ids = [self.vocabulary[word] for word in names if self._knows(word)]
         if len(ids) != len(names) or int(self.ends(torch.tensor(ids, dtype=torch.int64, device="cpu")).sum()) != 1:
@@ -103,7 +103,7 @@ class WordTokenizer:
         return ~torch.isin(ids, self._inside.to(ids.device))
 
     def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Ids (B, L) int64 and mask (B, L) bool, True where a token is real; ValueError for a prompt that is too long.
+        """Ids (B, L) int64 and mask (B, L) bool, True for real tokens; RequestError for a prompt that is too long.
 
         Unknown words are left out: the token <unknown> was never trained, so its vector is random.
         """
@@ -121,7 +121,7 @@ class WordTokenizer:
         return ids, mask
 
     def unknown(self, prompt: str) -> list[tuple[str, list[str]]]:
-        """The words of a prompt that the vocabulary lacks, the first 10 with up to 3 known words spelt most like it.
+        """The words of a prompt that the vocabulary lacks, the first 10 with up to 3 known words of similar spelling.
 
         Punctuation counts as a word only in a prompt of nothing else.
         """
@@ -139,7 +139,7 @@ class WordTokenizer:
 
 
 def _spelt(token: str, k: int) -> str:
-    """The vocabulary's spelling of the k-th vector of a learned word; no word of a prompt has a space in it."""
+    """The vocabulary's name for the k-th vector of a learned word; its space keeps it apart from all words."""
     return f"{token.lower()} {k + 1}" if k else token.lower()
 
 
@@ -148,7 +148,7 @@ def _is_punctuation(word: str) -> bool:
 
 
 def build(words: Iterable[str], context_length: int = CONTEXT_LENGTH) -> WordTokenizer:
-    """The tokenizer whose vocabulary is the special tokens and then `words`, sorted, each once."""
+    """The tokenizer whose vocabulary is the special tokens, then `words`, sorted, each once."""
     vocabulary = {word: index for index, word in enumerate((*SPECIAL, *sorted({word.lower() for word in words})))}
     built = WordTokenizer(_tokenizer(vocabulary), context_length)
     for word in vocabulary:

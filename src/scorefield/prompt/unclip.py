@@ -1,4 +1,4 @@
-"""A picture as a prompt: Stable Diffusion 2.1 unCLIP reads words and the vector that CLIP makes of a picture."""
+"""A picture as a prompt: Stable Diffusion 2.1 unCLIP reads words and CLIP's vector of a picture."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from scorefield.core import noise, noise_schedule
 from scorefield.core.cond import Cond
 from scorefield.errors import RequestError
-from scorefield.nets.clip import TextEncoder, VisionTower
+from scorefield.nets.clip import ImageEncoder, TextEncoder
 from scorefield.nets.unet import time_features
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.published import PublishedConditioner
 
-# Of the pixels, channel by channel, that every published CLIP was trained on (Radford et al. 2021).
+# Of the pixels that every published CLIP was trained on, by channel (Radford et al. 2021).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
@@ -23,7 +23,7 @@ _ABAR = noise_schedule.cumulative(noise_schedule.cosine())  # alpha^2 of the lev
 
 
 class Statistics(nn.Module):
-    """The mean and the deviation (1, D) of CLIP's image vectors, which bring them to zero mean and unit variance."""
+    """The mean and the deviation (1, D) of CLIP's image vectors, by which they are normalised."""
 
     mean: Tensor
     deviation: Tensor
@@ -41,29 +41,29 @@ class UnclipConditioner(PublishedConditioner):
     """
 
     def __init__(
-        self, tokenizer: ClipTokenizer, encoder: TextEncoder, tower: VisionTower, statistics: Statistics
+        self, tokenizer: ClipTokenizer, encoder: TextEncoder, image_encoder: ImageEncoder, statistics: Statistics
     ) -> None:
         super().__init__(tokenizer, encoder)
-        self.tower, self.statistics = tower, statistics
+        self.image_encoder, self.statistics = image_encoder, statistics
 
     @torch.no_grad()
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
-        """The conditions of a batch; ValueError if it has no picture."""
+        """The conditions of a batch; RequestError if it has no picture."""
         if batch.picture is None:
-            raise RequestError("this model draws after a picture: give an image prompt")
+            raise RequestError("this model needs a picture as prompt: give an image prompt")
         pos, neg = super().pair(batch)
         pooled = self.pooled(self.vector(batch.picture), batch.seeds, batch.noise_level)
         return replace(pos, pooled=pooled), replace(neg, pooled=torch.zeros_like(pooled))
 
     def vector(self, picture: Tensor) -> Tensor:
         """CLIP's vectors (B, D) float32 of pictures (B, 3, S, S) in [0, 1]."""
-        weight = self.tower.positions
+        weight = self.image_encoder.positions
         mean, deviation = (
             torch.tensor(channels, dtype=torch.float32, device=weight.device)[:, None, None]
             for channels in (MEAN, DEVIATION)
         )
         seen = (picture.to(weight.device) - mean) / deviation
-        return self.tower.embed(seen.to(weight.dtype)).float()
+        return self.image_encoder.embed(seen.to(weight.dtype)).float()
 
     def pooled(self, vector: Tensor, seeds: Sequence[int], noise_level: int) -> Tensor:
         """(B, 2 D): `vector` (1, D) with the noise of each seed at level 0 to 999, and time features of that level."""

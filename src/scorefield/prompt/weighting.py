@@ -16,14 +16,12 @@ _WEIGHT = re.compile(r"\([^()]*:\s*(?:\d+(?:\.\d+)?|\.\d+)\s*\)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """The reading of a prompt's signs by one program."""
+    """How one program reads the signs of a prompt."""
 
     parse: Callable[[str], list[Part]]  # a prompt -> its parts, in pieces of one weight
     cut: Cut  # where a chunk ends
     weigh: Callable[[States, Chunks], Tensor]  # -> the weighted states (n, L, D)
-    unread: Callable[
-        [str], list[str]
-    ]  # the signs that mean something in that program, or another one, and nothing here
+    unread: Callable[[str], list[str]]  # the signs that this or another program interprets, and we do not
 
 
 RULES: Mapping[Weighting, Rule] = {

@@ -1,4 +1,4 @@
-"""Samplers that draw a part of the noise afresh at each step: DDPM, DDIM and Euler ancestral, one formula."""
+"""Samplers that renew part of the noise at each step: DDPM, DDIM and Euler ancestral, by one formula."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -30,15 +30,15 @@ def ddim(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, 
 def euler_ancestral(
     denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, eta: float = 1.0
 ) -> Iterator[Step]:
-    """Euler with ancestral noise, "Euler a" (k-diffusion): DDIM under its other name, with eta = 1."""
+    """Euler with ancestral noise, "Euler a" (k-diffusion): the same as DDIM with eta = 1."""
     return ddim(denoise, x, levels, noise, eta=eta)
 
 
 def ddpm(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, large: bool = False) -> Iterator[Step]:
     """DDPM (Ho et al. 2020, algorithm 2): each step draws from q(x' | x, x0).
 
-    `large` takes the forward step's variance beta for that of the posterior (section 3.2 there; "fixed large"). Without
-    it, where the network learned the variance, each number of the state has its own between the two.
+    `large` uses the forward step's variance beta instead of the posterior's (section 3.2 there; "fixed large"). Without
+    it, a learned variance lies between the two, for each number of the state.
     """
     if isinstance(denoise, VarianceDenoise) and not large:
         return _learned(denoise, x, levels, noise)
@@ -47,7 +47,7 @@ def ddpm(denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, 
 
 def _learned(denoise: VarianceDenoise, x: Tensor, levels: Sequence[Level], noise: Noise) -> Iterator[Step]:
     """DDPM with the variance of Nichol & Dhariwal 2021, eq. 15: geometrically between the posterior's and beta."""
-    shares: list[Tensor] = []  # of beta, at the level at hand
+    shares: list[Tensor] = []  # of beta, at the current level
 
     def evaluate(_: History, x: Tensor, at: Level) -> tuple[Level, Tensor, Tensor]:
         x0, share = denoise.both(x, at)

@@ -1,4 +1,4 @@
-"""The DPM-Solver++ family (Lu et al. 2022b): exponential steps, each with one prediction for the whole step.
+"""The DPM-Solver++ family (Lu et al. 2022b): exponential steps with one prediction for the whole step.
 
 The SDE solvers add noise as published: eta = 0 is the ODE, eta = 1 the reverse SDE.
 """
@@ -26,7 +26,7 @@ def dpmpp_2m(
     *,
     kind: formulas.Kind = "midpoint",
 ) -> Iterator[Step]:
-    """DPM-Solver++(2M), order 2 at one evaluation (Lu et al. 2022b, algorithm 2). The same in every gauge."""
+    """DPM-Solver++(2M), order 2 with one evaluation (Lu et al. 2022b, algorithm 2). The same in every gauge."""
     return dpmpp_2m_sde(denoise, x, levels, noise, eta=0.0, kind=kind)
 
 
@@ -46,9 +46,9 @@ def dpmpp_2m_sde(
 def dpmpp_3m_sde(
     denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, eta: float = 1.0
 ) -> Iterator[Step]:
-    """DPM-Solver++(3M) SDE: three predictions a step, the first steps with as many as there are (k-diffusion).
+    """DPM-Solver++(3M) SDE: from the last three predictions, or as many as there are (k-diffusion).
 
-    A step beyond THREE_STEPS takes two, since the error of extrapolation grows fastest in the third.
+    A step beyond THREE_STEPS uses two, since the error of extrapolation grows fastest with the third.
     """
     return _multistep(denoise, x, levels, noise, order=3, eta=eta, kind="heun")
 

@@ -1,7 +1,7 @@
-"""The step formulas: pure functions of tensors and levels. Every sampler is one of these and a walk.
+"""The step formulas: pure functions of tensors and levels. A sampler is one of these and a walk.
 
-Throughout, x (B, ...) is the state at level `at`, `to` is the next level, h = lam' - lam > 0 on the way to data,
-and a prime marks what belongs to `to`. All are finite at alpha = 0 and at sigma' = 0.
+Throughout, x (B, ...) is the state at level `at`, `to` is the next level, a prime marks quantities at `to`, and
+h = lam' - lam > 0 on the way to data. All are finite at alpha = 0 and at sigma' = 0.
 """
 
 import math
@@ -20,7 +20,7 @@ Basis = Literal["bh1", "bh2"]
 
 
 def gap(at: Level, to: Level) -> float:
-    """h = lam' - lam; infinite where one end is pure noise or clean."""
+    """h = lam' - lam; infinite if one end is pure noise or clean."""
     return float(to.lam - at.lam)
 
 
@@ -35,7 +35,7 @@ def ddim_step(x: Tensor, x0: Tensor, at: Level, to: Level) -> Tensor:
 
 
 def renoise_step(x: Tensor, x0: Tensor, at: Level, to: Level, split: tuple[float, float], noise: Noise) -> Tensor:
-    """`ddim_step` with the noise of `to` split in two: `split` = (what stays of eps, what is drawn afresh)."""
+    """`ddim_step` with the noise of `to` split in two: `split` = (kept of eps, drawn new)."""
     kept, fresh = split
     landed = ddim_step(x, x0, at, Level(to.alpha, kept))
     return landed + fresh * noise(at, to) if fresh else landed
@@ -59,14 +59,14 @@ def reverse_sde(at: Level, to: Level, eta: float) -> tuple[float, float]:
 def _lost(at: Level, to: Level, rate: float) -> float:
     h = gap(at, to)
     if h < 0:
-        raise RequestError(f"a step with fresh noise goes towards the picture, but {to} is noisier than {at}")
+        raise RequestError(f"a step with fresh noise must go towards the picture, but {to} is noisier than {at}")
     return -math.expm1(-rate * h)
 
 
 def joined(first: Tensor, second: Tensor, at: Level, middle: Level, to: Level) -> Tensor:
     """The unit normal of the interval (at, to) from those of (at, middle) and (middle, to).
 
-    Increments of a Brownian motion in u = e^(2 lam): there the noise of the reverse SDE simply adds.
+    They are increments of a Brownian motion in u = e^(2 lam), where the noise of the reverse SDE is additive.
     """
     share = math.expm1(2 * gap(at, middle)) / math.expm1(2 * gap(at, to))
     return math.sqrt(share) * first + math.sqrt(1 - share) * second
@@ -79,7 +79,7 @@ def trapezoid(x: Tensor, ends: tuple[Tensor, Tensor], eps: tuple[Tensor, Tensor]
 
 
 def between(at: Level, to: Level, share: float) -> Level:
-    """The level at lam + share * h: both of alpha and sigma geometrically."""
+    """The level at lam + share * h, with alpha and sigma interpolated geometrically."""
     return Level(at.alpha ** (1 - share) * to.alpha**share, at.sigma ** (1 - share) * to.sigma**share)
 
 
@@ -97,7 +97,7 @@ def second(x0s: Sequence[Tensor], lams: Sequence[float], to: float, eta: float, 
 
 
 def third(x0s: Sequence[Tensor], lams: Sequence[float], to: float, eta: float) -> Tensor:
-    """The same for DPM-Solver++(3M), as k-diffusion has it: the curvature enters with half of its weight.
+    """The same for DPM-Solver++(3M), as in k-diffusion: the curvature enters with half its weight.
 
     So its order in h is two, like that of (2M), with a smaller constant.
     """
@@ -118,8 +118,8 @@ def _phis(z: float) -> tuple[float, float, float]:
 def bh(x0s: Sequence[Tensor], lams: Sequence[float], to: float, kind: Basis) -> Tensor:
     """The prediction for the whole step of UniPC (Zhao et al. 2023, eq. 3 and 9), B(h) of `kind`.
 
-    x0s[0] is the prediction at `at`; the others, earlier ones or one at `to` itself, bend it: UniP with p - 1 of them
-    is the predictor of order p, and with the one at `to` besides, UniC, the corrector.
+    x0s[0] is the prediction at `at`; the others are earlier ones, or one at `to`. With p - 1 earlier ones it is UniP,
+    the predictor of order p; with the one at `to` in addition it is UniC, the corrector.
     """
     if len(x0s) == 1:
         return x0s[0]

@@ -18,8 +18,8 @@ def lms(
 ) -> Iterator[Step]:
     """Adams-Bashforth on d(x/alpha) = eps d(sigma/alpha), the same in every gauge (k-diffusion's LMS).
 
-    `order` 1 to 4. It starts with Euler and lower orders, which leaves order 2 in all; handed exact steps as `past`
-    (those before levels[0]) it has the full order. RequestError for another order.
+    `order` is 1 to 4, else RequestError. It starts with Euler and lower orders, which leaves order 2 overall; with
+    exact steps before levels[0] as `past` it has the full order.
     """
     if not 1 <= order <= 4:
         raise RequestError(f"lms has orders 1 to 4, got {order}")

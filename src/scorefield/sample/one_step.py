@@ -22,14 +22,14 @@ class Churn:
     The noise must be independent from call to call: churned intervals lie on those of earlier steps.
     """
 
-    amount: float = 0.0  # S_churn, spread over all steps; a step adds at most sqrt(2) - 1 of its sigma
+    amount: float = 0.0  # S_churn, over all steps; a step adds at most sqrt(2) - 1 of its sigma
     low: float = 0.0  # S_tmin: no churn below
     high: float = math.inf  # S_tmax: none above
     scale: float = 1.0  # S_noise
 
 
 def _churned(denoise: Denoise, noise: Noise, churn: Churn, steps: int) -> Evaluate:
-    gamma = min(churn.amount / max(steps, 1), math.sqrt(2) - 1)  # without a step, `walk` says what is wrong
+    gamma = min(churn.amount / max(steps, 1), math.sqrt(2) - 1)  # with no steps, `walk` raises the error
 
     def evaluate(_: History, x: Tensor, at: Level) -> tuple[Level, Tensor, Tensor]:
         if churn.low <= math.exp(-at.lam) <= churn.high:
@@ -56,9 +56,9 @@ def euler(
 def heun(
     denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, churn: Churn = Churn()
 ) -> Iterator[Step]:
-    """Heun's method, order 2 at two evaluations: the trapezoid of dx = x0 d(alpha) + eps d(sigma) in the gauge at hand.
+    """Heun's method, order 2 with two evaluations: the trapezoid of dx = x0 d(alpha) + eps d(sigma) in the given gauge.
 
-    In the VE gauge Karras et al. 2022, algorithm 2. A step to sigma = 0 is Euler's.
+    In the VE gauge it is Karras et al. 2022, algorithm 2. A step to sigma = 0 is Euler's.
     """
 
     def advance(history: History, to: Level) -> Tensor:
@@ -76,11 +76,11 @@ def heun(
 def dpm2(
     denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, churn: Churn = Churn()
 ) -> Iterator[Step]:
-    """DPM-Solver-2, order 2 at two evaluations, the second half-way in lam (Lu et al. 2022a, algorithm 1).
+    """DPM-Solver-2, order 2 with two evaluations, the second half-way in lam (Lu et al. 2022a, algorithm 1).
 
-    The same in every gauge. A step from alpha = 0 or to sigma = 0 has no middle and is Euler's. In a step beyond
-    its reach, where the change of x0 at the middle would count 2 sinh(h / 2) times, that x0 is used for the whole
-    step, as in DPM-Solver++(2S) (Lu et al. 2022b).
+    The same in every gauge. A step from alpha = 0 or to sigma = 0 has no middle and is Euler's. A step beyond its reach
+    would count the change of x0 at the middle 2 sinh(h / 2) times, so it uses that x0 for the whole step, like
+    DPM-Solver++(2S) (Lu et al. 2022b).
     """
 
     def advance(history: History, to: Level) -> Tensor:

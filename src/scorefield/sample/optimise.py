@@ -35,7 +35,7 @@ def optimise(
 
     A sample stops, and keeps its x0, when its predicted noise (the root mean square of x / alpha - x0) is below
     `small`; when all have stopped, the walk jumps to step n. Samples stay independent with elementwise optimisers.
-    RequestError for an optimiser that wants a closure (LBFGS).
+    RequestError for an optimiser that needs a closure (LBFGS).
     """
     done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     return _until(done, walk(_keeping(done, denoise, small), _descent(done, optimiser), x, levels), levels[-1])
@@ -69,7 +69,7 @@ def _descent(done: Tensor, make: MakeOptimiser) -> Advance:
         point = (now.x / now.at.alpha).detach().clone()
         optimiser = make([point])
         if isinstance(optimiser, torch.optim.LBFGS):
-            raise RequestError("LBFGS evaluates more than once a step: take an optimiser that needs no closure")
+            raise RequestError("LBFGS evaluates more than once per step: use an optimiser that needs no closure")
         return point, optimiser, [group["lr"] for group in optimiser.param_groups]
 
     def advance(history: History, to: Level) -> Tensor:

@@ -23,10 +23,10 @@ def unipc(
     kind: formulas.Basis = "bh2",
     lower_order_final: bool = True,
 ) -> Iterator[Step]:
-    """UniPC-p in the data prediction, one evaluation a step (Zhao et al. 2023, algorithms 1 and 2).
+    """UniPC-p with data prediction, one evaluation per step (Zhao et al. 2023, algorithms 1 and 2).
 
-    A step's x is the corrected state; its x0 was seen at the predicted one. `order` p is 1 to 3 (ValueError else);
-    `lower_order_final` lets it fall to 1 over the last p steps, as published, and in steps beyond TWO_STEPS.
+    A step's x is the corrected state; its x0 was predicted from the uncorrected one. `order` p is 1 to 3, else
+    RequestError. `lower_order_final` lowers it to 1 over the last p steps, as published, and in steps beyond TWO_STEPS.
     """
     if not 1 <= order <= 3:
         raise RequestError(f"unipc has orders 1 to 3, got {order}")

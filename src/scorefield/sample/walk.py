@@ -1,4 +1,4 @@
-"""The walk along the levels that all samplers share: each brings two functions, `evaluate` and `advance`."""
+"""The walk along the levels, which all samplers share; each supplies two functions, `evaluate` and `advance`."""
 
 import math
 from collections import deque
@@ -33,8 +33,8 @@ class Step(NamedTuple):
 class Sampler(Protocol):
     """A sampler: from the state `x` (B, ...) at levels[0], a Step for each level; it may have further options.
 
-    `levels` are scalars from noisy to clean, the last one may be clean (sigma = 0), the first one pure noise
-    (alpha = 0). `noise` gives the unit normals; samplers that add none leave it alone.
+    `levels` are scalars from noisy to clean; the first may be pure noise (alpha = 0), the last clean (sigma = 0).
+    `noise` gives the unit normals; samplers that add none ignore it.
     """
 
     def __call__(self, denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise) -> Iterator[Step]: ...
@@ -46,14 +46,14 @@ Advance = Callable[[History, Level], Tensor]  # history, next level -> the state
 
 
 class Reach(NamedTuple):
-    """The longest step in lam that a method may take: over a longer one, extrapolation does more harm than good.
+    """The longest step in lam that a method may take: over longer ones, extrapolation does more harm than good.
 
-    All bounds are measured (docs/loop.md). Karras levels of Stable Diffusion are within them from 6 steps on, so there
-    samplers of order 2 equal those of other programs.
+    All bounds are measured (docs/loop.md). Stable Diffusion's Karras levels are within them from 6 steps on, so
+    samplers of order 2 then equal those of other programs.
     """
 
-    clean: float  # from a level that holds more picture than noise
-    noisy: float  # from one that holds more noise
+    clean: float  # from a level with more picture than noise
+    noisy: float  # from one with more noise
 
     def holds(self, at: Level, to: Level) -> bool:
         """Whether the step is short enough; never from pure noise nor to the clean end."""
@@ -64,7 +64,7 @@ TWO_STEPS = Reach(clean=1.8, noisy=1.25)  # of a line through the last two predi
 
 
 def denoise_once(denoise: Denoise) -> Evaluate:
-    """The `Evaluate` of most samplers: denoise the state once, as it is."""
+    """The `Evaluate` of most samplers: denoise the state once, unchanged."""
     return lambda _, x, at: (at, x, denoise(x, at))
 
 
@@ -73,7 +73,7 @@ def walk(
 ) -> Iterator[Step]:
     """Walk from levels[0] to levels[-1]; `advance` sees the last `memory` steps, at first those of `past`.
 
-    ValueError, already at the call and not at the first step, if no walk can follow these levels.
+    ValueError, at the call and not at the first step, if no walk can follow these levels.
     """
     return _steps(evaluate, advance, x, _checked(levels), deque(past, maxlen=memory))
 
@@ -91,10 +91,10 @@ def _steps(
 
 
 def recent(history: History, most: int, to: Level | None = None) -> list[Step]:
-    """The last steps, newest first, that a polynomial in lam can go through: at least one, at most `most`.
+    """The last steps, newest first, that a polynomial in lam can interpolate: at least one, at most `most`.
 
-    A level of pure noise has no finite lam, so it and the steps before it are left out, unless it is the last step.
-    If the step to the next level, `to`, is beyond TWO_STEPS, it is the last step alone.
+    A level of pure noise has no finite lam, so it and the steps before it are left out, unless it is the last step. If
+    the step to the next level, `to`, is beyond TWO_STEPS, only the last step is returned.
     """
     steps = [history[-1]]
     if to is not None and not TWO_STEPS.holds(steps[0].at, to):
@@ -132,9 +132,9 @@ class NonFiniteError(MachineError, ArithmeticError):
 
 
 def finite(steps: Iterator[Step]) -> Iterator[Step]:
-    """The same steps; NonFiniteError, not a black picture, at the first whose x or x0 (B, ...) is not finite."""
+    """The same steps; NonFiniteError at the first whose x or x0 (B, ...) is not finite."""
     for step in steps:
-        for name, value in (("x, the state", step.x), ("x0, what the denoiser sees in it", step.x0)):
+        for name, value in (("x, the state", step.x), ("x0, the prediction", step.x0)):
             if not torch.isfinite(value).all():
                 raise NonFiniteError(_report(step, name, value))
         yield step

@@ -29,7 +29,7 @@ from scorefield.request.input_pictures import StartPicture
 from scorefield.request.sampling import Sampling
 from scorefield.request.size import Decoding, Pictures
 from scorefield.request.words import ClipWords, Prompts
-from scorefield.sample import registry
+from scorefield.sample import samplers
 from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
 from scorefield.stages.init_state import InitState, StartImages, steps_walked
 from scorefield.stages.input_images import Opened, as_tensor, fitted, mask_of, open_image, sides
@@ -40,17 +40,20 @@ _READ: frozenset[type[Group]] = frozenset({Prompts, Sampling, Pictures, StartPic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffusionPlan(StagePlan):
-    """Everything decided and read for a walk, besides what `asked` says itself."""
+    """Everything decided and read for a walk."""
 
-    asked: Drawing
     shape: tuple[int, ...]  # of the latents of one output
     prompts: Mapping[str, Tokenized]  # the negative prompt, too
+    negative_prompt: str
     rules: Rules
     sampler: Sampler
     cfg_scale: float
+    cfg_rescale: float
+    cfg_interval: tuple[float, float] | None
     noise: str
     start: StartImages
     image_prompt: Tensor | None  # (1, 3, S, S) in [0, 1]
+    noise_level: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,15 +117,18 @@ class Diffusion:
             lengths={text: one.count for text, one in tokenized.items()},
             remarks=() if last == whole else (f"strength {strength:g}: the last {last} of {whole} steps are walked",),
             alike=tuple(tokenized[prompt].count.chunks for prompt in asked.prompts for _ in range(asked.count)),
-            asked=asked,
             shape=shape,
             prompts=tokenized,
+            negative_prompt=asked.negative_prompt,
             rules=rules,
             sampler=_with_eta(record, asked.eta),
             cfg_scale=guidance,
+            cfg_rescale=asked.cfg_rescale,
+            cfg_interval=asked.cfg_interval,
             noise=policy,
             start=_start_images(asked, image, mask, canvas, strength),
             image_prompt=image_prompt and as_tensor(crop_middle(image_prompt.pixels, spec.image_prompt or 0)) / 255,
+            noise_level=asked.noise_level,
         )
 
     def run(self, plan: DiffusionPlan, batch: Batch, given: object = None) -> Iterator[Step]:
@@ -153,12 +159,12 @@ class Diffusion:
     def _guided(self, plan: DiffusionPlan, batch: Batch, start: InitState) -> Denoise:
         given = PromptBatch(
             prompts=[plan.prompts[prompt] for prompt in batch.prompts],
-            negative_prompt=plan.prompts[plan.asked.negative_prompt],
+            negative_prompt=plan.prompts[plan.negative_prompt],
             seeds=batch.seeds,
             width=plan.canvas.width,
             height=plan.canvas.height,
             picture=plan.image_prompt,
-            noise_level=plan.asked.noise_level,
+            noise_level=plan.noise_level,
             rules=plan.rules,
         )
         denoiser = steady(self.denoiser, plan.levels)
@@ -170,8 +176,8 @@ class Diffusion:
         plain = bind(denoiser, pos)
         if plan.cfg_scale == 1:
             return plain
-        guided = cfg_batched(denoiser, pos, neg, plan.cfg_scale, plan.asked.cfg_rescale, self.spec.prediction)
-        return guided if plan.asked.cfg_interval is None else within(guided, plain, *plan.asked.cfg_interval)
+        guided = cfg_batched(denoiser, pos, neg, plan.cfg_scale, plan.cfg_rescale, self.spec.prediction)
+        return guided if plan.cfg_interval is None else within(guided, plain, *plan.cfg_interval)
 
 
 def _as_bytes(frames: Tensor) -> Tensor:
@@ -184,12 +190,12 @@ def _as_bytes(frames: Tensor) -> Tensor:
 
 def _course(
     asked: Drawing, spec: ModelSpec, whole: int, last: int, strength: float | None
-) -> tuple[registry.SamplerRecord, str, tuple[Level, ...]]:
+) -> tuple[samplers.SamplerRecord, str, tuple[Level, ...]]:
     """The sampler, the name of its schedule (its own, else that of the name, else the model's), and the last levels.
 
     RequestError, in what was asked for, where the schedule has fewer than `whole` steps.
     """
-    record, named = registry.find(asked.sampler or spec.defaults.sampler)
+    record, named = samplers.find(asked.sampler or spec.defaults.sampler)
     schedule = canonical("schedule", asked.schedule or named or spec.defaults.schedule, grid.SCHEDULES, grid.ALIASES)
     try:
         levels = grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))
@@ -200,7 +206,7 @@ def _course(
     return record, schedule, tuple(levels[-last - 1 :])
 
 
-def _with_eta(record: registry.SamplerRecord, eta: float | None) -> Sampler:
+def _with_eta(record: samplers.SamplerRecord, eta: float | None) -> Sampler:
     """The sampler with its eta bound; RequestError for an eta that it does not take."""
     if eta is None:
         return record.sampler

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def ramp(decay: float, step: int) -> float:
-    """The decay of update `step` = 1, 2, ...: lower at first, so that the random initial weights are soon forgotten."""
+    """The decay of update `step` = 1, 2, ...: lower at first, so that the random initial weights fade quickly."""
     return min(decay, (1 + step) / (10 + step))
 
 
@@ -22,22 +22,22 @@ def update(ema: nn.Module, module: nn.Module, decay: float) -> None:
 
 
 class Average(Protocol):
-    """The running average of one module's trained parameters, whole on one process or in shards on several."""
+    """The running average of a module's trained parameters, on one process or in shards on several."""
 
     def update(self, step: int) -> None:
         """Include the weights after update `step` = 1, 2, ..."""
 
     def applied(self) -> AbstractContextManager[None]:
-        """A block in which the module holds the average and is in eval mode; afterwards it is as it was."""
+        """A context in which the module holds the average and is in eval mode; afterwards it is restored."""
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """The averages themselves, by the name of the parameter: to be saved, and to be filled from a saved state."""
+        """The averages by parameter name, to be saved or to be filled from a saved state."""
 
 
 class WeightAverage:
     """The Average of a module on one process.
 
-    It holds one tensor for each trained parameter. Frozen parameters and buffers are always the module's own.
+    It holds one tensor for each trained parameter. Frozen parameters and buffers are the module's.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:

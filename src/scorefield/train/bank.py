@@ -1,4 +1,4 @@
-"""A bank of arrays on disk: the outputs of an encoder for a finite data set, computed once and then read."""
+"""A bank of arrays on disk: an encoder's outputs for a finite data set, each computed once."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ Indices = NDArray[np.int64]
 
 
 class Bank:
-    """`count` rows of `shape` in float16; `make` computes each when it is first read.
+    """`count` rows of `shape` in float16; `make` computes a row when it is first read.
 
-    The file is a byte for each row, 1 if the row is there and 0 if not, and then the rows. A row depends on its index
-    alone, so a bank can be deleted or shared at any time. Only one process at a time may write to it. RequestError for
-    an existing file that is not a bank, or one of another size: it is never overwritten.
+    The file has a byte for each row, 1 if it is there, else 0, and then the rows. A row depends on its index alone, so
+    a bank can be deleted or shared at any time. Only one process at a time may write to it. RequestError for an
+    existing file that is not a bank of this size: it is never overwritten.
     """
 
     def __init__(self, path: Path, count: int, shape: Sequence[int], make: Callable[[Indices], Rows]) -> None:
@@ -34,14 +34,14 @@ class Bank:
         self._make = make
 
     def __getitem__(self, indices: Indices) -> Rows:
-        """Rows (n, *shape) float16; missing ones are computed in one call of `make` and kept."""
+        """Read rows (n, *shape) float16; missing ones are computed in one call of `make` and kept."""
         missing = indices[self._there[indices] == 0]
         if len(missing):
             self._write(missing, self._make(missing))
         return np.array(self._rows[indices])
 
     def _write(self, indices: Indices, rows: Rows) -> None:
-        # Through the file and not its map, in which a full disk is a SIGBUS. Marks come last: a kill costs only rows.
+        # Through the file, not its map, where a full disk raises SIGBUS. Marks come last, so a kill costs only rows.
         try:
             with self._path.open("r+b") as file:
                 for index, row in zip(indices.tolist(), rows, strict=True):
@@ -59,7 +59,7 @@ class Bank:
 
 
 def _check(path: Path, count: int, row: int) -> None:
-    """Refuse a file that is not a bank of `count` rows of `row` bytes; an empty one is a bank that was just begun."""
+    """Refuse a file that is not a bank of `count` rows of `row` bytes; an empty file is a new bank."""
     if not path.is_file():
         raise RequestError(f"{path} is not a regular file; give the bank another name (--set bank=FILE)")
     size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""Batches of training data: they start at any sample, are split over processes, and are prepared one step ahead."""
+"""Batches of training data: they start at any sample, are split over processes, and are computed ahead."""
 
 import signal
 from collections import deque
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 
 class World(NamedTuple):
-    """The processes that train together, and which of them this is."""
+    """The processes that train together: this one's rank and their number."""
 
     rank: int = 0
     size: int = 1
@@ -39,7 +39,7 @@ ALONE = World()
 
 
 class Batches(Protocol):
-    """The batches that follow the first `samples` samples, without end; on several processes this rank's parts."""
+    """The endless batches after the first `samples` samples; on several processes, this rank's parts."""
 
     def __call__(self, samples: int, world: World = ALONE, /) -> Iterator[Batch]: ...
 
@@ -66,8 +66,8 @@ def _ignore_signals(worker: int) -> None:
 def in_order(make: Callable[[range], Batch], size: int, workers: int = 0) -> Batches:
     """Batches of `size` samples 0, 1, 2, ... of an endless data set, split over the processes.
 
-    `make` computes the batch for a range of indices. With `workers`, that many forked processes call it, and the order
-    stays the same; then `make` must not use a global random generator.
+    `make` computes the batch for a range of indices. With `workers`, that many forked processes call it, in the same
+    order; then `make` must not use a global random generator.
     """
 
     def batches(samples: int, world: World = ALONE, /) -> Iterator[Batch]:
@@ -91,7 +91,7 @@ def in_order(make: Callable[[range], Batch], size: int, workers: int = 0) -> Bat
 def shuffled(make: Callable[[np.ndarray], Batch], count: int, size: int, seed: int) -> Batches:
     """Batches of `size` samples of a finite data set of `count` samples, split over the processes.
 
-    Every epoch has an order of its own; a batch may span the end of one epoch and the start of the next.
+    Every epoch has a different order; a batch may span the end of one epoch and the start of the next.
     """
 
     def batches(samples: int, world: World = ALONE, /) -> Iterator[Batch]:
@@ -108,7 +108,7 @@ def shuffled(make: Callable[[np.ndarray], Batch], count: int, size: int, seed: i
 
 
 def prefetch(items: Iterator[Item], depth: int = 2) -> Generator[Item]:
-    """The same items in the same order, up to `depth` of them computed ahead in a thread; errors reach the caller."""
+    """The same items in the same order, with up to `depth` computed ahead in a thread; errors reach the caller."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
         ahead = deque(pool.submit(next, items, None) for _ in range(depth))

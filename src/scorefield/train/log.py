@@ -1,4 +1,4 @@
-"""The run's log: one JSON object a line."""
+"""The run's log: one JSON object per line."""
 
 import json
 import time
@@ -14,9 +14,9 @@ from scorefield.train.state import is_there
 class Log:
     """The file log.jsonl of a run: means over every `every` steps, and each evaluation.
 
-    A run that resumes after `step` first removes the lines of later steps, which it will repeat. A run that begins at
-    step 0 keeps its lines in memory, and the log of an earlier run on disk, until `keep` is called: then a first state
-    is saved. DamagedError for a file with lines that no run wrote.
+    A run that resumes after `step` first removes the lines of later steps, which it will repeat. A run from step 0
+    keeps its lines in memory, and an earlier run's log on disk, until `keep` is called, after the first saved state.
+    DamagedError for a file with lines that no run wrote.
     """
 
     def __init__(self, path: Path, step: int, every: int) -> None:
@@ -29,7 +29,7 @@ class Log:
         self.since = time.monotonic()
 
     def keep(self) -> None:
-        """From now on the lines of this run are on disk, in place of an earlier run's."""
+        """Write this run's lines to disk from now on, in place of an earlier run's."""
         if self._held is not None:
             self._replace(self._held)
             self._held = None
@@ -44,7 +44,7 @@ class Log:
             file.write(line)
 
     def add(self, step: TrainStep, force: bool = False) -> dict[str, float] | None:
-        """Include a step. When a line is due, or with `force`, write the means since the last line and return them."""
+        """Include a step; when a line is due, or with `force`, write and return the means since the last line."""
         self.steps.append(step)
         if step.step % self.every and not force:
             return None
@@ -70,7 +70,7 @@ class Log:
 
 
 def _lines(path: Path) -> list[tuple[float, str]]:
-    """The lines of a log and the step of each; the last one is left out if a kill has cut it off."""
+    """The lines of a log with their steps; a last line that a kill cut off is left out."""
     lines = path.read_bytes().splitlines(keepends=True)
     read = [_line(line) for line in lines]
     if odd := [number for number, line in enumerate(read[:-1], 1) if line is None]:

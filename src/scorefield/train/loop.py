@@ -16,7 +16,7 @@ from scorefield.train.recipe import M, Recipe
 
 
 class NonFiniteError(MachineError):
-    """The loss or the gradient of one step is not finite; the weights are still those of the step before."""
+    """The loss or the gradient of a step is not finite; the weights are those of the step before."""
 
     def __init__(self, step: int, loss: float, grad_norm: float) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class TrainStep(NamedTuple):
 
 @dataclass(kw_only=True)
 class Training(Generic[M]):
-    """Everything that changes during a run, which is what a saved state holds."""
+    """Everything that changes during a run: the content of a saved state."""
 
     module: M
     average: Average
@@ -52,8 +52,8 @@ class Training(Generic[M]):
 def key(seed: int, step: int, rank: int = 0) -> int:
     """The seed of one step on one rank, in the 32 bits that the CPU's generator uses.
 
-    No two steps of a run share one, nor two ranks: the multiples of 2^32 (sqrt(2) - 1) are far apart, those of 1,024
-    ranks by more than a million steps.
+    Steps and ranks of a run do not share seeds: those of 1,024 ranks, multiples of 2^32 (sqrt(2) - 1), are more than a
+    million steps apart.
     """
     return (seed * 0x9E3779B1 + rank * 0x6A09E667 + step) % 2**32
 
@@ -69,14 +69,14 @@ def seeded(seed: int, step: int, device: torch.device, rank: int = 0) -> Iterato
 def start(
     recipe: Recipe[M], device: torch.device, average: Callable[[nn.Module, float], Average] = WeightAverage
 ) -> Training[M]:
-    """A run before its first update: the same weights on every rank. `average` takes the module and the decay."""
+    """A run before its first update, with the same weights on every rank. `average` takes the module and the decay."""
     with seeded(recipe.seed, 0, device):
         module = recipe.build().to(device)
     return Training(module=module, average=average(module, recipe.ema), optimizer=recipe.optimizer(module))
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """The context for a forward in `dtype`: the weights stay float32 and are cast as they are used."""
+    """The context for a forward pass in `dtype`: the weights stay float32 and are cast when used."""
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
@@ -99,9 +99,9 @@ def train(
     recipe: Recipe[M], run: Training[M], rates: list[float], device: torch.device, dtype: torch.dtype, steps: int,
     world: World = ALONE,
 ) -> Generator[TrainStep]:  # fmt: skip
-    """Train `run` until it has done `steps` updates; yields after each, when `run` may be saved, evaluated or left.
+    """Train `run` until it has done `steps` updates; after each yield, `run` may be saved, evaluated or left.
 
-    `rates` are the base learning rates of the optimiser's groups; `dtype` is that of the forward, float32 or bfloat16.
+    `rates` are the base learning rates of the optimiser's groups; the forward pass is in `dtype`, float32 or bfloat16.
     A step computes this rank's share of its batch, and draws with this rank's seed; both are functions of the recipe,
     the step and `world` alone. NonFiniteError for a loss or a gradient that is not finite, before the weights change;
     UnsupportedError if the data end.

@@ -35,7 +35,7 @@ def uniform_lam(low: float, high: float) -> Density:
 
 
 def stratified(count: int, generator: torch.Generator) -> Tensor:
-    """(count,) float64 in (0, 1), one in each of `count` equal intervals, in random order: less variance."""
+    """(count,) float64 in (0, 1), one in each of `count` equal intervals, in random order, for less variance."""
     places = torch.randperm(count, generator=generator)
     within = torch.rand(count, generator=generator, dtype=torch.float64)
     return ((places + within) / count).clamp(1e-6, 1 - 1e-6)  # the ends are lam = +-inf
@@ -49,7 +49,7 @@ def levels(
 
 
 def objective(denoiser: Preconditioned, x0: Tensor, cond: Cond, at: Level, eps: Tensor) -> Tensor:
-    """The mean squared error (B,) of the network's own output against its target, for x0 (B, ...).
+    """The mean squared error (B,) of the network's raw output against its target, for x0 (B, ...).
 
     This gives each prediction the weighting of its paper: eps (Ho et al. 2020), eps - x0 (Lipman et al. 2022), EDM's
     lambda(sigma) (Karras et al. 2022).
@@ -67,7 +67,7 @@ def drop_some(cond: Cond, empty: Cond, share: float, generator: torch.Generator)
 
 
 def contrastive(image_vectors: Tensor, text_vectors: Tensor, logit_scale: Tensor) -> Tensor:
-    """The symmetric cross-entropy, a scalar, of pairs of rows of (B, D) and (B, D) (Radford et al. 2021).
+    """The symmetric cross-entropy, a scalar, of paired rows (B, D) and (B, D) (Radford et al. 2021).
 
     `logit_scale` is the log of the factor on the cosines, clamped to at most log 100.
     """

@@ -1,4 +1,4 @@
-"""Optimisers and the learning rate over a run: AdamW without decay of vectors, Muon for hidden matrices, Wsd."""
+"""Optimisers and learning rate schedule: AdamW without decay of vectors, Muon for hidden matrices, Wsd."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Betas = tuple[float, float]
 class Wsd:
     """Learning-rate schedule: linear warm-up, stable, linear decay to zero (Hu et al. 2024, MiniCPM).
 
-    A run can be extended from any state before the decay, because the flat part does not depend on the total.
+    A run can be extended from any state before the decay, since the stable part does not depend on the total.
     """
 
     warmup: int = 100  # steps
@@ -27,7 +27,7 @@ class Wsd:
         if self.warmup < 0:
             raise RequestError(f"warmup must be at least 0 steps, not {self.warmup}")
         if not 0 <= self.decay <= 1:
-            raise RequestError(f"decay is a share of the run, from 0 to 1, not {self.decay:g}")
+            raise RequestError(f"decay must be a share of the run, from 0 to 1, not {self.decay:g}")
 
     def stable_until(self, steps: int) -> int:
         """The number of steps before the decay begins, of `steps`."""
@@ -54,20 +54,20 @@ def adamw(
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=True)
 
 
-def hidden_matrices(module: nn.Module, besides: Sequence[str] = ()) -> list[nn.Parameter]:
-    """The trained weights of linear and convolution layers, except layers whose name contains one of `besides`.
+def hidden_matrices(module: nn.Module, excluded: Sequence[str] = ()) -> list[nn.Parameter]:
+    """The trained weights of linear and convolution layers, except layers whose name contains one of `excluded`.
 
-    Name the first and the last layer of a network in `besides`.
+    `excluded` should name the first and the last layer of a network.
     """
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
-    inner = [layer.weight for name, layer in layers if not any(part in name for part in besides)]
+    inner = [layer.weight for name, layer in layers if not any(part in name for part in excluded)]
     return [weight for weight in inner if isinstance(weight, nn.Parameter) and weight.requires_grad]
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Roughly U V^T of matrices (N, R, C) = U S V^T: bfloat16, singular values between 0.7 and 1.2.
 
-    A quintic Newton-Schulz iteration, tuned for the slope at zero, not for convergence to 1 (Jordan et al. 2024).
+    A quintic Newton-Schulz iteration, tuned for its slope at zero, not for convergence to 1 (Jordan et al. 2024).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide: Tensor = matrices.bfloat16()
@@ -83,9 +83,9 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum (Jordan et al. 2024) for `matrices`, AdamW for every other trained parameter.
 
-    A convolution kernel (out, in, h, w) is treated as the matrix (out, in * h * w). An update is scaled by
-    0.2 sqrt(max(rows, columns)), which gives it the size of AdamW's, so that one learning rate and one decoupled weight
-    decay fit both (Liu et al. 2025, Moonlight); `other_lr` sets a different rate for AdamW's parameters.
+    A convolution kernel (out, in, h, w) is treated as the matrix (out, in * h * w). Updates are scaled by
+    0.2 sqrt(max(rows, columns)) to the size of AdamW's, so that one learning rate and one decoupled weight decay fit
+    both (Liu et al. 2025, Moonlight); `other_lr` sets a different rate for AdamW's parameters.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A recipe: the full typed configuration of one training run, its settings, and how a recipe is found by name."""
+"""Recipes: the full typed configuration of a training run; find a recipe by name, and parse its settings."""
 
 import difflib
 import importlib.util
@@ -27,7 +27,7 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Samples = Annotated[int, Field(ge=1, le=2**16)]  # of one batch
 Rate = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # two that differ by 2^32 would be the same run
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # seeds that differ by 2^32 would give the same run
 
 _SHOWN = 60  # characters of a value in a message
 
@@ -44,24 +44,24 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Generic[M]):
-    """One training run. Everything random in it depends on the seed and the samples seen, so that a resume is exact.
+    """One training run. Everything random depends on the seed and the samples seen, so that resuming is exact.
 
-    `loss` runs under autocast. For every step it gets a CPU generator, to draw with before moving to the device.
-    RequestError for a number that no run can have.
+    `loss` runs under autocast, and gets a CPU generator for each step, to draw with before moving to the device.
+    RequestError for a number out of range.
     """
 
     name: str
     build: Callable[[], M]  # seeded before the call
-    batches: Batches  # one that takes the samples seen alone can train on one process only
+    batches: Batches  # one that takes only the samples seen trains on one process only
     loss: Callable[[M, Batch, torch.Generator], tuple[Tensor, Mapping[str, Tensor]]]  # scalar, scalars to log
     optimizer: Callable[[M], torch.optim.Optimizer]
     finish: Callable[[M, Progress], Path]  # writes the final weights; gets the averaged module in eval mode
     steps: int
-    batch: int  # samples a step, of all processes together
+    batch: int  # samples per step, over all processes
     seed: int = 0
     schedule: Wsd = field(default_factory=Wsd)
     ema: float = 0.999
-    clip: float = 1.0  # largest norm of the gradient
+    clip: float = 1.0  # maximum norm of the gradient
     evaluate: Callable[[M], Figures] | None = None  # gets the averaged module in eval mode
     evaluate_every: int = 1000  # steps
 
@@ -102,7 +102,7 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
 
 
 def shown(value: object) -> str:
-    """A user's text in a message: as it is if it is short and printable, else escaped and cut."""
+    """A user's text for a message: unchanged if it is short and printable, else escaped and cut."""
     text = str(value)
     return text if text.isprintable() and len(text) <= _SHOWN else _short(text)
 
@@ -112,7 +112,7 @@ def _short(text: str) -> str:
 
 
 def read(path: Path) -> Callable[..., Recipe[nn.Module]]:
-    """The function `recipe` of a recipe file; DamagedError if there is none, MissingError if an import fails."""
+    """Import the function `recipe` of a file; DamagedError if there is none, MissingError if an import fails."""
     spec = importlib.util.spec_from_file_location(f"scorefield_recipe_{path.stem}", path)
     if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
         raise DamagedError(f"{path} is not a Python file")
@@ -133,10 +133,10 @@ def read(path: Path) -> Callable[..., Recipe[nn.Module]]:
 
 
 def settings(function: Callable[..., Recipe[nn.Module]], given: Mapping[str, str]) -> dict[str, Setting]:
-    """The settings of a recipe function: its defaults, replaced by the `given` texts, parsed by their annotations.
+    """The settings of a recipe function: its defaults, replaced by the `given` texts parsed by annotation.
 
     RequestError for an unknown name, a value that does not fit the annotation, a number that is not finite, a path to
-    something that is neither a file nor a folder, and an argument without a default that is not given.
+    something that is neither a file nor a folder, and a missing argument without a default.
     """
     hints = get_type_hints(function, include_extras=True)
     values = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}

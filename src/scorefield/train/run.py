@@ -23,7 +23,7 @@ from scorefield.train.state import STABLE, STATE, Checkpoints, FileCheckpoints, 
 
 
 class InterruptedRunError(KeyboardInterrupt):
-    """SIGINT, SIGTERM or SIGHUP ended the run; the message says from where it resumes."""
+    """SIGINT, SIGTERM or SIGHUP ended the run; the message says where it will resume."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class InterruptedRunError(KeyboardInterrupt):
 
 @dataclass(kw_only=True)
 class Stop:
-    """Whether a signal has to wait: it ends the run at once, unless it is `held` back and noted."""
+    """Whether to hold a signal back: `held`, it is only noted; otherwise it ends the run at once."""
 
     held: bool = False
     number: int = 0  # of the noted signal
@@ -42,8 +42,8 @@ class Stop:
 def _signals(folder: Path) -> Iterator[Stop]:
     """Turn SIGINT, SIGTERM and SIGHUP into an InterruptedRunError, so that no temporary file is left.
 
-    A second signal is never held back. An ignored signal stays ignored, as under nohup. Outside the main thread it does
-    nothing.
+    A second signal is never held back. Signals that are ignored stay so, as under nohup. Outside the main thread this
+    does nothing.
     """
     stop = Stop()
 
@@ -51,8 +51,8 @@ def _signals(folder: Path) -> Iterator[Stop]:
         if stop.held and not stop.number:
             stop.number = number
             return
-        place = "from the last saved state" if (folder / STATE).exists() else "from the start"
-        raise InterruptedRunError(number, f"stopped; the same command goes on {place}")
+        place = "resumes from the last saved state" if (folder / STATE).exists() else "starts again"
+        raise InterruptedRunError(number, f"stopped; the same command {place}")
 
     numbers = (
         (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
@@ -70,10 +70,10 @@ def _signals(folder: Path) -> Iterator[Stop]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; RequestError if another one trains in it."""
+    """Lock the folder for this process; RequestError if another one trains in it."""
     folder.mkdir(parents=True, exist_ok=True)
     is_there(folder / "lock")
-    with (folder / "lock").open("a") as file:  # which leaves a file of that name as it is
+    with (folder / "lock").open("a") as file:  # append mode does not change an existing file
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -83,13 +83,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Where a recipe runs, on which device, and how often it saves."""
+    """The folder and the device of a run, and how often it saves."""
 
     folder: Path
-    settings: Mapping[str, str] = field(default_factory=dict)  # the recipe's, as text, for the header of the state
-    steps: int | None = None  # instead of the recipe's
+    settings: Mapping[str, str] = field(default_factory=dict)  # the recipe's, as text, for the state's header
+    steps: int | None = None  # in place of the recipe's
     device: torch.device
-    dtype: torch.dtype  # of the forward: float32 or bfloat16
+    dtype: torch.dtype  # of the forward pass: float32 or bfloat16
     save_every: float = 600.0  # seconds
     log_every: int = 50  # steps
     resume: bool | None = None  # True: even if settings differ; None: only if they are the same; False: start again
@@ -98,7 +98,7 @@ class Options:
 
 @dataclass(kw_only=True)
 class Session(Generic[M]):
-    """One recipe at work in one folder."""
+    """The run of one recipe in one folder."""
 
     recipe: Recipe[M]
     options: Options
@@ -118,7 +118,7 @@ class Session(Generic[M]):
         self.checkpoints.save(name, self.training, self.recipe.name, self.options.settings, self.steps)
 
     def evaluate(self) -> Figures:
-        """The recipe's figures for the averaged module; none if it has no evaluation."""
+        """Measure the recipe's figures of the averaged module; none if it has no evaluation."""
         run = self.training
         if self.recipe.evaluate is not None:
             with torch.no_grad(), run.average.applied(), loop.seeded(self.recipe.seed, 0, self.options.device):
@@ -149,7 +149,7 @@ def _check(header: Header, recipe: Recipe[M], options: Options, path: Path) -> N
 
 
 def _newest(recipe: Recipe[M], checkpoints: Checkpoints, last: Header, steps: int, path: Path) -> tuple[str, Header]:
-    """The state to resume from: the last one, or for a run that is extended after its decay began, that before it."""
+    """The state to resume from: the last, or the one before the decay if the run is extended after its start."""
     if steps <= last.steps or last.step <= recipe.schedule.stable_until(last.steps):
         return STATE, last
     stable = checkpoints.header(STABLE)
@@ -170,7 +170,7 @@ def open_session(recipe: Recipe[M], options: Options) -> Session[M]:
         _check(header, recipe, options, options.folder / name)
         checkpoints.load(name, training)
         if name == STABLE:
-            options.say(f"longer than before: goes on from step {header.step}, where the decay began")
+            options.say(f"extended: resumes from step {header.step}, before the decay")
     return session
 
 
@@ -208,7 +208,7 @@ def _train(session: Session[M], stop: Stop) -> None:
             if step.step == stable:
                 session.save(STABLE)
             if stopped:
-                message = f"stopped after step {step.step}; the same command goes on from there"
+                message = f"stopped after step {step.step}; the same command resumes from there"
                 raise InterruptedRunError(stop.number, message)
             if recipe.evaluate is not None and (last or step.step % recipe.evaluate_every == 0):
                 bar.set_description("evaluating")

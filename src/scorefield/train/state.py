@@ -45,26 +45,26 @@ _HEADER = TypeAdapter(Header)
 
 
 class Checkpoints(Protocol):
-    """The saved states of one run, by name: one file each, or one shard a process, on which every rank works."""
+    """The saved states of a run, by name: one file each, or one shard per process; every rank calls these."""
 
     def header(self, name: str) -> Header | None:
-        """The header of a saved state, None if there is none to resume from."""
+        """The header of a saved state; None if there is none to resume from."""
 
     def save(self, name: str, run: Training[M], recipe: str, settings: Mapping[str, str], steps: int) -> None:
-        """Save the state as it is now, whole or not at all; it may be written after the call returns."""
+        """Save the current state, whole or not at all; it may be written after the call returns."""
 
     def load(self, name: str, run: Training[M]) -> None:
         """Put a saved state into `run`."""
 
     def close(self) -> None:
-        """Wait until everything saved is on disk."""
+        """Wait until all saved states are on disk."""
 
 
 class FileCheckpoints:
     """The Checkpoints of one process: a file for each state, in the folder of the run.
 
-    With `fresh`, the states of an earlier run in the folder are not resumed. They are deleted once the first new state
-    is complete, and not before.
+    With `fresh`, the states of an earlier run in the folder are not resumed, and are deleted only when the first new
+    state is complete.
     """
 
     def __init__(self, folder: Path, fresh: bool = False) -> None:
@@ -83,11 +83,11 @@ class FileCheckpoints:
         fill(run, *read(self._folder / name), self._folder / name)
 
     def close(self) -> None:
-        """Every state is on disk when `save` returns."""
+        """Nothing to wait for: states are on disk when `save` returns."""
 
 
 def is_there(path: Path) -> bool:
-    """Whether the file exists; RequestError if it is no regular file, which might block whoever opens it."""
+    """Whether the file exists; RequestError if it is not a regular file, since opening it might block."""
     if path.exists() and not path.is_file():
         raise RequestError(f"{path} is not a regular file; move it away or choose another --output")
     return path.exists()
@@ -106,7 +106,7 @@ def _moments(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, T
 
 def _tensors(run: Training[M]) -> dict[str, Tensor]:
     weights, means = _weights(run.module), run.average.tensors()
-    # Frozen parameters and buffers are their own average; safetensors takes no memory twice.
+    # Frozen parameters and buffers are their own average; safetensors refuses shared memory, hence the clone.
     ema = {name: means[name] if name in means else value.clone() for name, value in weights.items()}
     parts = {"module": weights, "ema": ema, "optimizer": _moments(run.module, run.optimizer)}
     return {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
@@ -124,8 +124,8 @@ def save(
 ) -> None:
     """Write the state whole or not at all: a temporary file next to it, then a rename.
 
-    The `earlier` states are deleted between the two: whenever the process is killed, no state of another run remains
-    next to the new one.
+    The `earlier` states are deleted between the two, so that even after a kill no state of another run remains next to
+    the new one.
     """
     is_there(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in _tensors(run).items()}
@@ -137,7 +137,7 @@ def save(
         with atomic.replacing(path) as part:
             save_file(tensors, part, metadata={"state": json.dumps(vars(header))})
             with part.open("rb+") as file:
-                os.fsync(file.fileno())  # before anything earlier goes
+                os.fsync(file.fileno())  # before earlier states are deleted
             for other in earlier:
                 other.unlink(missing_ok=True)
     except SafetensorError as error:
@@ -175,7 +175,7 @@ def _read(path: Path, tensors: bool) -> tuple[Header, dict[str, Tensor]]:
 
 
 def _checked(path: Path, part: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of one part of a state, checked against those that the run has."""
+    """The tensors of one part of a state, checked against those of the run."""
     have = {name.removeprefix(f"{part}/"): value for name, value in tensors.items() if name.startswith(f"{part}/")}
     if odd := sorted(expected.keys() ^ have.keys()):
         wrong = "missing" if odd[0] in expected else "unknown"
@@ -198,7 +198,7 @@ def _fill_optimizer(run: Training[M], tensors: Mapping[str, Tensor], path: Path)
         name, _, key = rest.rpartition("/")
         if name not in index or (value.ndim and value.shape != order[index[name]].shape):
             raise UnsupportedError(f"{path} belongs to another network or optimiser: {full!r} does not fit")
-        # With the parameter's strides: fused kernels index both alike.
+        # With the parameter's strides, since fused kernels index both the same way.
         kept = torch.empty_like(order[index[name]], dtype=value.dtype).copy_(value) if value.ndim else value
         state.setdefault(index[name], {})[key] = kept
     groups = run.optimizer.state_dict()["param_groups"]
@@ -210,7 +210,7 @@ def fill(run: Training[M], header: Header, tensors: Mapping[str, Tensor], path: 
     """Put a state that was read from `path` into `run`; UnsupportedError names what does not fit."""
     if header.optimizer != type(run.optimizer).__name__:
         raise UnsupportedError(
-            f"{path} was saved with {header.optimizer!r}, and the recipe uses {type(run.optimizer).__name__}"
+            f"{path} was saved with {header.optimizer!r}, but the recipe uses {type(run.optimizer).__name__}"
         )
     if odd := [name for name in tensors if name.partition("/")[0] not in ("module", "ema", "optimizer")]:
         raise UnsupportedError(f"{path} contains an unknown tensor {odd[0]!r}")

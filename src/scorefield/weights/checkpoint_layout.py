@@ -13,7 +13,7 @@ from scorefield.weights.detect.identity import Family
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 EMA = "model_ema.diffusion_model"  # the averaged copy of the U-Net, whose names have lost their dots
-TRANSFORMERS, OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."  # the text tower of 1, and of 2
+TRANSFORMERS, OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."  # the text encoder of 1, and of 2
 XL_TEXT, XL_TEXT_2 = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 IMAGE_ENCODER, NOISE_AUGMENTOR = "embedder.", "noise_augmentor."  # of unCLIP
 V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors: the file predicts v, it was trained to pure noise
@@ -41,7 +41,7 @@ _LEFT_OVER = re.compile(
     r"(epoch|global_step|step|iteration|iterations)"
     r"|(embedding_manager|safety_checker|optimizer|optimizers|lr_scheduler|lr_schedulers|callbacks)\..*"
     rf"|{re.escape(VAE)}model_ema\..*"
-    r"|(.+\.)?text_projection(\.weight|\.bias)?"  # of a text tower whose summary is not read
+    r"|(.+\.)?text_projection(\.weight|\.bias)?"  # of a text encoder whose summary is not read
 )
 _CHANGES = re.compile(r"edm_(mean|std|vpred\..*)")  # EDM's noise levels, and statistics of the latents
 

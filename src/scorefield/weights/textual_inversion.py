@@ -20,14 +20,14 @@ from scorefield.weights.model_files import PNG, read_head
 NAMES = ("learned_embeds.safetensors", "learned_embeds.bin")  # of the file in a folder that diffusers wrote
 _CHUNK = "sd-ti-embedding"  # the text of A1111 in a PNG file
 _LONGEST = 32_000_000  # letters of that text
-_MOST_NUMBERS = 4_000_000  # of a word: 1000 vectors, more than any prompt has room for, for the widest tower
+_MOST_NUMBERS = 4_000_000  # of a word: 1000 vectors, more than any prompt has room for, for the widest encoder
 
 
 class Word(NamedTuple):
     """A learned word."""
 
     token: str | None  # as the file names it, if it does
-    vectors: tuple[Tensor, ...]  # (n, D) float32 for each text tower: one, or the two of Stable Diffusion XL
+    vectors: tuple[Tensor, ...]  # (n, D) float32 for each text encoder: one, or the two of Stable Diffusion XL
 
 
 class TextualInversionFile:
@@ -71,7 +71,7 @@ def _word(file: Path, token: str | None, tensors: Sequence[Tensor]) -> Word:
     if len(counts := {len(one) for one in vectors}) > 1:
         numbers = " and ".join(map(str, sorted(counts)))
         raise DamagedError(
-            f"{file} has {numbers} vectors for its two text towers, which read the same places; get it again"
+            f"{file} has {numbers} vectors for its two text encoders, which read the same places; get it again"
         )
     return Word(token=token, vectors=vectors)
 

@@ -91,9 +91,9 @@ def clip(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Clip:
 
 def conditioner(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> TextConditioner:
     """The tokenizer and the text encoder."""
-    tower = clip(folder, dtype)
+    own_clip = clip(folder, dtype)
     try:
-        return TextConditioner(WordTokenizer.from_file(folder / TOKENIZER), tower)
+        return TextConditioner(WordTokenizer.from_file(folder / TOKENIZER), own_clip)
     except FileNotFoundError:
         raise MissingError(f"{folder / TOKENIZER}: no such file or folder") from None
     except (OSError, ValueError) as error:

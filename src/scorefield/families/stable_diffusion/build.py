@@ -14,7 +14,7 @@ from scorefield.latent import kl_codec
 from scorefield.latent.latent_codec import PictureCodec
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
-from scorefield.nets.clip import TextEncoder, VisionTower
+from scorefield.nets.clip import ImageEncoder, TextEncoder
 from scorefield.nets.kl import Kl
 from scorefield.nets.unet import Unet
 from scorefield.prompt.bpe import ClipTokenizer
@@ -176,12 +176,12 @@ def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling) -
     words = _words(path, places.tokenizer, fill(lambda: TextEncoder(places.encoder), "text encoder", *places.text))
     if places.image and (clip := networks.image_clip):
         weights, statistics = places.image
-        tower = fill(lambda: VisionTower(clip.vision, clip.embed_dim, clip.activation), "image tower", *weights)
+        image = fill(lambda: ImageEncoder(clip.vision, clip.embed_dim, clip.activation), "image encoder", *weights)
         if statistics is None:
             known = Statistics(clip.embed_dim).to(fill.networks)
         else:
             known = fill(lambda: Statistics(clip.embed_dim), "image statistics", *statistics)
-        return UnclipConditioner(words.tokenizer, words.encoder, tower, known)
+        return UnclipConditioner(words.tokenizer, words.encoder, image, known)
     if places.second and (config := networks.text_2):
         second = fill(lambda: TextEncoder(config), "second text encoder", *places.second.weights)
         summary = _words(path, places.second.tokenizer, second)

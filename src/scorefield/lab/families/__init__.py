@@ -1,1 +1,1 @@
-"""Six families of generative models of the plane behind one contract, each a module of its own."""
+"""Six families of generative models of the plane behind one contract, one module each."""

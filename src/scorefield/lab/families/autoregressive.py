@@ -1,9 +1,9 @@
 """An autoregressive model: first the cell of one coordinate, then, given it, the cell of the other.
 
 The square around the data is cut into cells; a table gives the probability of a column, and a network that of every row
-in a given column, as GPT gives that of every next word. A sample is one call a coordinate, and then a uniform place in
-the cell. The log-likelihood is exact: the logarithm of the cell's probability over its area. Two tables were
-tried, 128 and 256 cells a side.
+in a given column, like GPT for every next word. A sample takes one call per coordinate, then a uniform place in the
+cell. The log-likelihood is exact: the logarithm of the cell's probability over its area. Two tables were tried, with
+128 and 256 cells per side.
 """
 
 import math
@@ -16,9 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
+from scorefield.lab.families.generative_family import (
+    Family,
+    Likelihood,
+    Model,
+    Training,
+    Update,
+    minimise,
+    seeded,
+    variant,
+)
 
-WIDTHS = {128: 70, 256: 46}  # width of the network by cells a side: the same number of parameters
+WIDTHS = {128: 70, 256: 46}  # width of the network by cells per side, for the same number of parameters
 
 
 class Autoregressive(Model):

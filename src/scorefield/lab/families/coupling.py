@@ -1,9 +1,9 @@
 """A normalising flow of coupling layers: a chain of invertible maps between data and a unit normal.
 
-Each layer turns the plane by a learned angle, then bends one coordinate by a monotone function that a network chooses
-from the other. Such a map is undone layer by layer, and its change of volume is a product of slopes: so the
-log-likelihood is exact and a sample is one pass. Two bends were tried: a factor and a shift (Real NVP, Dinh et al.
-2017), and a monotone spline of rational quadratics (Durkan et al. 2019).
+Each layer rotates the plane by a learned angle, then bends one coordinate by a monotone function that a network chooses
+from the other. Such a map is inverted layer by layer, and its change of volume is a product of slopes. So the
+log-likelihood is exact, and a sample takes one pass. Two bends were tried: a factor and a shift (Real NVP, Dinh et al.
+2017), and a monotone rational-quadratic spline (Durkan et al. 2019).
 """
 
 import math
@@ -16,14 +16,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
+from scorefield.lab.families.generative_family import (
+    Family,
+    Likelihood,
+    Model,
+    Training,
+    Update,
+    minimise,
+    seeded,
+    variant,
+)
 from scorefield.lab.families.likelihood import normal
 from scorefield.lab.families.network import Residual, quiet
 
 Bend = Literal["affine", "spline"]
 BINS = 16
 REACH = 4.0  # a spline changes the coordinate within -REACH..REACH, and is the identity outside
-LEAST = 1e-3  # least share of the range of a bin, and least slope at a knot
+LEAST = 1e-3  # least share of the range for a bin, and least slope at a knot
 LAYERS = {"affine": (8, 54), "spline": (4, 60)}  # and the widths of their networks, for the same number of parameters
 
 
@@ -43,10 +52,10 @@ class Coupling(nn.Module):
 
     def bent(self, given: Tensor, value: Tensor, back: bool) -> tuple[Tensor, Tensor]:
         """Apply the map or its inverse to the coordinate `value` (B,); returns it and the log slope (B,)."""
-        told: Tensor = self.net(given[:, None])
+        outputs: Tensor = self.net(given[:, None])
         if self.bend == "spline":
-            return spline(value, told, back)
-        log_slope, shift = 2 * torch.tanh(told[:, 0] / 2), told[:, 1]
+            return spline(value, outputs, back)
+        log_slope, shift = 2 * torch.tanh(outputs[:, 0] / 2), outputs[:, 1]
         if back:
             return (value - shift) * (-log_slope).exp(), -log_slope
         return value * log_slope.exp() + shift, log_slope
@@ -59,9 +68,9 @@ class Coupling(nn.Module):
         return (self.turned(bent, -1) if back else bent), log_slope
 
 
-def knots(told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Places and heights of the knots and the slopes there, (B, BINS + 1) each, from told (B, 3 BINS - 1)."""
-    widths, heights, slopes = told[:, :BINS], told[:, BINS : 2 * BINS], told[:, 2 * BINS :]
+def knots(outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Places and heights of the knots and the slopes there, (B, BINS + 1) each, from `outputs` (B, 3 BINS - 1)."""
+    widths, heights, slopes = outputs[:, :BINS], outputs[:, BINS : 2 * BINS], outputs[:, 2 * BINS :]
     places = [
         REACH * (2 * F.pad((LEAST + (1 - LEAST * BINS) * one.softmax(1)).cumsum(1), (1, 0)) - 1)
         for one in (widths, heights)
@@ -70,12 +79,12 @@ def knots(told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return places[0], places[1], F.pad(LEAST + F.softplus(slopes + level), (1, 1), value=1.0)
 
 
-def spline(value: Tensor, told: Tensor, back: bool) -> tuple[Tensor, Tensor]:
+def spline(value: Tensor, outputs: Tensor, back: bool) -> tuple[Tensor, Tensor]:
     """The monotone rational-quadratic spline of Durkan et al. (eq. 4 to 8) at value (B,), and its log slope (B,).
 
     `back` returns the inverse and its log slope.
     """
-    places, heights, slopes = knots(told)
+    places, heights, slopes = knots(outputs)
     inside = value.abs() < REACH
     held = value.clamp(-REACH, REACH)
     found = heights if back else places

@@ -1,9 +1,9 @@
-"""Flow matching: a network that says which way and how fast, and a short walk along it.
+"""Flow matching: a network that predicts a velocity, and a short walk along it.
 
 Noise and data are joined by straight lines, x = (1 - t) x0 + t eps, and the network learns their mean direction eps -
 x0 at every place and time (Lipman et al. 2022; Liu et al. 2022). A sample follows it from noise to data by Heun's
-method, without fresh noise. The log-likelihood is that of this same ODE. Two densities of the times in training
-were tried: uniform, and logit-normal (Esser et al. 2024).
+method, without fresh noise. The log-likelihood is that of the same ODE. Two densities of the training times were tried:
+uniform, and logit-normal (Esser et al. 2024).
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,10 +18,19 @@ from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned, bind
 from scorefield.core.level import Level
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
+from scorefield.lab.families.generative_family import (
+    Family,
+    Likelihood,
+    Model,
+    Training,
+    Update,
+    minimise,
+    seeded,
+    variant,
+)
 from scorefield.lab.families.likelihood import of_walk
 from scorefield.nets.mlp import PlaneConfig, PlaneNet
-from scorefield.sample import registry
+from scorefield.sample import samplers
 from scorefield.train.objective import levels, logit_normal, objective, uniform
 
 Density = Literal["uniform", "logit_normal"]
@@ -51,7 +60,7 @@ class FlowMatching(Model):
 
         walked = grid.levels(gauge.rf, grid.trailing(noise_schedule.flow())(self.steps))
         x = torch.randn(count, 2, generator=generator)
-        *_, last = registry.find("heun")[0].sampler(bind(self.denoiser, Cond()), x, walked, noise)
+        *_, last = samplers.find("heun")[0].sampler(bind(self.denoiser, Cond()), x, walked, noise)
         return last.x
 
     def lams_of_likelihood(self) -> list[float]:

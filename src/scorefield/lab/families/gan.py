@@ -1,9 +1,9 @@
 """A generative adversarial network: a generator whose samples a critic cannot distinguish from data.
 
-Nothing is fitted to the data; the critic learns to distinguish, the generator learns from the critic's gradient
-(Goodfellow et al. 2014). So there is no likelihood, and a sample is one call. Two losses were tried: the non-saturating
-one with the critic's slope on data held down (R1, Mescheder et al. 2018), and the Wasserstein distance with the slope
-held at one between data and samples (WGAN-GP, Gulrajani et al. 2017).
+Nothing is fitted to the data; the critic learns to distinguish, and the generator learns from the critic's gradient
+(Goodfellow et al. 2014). So there is no likelihood, and a sample takes one call. Two losses were tried: the
+non-saturating one with a penalty on the critic's slope on data (R1, Mescheder et al. 2018), and the Wasserstein
+distance with the slope held at one between data and samples (WGAN-GP, Gulrajani et al. 2017).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import (
+from scorefield.lab.families.generative_family import (
     Averaged,
     Family,
     Likelihood,
@@ -60,28 +60,28 @@ class Gan(Model):
         return None
 
 
-def told_and_slope(critic: Residual, x: Tensor) -> tuple[Tensor, Tensor]:
+def score_and_slope(critic: Residual, x: Tensor) -> tuple[Tensor, Tensor]:
     """The critic's output at x (B, 2), and the squared norm (B,) of its gradient there."""
     x = x.detach().requires_grad_()
-    told: Tensor = critic(x)
-    (slope,) = torch.autograd.grad(told.sum(), x, create_graph=True)
-    return told, slope.square().sum(1)
+    score: Tensor = critic(x)
+    (slope,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+    return score, slope.square().sum(1)
 
 
 def critic_loss(critic: Residual, real: Tensor, fake: Tensor, loss: Loss, penalty: float, between: Tensor) -> Tensor:
     """The loss of the critic; `between` (B, 1) in 0..1 places the points of WGAN-GP's gradient penalty."""
     if loss == "r1":
-        told, slope = told_and_slope(critic, real)
-        return F.softplus(-told).mean() + F.softplus(critic(fake)).mean() + penalty / 2 * slope.mean()
+        score, slope = score_and_slope(critic, real)
+        return F.softplus(-score).mean() + F.softplus(critic(fake)).mean() + penalty / 2 * slope.mean()
     distance: Tensor = critic(fake).mean() - critic(real).mean()
-    _, slope = told_and_slope(critic, between * real + (1 - between) * fake)
+    _, slope = score_and_slope(critic, between * real + (1 - between) * fake)
     return distance + penalty * (slope.sqrt() - 1).square().mean()
 
 
 def generator_loss(critic: Residual, fake: Tensor, loss: Loss) -> Tensor:
     """The loss of the generator."""
-    told: Tensor = critic(fake)
-    return F.softplus(-told).mean() if loss == "r1" else -told.mean()
+    score: Tensor = critic(fake)
+    return F.softplus(-score).mean() if loss == "r1" else -score.mean()
 
 
 def training(

@@ -1,4 +1,4 @@
-"""The density of points: of a shape, exactly, and of a model that samples by an ODE, by the change of volume."""
+"""The density of points: exact for a shape, and by the change of volume for a model that samples by an ODE."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.data.shapes import Shape
-from scorefield.sample import registry
+from scorefield.sample import samplers
 
-_ROWS = 1000  # points a batch: their whole walk is kept for the gradient
+_ROWS = 1000  # points per batch: their whole walk is kept for the gradient
 
 
 def normal(x: Tensor) -> Tensor:
@@ -21,9 +21,9 @@ def normal(x: Tensor) -> Tensor:
 
 
 def of_shape(shape: Shape, x: Tensor) -> Tensor:
-    """The exact log density (N,) float64 of a shape at x (N, 2); ValueError for bare points."""
+    """The exact log density (N,) float64 of a shape at x (N, 2); ValueError for points without spread."""
     if not shape.spread:
-        raise ValueError(f"{shape.name} is bare points: they have no density")
+        raise ValueError(f"{shape.name} has no spread, so it has no density")
     peak = -math.log(2 * math.pi * shape.spread**2) - math.log(len(shape.nodes))
     parts = [torch.cdist(part, shape.nodes).square() for part in torch.split(x.double(), _ROWS)]
     return torch.cat([peak + (-part / (2 * shape.spread**2)).logsumexp(1) for part in parts])
@@ -32,15 +32,15 @@ def of_shape(shape: Shape, x: Tensor) -> Tensor:
 def of_walk(denoise: Denoise, x: Tensor, levels: Sequence[Level]) -> Tensor:
     """The log density (N,) at x (N, 2) under the ODE of `denoise` (Chen et al. 2018; Song et al. 2021b, section 4.3).
 
-    `levels` lead from nearly clean to noise that the data no longer shows in, N(0, alpha^2 + sigma^2). The walk is
-    Heun's, run towards the noise; its change of volume is the determinant of its 2 x 2 Jacobian, which is in the limit
-    of small steps the integral of the divergence, and exact for the steps that were taken.
+    `levels` lead from nearly clean to noise without a trace of the data, N(0, alpha^2 + sigma^2). Heun's method walks
+    towards the noise; its change of volume is the determinant of the 2 x 2 Jacobian, which is exact for the steps
+    taken, and tends to the integral of the divergence for small steps.
     """
     return torch.cat([_rows(denoise, part, levels) for part in torch.split(x, _ROWS)])
 
 
 def _rows(denoise: Denoise, x: Tensor, levels: Sequence[Level]) -> Tensor:
-    heun = registry.find("heun")[0].sampler
+    heun = samplers.find("heun")[0].sampler
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         *_, last = heun(denoise, levels[0].alpha * x, levels, _none)

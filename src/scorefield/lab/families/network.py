@@ -1,4 +1,4 @@
-"""The network of the families without a time input: PlaneNet's residual layers, of any number of inputs and outputs."""
+"""The network of the families without a time input: PlaneNet's residual layers, with any inputs and outputs."""
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ class Residual(nn.Module):
 
 
 def quiet(net: Residual) -> Residual:
-    """The network with a last layer of zeros, so that what depends on it starts as the identity."""
+    """The network with a last layer of zeros, so that a map that depends on it starts as the identity."""
     torch.nn.init.zeros_(net.last.weight)
     torch.nn.init.zeros_(net.last.bias)
     return net

@@ -1,9 +1,9 @@
-"""A variational autoencoder: points through a code of two numbers and back, the code held near a unit normal.
+"""A variational autoencoder: points to a code of two numbers and back, with the code held near a unit normal.
 
-The decoder says of a code where its point lies and how surely; the encoder says which codes a point may have. Trained
-up the evidence lower bound, log p(x) >= E[log p(x | code)] - KL(code | N(0, 1)) (Kingma & Welling 2014). A sample is
-one call of the decoder, with its spread. The reported log-likelihood is the importance-weighted bound (Burda et al.
-2016). Two spreads of the decoder were tried: one that is learned for all codes, and each code's own.
+The decoder gives the mean and spread of a code's point; the encoder gives the codes that a point may have. They are
+trained to maximise the evidence lower bound, log p(x) >= E[log p(x | code)] - KL(code | N(0, 1)) (Kingma & Welling
+2014). A sample is one call of the decoder, with its spread. The reported log-likelihood is the importance-weighted
+bound (Burda et al. 2016). Two spreads of the decoder were tried: one learned for all codes, and one for each code.
 """
 
 import math
@@ -15,12 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
+from scorefield.lab.families.generative_family import (
+    Family,
+    Likelihood,
+    Model,
+    Training,
+    Update,
+    minimise,
+    seeded,
+    variant,
+)
 from scorefield.lab.families.likelihood import normal
 from scorefield.lab.families.network import Residual
 
 LATENT = 2
-SURE = -2.0  # initial log spread of the decoder: from a wide one it learns to ignore the code
+SURE = -2.0  # initial log spread of the decoder: starting from a wide one, it learns to ignore the code
 WEIGHED = 64  # codes per point for the importance-weighted bound
 
 
@@ -51,9 +60,8 @@ class Vae(Model):
         """Mean and log deviation (B, 2) of the points of codes (B, 2)."""
         out: Tensor = self.decoder(code)
         mean, log_deviation = out.chunk(2, dim=-1) if self.spread is None else (out, self.spread.expand_as(out))
-        return mean, log_deviation.clamp(
-            -6, 2
-        )  # no spread below 1/400: with bare points the density would be unbounded
+        # No spread below 1/400: for points without spread the density would be unbounded.
+        return mean, log_deviation.clamp(-6, 2)
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
@@ -62,7 +70,7 @@ class Vae(Model):
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor) -> Tensor:
-        noise = torch.Generator().manual_seed(0)  # the bound is an average over codes; the same ones in every call
+        noise = torch.Generator().manual_seed(0)  # the bound is a mean over codes, the same in every call
         weights = [self.weight(x, noise) for _ in range(WEIGHED)]
         return torch.stack(weights).logsumexp(0) - math.log(WEIGHED)
 

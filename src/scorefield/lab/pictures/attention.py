@@ -1,20 +1,20 @@
 """Where the network looks: each place of the picture attends most to the word for what it will show.
 
-The generator cuts its picture into 8 x 8 patches. In every block each patch sends out a query, and each word of the
-prompt, like each other patch, holds up a key. How well they fit says how much the patch listens to the word,
+The generator cuts its picture into 8 x 8 patches. In every block each patch has a query, and each word of the prompt,
+like each other patch, has a key. How well they match decides how much the patch attends to the word,
 
     attention = softmax(query . key),
 
-the mean over all blocks and heads. One word's share at all patches is a map of the picture: where that word is heard.
+averaged over all blocks and heads. The shares of one word at all patches are a map of the picture.
 
-The network was never given the positions of things. It learned from captions and pictures alone, and yet the map of
-"tree" is the tree: the judge, a detector of rendered scenes, says where each thing stands in the finished picture, and
-the word is heard several times as much there as elsewhere. The word of the place is heard around it.
+The network never got the positions of things. It learned from captions and pictures alone, and yet the map of "tree" is
+the tree: the judge, a detector of rendered scenes, finds each thing in the finished picture, and the word gets several
+times as much attention there as elsewhere. The word for the place gets its attention around the thing.
 
-Two more things can be seen. Small words are not idle: "in", next to "tree", is heard where the tree is, for a text
+Two more things can be seen. Small words matter: "in", next to "tree", gets attention where the tree is, since a text
 transformer writes what it has read so far into every later token; that is the subject of the experiment `tokens`. And
-the maps are there from the very first step, when the state is noise and the prediction a blur: first the network
-decides where, then what.
+the maps are there from the very first step, when the state is noise and the prediction a blur: the network decides
+first where, then what.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +32,8 @@ from scorefield.core.denoiser import Denoise, Preconditioned
 from scorefield.core.level import Level
 from scorefield.evals.judge import Found, Seen
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, LabError, Settings, Watch
-from scorefield.lab.pictures import panel, scenes
+from scorefield.lab.experiment import Animation, Criterion, Experiment, LabError, Settings, Watch
+from scorefield.lab.pictures import embedded, panel
 from scorefield.nets.dit import Dit
 from scorefield.nets.probe import Attended, probed
 
@@ -58,7 +58,7 @@ WORDS = 10  # columns in the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionSettings(Settings):
-    """The prompt of the figure and film, and the steps of the walks."""
+    """The prompt of the figure and animation, and the steps of the walks."""
 
     prompt: str = "a dog left of a tree in the snow"
     steps: Annotated[int, Field(ge=4, le=1000)] = 25
@@ -89,7 +89,7 @@ class Walked(NamedTuple):
 
 def run(settings: AttentionSettings, watch: Watch) -> Looked:
     """Draw the prompts, record the attention to each word, and locate each thing with the judge."""
-    words = scenes.read(settings.prompt)
+    words = embedded.read(settings.prompt)
     singles = [f"{_one(thing)} {place}" for thing, place in SINGLES]
     pairs = [f"{_one(first)} {relation} {_one(other)}" for first, relation, other in PAIRS]
     prompts = [settings.prompt, *singles, *pairs]
@@ -112,10 +112,10 @@ def run(settings: AttentionSettings, watch: Watch) -> Looked:
         for own in _own(both[:, k], pairs[k], pairs_seen[k], first, other)
     ]
     numbers = {
-        "thing_heard_where_it_stands_over_elsewhere": float(thing.mean()),
-        "place_heard_where_the_thing_stands_over_elsewhere": float(place.mean()),
-        "thing_heard_where_it_will_stand_at_the_first_step": float(thing[0]),
-        "share_of_two_things_heard_at_their_own_place": sum(own) / max(1, len(own)),
+        "thing_word_at_the_thing_over_elsewhere": float(thing.mean()),
+        "place_word_at_the_thing_over_elsewhere": float(place.mean()),
+        "thing_word_at_the_thing_at_the_first_step": float(thing[0]),
+        "share_of_words_in_pairs_most_at_their_thing": sum(own) / max(1, len(own)),
         "things_alone_found": float(len(ratios)),
         "things_in_pairs_found": float(len(own)),
     }
@@ -131,17 +131,18 @@ def _one(thing: str) -> str:
 
 def _at(prompt: str, word: str) -> int:
     """The token of the last occurrence of a word in a prompt; the first token is the start."""
-    words = scenes.read(prompt)
+    words = embedded.read(prompt)
     return len(words) - words[::-1].index(word)
 
 
 def _walk(prompts: Sequence[str], settings: AttentionSettings, watch: Watch) -> Walked:
     """Draw the prompts from consecutive seeds, recording every step."""
-    cond, maps, predictions = scenes.words(prompts), list[Tensor](), list[Tensor]()
-    run, levels = scenes.start([1000 * settings.seed + k for k in range(len(prompts))]), scenes.levels(settings.steps)
-    for step in watch(scenes.walk(listening(cond, maps), run, levels), "walking", settings.steps + 1):
-        predictions.append(scenes.bytes_of(scenes.images(step.x0[:1])))
-    found = scenes.look(scenes.bytes_of(scenes.images(step.x)))
+    cond, maps, predictions = embedded.words(prompts), list[Tensor](), list[Tensor]()
+    run = embedded.start([1000 * settings.seed + k for k in range(len(prompts))])
+    levels = embedded.levels(settings.steps)
+    for step in watch(embedded.walk(listening(cond, maps), run, levels), "walking", settings.steps + 1):
+        predictions.append(embedded.bytes_of(embedded.images(step.x0[:1])))
+    found = embedded.look(embedded.bytes_of(embedded.images(step.x)))
     return Walked(torch.cat(predictions[: len(maps)]), torch.stack(maps), found)
 
 
@@ -150,18 +151,18 @@ def listening(cond: Cond, maps: list[Tensor]) -> Denoise:
 
     The attention comes from a second pass under the condition alone, so that the picture stays the pipeline's.
     """
-    denoiser, denoise = scenes.pipeline().stage.denoiser, scenes.guided(cond)
+    denoiser, denoise = embedded.pipeline().stage.denoiser, embedded.guided(cond)
     if not isinstance(denoiser, Preconditioned) or not isinstance(denoiser.net, Dit) or cond.mask is None:
         raise LabError("this experiment needs a transformer that attends to words")
-    told: list[Attended] = []
-    watched = Preconditioned(probed(denoiser.net, told.append), denoiser.prediction, denoiser.clock)
+    attended: list[Attended] = []
+    watched = Preconditioned(probed(denoiser.net, attended.append), denoiser.prediction, denoiser.clock)
     tokens, patch = cond.mask.shape[1], denoiser.net.config.patch_size
 
     def looked(x: Tensor, at: Level) -> Tensor:
-        told.clear()
+        attended.clear()
         watched(x, at, cond)
-        heard = torch.stack([one.weights[..., :tokens].mean(1) for one in told]).mean(0)  # (B, patches, tokens)
-        maps.append(heard.mT.reshape(len(x), tokens, x.shape[-2] // patch, -1).cpu())
+        weights = torch.stack([one.weights[..., :tokens].mean(1) for one in attended]).mean(0)  # (B, patches, tokens)
+        maps.append(weights.mT.reshape(len(x), tokens, x.shape[-2] // patch, -1).cpu())
         return denoise(x, at)
 
     return looked
@@ -173,7 +174,7 @@ def _find(seen: Seen, thing: str) -> list[Found]:
 
 
 def inside(found: Found, height: int, width: int) -> Tensor:
-    """Which patches (height, width) of a picture have their centres in the box around a thing."""
+    """Whether the centre of each patch (height, width) of a picture is in the box around a thing."""
     size_y, size_x = _size() / height, _size() / width
     y, x = (torch.arange(height) + 0.5) * size_y, (torch.arange(width) + 0.5) * size_x
     near: Tensor = ((y - found.y).abs() <= HALF)[:, None] & ((x - found.x).abs() <= HALF)
@@ -181,7 +182,7 @@ def inside(found: Found, height: int, width: int) -> Tensor:
 
 
 def _size() -> int:
-    return scenes.pipeline().stage.spec.defaults.width
+    return embedded.pipeline().stage.spec.defaults.width
 
 
 def contrast(maps: Tensor, found: Found) -> Tensor:
@@ -191,14 +192,14 @@ def contrast(maps: Tensor, found: Found) -> Tensor:
 
 
 def _own(maps: Tensor, prompt: str, seen: Seen, first: str, other: str) -> Iterator[bool]:
-    """For each of two found things: whether its word gets more attention at its own place than at the other's."""
+    """Whether the word of each of two found things gets more attention at its thing than at the other."""
     places = [_find(seen, first), _find(seen, other)]
     if not all(places):
         return
     boxes = [inside(found[0], *maps.shape[-2:]) for found in places]
     for k, thing in enumerate((first, other)):
-        heard = maps[:, _at(prompt, thing)].mean(0)
-        yield bool(heard[boxes[k]].mean() > heard[boxes[1 - k]].mean())
+        shares = maps[:, _at(prompt, thing)].mean(0)
+        yield bool(shares[boxes[k]].mean() > shares[boxes[1 - k]].mean())
 
 
 def lit(pictures: Tensor, maps: Tensor) -> Tensor:
@@ -209,7 +210,7 @@ def lit(pictures: Tensor, maps: Tensor) -> Tensor:
 
 
 def _rows(result: Looked, steps: Sequence[int]) -> Tensor:
-    """For each step the prediction, and it dimmed by the map of every word: (steps, 1 + words, 3, H, W)."""
+    """For each step the prediction, plain and dimmed by the map of every word: (steps, 1 + words, 3, H, W)."""
     rows = []
     for step in steps:
         picture = result.predictions[step]
@@ -237,16 +238,16 @@ def draw(result: Looked) -> "Figure":
     figure, axes = style.mosaic([["words"], ["over time"]], height=6.2, heights=(3.4, 2.2))
     _show(axes["words"], result, moments, [f"step {k}" for k in moments])
     below = axes["over time"]
-    for heard, colour, name in ((result.thing, style.LEARNED, "thing"), (result.place, style.EXACT, "place")):
-        below.plot(heard.tolist(), "o-", markersize=3.5, color=colour, label=f"the word of the {name}", clip_on=False)
+    for ratios, colour, name in ((result.thing, style.LEARNED, "thing"), (result.place, style.EXACT, "place")):
+        below.plot(ratios.tolist(), "o-", markersize=3.5, color=colour, label=f"the word of the {name}", clip_on=False)
     below.axhline(1, color=style.DATA, linewidth=1.2, linestyle="--", label="as much as elsewhere")
     below.set(xlabel="step", ylabel="times as much", ylim=(0, None), xlim=(0, last))
-    below.set_title(f"heard where the thing stands, mean of {result.numbers['things_alone_found']:.0f} prompts")
+    below.set_title(f"attention at the thing, mean of {result.numbers['things_alone_found']:.0f} prompts")
     style.legend(below, "center right")
     return figure
 
 
-def film(result: Looked) -> Film:
+def animate(result: Looked) -> Animation:
     """The prediction dimmed by every word, step by step."""
 
     def frames() -> Iterator[Image.Image]:
@@ -259,20 +260,20 @@ def film(result: Looked) -> Film:
 
         yield from style.frames(figure, update, range(len(result.maps)), dpi=100)
 
-    return Film(frames(), per_second=5)
+    return Animation(frames(), per_second=5)
 
 
 attention = Experiment(
     name="attention",
-    claim="A thing's word is heard where the thing comes to stand, from the first step on; the place's word around it.",
+    claim="A thing's word is attended to where the thing appears, from the first step on; the place's word around it.",
     criteria=(
-        Criterion("thing_heard_where_it_stands_over_elsewhere", ">=", 3.0),
-        Criterion("thing_heard_where_it_will_stand_at_the_first_step", ">=", 2.0),
-        Criterion("place_heard_where_the_thing_stands_over_elsewhere", "<=", 1.0),
-        Criterion("share_of_two_things_heard_at_their_own_place", ">=", 0.9),
+        Criterion("thing_word_at_the_thing_over_elsewhere", ">=", 3.0),
+        Criterion("thing_word_at_the_thing_at_the_first_step", ">=", 2.0),
+        Criterion("place_word_at_the_thing_over_elsewhere", "<=", 1.0),
+        Criterion("share_of_words_in_pairs_most_at_their_thing", ">=", 0.9),
     ),
     settings=AttentionSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

@@ -1,8 +1,8 @@
 """Make it blue: any wish that has a gradient can steer the walk.
 
-The lesson that takes Stable Diffusion apart asks for a campfire, and for a picture as blue as possible. Nobody trained
-a network for that. At some steps of the walk the predicted picture is decoded, a loss says how far its blue channel is
-from 0.9, and the prediction is pulled down the gradient. Here
+The lesson that takes Stable Diffusion apart asks for a campfire, and for a picture that is as blue as possible. Nobody
+trained a network for that. At some steps of the walk the predicted picture is decoded, a loss measures how far its blue
+channel is from 0.9, and the prediction is pulled down the gradient. Here
 
     loss(x0) = mean over pixels of (blue(decode(x0)) - 0.9)^2.
 
@@ -10,27 +10,28 @@ There are two ways to take that gradient. The cheap one stops at the prediction 
 
     x0 - scale r^2 grad of loss at x0,        r^2 = sigma^2 / (alpha^2 + sigma^2).
 
-The exact one asks how the noisy state should change so that the prediction D(x) becomes bluer; its gradient runs back
-through the whole generator,
+The exact one computes how the noisy state should change so that the prediction D(x) becomes bluer; its gradient runs
+back through the whole generator,
 
     x0 - scale (sigma^2 / alpha) grad of loss(D(x)) at x.
 
-That costs memory, for all that the generator computed must be kept until the way back. Gradient checkpointing keeps
-nothing and computes it again: less memory, more time, the same gradient. They are compared on the same state: the CPU
-time of one step, the best of three, and the bytes of all tensors that live at the worst moment.
+That costs memory, since all activations of the generator must be kept for the backward pass. Gradient checkpointing
+keeps none and computes them again: less memory, more time, the same gradient. They are compared on the same state: the
+CPU time of one step, the best of three, and the peak memory of all tensors.
 
-What one sees is the difference between painting and choosing. Pulled at every fifth step, the cheap path gets all the
-blue that it is asked for, in part by bleaching the fire, as if one looked through a filter. The exact path moves among
-the pictures that the model believes in. It leaves the fire as it is and takes it to a place that is blue or white;
-or it goes too far, as under the last seed of the figure, and nothing of the fire is left.
+The result is the difference between painting and choosing. Pulled at every fifth step, the cheap path gets all the blue
+it is asked for, partly by bleaching the fire, as if seen through a filter. The exact path moves among the pictures that
+the model believes in. It leaves the fire as it is and takes it to a place that is blue or white; or it goes too far, as
+with the last seed of the figure, and nothing of the fire is left.
 
-The exact path was the harder one to drive. The gradient through guidance, five times the difference of two calls of the
-network, found noise that breaks the picture long before it found blue; so only the conditional call is pulled. At the
-first steps sigma^2 / alpha is huge; so its scale goes with alpha, which leaves sigma^2. And the place is decided in the
-first few steps: pulled at every fifth, the exact path comes too late to change it, so it pulls at every other one.
+The exact path was harder to control. The gradient through guidance, five times the difference of two calls of the
+network, found noise that breaks the picture long before it found blue, so only the conditional call is pulled. At the
+first steps sigma^2 / alpha is huge, so its scale is multiplied by alpha, which leaves sigma^2. And the place is decided
+in the first few steps: pulled at every fifth, the exact path comes too late to change it, so it is pulled at every
+second one.
 
 The last column is another wish by the same function, the cheap path with a loss that draws every pixel to the nearest
-of four colours. A judge, trained on rendered scenes, says whether there is still a campfire.
+of four colours. A judge, trained on rendered scenes, decides whether there is still a campfire.
 """
 
 import functools
@@ -51,7 +52,7 @@ from scorefield.guide.cfg import at_levels, cfg
 from scorefield.guide.gradient import Loss, loss_guided
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 from scorefield.lab.pictures.memory import Peak
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class BlueSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wished:
-    """Pictures (4 ways, seeds, 3, H, W), their mean blue, and what one guided step costs in each of three ways."""
+    """Pictures (4 ways, seeds, 3, H, W), their mean blue, and the cost of one guided step in each of three ways."""
 
     pictures: Tensor
     blue: Tensor  # (ways, seeds)
@@ -104,9 +105,9 @@ def off_palette(pixels: Tensor) -> Tensor:
 
 def run(settings: BlueSettings, watch: Watch) -> Wished:
     """Draw without guidance by a loss, with it by both paths, and with a palette; then measure a step of each path."""
-    seeds, levels = [1000 * settings.seed + k for k in range(settings.pictures)], scenes.levels(settings.steps)
-    cond = scenes.repeated(scenes.words([PROMPT]), len(seeds))
-    plain = scenes.guided(cond)
+    seeds, levels = [1000 * settings.seed + k for k in range(settings.pictures)], embedded.levels(settings.steps)
+    cond = embedded.repeated(embedded.words([PROMPT]), len(seeds))
+    plain = embedded.guided(cond)
     seldom, often = levels[: -1 : settings.cheap_every], levels[1 : -1 : settings.exact_every]
     by_cheap = cheap(cond, _of_latents(blueness), settings.cheap_scale)
     by_exact = exact(cond, _of_latents(blueness), settings.exact_scale)
@@ -114,13 +115,13 @@ def run(settings: BlueSettings, watch: Watch) -> Wished:
     ways = (plain, at_levels(by_cheap, plain, seldom), at_levels(by_exact, plain, often),
             at_levels(to_palette, plain, seldom))  # fmt: skip
     drawn = [
-        scenes.bytes_of(scenes.images(scenes.end(scenes.walk(way, scenes.start(seeds), levels))))
+        embedded.bytes_of(embedded.images(embedded.end(embedded.walk(way, embedded.start(seeds), levels))))
         for way in watch(ways, "drawing", len(ways))
     ]
     pictures = torch.stack(drawn)
     blue = pictures[:, :, 2].float().mean((2, 3)) / 255
-    still = [sum(measure.shows(one, THING) for one in scenes.look(some)) / len(seeds) for some in drawn]
-    palette = [float(off_palette(scenes.pixels(drawn[k])).mean()) for k in (0, 3)]
+    still = [sum(measure.shows(one, THING) for one in embedded.look(some)) / len(seeds) for some in drawn]
+    palette = [float(off_palette(embedded.pixels(drawn[k])).mean()) for k in (0, 3)]
     milliseconds, megabytes, apart = _costs(seeds[0], levels, watch)
     without, cheaply, exactly, _ = blue.mean(1).tolist()
     numbers = {
@@ -147,13 +148,13 @@ def run(settings: BlueSettings, watch: Watch) -> Wished:
 
 def cheap(cond: Cond, loss: Loss, scale: float) -> Denoise:
     """The guided prediction, moved down the gradient of the loss."""
-    return loss_guided(scenes.guided(cond), loss, scale)
+    return loss_guided(embedded.guided(cond), loss, scale)
 
 
 def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -> Denoise:
     """Guidance whose conditional prediction is moved down the gradient through the network, scaled by alpha."""
-    model = scenes.pipeline().stage
-    none = scenes.repeated(scenes.words([""]), len(next(iter(cond.tensors().values()))))
+    model = embedded.pipeline().stage
+    none = embedded.repeated(embedded.words([""]), len(next(iter(cond.tensors().values()))))
     plain = bind(model.denoiser, cond)
     if checkpointed:  # the whole network at once; nets.shared_copy.recomputing does it block by block
         plain = functools.partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False)
@@ -163,16 +164,16 @@ def exact(cond: Cond, loss: Loss, scale: float, *, checkpointed: bool = False) -
 
 def _of_latents(loss: Loss) -> Loss:
     """A loss on pixels as a loss on their latents."""
-    return lambda x0: loss(scenes.codec().decode(x0))
+    return lambda x0: loss(embedded.codec().decode(x0))
 
 
 def _costs(seed: int, levels: Sequence[Level], watch: Watch) -> tuple[dict[str, float], dict[str, float], float]:
     """CPU milliseconds and megabytes of one step of each way, on the state of one picture half-way through its walk,
     and how far the checkpointed step is from the exact one.
     """
-    cond, loss, half = scenes.words([PROMPT]), _of_latents(blueness), len(levels) // 2
-    plain = scenes.guided(cond)
-    at, x = next((step.at, step.x) for step in scenes.walk(plain, scenes.start([seed]), levels) if step.i == half)
+    cond, loss, half = embedded.words([PROMPT]), _of_latents(blueness), len(levels) // 2
+    plain = embedded.guided(cond)
+    at, x = next((step.at, step.x) for step in embedded.walk(plain, embedded.start([seed]), levels) if step.i == half)
     ways: dict[str, Denoise] = {
         PLAIN: plain,
         CHEAP: cheap(cond, loss, 1.0),
@@ -191,7 +192,7 @@ def _costs(seed: int, levels: Sequence[Level], watch: Watch) -> tuple[dict[str, 
 
 
 def _seconds(way: Denoise, x: Tensor, at: Level) -> float:
-    """The CPU time of one call, which other programs on the machine hardly affect."""
+    """The CPU time of one call, hardly affected by other programs on the machine."""
     start = time.process_time()
     way(x, at)
     return time.process_time() - start
@@ -235,8 +236,8 @@ def _bars(axes: "Axes", values: Mapping[str, float], title: str, colours: list[s
 
 blue = Experiment(
     name="blue",
-    claim="A loss on the decoded prediction makes the picture blue; through the network that costs time and memory, "
-    "which checkpointing buys back.",
+    claim="A loss on the decoded prediction makes the picture blue; its gradient through the network costs time and "
+    "memory, and checkpointing saves the memory.",
     criteria=(
         Criterion("cheap_path_off_the_wish", "<=", 0.1),
         Criterion("exact_path_off_the_wish", "<=", 0.1),

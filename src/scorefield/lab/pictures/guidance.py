@@ -1,28 +1,26 @@
 """The tree in the desert grows with guidance.
 
-A network that was trained with its prompt left out now and then knows two answers for every noisy picture: what it
-would be with these words, and what it would be with none. Classifier-free guidance goes from the second to the first
-and then further on,
+A network that was trained with its prompt left out now and then knows two answers for every noisy picture: one with the
+words, and one without. Classifier-free guidance goes from the second to the first and then further,
 
     x0 = x0(no words) + alpha (x0(words) - x0(no words)).
 
-With alpha = 0 the words are not heard at all, with alpha = 1 this is the plain conditional model, and above that their
+With alpha = 0 the words have no influence, with alpha = 1 this is the plain conditional model, and above that their
 influence is exaggerated. In the video about AI pictures a model is asked for a tree in the desert: at first it draws a
 desert with a shadow, near alpha = 2 a tiny tree, and then the tree grows in size and detail.
 
-The experiment draws the same seeds under seven alphas. A judge, a detector that was trained on rendered scenes and
-never saw a drawn one, says whether there is a tree, and whether the picture is what was asked for: one tree, nothing
-else, a desert. The tree's area is the share of the picture that is near a tree which the judge found, and greener than
-sand and sky can be; without a tree it is 0. That this ruler measures trees is itself checked, on rendered trees of
-known size.
+The experiment draws the same seeds with seven alphas. A judge, a detector that was trained on rendered scenes and never
+saw a drawn one, decides whether there is a tree, and whether the picture is what was asked for: one tree, nothing else,
+a desert. The tree's area is the share of the picture that is near a tree found by the judge, and greener than sand and
+sky can be; without a tree it is 0. This measurement is itself checked on rendered trees of known size.
 
-The mean area combines two things, how many pictures have a tree and how big it is; the area where there is one measures
-the second alone. What surprises: this small model follows its words largely at alpha = 1 already. Its world has only 67
-things, all of a few sizes and all named in the prompts it was trained on, where a model of everything has seen a desert
-with a tree far less often than a desert. So the trees are there early, with the size that trees have; what is left for
-a higher alpha is their trunk and their outline. With the weights of an earlier day, which drew the tree less often, the
-area went on growing with alpha; with those that ship now it grows from 0 to 1 and then stays. The bound on the rank
-correlation, 0.71, is what chance exceeds in one of twenty rows of seven.
+The mean area combines two things: how many pictures have a tree, and how big it is; the area of existing trees measures
+the second alone. The surprise is that this small model already follows its words almost fully at alpha = 1. Its world
+has only 67 things, all in a few sizes and all named in the prompts it was trained on, whereas a model of everything has
+seen a desert with a tree far less often than a desert. So the trees appear early, in the size of trees; what is left
+for a higher alpha is their trunk and their outline. With earlier weights, which drew the tree less often, the area kept
+growing with alpha; with the present ones it grows from 0 to 1 and then stays. The bound on the rank correlation, 0.71,
+is exceeded by chance in one of twenty rows of seven.
 """
 
 from collections.abc import Mapping
@@ -39,7 +37,7 @@ from scorefield.evals.adherence import renders
 from scorefield.evals.verdict import faults
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +50,7 @@ SHOWN = 4  # seeds in the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuidanceSettings(Settings):
-    """The seeds drawn with every alpha, and the steps of each walk."""
+    """The number of seeds drawn with every alpha, and the steps of each walk."""
 
     pictures: Annotated[int, Field(ge=2, le=64)] = 8
     steps: Annotated[int, Field(ge=2, le=1000)] = 16
@@ -72,12 +70,12 @@ class Guided:
 def run(settings: GuidanceSettings, watch: Watch) -> Guided:
     """Draw, judge and measure; also measure rendered trees of known size."""
     seeds = [1000 * settings.seed + k for k in range(settings.pictures)]
-    tree, levels = scenes.repeated(scenes.words([PROMPT]), len(seeds)), scenes.levels(settings.steps)
+    tree, levels = embedded.repeated(embedded.words([PROMPT]), len(seeds)), embedded.levels(settings.steps)
     pictures, areas, found, right = [], [], [], []
     for alpha in watch(ALPHAS, "drawing", len(ALPHAS)):
-        x0 = scenes.end(scenes.walk(scenes.guided(tree, alpha), scenes.start(seeds), levels))
-        drawn = scenes.bytes_of(scenes.images(x0))
-        seen = scenes.look(drawn)
+        x0 = embedded.end(embedded.walk(embedded.guided(tree, alpha), embedded.start(seeds), levels))
+        drawn = embedded.bytes_of(embedded.images(x0))
+        seen = embedded.look(drawn)
         pictures.append(drawn)
         areas.append(measure.tree_areas(drawn, seen))
         found.append(torch.tensor([measure.shows(one, "tree") for one in seen]))
@@ -115,7 +113,7 @@ def ruler() -> float:
     trees = [Item(thing="tree", x=64, y=100 - size // 2, size=size) for size in SIZES]
     drawn = renders([replace(ASKED, items=(tree,), variant=k) for k, tree in enumerate(trees)])
     covered = torch.tensor([float((sprite("tree", size)[..., 3] > 127).sum()) for size in SIZES])
-    measured = measure.tree_areas(drawn, scenes.look(drawn))
+    measured = measure.tree_areas(drawn, embedded.look(drawn))
     return float(torch.corrcoef(torch.stack([covered, measured.float()]))[0, 1])
 
 
@@ -156,6 +154,6 @@ guidance = Experiment(
     settings=GuidanceSettings,
     run=run,
     draw=draw,
-    reason="The better the model, the less is left for guidance: as it ships now, it draws the tree under every seed "
+    reason="The better the model, the less is left for guidance: the shipped one draws the tree under every seed "
     "at alpha = 1, as large as trees are in its world, so that the area grows from 0 to 1 and stays there.",
 )

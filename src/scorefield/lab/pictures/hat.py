@@ -1,24 +1,24 @@
-"""The vector of a hat: a picture with one minus the same picture without it points at the word.
+"""The vector of a hat: a picture with a hat minus the same picture without it points at the word.
 
-CLIP has two towers. One makes a vector of a picture, the other of a text, and they were trained until a picture and its
-caption point the same way. In the video about AI pictures someone takes a photo of himself with a hat and one without,
-subtracts the vectors, and asks which word points most like the difference,
+CLIP has two encoders. One makes a vector of a picture, the other of a text, and they were trained until a picture and
+its caption point the same way. In the video about AI pictures someone takes a photo of himself with a hat and one
+without, subtracts the vectors, and asks which word points most like the difference,
 
     d = picture(with the hat) - picture(without),        cosine(d, text(word)) for every word.
 
 The answer there is hat, then cap, then helmet: the space can do arithmetic with meaning.
 
 Here the same is done with all the words that the embedded CLIP knows, about two hundred, each alone as a text. The
-pictures are rendered scenes, so that nothing but the hat differs. A photo of one person contains a thousand other
-things; a drawing of one man holds next to nothing, and a difference of two drawings is full of what CLIP learned of
-just this man. So everybody who can wear a hat wears it, a man, a woman, a robot, a dozen animals, each in several
-places, and the differences are averaged. The man by himself is among the numbers: the bare word fares worse there,
-until the same subtraction is made among the texts too, "a man wearing a hat" minus "a man".
+pictures are rendered scenes, so that only the hat differs. A photo of one person contains a thousand other things; a
+drawing of one man contains almost nothing, and a difference of two drawings is full of what CLIP learned about just
+this man. So everybody who can wear a hat wears it, a man, a woman, a robot, a dozen animals, each in several places,
+and the differences are averaged. The man alone is among the numbers: the bare word does worse there, unless the same
+subtraction is made among the texts, "a man wearing a hat" minus "a man".
 
-Two more differences, of a cap and of a helmet, are the control: each of the three must point at its own word more than
-at the two others. In the video the three words come together; here they are far apart, for this CLIP was trained to
+Two more differences, for a cap and a helmet, are the control: each of the three must point at its own word more than at
+the other two. In the video the three words come together; here they are far apart, since this CLIP was trained to
 distinguish them and has read nothing else about them. What comes near instead is what looks alike to a small network:
-the cap of these drawings is blue as their sofa is, the helmet red as their guitar.
+the cap in these drawings is blue like their sofa, the helmet red like their guitar.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ from scorefield.data.things import HATTED
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,18 +67,18 @@ class Compared:
 
 def run(settings: HatSettings, watch: Watch) -> Compared:
     """Dress everybody, subtract, compare with every word."""
-    words = scenes.conditioner().tokenizer.spelt()
+    words = embedded.conditioner().tokenizer.spelt()
     people = wearers()
-    texts = scenes.text_vectors(words)
+    texts = embedded.text_vectors(words)
     spots = _spots(settings)
     of_all: dict[str, list[Tensor]] = {worn: [] for worn in WORN}
     for thing in watch(people, "dressing", len(people)):
-        bare = scenes.picture_vectors(_dressed(spots, thing, None))
+        bare = embedded.picture_vectors(_dressed(spots, thing, None))
         for worn, found in of_all.items():
-            found.append(difference(scenes.picture_vectors(_dressed(spots, thing, worn)), bare))
+            found.append(difference(embedded.picture_vectors(_dressed(spots, thing, worn)), bare))
     cosines = torch.stack([normalize(torch.stack(found).mean(0), dim=0) @ texts.T for found in of_all.values()])
     man = of_all["hat"][people.index("man")]
-    one, *phrases = scenes.text_vectors(["a man", *(f"a man wearing a {word}" for word in words)])
+    one, *phrases = embedded.text_vectors(["a man", *(f"a man wearing a {word}" for word in words)])
     same_way = normalize(torch.stack(phrases) - one, dim=-1) @ man
     among = cosines[:, [words.index(worn) for worn in WORN]]
     numbers = {
@@ -97,11 +97,11 @@ def run(settings: HatSettings, watch: Watch) -> Compared:
 
 def wearers() -> list[str]:
     """Everybody who can wear a hat and whom the model knows."""
-    return sorted(HATTED & set(scenes.known("things")))
+    return sorted(HATTED & set(embedded.known("things")))
 
 
 def difference(worn: Tensor, bare: Tensor) -> Tensor:
-    """The direction (E) from pictures (B, E) without the hat to the same with it."""
+    """The direction (E) from pictures (B, E) without the hat to the same pictures with it."""
     return normalize((worn - bare).mean(0), dim=0)
 
 
@@ -117,7 +117,7 @@ def _spots(settings: HatSettings) -> list[Scene]:
     def between(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=generator))
 
-    places = [place for place, phrases in PLACES.items() if phrases[0] in scenes.known("places")]
+    places = [place for place, phrases in PLACES.items() if phrases[0] in embedded.known("places")]
     spots = []
     for k in range(settings.spots):
         place = "grey" if k == 0 else places[between(0, len(places) - 1)]

@@ -1,20 +1,20 @@
-"""A picture is not drawn in pixels but in latents, 24 times fewer numbers, and one hardly sees the difference.
+"""A picture is not drawn in pixels but in latents, 24 times fewer numbers, and the difference is hardly visible.
 
-Diffusion on pixels spends most of its work on what nobody looks at. So the walk takes place elsewhere: an autoencoder
-turns a picture of 128 x 128 pixels and three colours into eight channels of 16 x 16 numbers, and back,
+Diffusion on pixels spends most of its work on details that nobody looks at. So the walk takes place elsewhere: an
+autoencoder turns a picture of 128 x 128 pixels and three colours into eight channels of 16 x 16 numbers, and back,
 
     128 * 128 * 3 = 49,152 numbers   ->   8 * 16 * 16 = 2,048 numbers,        a factor of 24.
 
 A channel is still a picture of sorts: the thing is at the same place. Channels are scaled to mean 0 and deviation 1,
-since the noise that drowns them has deviation 1; a codec that forgets this factor makes every noise level a lie. As one
+since the noise added to them has deviation 1; a codec without this factor makes every noise level wrong. Since one
 number along a side covers eight pixels, sides must be multiples of eight.
 
-The experiment takes scenes that were held out from all training, makes latents of them and pictures again, and looks at
-the difference. Its measure is the peak signal-to-noise ratio,
+The experiment encodes scenes that were held out from all training, decodes them again, and looks at the difference. Its
+measure is the peak signal-to-noise ratio,
 
-    PSNR = 10 log10(255^2 / mean squared error),
+    PSNR = 10 log10(255^2 / mean squared error).
 
-of which 28 dB, an error of ten of 255 in root mean square, is about where one has to look twice.
+At 28 dB, a root mean square error of ten of 255, one has to look twice.
 """
 
 from collections.abc import Mapping
@@ -31,13 +31,13 @@ from scorefield.data.scenes import Scene
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BATCH = 16
-FACTOR = 8  # pixels to a latent, along a side
+FACTOR = 8  # pixels per latent along a side
 SHOWN, SPAN, AMPLIFIED = 4, 3.0, 5  # scenes in the figure, latents from black to white, and the drawn difference
 
 
@@ -61,14 +61,14 @@ class Latents:
 
 def run(settings: LatentsSettings, watch: Watch) -> Latents:
     """Encode and decode."""
-    codec = scenes.codec()
+    codec = embedded.codec()
     pictures = renders(_held_out(settings))
     x0, decoded = [], []
     parts = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     with torch.no_grad():
         for some in watch(parts, "there and back", len(parts)):
-            x0.append(codec.encode(scenes.pixels(some)))
-            decoded.append(scenes.bytes_of(scenes.images(x0[-1])))
+            x0.append(codec.encode(embedded.pixels(some)))
+            decoded.append(embedded.bytes_of(embedded.images(x0[-1])))
     latents, back = torch.cat(x0).cpu(), torch.cat(decoded)
     psnr = measure.psnr(back, pictures)
     off = (back.int() - pictures.int()).abs().amax(1)
@@ -85,13 +85,13 @@ def run(settings: LatentsSettings, watch: Watch) -> Latents:
 
 
 def _held_out(settings: LatentsSettings) -> list[Scene]:
-    return list(islice(scenes.held_out(settings.seed), settings.pictures))
+    return list(islice(embedded.held_out(settings.seed), settings.pictures))
 
 
 def _fits(side: int) -> bool:
     """Whether the codec accepts pictures of that width."""
     try:
-        scenes.codec().shape(side, 128)
+        embedded.codec().shape(side, 128)
     except ValueError:
         return False
     return True

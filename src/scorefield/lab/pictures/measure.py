@@ -34,7 +34,7 @@ def shows(seen: Seen, thing: str) -> bool:
 
 
 def tree_areas(pictures: Tensor, seen: Sequence[Seen]) -> Tensor:
-    """The share of each picture (B,) that is green and near a tree which the judge finds; 0 where it finds none."""
+    """The share of each picture (B,) that is green and near a tree that the judge finds; 0 if it finds none."""
     red, green, blue = pictures.int().unbind(1)
     crowns = green - torch.maximum(red, blue) > GREENER
     areas = []

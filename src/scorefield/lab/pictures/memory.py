@@ -1,4 +1,4 @@
-"""The peak memory of a computation: the bytes of all tensors that it creates and that are alive at once."""
+"""The peak memory of a computation: the bytes of all tensors that it creates and that exist at once."""
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """In `with Peak() as peak:`, `peak.bytes` is the peak memory of all tensors created inside the block.
 
-    It counts every storage once, from the operation that created it until nothing refers to it, including those kept
-    for the gradient. It does not count the workspace inside a single operation.
+    It counts every storage once, from its creation until nothing refers to it, including those kept for the gradient.
+    It does not count the workspace inside a single operation.
     """
 
     def __init__(self) -> None:

@@ -1,19 +1,19 @@
 """Half mouse, half leopard: a prompt is a list of vectors, and vectors can be mixed.
 
-The words of a prompt reach the network as vectors, one for every token, after the text tower has let each of them look
-at those before it. Nothing says that a vector has to come from a word. Between the final vectors of two prompts lies a
-straight line,
+The words of a prompt reach the network as vectors, one for every token, after the text encoder has let each of them
+look at those before it. Nothing says that a vector has to come from a word. Between the final vectors of two prompts
+lies a straight line,
 
     cond = (1 - factor) cond(first) + factor cond(second),
 
-and every point of it can be handed to the network.
+and every point of it is a possible input of the network.
 
-The experiment walks that line for two pairs, a mouse and a leopard, and a cat and a snake, always from the same noise.
-CLIP looks at each picture and says how like it is to either name. If meaning is as smooth as the line is, the likeness
-moves from the first name to the second without stepping back. Measured are the difference of the two cosine
-similarities, mean over the seeds, its largest step back as a share of its whole way, and which name CLIP would choose
-at the ends. Votes of the judge, which must be sure of what it sees, are drawn next to it: in between it is often sure
-of neither, and that is where the hybrids are.
+The experiment follows that line for two pairs, a mouse and a leopard, and a cat and a snake, always from the same
+noise. CLIP measures the similarity of each picture to both names. If meaning is as smooth as the line, the similarity
+moves from the first name to the second without stepping back. The measurements are the difference of the two cosine
+similarities, averaged over the seeds, its largest step back as a share of the whole way, and the name that CLIP would
+choose at the ends. The votes of the judge, which must be sure of what it sees, are drawn next to it: in between it is
+often sure of neither, and that is where the hybrids are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from torch import Tensor
 from scorefield.core.cond import cat
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 from scorefield.prompt import surgery
 
 if TYPE_CHECKING:
@@ -65,17 +65,17 @@ class Mixed:
 
 def run(settings: MixSettings, watch: Watch) -> Mixed:
     """Draw pictures between two prompts, and evaluate them by CLIP and the judge."""
-    factors, levels = torch.linspace(0, 1, settings.factors), scenes.levels(settings.steps)
+    factors, levels = torch.linspace(0, 1, settings.factors), embedded.levels(settings.steps)
     seeds = [1000 * settings.seed + k for k in range(settings.pictures)]
     pictures, leaning, votes = [], [], []
     for names in watch(PAIRS, "mixing", len(PAIRS)):
-        first, second = (scenes.words([PROMPT.format(name)]) for name in names)
+        first, second = (embedded.words([PROMPT.format(name)]) for name in names)
         conds = surgery.between(first, second, factors)
-        each = cat([scenes.repeated(conds[k : k + 1], len(seeds)) for k in range(len(factors))])
-        x0 = scenes.end(scenes.walk(scenes.guided(each), scenes.start(seeds * len(factors)), levels))
-        drawn = scenes.bytes_of(scenes.images(x0))
-        likeness = scenes.picture_vectors(drawn) @ scenes.text_vectors([PROMPT.format(name) for name in names]).T
-        found = torch.tensor([[measure.shows(one, name) for name in names] for one in scenes.look(drawn)]).float()
+        each = cat([embedded.repeated(conds[k : k + 1], len(seeds)) for k in range(len(factors))])
+        x0 = embedded.end(embedded.walk(embedded.guided(each), embedded.start(seeds * len(factors)), levels))
+        drawn = embedded.bytes_of(embedded.images(x0))
+        likeness = embedded.picture_vectors(drawn) @ embedded.text_vectors([PROMPT.format(name) for name in names]).T
+        found = torch.tensor([[measure.shows(one, name) for name in names] for one in embedded.look(drawn)]).float()
         grid = (len(factors), len(seeds))
         pictures.append(drawn.reshape(*grid, *drawn.shape[1:]))
         leaning.append((likeness[:, 1] - likeness[:, 0]).reshape(grid))

@@ -1,30 +1,30 @@
-"""Take the added noise away, and what the prompt leaves open blurs away.
+"""Leave out the added noise, and whatever the prompt leaves open becomes a blur.
 
-DDPM's sampler does a strange thing. It walks from noise to a picture, and after every step towards the picture it adds
-fresh noise:
+DDPM's sampler does something strange. It walks from noise to a picture, and after every step towards the picture it
+adds fresh noise:
 
     x' = alpha' x0 + sqrt(sigma'^2 - up^2) eps + up z,        z ~ N(0, 1).
 
-Here x0 is the clean picture that the network believes in, eps the noise that it sees in x, and up says how much of the
-next level's noise is drawn afresh. It is tempting to leave z out: why add what the next step must take away again? In
+Here x0 is the clean picture that the network predicts, eps the noise that it predicts in x, and up the amount of the
+next level's noise that is drawn fresh. It is tempting to leave z out: why add what the next step must remove again? In
 the video about AI pictures, Stable Diffusion without it turns a tree in the desert into a small sad blur.
 
 The experiment draws the same seeds twice, with z and with z = 0, and changes nothing else; guidance is off (alpha = 1),
-as it would push the averages away from being averages. Without z each state has less noise than its level says. What
-the network gives is the mean of all the clean pictures that could hide behind x; given a level with more noise than
-there is, it takes the last traces of detail for noise, and averages over all pictures that could be.
+since it would push the averages away from being averages. Without z each state has less noise than its level says. The
+network predicts the mean of all clean pictures that could be behind x; at a level with more noise than there is, it
+takes the last traces of detail for noise, and averages over all possible pictures.
 
 The curve shows the noise that the network predicts in its states, relative to that of the level. With fresh noise it is
-one, until near the end the last of it can no longer be distinguished from the picture. Without, it is gone after the
-first step: out of pure noise, where alpha = 0, DDPM draws all of the noise afresh, and of the seed nothing is left but
-how the first prediction, which should be one mean for all seeds, happens to differ with it. How sharp a picture is, is
-measured by the energy of its edges, the mean squared step of brightness from one pixel to the next; whether the tree is
-still a tree, a judge says that was trained on rendered scenes.
+one, until near the end the rest can no longer be distinguished from the picture. Without, it is gone after the first
+step: from pure noise, where alpha = 0, DDPM draws all the noise fresh, and nothing is left of the seed except its small
+effect on the first prediction, which should be one mean for all seeds. Sharpness is measured by the energy of the
+edges, the mean squared step of brightness from one pixel to the next; a judge that was trained on rendered scenes
+decides whether the tree is still a tree.
 
-What surprised: the tree of a small model does not become a blur. This world has one tree and a few deserts, so that
-even their average is a tree in a desert; only the shading of its crown goes. But leave more open and more goes: "a
-tree" without a place is drawn in front of an empty wall, and with no words at all nothing is left but the wall. These
-two prompts, and the last criterion, were added after that was seen.
+The surprise is that the tree of a small model does not become a blur. This world has one tree and a few deserts, so
+that even their average is a tree in a desert; only the shading of its crown is lost. But the more is left open, the
+more is lost: "a tree" without a place is drawn in front of an empty wall, and with no words at all only the wall is
+left. These two prompts, and the last criterion, were added after this was seen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,8 +38,8 @@ from torch import Tensor
 
 from scorefield.core.level import eps_of
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
+from scorefield.lab.pictures import embedded, measure, panel
 from scorefield.sample.walk import Step
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def run(settings: NoNoiseSettings, watch: Watch) -> NoNoise:
     """Walk twice from the same noise, with fresh noise and with zeros instead."""
     count = settings.pictures
     seeds = [1000 * settings.seed + k for k in range(count)] * len(PROMPTS)
-    denoise = scenes.guided(scenes.words([prompt for prompt in PROMPTS for _ in range(count)]), settings.alpha)
-    levels = scenes.levels(settings.steps)
-    nothing = torch.zeros_like(scenes.start(seeds).initial)
-    runs = scenes.start(seeds), scenes.start(seeds)._replace(step=lambda at, to: nothing)
+    denoise = embedded.guided(embedded.words([prompt for prompt in PROMPTS for _ in range(count)]), settings.alpha)
+    levels = embedded.levels(settings.steps)
+    nothing = torch.zeros_like(embedded.start(seeds).initial)
+    runs = embedded.start(seeds), embedded.start(seeds)._replace(step=lambda at, to: nothing)
     walks = [
-        list(watch(scenes.walk(denoise, fresh, levels, "ddpm"), what, settings.steps + 1))
+        list(watch(embedded.walk(denoise, fresh, levels, "ddpm"), what, settings.steps + 1))
         for fresh, what in zip(runs, ("walking with noise", "walking without"), strict=True)
     ]
     drawn = torch.stack([_decoded(steps[-1].x) for steps in walks])
@@ -100,7 +100,7 @@ def numbers(pictures: Tensor) -> dict[str, float]:
     """Sharpness, difference between seeds and share of trees without the noise, relative to with it."""
     sharp = [[float(measure.sharpness(drawn).mean()) for drawn in prompts] for prompts in pictures]
     left = [without / max(with_noise, 1e-9) for with_noise, without in zip(*sharp, strict=True)]
-    trees = [[measure.shows(one, "tree") for one in scenes.look(prompts[0])] for prompts in pictures]
+    trees = [[measure.shows(one, "tree") for one in embedded.look(prompts[0])] for prompts in pictures]
     return {
         "sharpness_left_of_a_tree_in_the_desert": left[0],
         "sharpness_left_of_a_tree": left[1],
@@ -115,7 +115,7 @@ def _predictions(steps: list[Step], count: int) -> Tensor:
 
 
 def _decoded(x0: Tensor) -> Tensor:
-    return scenes.bytes_of(scenes.images(x0))
+    return embedded.bytes_of(embedded.images(x0))
 
 
 def draw(result: NoNoise) -> "Figure":
@@ -127,15 +127,15 @@ def draw(result: NoNoise) -> "Figure":
     names[shown.shape[2] // 2 :: shown.shape[2]] = NAMES
     panel.show(above, shown.flatten(1, 2), names, ROWS)
     steps = range(result.noise.shape[1])
-    below.axhline(1, color=style.EXACT, linewidth=1, linestyle="--", label="what the network is told")
-    below.plot(steps, result.noise[0], color=style.LEARNED, label="what it sees, with fresh noise")
-    below.plot(steps, result.noise[1], color=style.RANDOM, label="what it sees, without")
+    below.axhline(1, color=style.EXACT, linewidth=1, linestyle="--", label="the noise for which the network is called")
+    below.plot(steps, result.noise[0], color=style.LEARNED, label="the noise in the state, with fresh noise")
+    below.plot(steps, result.noise[1], color=style.RANDOM, label="the noise in the state, without")
     below.set(xlabel="step", ylabel="noise in the state", ylim=(0, None), xlim=(0, len(steps) - 1))
     style.legend(below, "center left")
     return figure
 
 
-def film(result: NoNoise) -> Film:
+def animate(result: NoNoise) -> Animation:
     """The predicted clean picture at every step, with the noise above and without it below."""
 
     def frames() -> Iterator[Image.Image]:
@@ -144,11 +144,11 @@ def film(result: NoNoise) -> Film:
 
         def update(step: int) -> None:
             shown.set_data(panel.mosaic(result.predictions[:, step]).numpy())
-            axes.set_title(f"what the network believes in at step {step}")
+            axes.set_title(f"the prediction at step {step}")
 
         yield from style.frames(figure, update, range(result.predictions.shape[1]), dpi=100)
 
-    return Film(frames(), per_second=10)
+    return Animation(frames(), per_second=10)
 
 
 no_noise = Experiment(
@@ -163,7 +163,8 @@ no_noise = Experiment(
     settings=NoNoiseSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
     reason="In a world with one tree and few deserts even the average of all trees in deserts is one, only without the "
-    "shading of its crown. Where the prompt leaves more open, more is averaged away: with no words all but the wall.",
+    "shading of its crown. Where the prompt leaves more open, more is averaged away: without words, everything "
+    "except the wall.",
 )

@@ -1,4 +1,4 @@
-"""Pictures in a figure: rows and columns of them with their names, in one pair of axes."""
+"""Pictures in a figure: rows and columns of them with names, in one pair of axes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

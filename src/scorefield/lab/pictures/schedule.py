@@ -1,23 +1,23 @@
-"""The noise schedule: how a picture drowns in a thousand small steps, and which fifteen of them a walk visits.
+"""The noise schedule: how a picture turns into noise in a thousand small steps, and which fifteen a walk visits.
 
-A model in the manner of DDPM is trained on a thousand noise levels. They are given by betas, the share of variance that
-each step replaces by noise, and what is left after k of them has a closed form:
+A model like DDPM is trained on a thousand noise levels. They are given by betas, the share of variance that each step
+replaces by noise, and the state after k steps has a closed form:
 
     x_k = sqrt(1 - beta_k) x_(k-1) + sqrt(beta_k) z_k,
     alpha_k^2 = product of (1 - beta_i),        sigma_k^2 = 1 - alpha_k^2.
 
 Stable Diffusion writes the same level as x = x0 + sigma eps, with the noise in units of the picture: its sigma is our
-sigma / alpha. It runs from 0.0292 at step 0 to 14.6146 at step 999, numbers that every program around it repeats. A
-walk does not visit all thousand: with 15 steps it takes every 71st, and the grids differ in which ones they take.
+sigma / alpha. It runs from 0.0292 at step 0 to 14.6146 at step 999, numbers that every program for it repeats. A walk
+does not visit all thousand: with 15 steps it takes every 71st, and the schedules differ in which ones they take.
 
-The experiment checks the closed form the long way: latents of scenes are drowned in all thousand small steps of each
-classical schedule. Then alpha is measured as the part of the state that points along the picture, sigma as the
-deviation of the rest, at 15 levels on the way; both must be as stated within the error that chance allows. The figure
-shows where the named grids of this program put 15 steps for the embedded model, the betas and their levels, and a
-picture noised to step 10 of 15.
+The experiment checks the closed form the long way: it adds noise to latents of scenes in all thousand small steps of
+each classical noise schedule. Then alpha is measured as the part of the state along the picture, sigma as the deviation
+of the rest, at 15 levels on the way; both must match the closed form within the error that chance allows. The figure
+shows where this program's schedules put 15 steps for the embedded model, the betas and their levels, and a picture
+noised to step 10 of 15.
 
-What surprises is how different the ends are. After DDPM's linear betas 0.6 % of the picture is left, after Stable
-Diffusion's 6.8 %: its network was never shown pure noise, though every walk begins with it.
+The surprise is how different the ends are. After DDPM's linear betas 0.6 % of the picture is left, after Stable
+Diffusion's 6.8 %: its network never saw pure noise in training, though every walk begins with it.
 """
 
 import math
@@ -36,7 +36,7 @@ from scorefield.core.level import Level, noisy
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import panel, scenes
+from scorefield.lab.pictures import embedded, panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,9 +87,9 @@ class Drowned:
 def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
     """Add noise to latents by every schedule, and to one picture at the steps of a walk."""
     generator = torch.Generator().manual_seed(settings.seed)
-    scenes_drawn = renders(list(islice(scenes.held_out(settings.seed), settings.pictures)))
+    scenes_drawn = renders(list(islice(embedded.held_out(settings.seed), settings.pictures)))
     with torch.no_grad():
-        x0 = scenes.codec().encode(scenes.pixels(scenes_drawn)).cpu().double()
+        x0 = embedded.codec().encode(embedded.pixels(scenes_drawn)).cpu().double()
     betas = {name: make() for name, make in SCHEDULES.items()}
     ways = {name: drown(x0, betas[name], generator) for name in watch(SCHEDULES, "drowning", len(SCHEDULES))}
     ladder = core_schedule.discrete(core_schedule.lams(core_schedule.cumulative(betas[CLASSICAL])))
@@ -108,8 +108,8 @@ def run(settings: ScheduleSettings, watch: Watch) -> Drowned:
         f"sigma_measured_at_step_{MARKED}_of_{STEPS}": float(marked[1] / marked[0]),
     }
     return Drowned(
-        betas=betas, ways=ways, grids={name: scenes.levels(STEPS, name) for name in grid.SCHEDULES},
-        drawn=scenes.bytes_of(scenes.images(states.to(scenes.pipeline().system.device))),
+        betas=betas, ways=ways, grids={name: embedded.levels(STEPS, name) for name in grid.SCHEDULES},
+        drawn=embedded.bytes_of(embedded.images(states.to(embedded.pipeline().system.device))),
         levels=levels, numbers=numbers,
     )  # fmt: skip
 

@@ -1,21 +1,21 @@
-"""At every step the network says what picture it believes in: blurry at first, and then it converges.
+"""At every step the network predicts the final picture: blurry at first, then the prediction converges.
 
 A denoiser never sees a clean picture, but it always predicts one. From a state x = alpha x0 + sigma eps and the
-network's output it gives x0; for a network that predicts the noise of x = x0 + sigma eps that is
+network's output it computes x0; for a network that predicts the noise of x = x0 + sigma eps that is
 
     x0 = x - sigma * prediction,
 
-and for this model, a rectified flow with alpha + sigma = 1 whose output is eps - x0, the formula is the same to the
-letter. Out of pure noise nothing can be known but the words, so the first prediction is the mean of all pictures that
-the words allow, and a mean of pictures is a blur. With every step more of them are ruled out.
+and for this model, a rectified flow with alpha + sigma = 1 whose output is eps - x0, the formula is exactly the same.
+In pure noise nothing is known but the words, so the first prediction is the mean of all pictures that the words allow,
+and a mean of pictures is a blur. With every step more of them are ruled out.
 
-Guidance adds a twist: it exaggerates what the words say, and most where nothing else is known. The first prediction is
-therefore not only blurry but far too bright and coloured, and the first step undoes most of that.
+Guidance adds a twist: it exaggerates what the words say, most of all where nothing else is known. So the first
+prediction is not only blurry but far too bright and coloured, and the first step undoes most of that.
 
-The experiment draws several prompts and keeps the noisy state and the prediction of every step. The distance is that of
-the predicted latents from the final ones, in root mean square, over that at the first step. A walk that converges comes
-nearer with nearly every step, and is most of the way there when half of each state is still noise. That a prediction is
-blurry is measured by the energy of its edges.
+The experiment draws several prompts and keeps the noisy state and the prediction of every step. The distance is the
+root mean square distance of the predicted latents from the final ones, over that at the first step. A walk that
+converges comes nearer with nearly every step, and is most of the way there when half of each state is still noise. The
+blur of a prediction is measured by the energy of its edges.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,8 +30,8 @@ from pydantic import Field
 from torch import Tensor
 
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
+from scorefield.lab.pictures import embedded, measure, panel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ PROMPTS = (
     "an astronaut in space",
     "a campfire at night",
 )
-SHOWN = 3  # prompts in the figure and in the film
+SHOWN = 3  # prompts in the figure and the animation
 MOMENTS = (0, 10, 20, 30, 45, 60, 80, 100)  # percent of the walk
 ROWS = ("state", "predic-\ntion")
 
@@ -73,8 +73,8 @@ class Stepped:
 def run(settings: StepsSettings, watch: Watch) -> Stepped:
     """Walk, and measure every prediction."""
     seeds = [1000 * settings.seed + k for k in range(len(PROMPTS))]
-    denoise, levels = scenes.guided(scenes.words(PROMPTS)), scenes.levels(settings.steps)
-    walk = scenes.walk(denoise, scenes.start(seeds), levels)
+    denoise, levels = embedded.guided(embedded.words(PROMPTS)), embedded.levels(settings.steps)
+    walk = embedded.walk(denoise, embedded.start(seeds), levels)
     passed, states, predictions = [], [], []
     for step in watch(walk, "walking", settings.steps + 1):
         passed.append(step.x0.cpu())
@@ -98,7 +98,7 @@ def run(settings: StepsSettings, watch: Watch) -> Stepped:
 
 
 def _decoded(x0: Tensor) -> Tensor:
-    return scenes.bytes_of(scenes.images(x0))
+    return embedded.bytes_of(embedded.images(x0))
 
 
 def draw(result: Stepped) -> "Figure":
@@ -117,7 +117,7 @@ def draw(result: Stepped) -> "Figure":
     return figure
 
 
-def film(result: Stepped) -> Film:
+def animate(result: Stepped) -> Animation:
     """The noisy state and the predicted clean picture at every step."""
 
     def frames() -> Iterator[Image.Image]:
@@ -131,7 +131,7 @@ def film(result: Stepped) -> Film:
 
         yield from style.frames(figure, update, range(len(both)), dpi=100)
 
-    return Film(frames(), per_second=10)
+    return Animation(frames(), per_second=10)
 
 
 steps = Experiment(
@@ -146,5 +146,5 @@ steps = Experiment(
     settings=StepsSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

@@ -2,26 +2,26 @@
 
 A generator cannot read. Its condition is a table of numbers, and this is all that happens between a prompt and it:
 
-    1. The prompt is cut into tokens, here one a word, between a start and an end token, and padded to 32. A token is a
-       number: a row of a table. Decoded back, the numbers are the prompt again.
+    1. The prompt is cut into tokens, here one per word, between a start and an end token, and padded to 32. A token is
+       a number: a row of a table. Decoded back, the numbers are the prompt again.
     2. Each token is replaced by its row of a learned table of 212 x 256 (49,408 x 768 in Stable Diffusion 1).
     3. A second learned table has a row for each position; it is added, so that order can matter.
     4. A transformer lets the tokens look at each other, three blocks of attention and a feed-forward layer.
-    5. A last layer norm gives the final hidden states, one vector a token, 32 x 256: the condition.
+    5. A last layer norm gives the final hidden states, one vector per token, 32 x 256: the condition.
 
-The figure draws every stage as an image, a row a token. Until the sum each row knows only its own word. The first check
-is that nothing is hidden: the stages are computed here by hand, with plain sums and products, and compared with what
-the program's own conditioner says.
+The figure draws every stage as an image, one row per token. Up to the sum each row knows only its own word. The first
+check is that nothing is hidden: the stages are computed here by hand, with plain sums and products, and compared with
+the output of the program's conditioner.
 
-The second is where a word can be heard. One word is changed for another, and for every stage and token the change is
+The second is where a word has an effect. One word is replaced by another, and for every stage and token the change is
 measured relative to the vector's length,
 
     change = |after - before| / |before|.
 
-This text encoder is causal, as CLIP's: a token sees itself and what comes before it, never what follows. So nothing
-before the changed word may move at all, and everything after it does; that is why the end token, which alone sees the
-whole prompt, represents it where CLIP needs one vector. The generator does not stay with that: it begins with two text
-blocks of its own that read both ways, and there the change reaches the first token too.
+This text encoder is causal, like CLIP's: a token sees itself and what comes before it, never what follows. So nothing
+before the changed word may change at all, and everything after it does; that is why the end token, the only one that
+sees the whole prompt, represents it where CLIP needs one vector. The generator does not stop at that: it begins with
+two text blocks that read both ways, and there the change reaches the first token too.
 """
 
 import math
@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from scorefield.core.cond import Cond
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, LabError, Settings, Watch
-from scorefield.lab.pictures import scenes
-from scorefield.nets.clip import Block, TextTower
+from scorefield.lab.pictures import embedded
+from scorefield.nets.clip import Block, TextTransformer
 from scorefield.nets.dit import Dit
 from scorefield.prompt import surgery
 
@@ -53,7 +53,7 @@ LINE = 84  # letters of 9 points that fit in a line of the figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokensSettings(Settings):
-    """A prompt, one of its words, and another instead of it; nothing is random."""
+    """A prompt, one of its words, and its replacement; nothing is random."""
 
     prompt: str = "a puppy wearing a hat in the snow"
     word: str = "puppy"
@@ -75,10 +75,8 @@ class Read:
 
 @torch.no_grad()
 def run(settings: TokensSettings, watch: Watch) -> Read:
-    """Compute the stages of the prompt, and of the changed one, by hand; compare with the conditioner, and with each
-    other.
-    """
-    reader, written = scenes.conditioner(), scenes.read(settings.prompt)
+    """Compute the stages of both prompts by hand; compare them with the conditioner, and with each other."""
+    reader, written = embedded.conditioner(), embedded.read(settings.prompt)
     try:
         opened = surgery.opened(reader, [settings.prompt])
         at = surgery.where(reader, opened, settings.word)[0]
@@ -112,16 +110,16 @@ def run(settings: TokensSettings, watch: Watch) -> Read:
     )  # fmt: skip
 
 
-def stages(tower: TextTower, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Every stage (L, width) from ids (L) to the final states, by hand; `mask` (L) says which of the ids are real."""
-    rows, positions = tower.tokens.weight[ids], tower.positions[: len(ids)]
+def stages(encoder: TextTransformer, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Every stage (L, width) from ids (L) to the final states, by hand; `mask` (L) is True for real tokens."""
+    rows, positions = encoder.tokens.weight[ids], encoder.positions[: len(ids)]
     found = {ROWS: rows, POSITIONS: positions, SUM: rows + positions}
     before = torch.ones(len(ids), len(ids), dtype=torch.bool, device=ids.device).tril()
     x = found[SUM]
-    for k, layer in enumerate(tower.blocks, 1):
+    for k, layer in enumerate(encoder.blocks, 1):
         assert isinstance(layer, Block)
         x = found[f"after block {k}"] = block(x, layer, before & mask)
-    found[LAST] = norm(x, tower.norm)
+    found[LAST] = norm(x, encoder.norm)
     return {name: stage.detach().cpu() for name, stage in found.items()}
 
 
@@ -156,7 +154,7 @@ def _tokens(cond: Cond) -> Tensor:
 
 def _refined(states: Tensor, mask: Tensor) -> Tensor:
     """The text (L, width) as input of the generator's blocks."""
-    net = scenes.pipeline().stage.denoiser.net
+    net = embedded.pipeline().stage.denoiser.net
     if not isinstance(net, Dit):
         raise LabError(f"this experiment supports only the embedded generator, not {type(net).__name__}")
     text, _ = net.refine(states.to(mask.device)[None], mask[None])
@@ -215,9 +213,9 @@ def _heard(axes: "Axes", result: Read, labels: list[str]) -> None:
     axes.imshow(change.clamp(max=1.0).sqrt().numpy(), cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
     for i, row in enumerate(change.tolist()):
         for j, value in enumerate(row):
-            told = "0" if value < 5e-7 else f"{100 * value:.1f}" if value < 0.1 else f"{100 * value:.0f}"
+            percent = "0" if value < 5e-7 else f"{100 * value:.1f}" if value < 0.1 else f"{100 * value:.0f}"
             colour = "white" if value > 0.6 else style.DATA
-            axes.text(j, i, told, ha="center", va="center", fontsize=min(8.0, 150 / len(row)), color=colour)
+            axes.text(j, i, percent, ha="center", va="center", fontsize=min(8.0, 150 / len(row)), color=colour)
     below = labels[: change.shape[1]]
     crowded = len(below) * max(map(len, below)) > LINE
     axes.set_xticks(range(len(below)), below, fontsize=9, rotation=90 if crowded else 0)
@@ -232,7 +230,7 @@ def _heard(axes: "Axes", result: Read, labels: list[str]) -> None:
 
 tokens = Experiment(
     name="tokens",
-    claim="A prompt becomes vectors in five plain stages, and a word is heard only by what follows it.",
+    claim="A prompt becomes vectors in five plain stages, and a word affects only what follows it.",
     criteria=(
         Criterion("tokens_decoded_wrongly", "<=", 0),
         Criterion("largest_difference_from_the_conditioner", "<=", 1e-5),  # float32 states of size 1, 1e-7 an operation

@@ -1,22 +1,22 @@
-"""Naming pictures without having learned to name: the caption with the highest cosine is the answer.
+"""Name pictures without having learned to name: the caption with the highest cosine is the answer.
 
-CLIP learned only which caption belongs to which picture. Yet it is a classifier of whatever one can say: write a
-caption for every answer that comes into question, and take the one whose vector points most like the picture's,
+CLIP learned only which caption belongs to which picture. Yet it classifies anything that can be put into words: write a
+caption for every possible answer, and take the one whose vector points most like the picture's,
 
     answer = argmax over captions of cosine(picture(x), text(caption)).
 
 Nobody trained a layer of 67 outputs for the 67 things of these scenes; with other captions the same vectors classify
-other things. It is how the original CLIP named three of four photos of ImageNet rightly, 76.2 %, without one of its
+other things. This is how the original CLIP named three of four photos of ImageNet correctly, 76.2 %, without any of its
 labels, and that is the bar here.
 
 The pictures are held-out renders, combinations of thing and place that training never showed, in every style and size.
-Two ways to ask are compared: one caption a thing, "a cat", and the mean over the same thing said in all places ("a cat
-in the desert", "a cat on the beach"), as the original does it with eighty sentences.
+Two ways to ask are compared: one caption per thing, "a cat", and the mean over the same thing in all places ("a cat in
+the desert", "a cat on the beach"), like the eighty sentences of the original.
 
-The matrix is the picture by which CLIP is always explained: eight pictures, their eight captions, and the cosines of
-all pairs. Training pushed the diagonal up and the rest down. Groups of eight pictures of different things are drawn,
-and counted how often a picture's own caption is the best of its column. Most captions do not say all that is seen, the
-place for instance; it is enough that the seven others say something wrong.
+The matrix is the usual illustration of CLIP: eight pictures, their eight captions, and the cosines of all pairs.
+Training pushed the diagonal up and the rest down. For groups of eight pictures of different things, the experiment
+counts how often a picture's own caption is the best of its column. Most captions do not say everything, for instance
+the place; it is enough that the seven others say something wrong.
 """
 
 import textwrap
@@ -35,7 +35,7 @@ from scorefield.data.things import NAMES
 from scorefield.evals.adherence import renders
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.pictures import scenes
+from scorefield.lab.pictures import embedded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,13 +63,13 @@ class Named:
 def run(settings: ZeroShotSettings, watch: Watch) -> Named:
     """Render, compare with all names and with the captions of the group, and count."""
     groups = _groups(settings)
-    things, single, mean = known_names(), names([""]), names(scenes.places())
+    things, single, mean = known_names(), names([""]), names(embedded.places())
     pictures, cosines, by_single, by_mean = [], [], [], []
     for group in watch(groups, "naming", len(groups)):
         drawn = renders(group)
-        vectors = scenes.picture_vectors(drawn)
+        vectors = embedded.picture_vectors(drawn)
         pictures.append(drawn)
-        cosines.append(vectors @ scenes.text_vectors([one.caption for one in group]).T)
+        cosines.append(vectors @ embedded.text_vectors([one.caption for one in group]).T)
         truth = torch.tensor([things.index(one.nouns[0].thing) for one in group])
         by_single.append(best(vectors @ single.T) == truth)
         by_mean.append(best(vectors @ mean.T) == truth)
@@ -94,13 +94,13 @@ def best(cosines: Tensor) -> Tensor:
 
 def known_names() -> list[str]:
     """The things that CLIP learned to name."""
-    return [name for name in NAMES if name in scenes.known("things")]
+    return [name for name in NAMES if name in embedded.known("things")]
 
 
 def names(places: Sequence[str]) -> Tensor:
-    """A unit vector (things, E) a thing: the mean over captions of it with each of the phrases of places."""
+    """A unit vector (things, E) for each thing: the mean over captions of it with each of the phrases of places."""
     things = known_names()
-    said = [scenes.text_vectors([f"{article(name)} {name} {place}".strip() for name in things]) for place in places]
+    said = [embedded.text_vectors([f"{article(name)} {name} {place}".strip() for name in things]) for place in places]
     return normalize(torch.stack(said).mean(0), dim=-1)
 
 
@@ -114,7 +114,7 @@ def _groups(settings: ZeroShotSettings) -> list[list[Scene]]:
             group.setdefault(one.nouns[0].thing, one)
         return list(group.values())
 
-    stream = scenes.held_out(settings.seed, "single")
+    stream = embedded.held_out(settings.seed, "single")
     return [scenes_of_different_things(stream) for _ in range(settings.groups)]
 
 
@@ -132,7 +132,7 @@ def draw(result: Named) -> "Figure":
             )  # fmt: skip
     axes.set(xlim=(-0.5, GROUP - 0.5), ylim=(GROUP - 0.5, -1.56), xticks=[])
     axes.set_yticks(range(GROUP), [textwrap.fill(one, 24) for one in result.captions])
-    axes.set_anchor("W")  # a fixed aspect ratio leaves room: on the right, so that no caption is cut off
+    axes.set_anchor("W")  # so that the room left by the aspect ratio is on the right, and no caption is cut off
     axes.set_frame_on(False)
     axes.tick_params(length=0)
     axes.grid(visible=False)
@@ -144,9 +144,9 @@ def draw(result: Named) -> "Figure":
 
 zero_shot = Experiment(
     name="zero-shot",
-    claim="The caption with the highest cosine names the picture, though nobody taught CLIP to name.",
+    claim="The caption with the highest cosine names the picture, though CLIP was not trained to name pictures.",
     criteria=(
-        Criterion("share_named_rightly", ">=", 0.762),  # what the original CLIP has on ImageNet, of 1,000 names
+        Criterion("share_named_rightly", ">=", 0.762),  # of the original CLIP on ImageNet, among 1,000 names
         Criterion("share_whose_own_caption_is_best_of_eight", ">=", 0.9),
         Criterion("mean_cosine_of_own_minus_other", ">=", 0.5),
     ),

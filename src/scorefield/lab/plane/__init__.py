@@ -1,1 +1,1 @@
-"""Experiments on points in the plane, where everything is small enough to be seen, and the exact answer is known."""
+"""Experiments on points in the plane, where everything can be seen and exact answers are known."""

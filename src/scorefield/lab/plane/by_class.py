@@ -12,7 +12,7 @@ from scorefield.data.shapes import Shape
 
 
 def labelled(shape: Shape) -> Shape:
-    """The shape; without classes of its own it gets three, by the angle around its centre (two points: two)."""
+    """The shape; one without classes gets three, by the angle around its centre (two for two points)."""
     if int(shape.label.max()) > 0:
         return shape
     angle = torch.atan2(shape.nodes[:, 1], shape.nodes[:, 0])
@@ -31,7 +31,7 @@ def nearest(shape: Shape, x: Tensor) -> Tensor:
 
 
 def share(found: Tensor, label: int) -> float:
-    """The number of classes (N,) that equal that one."""
+    """The share of the classes (N,) that equal `label`."""
     return float((found == label).double().mean())
 
 

@@ -1,4 +1,4 @@
-"""The figure and the film of guidance among the classes of a shape."""
+"""The figure and the animation of guidance among the classes of a shape."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from PIL import Image
 
 from scorefield.data.shapes import Shape
 from scorefield.lab import style
-from scorefield.lab.experiment import Film
+from scorefield.lab.experiment import Animation
 from scorefield.lab.plane import levels
 from scorefield.lab.plane.by_class import names
 from scorefield.lab.plane.class_guidance import ALPHAS, GRID, GUIDED, SHOWN, TIMES, WIDE, Guided
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def draw(result: Guided) -> "Figure":
     """Draw the three fields and their agreement, one point, all classes, share and fit over alpha, and a negative."""
     figure, axes = style.figure(3, 3, width=8.0, height=8.8)
-    told = names(result.shape)
+    labels = names(result.shape)
     for plot, t in zip(axes, SHOWN, strict=False):
         drawn = _draw_fields(plot, result, t)
-    fields = ("no class", told[-1], f"{told[-1]}, guided (alpha = {GUIDED:g})")
+    fields = ("no class", labels[-1], f"{labels[-1]}, guided (alpha = {GUIDED:g})")
     figure.legend(drawn, fields, loc="outside upper left", ncols=3, frameon=False)
     _draw_agreement(axes[2], result)
     _draw_one(axes[3], result)
@@ -37,13 +37,13 @@ def draw(result: Guided) -> "Figure":
         for colour, cloud in zip(style.CLASSES, result.clouds[alpha], strict=False):
             style.dots(plot, cloud, colour, size=4, alpha=0.9, order=3)
     for plot, values, title in ((axes[6], result.right, "right class"), (axes[7], result.fit, "misfit to the class")):
-        for colour, name, line in zip(style.CLASSES, told, values.T, strict=False):
+        for colour, name, line in zip(style.CLASSES, labels, values.T, strict=False):
             plot.plot(ALPHAS, line, "o-", color=colour, markersize=3.5, label=name)
         plot.set(xlabel="alpha", title=title)
     axes[6].yaxis.set_major_formatter("{x:.0%}")
     axes[7].set_ylim(0, None)
     style.legend(axes[6], "lower right")
-    _draw_nodes(axes[8], result.shape, f"anything but {told[int(result.shape.label.max()) // 2]}", WIDE)
+    _draw_nodes(axes[8], result.shape, f"anything but {labels[int(result.shape.label.max()) // 2]}", WIDE)
     style.dots(axes[8], result.without, style.GUIDED, size=4, alpha=0.9, order=3)
     return figure
 
@@ -93,7 +93,7 @@ def _draw_one(axes: "Axes", result: Guided) -> None:
     style.dots(axes, one[0], style.DATA, size=40, alpha=1, order=4)
 
 
-def film(result: Guided) -> Film:
+def animate(result: Guided) -> Animation:
     """The walk of the last class, under conditioning alone and under guidance, over the two fields."""
 
     def frames() -> Iterator[Image.Image]:
@@ -105,13 +105,13 @@ def film(result: Guided) -> Film:
             _draw_wanted(plot, result.shape)
             field = style.arrows(plot, GRID, result.arrows[0][0], style.UNCONDITIONAL, alpha=0.6)
             moving.append((field, style.dots(plot, result.ways[0][0], colour, size=5, alpha=0.9, order=4)))
-        told = figure.suptitle("t = 1.00")
+        title_text = figure.suptitle("t = 1.00")
 
         def update(k: int) -> None:
             for (field, cloud), way, arrows in zip(moving, result.ways, result.arrows, strict=True):
                 cloud.set_offsets(way[k].numpy())
                 field.set_UVC(*arrows[min(k, len(arrows) - 1)].T.numpy())
-            told.set_text(f"t = {levels.share(result.levels[k]):.2f}")
+            title_text.set_text(f"t = {levels.share(result.levels[k]):.2f}")
 
         last = len(result.levels) - 1
         every = max(1, last // 80)
@@ -119,4 +119,4 @@ def film(result: Guided) -> Film:
             yield frame
         yield from itertools.repeat(frame, 15)
 
-    return Film(frames(), per_second=10)
+    return Animation(frames(), per_second=10)

@@ -1,4 +1,4 @@
-"""Guidance among the classes of a shape: the measurements, and the walks that they are made on."""
+"""Guidance among the classes of a shape: the walks, and measurements on them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, eps_of
 from scorefield.data.shapes import Shape
 from scorefield.lab import style
-from scorefield.lab.plane import levels, measure
+from scorefield.lab.plane import cloud_fit, levels
 from scorefield.lab.plane.convergence import no_noise
 from scorefield.sample.one_step import euler
 
 ALPHAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-GUIDED = 3.0  # the alpha of the figure and the film
+GUIDED = 3.0  # the alpha of the figure and the animation
 TIMES = tuple(k / 20 for k in range(1, 20))
 SHOWN = (0.8, 0.2)  # t of the drawn fields
 WIDE = 3.2  # half the side of a picture: guided samples leave the data
@@ -29,15 +29,14 @@ class Guided:
     shape: Shape
     learned: Tensor  # (times,) cosine of the conditional and the unconditional field
     exact: Tensor
-    pushes: Mapping[
-        float, Sequence[tuple[Tensor, Tensor]]
-    ]  # by t: places, and arrows without a class, for the last class, and guided
+    # By t: places, and arrows without a class, for the last class, and guided.
+    pushes: Mapping[float, Sequence[tuple[Tensor, Tensor]]]
     clouds: Mapping[float, Tensor]
     without: Tensor  # (points, 2): anything but the middle class
     right: Tensor  # (alphas, classes)
     fit: Tensor  # (alphas, classes)
     ways: Sequence[Tensor]  # (steps + 1, points, 2) of the last class, conditional and guided
-    followed: int  # the point that is followed
+    followed: int  # the index of the drawn point
     arrows: Sequence[Tensor]  # (steps, places, 2) of the two fields
     levels: Sequence[Level]
     numbers: Mapping[str, float]
@@ -49,7 +48,7 @@ def walk(denoise: Denoise, start: Tensor, passed: Sequence[Level]) -> Tensor:
 
 
 def push(denoise: Denoise, t: float) -> tuple[Tensor, Tensor]:
-    """Places (N, 2) as far out as the noise at t, with alpha 1, and the field's step from there to x0."""
+    """Places (N, 2) out to the noise at t, with alpha 1, and the field's step from there to x0."""
     sigma = t / (1 - t)
     places = style.lattice(9, max(style.LIMIT, 2 * sigma))
     return places, denoise(places, Level(1.0, sigma)) - places
@@ -60,7 +59,7 @@ def agreement(shape: Shape, fields: Sequence[Denoise], none: Denoise, seed: int,
     generator = torch.Generator().manual_seed(seed)
     cosines = []
     for at in map(levels.level, TIMES):
-        x = measure.noised(shape, states, at, generator)
+        x = cloud_fit.noised(shape, states, at, generator)
         eps = eps_of(x, none(x, at), at)
         cosines.append([torch.cosine_similarity(eps_of(x, field(x, at), at), eps, dim=1).mean() for field in fields])
     return torch.tensor(cosines).mean(1)

@@ -1,35 +1,36 @@
-"""Guidance goes on where the condition points, past where the condition alone would stop.
+"""Guidance goes further in the direction of the condition than the condition alone.
 
 The spiral has three classes: its inner third is person, the middle one dog, the outer one cat. In training the network
-gets the class of each point, but for a fifth of them it gets "none". So one network holds two fields: the conditional
-one, which knows what is wanted, and the unconditional one, which knows what there is at all.
+gets the class of each point, except for a fifth of them, where it gets "none". So one network holds two fields: the
+conditional one, which knows what is wanted, and the unconditional one, which knows all the data.
 
-Asked for a class, the conditional field should be enough, but it is often called loose: a network is smooth, and near
-the ends of a class, or between two arms of the spiral, it may send points to the wrong one. Classifier-free guidance
-follows neither field, but the way from the one to the other, and beyond,
+The conditional field should be enough to draw a class, but it is often called loose: a network is smooth, and near the
+ends of a class, or between two arms of the spiral, it may send points to the wrong one. Classifier-free guidance
+follows neither field, but the line from the one to the other, and beyond,
 
     guided = unconditional + alpha (conditional - unconditional).
 
-With alpha = 0 that is the unconditional field, with 1 the conditional one, and above it overdoes what the condition
-changes. How much does it change? The cosine of the noise that both fields see, over noisy points of all the data, says
-it. Far out, where all is noise, they agree: any class lies inwards. Near the data they part. With very little noise the
-learned fields part further than the exact ones: a small error of the network is then a large part of what it sees.
+With alpha = 0 that is the unconditional field, with 1 the conditional one, and above 1 it exaggerates what the
+condition changes. How much does it change? The cosine between the noise predictions of the two fields, over noisy
+points of all the data, tells. Far out, where all is noise, they agree: every class lies inwards. Near the data they
+differ. With very little noise the learned fields differ more than the exact ones: a small error of the network is then
+a large part of its prediction.
 
-A sample has the class of its nearest node. Its fit is the sliced Wasserstein distance to fresh points of the class that
-was requested. In the plane conditioning alone is not loose. One point in a hundred has the wrong class, and it lies
-next to the border of the two; the exact field does the same to one in two hundred. Guidance mends even that, but it has
-little to mend and costs the fit from the start: strong guidance pulls all points of a class to the part of it that is
-most unlike the others, and then out of the spiral. A network of pictures knows its classes far less well.
+A sample has the class of its nearest node. Its fit is the sliced Wasserstein distance to fresh points of the requested
+class. In the plane conditioning alone is not loose. One point in a hundred has the wrong class, and it lies next to the
+border of the two; the exact field does the same to one in two hundred. Guidance corrects even that, but there is little
+to correct, and it costs the fit from the start: strong guidance pulls all points of a class to the part that is most
+unlike the others, and then out of the spiral. A network for pictures knows its classes far less well.
 
-A negative prompt takes the place of "none". Put the class dog there, and the field is led away from dogs,
+A negative prompt replaces "none". Put the class dog there, and the field leads away from dogs,
 
     guided = dog + alpha (unconditional - dog),
 
-which gives anything but a dog, whether it is data or not: most points end outside of the spiral, at half a deviation
+which gives anything but a dog, whether it is data or not: most points end outside the spiral, half a deviation away
 from it. And a person guided away from dogs is a person even nearer to its own end.
 
-The three arrows in the figure start at the noisy point and say where each field takes the noise out. The one point that
-is followed is the first of the cats that conditioning alone brings to another class, so it is not a typical one.
+The three arrows in the figure start at the noisy point and show where each field removes the noise. The single point is
+the first of the cats that conditioning alone brings to another class, so it is not a typical one.
 """
 
 import dataclasses
@@ -47,9 +48,9 @@ from scorefield.evals.sliced import sliced_wasserstein
 from scorefield.guide.cfg import cfg
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
+from scorefield.lab.plane import cloud_fit, learn, levels
 from scorefield.lab.plane.by_class import labelled, nearest, of_class, share
-from scorefield.lab.plane.class_figures import draw, film
+from scorefield.lab.plane.class_figures import animate, draw
 from scorefield.lab.plane.class_guidance import ALPHAS, GRID, GUIDED, SHOWN, TIMES, Guided, agreement, push, walk
 from scorefield.lab.plane.exact import posterior_mean
 
@@ -58,7 +59,7 @@ FAR, NEAR = 0.95, 0.2  # t at which the fields should agree, and differ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassesSettings(Settings):
-    """The shape, how long its fields are trained, and the samples of each class and alpha."""
+    """The shape, the length of the training, and the samples of each class and alpha."""
 
     shape: str = "spiral"
     training: Annotated[int, Field(ge=1, le=20_000)] = 1500
@@ -67,7 +68,7 @@ class ClassesSettings(Settings):
 
 
 def run(settings: ClassesSettings, watch: Watch) -> Guided:
-    """Learn the classes, compare the fields, and draw each class with more and more guidance."""
+    """Learn the classes, compare the fields, and draw each class with increasing guidance."""
     shape, generator = labelled(shapes.find(settings.shape)), torch.Generator().manual_seed(settings.seed)
     labels = range(int(shape.label.max()) + 1)
     how = learn.Training(steps=settings.training, classes=len(labels))
@@ -118,15 +119,15 @@ def _right(shape: Shape, cloud: Tensor) -> Tensor:
 
 
 def _negative_numbers(result: Guided, person: Tensor) -> dict[str, float]:
-    """Measure the middle class as a negative, for no class and for `person`, and how often it is mistaken."""
+    """Measure the middle class as a negative, for no class and for `person`, and its share of the mistakes."""
     shape, plain, middle = result.shape, result.clouds[1.0], _middle(len(result.clouds[1.0]))
     mixed = share(nearest(shape, plain[0]), middle) + share(nearest(shape, plain[middle]), 0)
     mistakes = float((~_right(shape, plain)).double().mean(1).sum())
     return {
         "share_of_the_middle_class_unguided": share(nearest(shape, result.clouds[0.0][0]), middle),
         "share_of_the_middle_class_as_negative": share(nearest(shape, result.without), middle),
-        "distance_to_the_shape_conditional": float(measure.distance(shape, plain).mean()),
-        "distance_to_the_shape_with_a_negative": float(measure.distance(shape, result.without).mean()),
+        "distance_to_the_shape_conditional": float(cloud_fit.distance(shape, plain).mean()),
+        "distance_to_the_shape_with_a_negative": float(cloud_fit.distance(shape, result.without).mean()),
         "right_share_of_the_first_class_with_the_middle_as_negative": share(nearest(shape, person), 0),
         "share_of_mistakes_between_the_first_two": mixed / max(1.0 / len(plain[0]), mistakes),
     }
@@ -152,8 +153,8 @@ def _numbers(result: Guided) -> dict[str, float]:
 
 classes = Experiment(
     name="classes",
-    claim="Conditioning alone is loose; guidance goes on past it to the right class, until too much of it spoils the"
-    " fit; and a negative class keeps samples away from it.",
+    claim="Conditioning alone is loose; guidance extrapolates past it to the right class, until too much of it spoils"
+    " the fit; a negative class keeps samples away from it.",
     criteria=(
         Criterion("cosine_of_the_fields_far_out", ">=", 0.95),
         Criterion("cosine_of_the_fields_near_the_data", "<=", 0.7),  # where two of three points belong to another class
@@ -162,10 +163,10 @@ classes = Experiment(
         Criterion("misfit_at_the_largest_alpha_over_the_best", ">=", 1.5),
         Criterion("share_of_the_middle_class_as_negative", "<=", 0.1),  # a third, without
     ),
-    reason="All holds but that conditioning alone is loose: a network learns the classes of the plane so well that only"
-    " one point in a hundred is of the wrong class, and that one lies beside the border of the two.",
+    reason="All holds except that conditioning alone is loose: a network learns the classes of the plane so well that"
+    " only one point in a hundred has the wrong class, and that one lies near the border of the two.",
     settings=ClassesSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

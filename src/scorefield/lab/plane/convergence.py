@@ -12,7 +12,7 @@ from torch import Tensor
 from scorefield.core import gauge
 from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
-from scorefield.sample.registry import SamplerRecord
+from scorefield.sample.samplers import SamplerRecord
 from scorefield.sample.unipc import unipc
 from scorefield.sample.walk import Sampler
 
@@ -74,7 +74,7 @@ def ode(record: SamplerRecord) -> Sampler | None:
 
 
 def end(sampler: Sampler, denoise: Denoise, x: Tensor, steps: int) -> Tensor:
-    """The end at CLEAN of the walk from x (B, ...) at NOISY in equal steps of lam; ValueError if it draws noise."""
+    """The end, at CLEAN, of the walk from x (B, ...) at NOISY in equal steps of lam; ValueError if it draws noise."""
     path = [gauge.vp(NOISY + (CLEAN - NOISY) * k / steps) for k in range(steps + 1)]
     *_, last = sampler(denoise, x, path, no_noise)
     return last.x
@@ -86,7 +86,7 @@ def no_noise(at: Level, to: Level) -> Tensor:
 
 
 def exact(denoise: Denoise, x: Tensor, steps: int) -> tuple[Tensor, float]:
-    """The solution at CLEAN by UniPC of order 3, and a bound on its error: the distance to that in half the steps."""
+    """The solution at CLEAN by UniPC of order 3, and a bound on its error: its distance to that in half the steps."""
     third = functools.partial(unipc, order=3, lower_order_final=False)
     solution = end(third, denoise, x, steps)
     return solution, rms(solution - end(third, denoise, x, steps // 2))

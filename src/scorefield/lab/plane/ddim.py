@@ -1,9 +1,9 @@
 """DDIM walks without chance, and its clouds are the same.
 
-DDPM adds noise in every step, and needs it: see ddpm. It follows a stochastic differential equation. But the crowd of
-all the points, not each by itself, obeys another law, that of Fokker and Planck, and the same law belongs to a second
-motion too: an ordinary differential equation without any noise, whose points spread over the plane at every moment
-exactly as the random ones do. DDIM walks along it. Here are the two steps, and the one that looks like DDIM but is not:
+DDPM adds noise in every step, and needs it: see ddpm. It follows a stochastic differential equation. But the cloud of
+all points, unlike each single one, obeys the Fokker-Planck equation, and so does a second motion: an ordinary
+differential equation without any noise, whose points are distributed over the plane at every moment exactly like the
+random ones. DDIM walks along it. Here are the two steps, and one that looks like DDIM but is not:
 
     DDPM:              x' = alpha' x0 + kept eps + fresh z,        kept^2 + fresh^2 = sigma'^2,
 
@@ -11,19 +11,17 @@ exactly as the random ones do. DDIM walks along it. Here are the two steps, and 
 
     noise left out:    x' = alpha' x0 + kept eps.
 
-All three see the same x0 and eps in x, by the same network, and nothing is trained again. DDIM differs from the last
-one in a single number: it does not shrink the noise that it keeps, so a state has as much noise as its level says. The
-scaling of the step is all that is between it and the collapse.
+All three use the same x0 and eps of x from the same network, and nothing is trained again. DDIM differs from the last
+one in a single number: it does not shrink the noise that it keeps, so a state has as much noise as its level says. Only
+this scaling keeps it from collapsing.
 
-The upper rows show the data with noise on them, and below them the clouds of both walks, at five times. They can be
-distinguished only by measuring, and hardly then: sliced Wasserstein distances of each cloud to the noisy data, and to
-each other, are those of two samples of the data. Yet single points go different ways. The same start leads DDPM to a
-new end each time, as far from that of DDIM as any two samples are. DDIM has one end for one start, nearly the same one
-whether it takes 64 steps or 256.
+The upper rows show the noisy data, and below them the clouds of both walks, at five times. They can be distinguished
+only by measuring, and hardly then: sliced Wasserstein distances of each cloud to the noisy data, and to each other, are
+those of two samples of the data. Yet single points go different ways. The same start leads DDPM to a new end each time,
+as far from that of DDIM as any two samples are. DDIM has one end for one start, nearly the same in 64 steps and in 256.
 
-The lower curves show what it is good for. Where the way is smooth, long steps will do. With 4 or 8 steps DDIM is the
-nearer to the data; with 64 and more both are as near as data are to data, and no number of steps helps the walk with
-the noise left out.
+The lower curves show its use. On a smooth path long steps are enough. With 4 or 8 steps DDIM is nearer to the data;
+with 64 and more both are as near as data are to data, and no number of steps helps the walk with the noise left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,8 +37,8 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
+from scorefield.lab.plane import cloud_fit, learn, levels
 from scorefield.sample.ancestral import ddim as ode
 from scorefield.sample.ancestral import ddpm as sde
 from scorefield.sample.walk import Sampler
@@ -48,13 +46,13 @@ from scorefield.sample.walk import Sampler
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-START = 0.99  # the first level still contains a little of a picture; otherwise the walk without noise collapses at once
+START = 0.99  # the first level still contains a little of the data; otherwise the walk without noise collapses at once
 STEPS = (4, 8, 16, 32, 64, 128, 256)
 TIMES = (0.6, 0.3, 0.15, 0.05, 0.0)  # of the compared clouds, as shares of START
 SHOWN = 2  # clouds in a picture
 PAIRS = 24  # of data samples, for the distance due to chance
 NAMES = ("DDPM", "DDIM", "noise left out")
-FOLLOWED = (style.EXACT, style.CONDITIONAL, style.GUIDED)  # three points whose paths the film shows
+FOLLOWED = (style.EXACT, style.CONDITIONAL, style.GUIDED)  # three points whose paths the animation shows
 COLOURS = (style.RANDOM, style.LEARNED, style.OTHER)
 
 
@@ -83,7 +81,7 @@ class Compared:
 
 
 def states(sampler: Sampler, denoise: Denoise, x: Tensor, steps: int, source: torch.Generator | None) -> Tensor:
-    """The states (steps + 1, N, 2) of a walk from x; without a generator, its noise is left out."""
+    """The states (steps + 1, N, 2) of a walk from x; without a generator, noise is left out."""
 
     def noise(at: Level, to: Level) -> Tensor:
         return torch.randn(x.shape, generator=source) if source else torch.zeros_like(x)
@@ -105,17 +103,17 @@ def run(settings: DdimSettings, watch: Watch) -> Compared:
     }
     in_clouds = (settings.clouds, settings.points, 2)
     apart = [
-        [measure.misfit(shape, walks[steps][kind][-1].view(in_clouds), generator) for steps in STEPS]
+        [cloud_fit.misfit(shape, walks[steps][kind][-1].view(in_clouds), generator) for steps in STEPS]
         for kind in range(len(kinds))
     ]
     moments = [round((1 - share) * STEPS[-1]) for share in TIMES]
     at = [levels.walk_down(STEPS[-1], start=START)[k] for k in moments]
     pair = [torch.stack([one[k].view(in_clouds) for k in moments]) for one in walks[STEPS[-1]][:2]]
     in_view = min(SHOWN, settings.clouds) * settings.points
-    fresh = torch.stack([measure.noised(shape, in_view, level, generator) for level in at])
+    fresh = torch.stack([cloud_fit.noised(shape, in_view, level, generator) for level in at])
     away = torch.tensor([[-1.6, 1.8]])
     one = [states(ode, denoise, away, 64, None), states(sde, denoise, away.expand(4, 2), 64, generator)]
-    chance = measure.chance(shape, settings.points, PAIRS, generator)
+    chance = cloud_fit.chance(shape, settings.points, PAIRS, generator)
     return Compared(
         clouds=torch.stack([fresh, *[clouds.flatten(1, 2)[:, :in_view] for clouds in pair]]),
         times=[levels.share(level) for level in at],
@@ -150,15 +148,15 @@ def _worst(shape: shapes.Shape, one: Tensor, other: Tensor, at: list[Level], gen
     """Distances of both walks (times, clouds, points, 2) to the noisy data and each other, relative to chance."""
     found = []
     for k, level in enumerate(at):
-        chance = measure.chance(shape, one.shape[2], PAIRS, generator, level)
-        found += [measure.misfit(shape, clouds, generator, level) / chance for clouds in (one[k], other[k])]
-        # Against the next cloud, which has other starts: with the same starts it would be nearer than chance.
-        found.append(measure.between(one[k], other[k].roll(1, 0)) / chance)
+        chance = cloud_fit.chance(shape, one.shape[2], PAIRS, generator, level)
+        found += [cloud_fit.misfit(shape, clouds, generator, level) / chance for clouds in (one[k], other[k])]
+        # Compared with the next cloud, which has other starts; with the same starts it would be nearer than chance.
+        found.append(cloud_fit.between(one[k], other[k].roll(1, 0)) / chance)
     return max(found)
 
 
 def _ends(random: Tensor, smooth: Tensor, finer: Tensor) -> dict[str, float]:
-    """Distances of ends that have the same start."""
+    """Distances between ends with the same start."""
     strangers = float((random - smooth.roll(1, 0)).norm(dim=1).mean())
     return {
         "ends_of_one_start_over_those_of_any_two": float((random - smooth).norm(dim=1).mean()) / strangers,
@@ -197,7 +195,7 @@ def draw(result: Compared) -> "Figure":
     return figure
 
 
-def film(result: Compared) -> Film:
+def animate(result: Compared) -> Animation:
     """Both clouds from the same starts, and the paths of a few points."""
 
     def frames() -> Iterator[Image.Image]:
@@ -222,7 +220,7 @@ def film(result: Compared) -> Film:
 
         yield from style.frames(figure, update, range(steps + 1), dpi=100)
 
-    return Film(frames(), per_second=8)
+    return Animation(frames(), per_second=8)
 
 
 ddim = Experiment(
@@ -240,5 +238,5 @@ ddim = Experiment(
     settings=DdimSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

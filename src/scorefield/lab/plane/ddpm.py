@@ -1,33 +1,34 @@
 """DDPM walks back at random, and it has to.
 
-A step of DDPM has two halves. The network says where the point should go: the learned step. Then chance adds a little
-fresh noise: the random step. From x at a level (alpha, sigma) to the next one (alpha', sigma'), a little cleaner,
+A step of DDPM has two halves. The network predicts where the point should go: the learned step. Then chance adds a
+little fresh noise: the random step. From x at a level (alpha, sigma) to the next, slightly cleaner one (alpha',
+sigma'),
 
     x' = alpha' x0 + kept eps + fresh z,        z ~ N(0, 1),        kept^2 + fresh^2 = sigma'^2,
 
-where x0 and eps are what the network sees in x, and fresh is so large that x' has the noise that belongs to its level.
-Follow one point from (-1.6, 1.8) in 64 steps, the learned steps drawn blue and the random ones grey. It staggers about,
-and at the end it lies on the spiral.
+where x0 and eps are the network's predictions from x, and fresh is chosen so that x' has the noise of its level. Follow
+one point from (-1.6, 1.8) in 64 steps, with the learned steps in blue and the random ones in grey. It staggers about,
+and in the end it lies on the spiral.
 
-Why add noise to what is to be cleaned? Leave it out and see. The same network, the same learned steps, and 0 in the
+Why add noise when the aim is to remove it? Leave it out and see. The same network, the same learned steps, and 0 in
 place of z:
 
     x' = alpha' x0 + kept eps.
 
-It looks like the safer way. But x0 is the mean of all the clean points that could have become x. As long as the noise
-is strong, that is nearly the mean of all the data, whatever the point, and what remains of the point's own noise
-shrinks in every step. So the whole cloud runs to the centre, where no data lie. By the time the field shows the arms of
-the spiral all points are at one place, and together they go to the one piece of it that is next, an inner edge. Every
-sample is the same. In the same way a tree in the desert becomes a sad blur.
+It looks like the safer way. But x0 is the mean of all clean points that could have become x. As long as the noise is
+strong, that is nearly the mean of all the data, whatever the point, and what remains of the point's own noise shrinks
+in every step. So the whole cloud moves to the centre, where no data lie. By the time the field shows the arms of the
+spiral all points are in one place, and together they go to the nearest piece of it, an inner edge. Every sample is the
+same. In the same way a tree in the desert becomes a sad blur.
 
-Such a state is wrong by the network's own measure too: it holds far less noise than its level says, and the network
-never saw such states in training. It does not even get quite to the spiral: it stops some way inside of it.
+Such a state is also wrong for the network: it holds far less noise than its level says, and the network never saw such
+states in training. It does not even quite reach the spiral, but stops some way inside it.
 
-The clouds have 256 points, so few that two samples of the data themselves are some way apart in sliced Wasserstein
-distance. That distance, averaged over several pairs, is the measure, and the cloud's is averaged over several clouds.
+The clouds have 256 points, so few that even two samples of the data are some distance apart in sliced Wasserstein
+distance. That distance, averaged over several pairs, is the unit, and the cloud's is averaged over several clouds.
 
-The walk starts at t = 0.99. At t = 1 exactly there is nothing of a picture in the state, and the first step forgets it.
-Without noise all points would then be one after a single step: the same end, with nothing to see on the way.
+The walk starts at t = 0.99. At exactly t = 1 the state holds nothing of the data, and the first step forgets it.
+Without noise all points would then coincide after a single step: the same end, with nothing to see on the way.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,8 +45,8 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
+from scorefield.lab.plane import cloud_fit, learn, levels
 from scorefield.sample.ancestral import ddpm as sampler
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Walked:
 
 
 def states(denoise: Denoise, x: Tensor, passed: Sequence[Level], generator: torch.Generator | None) -> Tensor:
-    """The states (steps + 1, N, 2) of DDPM from x; without a generator, its noise is left out."""
+    """The states (steps + 1, N, 2) of DDPM from x; without a generator, noise is left out."""
 
     def noise(at: Level, to: Level) -> Tensor:
         return torch.randn(x.shape, generator=generator) if generator else torch.zeros_like(x)
@@ -118,7 +119,7 @@ def run(settings: DdpmSettings, watch: Watch) -> Walked:
         noisy=noisy[:, : settings.points],
         bare=bare[:, : settings.points],
         levels=passed,
-        width=torch.tensor([[measure.spread(x) for x in cloud] for cloud in (noisy, bare)]),
+        width=torch.tensor([[cloud_fit.spread(x) for x in cloud] for cloud in (noisy, bare)]),
         numbers=_numbers(settings, shape, noisy, bare, data, way[-1], generator),
     )
 
@@ -132,9 +133,9 @@ def _numbers(
     end: Tensor,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    chance = measure.chance(shape, settings.points, 2 * settings.clouds, generator)
-    apart = [measure.misfit(shape, x[-1].view(settings.clouds, settings.points, 2), generator) for x in (noisy, bare)]
-    width = [measure.spread(x[-1]) for x in (noisy, bare)]
+    chance = cloud_fit.chance(shape, settings.points, 2 * settings.clouds, generator)
+    apart = [cloud_fit.misfit(shape, x[-1].view(settings.clouds, settings.points, 2), generator) for x in (noisy, bare)]
+    width = [cloud_fit.spread(x[-1]) for x in (noisy, bare)]
     half = round(settings.steps * (START - HALF) / START)
     return {
         "sliced_wasserstein_of_two_data_samples": chance,
@@ -148,10 +149,10 @@ def _numbers(
         "share_of_data_outside_of_where_it_ends": float(
             (data.norm(dim=1) > bare[-1].norm(dim=1).mean()).double().mean()
         ),
-        "with_noise_distance_to_the_shape": float(measure.distance(shape, noisy[-1]).mean()),
-        "without_noise_distance_to_the_shape": float(measure.distance(shape, bare[-1]).mean()),
-        "data_distance_to_the_shape": float(measure.distance(shape, data).mean()),
-        "one_point_distance_to_the_shape": float(measure.distance(shape, end).mean()),
+        "with_noise_distance_to_the_shape": float(cloud_fit.distance(shape, noisy[-1]).mean()),
+        "without_noise_distance_to_the_shape": float(cloud_fit.distance(shape, bare[-1]).mean()),
+        "data_distance_to_the_shape": float(cloud_fit.distance(shape, data).mean()),
+        "one_point_distance_to_the_shape": float(cloud_fit.distance(shape, end).mean()),
     }
 
 
@@ -201,7 +202,7 @@ def draw(result: Walked) -> "Figure":
     return figure
 
 
-def film(result: Walked) -> Film:
+def animate(result: Walked) -> Animation:
     """The one point, the cloud with the noise, and the cloud without it."""
 
     def frames() -> Iterator[Image.Image]:
@@ -234,7 +235,7 @@ def film(result: Walked) -> Film:
         every = max(1, last // 100)
         yield from style.frames(figure, update, [*range(0, last, every), last], dpi=100)
 
-    return Film(frames(), per_second=8)
+    return Animation(frames(), per_second=8)
 
 
 ddpm = Experiment(
@@ -251,5 +252,5 @@ ddpm = Experiment(
     settings=DdpmSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

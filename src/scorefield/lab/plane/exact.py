@@ -9,14 +9,14 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.data.shapes import Shape
 
-_ROWS = 128  # states weighed at once, against all nodes, so that the table fits the processor's cache
+_ROWS = 128  # states per batch, each against all nodes, so that the table fits the processor's cache
 
 
 def posterior_mean(shape: Shape) -> Denoise:
     """The exact Denoise of a shape: states (B, 2) at a scalar level -> E[x0 | x] (B, 2), float64 inside.
 
     A node is weighted by the likelihood of the state, N(alpha node, alpha^2 spread^2 + sigma^2). ValueError at sigma 0
-    for bare points, which leave no density between them.
+    for a shape without spread, which has no density.
     """
     return lambda x, at: _over_rows(_mean, shape, x, at)
 
@@ -35,7 +35,7 @@ def _weights(shape: Shape, x: Tensor, alpha: float, sigma: float) -> tuple[Tenso
     """The probability of each node (B, nodes), and the variance of a state about its node."""
     variance = (alpha * shape.spread) ** 2 + sigma**2
     if variance == 0:
-        raise ValueError("bare points have no posterior mean at sigma = 0; ask at a level with some noise")
+        raise ValueError("a shape without spread has no posterior mean at sigma = 0; use a level with some noise")
     distance = torch.cdist(x, alpha * shape.nodes, compute_mode="donot_use_mm_for_euclid_dist").square()
     return (-distance / (2 * variance)).softmax(1), variance
 

@@ -1,29 +1,29 @@
 """Six families of generative models learn one shape in the same time; they differ in what a sample costs.
 
-All are given the same data, the same number of parameters (28,000; a GAN's critic and a VAE's encoder count, since they
-are trained too), the same optimiser, batch, schedule and averaging, and the same five seconds of one CPU core. The time
-is given as a fixed number of updates, chosen so that the seconds agree: so a run depends on its seed alone. The seconds
-that it really took are measured and reported.
+All get the same data, the same number of parameters (28,000; a GAN's critic and a VAE's encoder count, since they are
+trained too), the same optimiser, batch, schedule and averaging, and the same five seconds of one CPU core. The time is
+given as a fixed number of updates, chosen so that the seconds agree, so that a run depends on its seed alone. The
+seconds that it actually took are measured and reported.
 
     GAN                 a generator whose samples a critic cannot distinguish from data; one call, no likelihood
     VAE                 a code of two numbers and back; one call, a lower bound of the likelihood
     normalising flow    invertible layers between data and noise; one pass, exact likelihood
-    autoregressive      first the cell of x, then that of y given x; a call a coordinate, exact likelihood
+    autoregressive      first the cell of x, then that of y given x; a call per coordinate, exact likelihood
     diffusion           predicts the noise and walks down it, DDPM with 150 steps; exact likelihood by its ODE
     flow matching       predicts the direction from noise to data; 10 steps of Heun's method, exact likelihood
 
 Four things are measured on the samples. Their sliced Wasserstein distance to fresh data, over the distance that two
 data sets of the same size have by chance: 1 is perfect. Coverage, the share of the shape with a sample near, which
-shows dropped modes. Precision, the share of samples that lie near the shape, which shows smearing. And the seconds of
-process time for 10,000 points. Near is a radius that 99 of 100 fresh points of the data keep themselves. Where a family
-has a likelihood, its mean over fresh data is compared with that of the true density, which no model can pass but by
+shows dropped modes. Precision, the share of samples near the shape, which shows smearing. And the seconds of process
+time for 10,000 points. Near means within a radius that holds for 99 of 100 fresh points of the data. For a family with
+a likelihood, its mean over fresh data is compared with that of the true density, which no model can exceed except by
 chance:
 
-    log p(x)            in nats a point; the shape is a mixture of Gaussians, so the truth is known
+    log p(x)            in nats per point; the shape is a mixture of Gaussians, so the truth is known
 
 No family is a straw man: each got the same effort, three learning rates times two variants, all run in full with seed 1
-and judged by the distance; the table is in the documentation, docs/lab/families-tuning.md. What is shown is seed 0.
-Luck is left: with seeds 0 to 7 diffusion's distance is 0.9 to 1.1 times the data's, the GAN's 1.3 to 3.9 times. With
+and judged by the distance; the table is in the documentation, docs/lab/families-tuning.md. The figure shows seed 0.
+Luck remains: with seeds 0 to 7 diffusion's distance is 0.9 to 1.1 times the data's, the GAN's 1.3 to 3.9 times. With
 two of them, 1 and 5, the GAN's is only 1.47 and 1.48 times diffusion's, less than the claim asks; else 1.97 to 3.5.
 """
 
@@ -41,21 +41,19 @@ from scorefield.data.shapes import Shape
 from scorefield.evals.coverage import coverage, precision, radius_of
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, Settings, Watch
-from scorefield.lab.families import autoregressive, coupling, diffusion, flow_matching, gan, vae
-from scorefield.lab.families.family import Family, Model
+from scorefield.lab.families import autoregressive, coupling, flow_matching, gan, noise_prediction, vae
+from scorefield.lab.families.generative_family import Family, Model
 from scorefield.lab.families.likelihood import of_shape
-from scorefield.lab.plane.measure import chance, misfit
+from scorefield.lab.plane.cloud_fit import chance, misfit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MODULES = (gan, vae, coupling, autoregressive, diffusion, flow_matching)
+MODULES = (gan, vae, coupling, autoregressive, noise_prediction, flow_matching)
 FAMILIES: tuple[Family, ...] = tuple(one.FAMILY for one in MODULES)
-VARIANTS: Mapping[str, Mapping[str, Family]] = {
-    one.FAMILY.name: one.VARIANTS for one in MODULES
-}  # the seeds of the tuning
-CLOUDS = 5  # measured, each from samples of its own
+VARIANTS: Mapping[str, Mapping[str, Family]] = {one.FAMILY.name: one.VARIANTS for one in MODULES}  # for the tuning
+CLOUDS = 5  # measured, each of different samples
 WEIGHED = 1000  # fresh points for the likelihood
 ENOUGH = 0.2  # seconds of sampling after which timing ends
 
@@ -103,7 +101,7 @@ def judge(shape: Shape, points: int, seed: int) -> Judge:
     """The judge, with bounds measured on fresh data."""
     generator = torch.Generator().manual_seed(seed + 2)
     data, _ = shape.draw(CLOUDS * points, generator)
-    # Bare points are their own nodes: half of them serve as fresh data, half as the shape.
+    # Points without spread are their own nodes: half of them serve as fresh data, half as the shape.
     mixed = shape.nodes[torch.randperm(len(shape.nodes), generator=generator)]
     radius = radius_of(data, shape.nodes) if shape.spread else radius_of(mixed[::2], mixed[1::2])
     by_chance = chance(shape, points, 4 * CLOUDS, generator)
@@ -111,7 +109,7 @@ def judge(shape: Shape, points: int, seed: int) -> Judge:
 
 
 def trained(family: Family, shape: Shape, settings: FamiliesSettings, watch: Watch) -> tuple[Model, float]:
-    """The trained model of a family, and the CPU seconds of its training."""
+    """Train a family; its model, and the CPU seconds of the training."""
     how = replace(family.how, steps=max(1, round(family.how.steps * settings.training)))
     start = process_time()
     for update in watch(family.training(shape, how, settings.seed), f"training: {family.title}", how.steps):
@@ -138,7 +136,7 @@ def run(settings: FamiliesSettings, watch: Watch) -> Compared:
     data = data.reshape(CLOUDS, -1, 2)
     numbers = {f"data_{name}": value for name, value in by.fit(data).items()}
     numbers |= {"data_distance": by.chance, "radius": by.radius}
-    if shape.spread:  # bare points have no density
+    if shape.spread:  # otherwise there is no density
         numbers["data_log_likelihood"] = float(of_shape(shape, by.test).mean())
     clouds: dict[str, Tensor] = {}
     for family in FAMILIES:
@@ -152,7 +150,7 @@ def run(settings: FamiliesSettings, watch: Watch) -> Compared:
         }
         likelihood = model.log_likelihood(by.test)
         if likelihood is not None:
-            found[told(model)] = float(likelihood.mean())
+            found[likelihood_name(model)] = float(likelihood.mean())
         clouds[family.name] = x[: settings.points]
         numbers |= {f"{family.name}_{name}": value for name, value in found.items()}
     numbers["diffusion_time_over_gan"] = numbers["diffusion_seconds_per_10000"] / numbers["gan_seconds_per_10000"]
@@ -160,7 +158,7 @@ def run(settings: FamiliesSettings, watch: Watch) -> Compared:
     return Compared(data=data[0], clouds=clouds, numbers=numbers)
 
 
-def told(model: Model) -> str:
+def likelihood_name(model: Model) -> str:
     """The name of the number for `log_likelihood`."""
     return "log_likelihood" if model.likelihood == "exact" else "log_likelihood_at_least"
 
@@ -184,16 +182,16 @@ def _lines(numbers: Mapping[str, float], name: str) -> Iterator[str]:
     yield f"distance {numbers[f'{name}_distance_over_data']:.1f} × the data's own"
     yield f"coverage {numbers[f'{name}_coverage']:.2f}, precision {numbers[f'{name}_precision']:.2f}"
     yield f"{calls} call{'s' if calls > 1 else ''}, {seconds:.2g} s for 10,000"
-    yield _likelihood(numbers, name).replace("-", "−")  # as the ticks have it
+    yield _likelihood(numbers, name).replace("-", "−")  # like the tick labels
 
 
 def _likelihood(numbers: Mapping[str, float], name: str) -> str:
     exact, bound = f"{name}_log_likelihood", f"{name}_log_likelihood_at_least"
     if exact not in numbers and bound not in numbers:
         return "no likelihood"
-    told = f"= {numbers[exact]:.2f}" if exact in numbers else f"≥ {numbers[bound]:.2f}"
+    value = f"= {numbers[exact]:.2f}" if exact in numbers else f"≥ {numbers[bound]:.2f}"
     truth = f", truth {numbers['data_log_likelihood']:.2f}" if "data_log_likelihood" in numbers else ""
-    return f"log p(x) {told}{truth}"
+    return f"log p(x) {value}{truth}"
 
 
 def _price(axes: "Axes", numbers: Mapping[str, float]) -> None:
@@ -206,7 +204,7 @@ def _price(axes: "Axes", numbers: Mapping[str, float]) -> None:
     fastest = min(places.values())
     for title, where in places.items():
         axes.scatter(*where, s=36, color=style.LEARNED, zorder=3)
-        # Labels away from the line of the data; the two fast families are close, so away from each other too.
+        # Labels away from the data's line; the two fast families are close, so also away from each other.
         side, aside = ("right", -6) if where == fastest else ("left", 6)
         up = ("bottom", 3) if where[1] >= 1 else ("top", -3)
         axes.annotate(title, where, (aside, up[1]), textcoords="offset points", ha=side, va=up[0], fontsize=9)
@@ -219,10 +217,10 @@ def _price(axes: "Axes", numbers: Mapping[str, float]) -> None:
 
 families = Experiment(
     name="families",
-    claim="In the same time of training, diffusion and flow matching come as near to the data as twice its own chance, "
-    "nearer than a GAN, and a sample of diffusion costs at least twenty times the GAN's time.",
+    claim="In the same training time, diffusion and flow matching come within twice the data's distance to itself, "
+    "nearer than a GAN, and a diffusion sample takes at least twenty times the GAN's time.",
     criteria=(
-        # The systematic part of an error at twice the chance is 1.7 times what 2,000 points show of themselves.
+        # At a ratio of two, the systematic error is 1.7 times the chance error of 2,000 points.
         Criterion("diffusion_distance_over_data", "<=", 2.0),
         Criterion("flow_matching_distance_over_data", "<=", 2.0),
         Criterion("gan_distance_over_diffusion", ">=", 1.5),  # the gain: more than the scatter of the distance

@@ -1,33 +1,32 @@
 """A trained network is a field of arrows that changes with time.
 
 Give the network of the plane a noisy point and the time, and it answers with another point: where the clean one
-probably was. Draw the way from the one to the other as an arrow, at many points, and the network becomes visible. It is
-a field that points to likelier, less noisy data.
+probably was. Draw an arrow from the one to the other, at many points, and the network becomes visible. It is a field
+that points to likelier, less noisy data.
 
-What should it say? Many clean points could have become the noisy point x, and the answer with the least squared error
-is their mean, each weighed by how likely it is to have become x. For a Gaussian mixture this mean has a formula, and
-the spiral is one: 1,500 small Gaussians along a curve, the nodes c_i,
+What should it answer? Many clean points could have become the noisy point x, and the answer with the least squared
+error is their mean, each weighted by the likelihood that it became x. For a Gaussian mixture this mean has a formula,
+and the spiral is one: 1,500 small Gaussians along a curve, the nodes c_i,
 
     E[x0 | x] = sum of w_i c_i, and a little of x itself,
     w_i proportional to exp(-|x - alpha c_i|^2 / (2 sigma^2 + 2 alpha^2 spread^2)).
 
-So the best possible network is known, and the trained one can be compared with it. The network is never given that
-formula. It only sees points of the spiral, one at a time, with noise on them, and has to undo the noise. The error is
-the root mean square of the difference, over noisy points as they occur at time t = sigma / (alpha + sigma), which is 0
-for clean data and 1 for pure noise. The data have a deviation of 1 in each coordinate, so an error of 0.1 is a tenth of
-that.
+So the best possible network is known, and the trained one can be compared with it. The network never gets that formula.
+It only sees noisy points of the spiral, one at a time, and has to undo the noise. The error is the root mean square of
+the difference, over noisy points as they occur at time t = sigma / (alpha + sigma), which is 0 for clean data and 1 for
+pure noise. The data have a deviation of 1 in each coordinate, so an error of 0.1 is a tenth of that.
 
 Far from the data, with much noise, every arrow points to the centre: coarse. Near it, with little noise, each points to
-the nearest piece of the spiral: fine. The same place needs different arrows at different times, so the same network,
-trained in the same way but without the time input, has to answer with a compromise. That is the grey curve. Data and
-noise are equally wide here, so the place of a point says little about the noise in it. The compromise is worst, to our
-surprise, not close to the data but far out, where the right answer is the simplest of all: the centre. There the whole
-point is noise, and the network that does not know it goes on seeing a little of the spiral.
+the nearest piece of the spiral: fine. The same place needs different arrows at different times, so the same network
+trained without the time input has to compromise. That is the grey curve. Data and noise are equally wide here, so the
+place of a point says little about the noise in it. Surprisingly, the compromise is worst not close to the data but far
+out, where the right answer is the simplest of all: the centre. There the whole point is noise, and the network, which
+does not know it, still sees a little of the spiral.
 
 The arrows are drawn where clean data would be, without the shrinking of the noisy state (the gauge in which alpha is
-1), so that the spiral does not move. Long arrows are shortened. Where the exact arrow differs from the learned one it
-looks out from under it. At small t no training point ever came to the empty places between the arms. The arrows there
-are drawn faintly: they are what the network makes up, and the error does not count them.
+1), so that the spiral does not move. Long arrows are shortened. Where the exact arrow differs from the learned one, it
+shows from under it. At small t no training point ever came to the empty places between the arms. The arrows there are
+drawn faintly: the network makes them up, and the error does not count them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +42,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level, noisy
 from scorefield.data import shapes
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
 from scorefield.lab.plane import learn, levels
 from scorefield.lab.plane.exact import posterior_mean
 
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
     from matplotlib.quiver import Quiver
 
 TIMES = torch.linspace(0.05, 1, 20).tolist()  # where the error is measured
-FILMED = torch.linspace(0.95, 0.02, 94).tolist()
+FRAME_TIMES = torch.linspace(0.95, 0.02, 94).tolist()
 SHOWN = (0.9, 0.6, 0.4, 0.2, 0.05)
 BAR = 0.10
 
@@ -70,7 +69,7 @@ class FieldSettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """The arrows (times, points, 2) of both fields at FILMED, and the errors (times,) at TIMES."""
+    """The arrows (times, points, 2) of both fields at FRAME_TIMES, and the errors (times,) at TIMES."""
 
     nodes: Tensor
     points: Tensor
@@ -112,8 +111,8 @@ def run(settings: FieldSettings, watch: Watch) -> Trained:
     return Trained(
         nodes=shape.nodes,
         points=points,
-        learned=torch.stack([arrows(field, points, t) for t in FILMED]),
-        exact=torch.stack([arrows(exact, points, t) for t in FILMED]),
+        learned=torch.stack([arrows(field, points, t) for t in FRAME_TIMES]),
+        exact=torch.stack([arrows(exact, points, t) for t in FRAME_TIMES]),
         error=error,
         timeless=error_timeless,
         numbers={
@@ -130,13 +129,13 @@ def _field(axes: "Axes", result: Trained, t: float) -> "tuple[Quiver, Quiver]":
     style.dots(axes, result.nodes, style.DATA, size=2.5, alpha=0.35)
     exact = style.arrows(axes, result.points, style.shortened(result.exact[0]), style.EXACT)
     learned = style.arrows(axes, result.points, style.shortened(result.learned[0]), style.LEARNED)
-    _show(exact, learned, result, min(range(len(FILMED)), key=lambda k: abs(FILMED[k] - t)))
+    _show(exact, learned, result, min(range(len(FRAME_TIMES)), key=lambda k: abs(FRAME_TIMES[k] - t)))
     return exact, learned
 
 
 def _show(exact: "Quiver", learned: "Quiver", result: Trained, k: int) -> None:
     """Draw the fields at time number k, fainter where noisy points are rarer, up to three deviations from the data."""
-    sigma = FILMED[k] / (1 - FILMED[k])
+    sigma = FRAME_TIMES[k] / (1 - FRAME_TIMES[k])
     away = torch.cdist(result.points.double(), result.nodes).min(1).values
     visited = 0.2 + 0.8 * (-(away / (3 * sigma)).square() / 2).exp()
     for quiver, push in ((exact, result.exact[k]), (learned, result.learned[k])):
@@ -150,34 +149,34 @@ def draw(result: Trained) -> "Figure":
     for plot, t in zip(axes, SHOWN, strict=False):
         style.plane(plot, f"t = {t:.2f}")
         exact, learned = _field(plot, result, t)
-    told = ["learned", "exact, under it"]
-    legend = figure.legend([learned, exact], told, loc="outside upper center", ncols=2, frameon=False)
+    labels = ["learned", "exact, under it"]
+    legend = figure.legend([learned, exact], labels, loc="outside upper center", ncols=2, frameon=False)
     for handle in legend.get_patches():
-        handle.set_alpha(1)  # the handle of an arrow may be faint
+        handle.set_alpha(1)  # an arrow's handle may be faint
     curve = axes[-1]
-    curve.plot(TIMES, result.timeless, color=style.RANDOM, label="not told the time")
-    curve.plot(TIMES, result.error, color=style.LEARNED, label="told the time")
+    curve.plot(TIMES, result.timeless, color=style.RANDOM, label="without the time")
+    curve.plot(TIMES, result.error, color=style.LEARNED, label="with the time")
     curve.axhline(BAR, color=style.DATA, linewidth=0.9, linestyle="--", label=f"the bar, {BAR:.2f}")
     curve.set(yscale="log", xlabel="t", title="error of the field", xlim=(0, 1), ylim=(0.0008, 1.5))
     style.legend(curve, "lower left")
     return figure
 
 
-def film(result: Trained) -> Film:
-    """From noise to data: the arrows let go of the centre and find the curve."""
+def animate(result: Trained) -> Animation:
+    """From noise to data: the arrows turn from the centre to the curve."""
 
     def frames() -> Iterator[Image.Image]:
         figure, (axes,) = style.figure(width=5.0, height=5.2)
         style.plane(axes)
-        exact, learned = _field(axes, result, FILMED[0])
+        exact, learned = _field(axes, result, FRAME_TIMES[0])
 
         def update(k: int) -> None:
             _show(exact, learned, result, k)
-            axes.set_title(f"t = {FILMED[k]:.2f}")
+            axes.set_title(f"t = {FRAME_TIMES[k]:.2f}")
 
-        yield from style.frames(figure, update, range(len(FILMED)))
+        yield from style.frames(figure, update, range(len(FRAME_TIMES)))
 
-    return Film(frames(), per_second=12)
+    return Animation(frames(), per_second=12)
 
 
 field = Experiment(
@@ -191,5 +190,5 @@ field = Experiment(
     settings=FieldSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

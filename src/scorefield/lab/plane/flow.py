@@ -1,31 +1,31 @@
 """Flow matching: straight lines for the pairs, curves for the field.
 
-Flow matching, which trains most of today's large models of pictures and video, is explained in other words than
+Flow matching, which trains most of today's large models for pictures and video, is explained differently from
 diffusion. Take a point x0 of the data and a point eps of noise, draw the straight line between them, and teach a
 network the direction of that line at each place on it,
 
     x = (1 - t) x0 + t eps,        dx/dt = eps - x0.
 
-A sampler then walks against it from t = 1 to 0. No schedule of noise, no betas. Is it another thing than diffusion?
+A sampler then walks against it from t = 1 to 0. No noise schedule, no betas. Is it something other than diffusion?
 
-A state of diffusion is x = alpha x0 + sigma eps too; only its scale is another. Call the scale a gauge: RF, rectified
+A state of diffusion is also x = alpha x0 + sigma eps; only its scale differs. Call the scale a gauge: RF, rectified
 flow, has alpha + sigma = 1, and VP, variance preserving as in DDPM, has alpha^2 + sigma^2 = 1. Divide a VP state by the
 sum of its alpha and sigma, and it is an RF state. In every gauge the moving point obeys
 
     dx = x0 d(alpha) + eps d(sigma),
 
-and Euler's step of that is x' = alpha' x0 + sigma' eps: the step of DDIM. So DDIM is flow matching seen in the VP
-gauge. The experiment lets one network walk in both gauges, and also in VE (alpha = 1), and compares the ways at every
-step. It also asks for the loss of the same pairs in both: the network is trained on the same numbers either way.
+and Euler's step of that is x' = alpha' x0 + sigma' eps: the step of DDIM. So DDIM is flow matching in the VP gauge. The
+experiment lets one network walk in both gauges, and also in VE (alpha = 1), and compares the paths at every step. It
+also computes the loss of the same pairs in both: the network is trained on the same numbers either way.
 
-What is left of the straight lines? Those between the pairs are straight in RF and bent in VP, as drawn in the upper
-row. But at a place where many lines cross, the network can only learn their mean direction, and the ways along the
-mean, in the lower row, are straight in no gauge. The number is the length of all ways over the distance between their
-ends: 1 if they are straight.
+What is left of the straight lines? Those between the pairs are straight in RF and bent in VP, as the upper row shows.
+But at a place where many lines cross, the network can only learn their mean direction, and the paths along the mean, in
+the lower row, are straight in no gauge. The number is the length of all paths over the distance between their ends: 1
+if they are straight.
 
-The surprise is that the ways of this field are longer in RF than in VP. The data are as wide as the noise, and so is a
+The surprise is that the paths of this field are longer in RF than in VP. The data are as wide as the noise, and so is a
 VP state at every moment: the cloud as a whole need not move. In RF it shrinks to 0.7 of its width half way and must
-grow again. How straight a way looks is a matter of the gauge. The error of the steps is not: it is the same in all.
+grow again. How straight a path looks depends on the gauge. The error of the steps does not: it is the same in all.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,8 +44,8 @@ from scorefield.core.gauge import Gauge
 from scorefield.core.level import Level, noisy
 from scorefield.data import shapes
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
+from scorefield.lab.plane import cloud_fit, learn, levels
 from scorefield.sample.one_step import euler
 from scorefield.train.objective import objective
 
@@ -111,7 +111,7 @@ def run(settings: FlowSettings, watch: Watch) -> Ways:
     }
     pairs = [torch.stack([noisy(x0, eps, at) for at in by_gauge[name]]) for name in ("rf", "vp")]
     seen = [moved(ways[name], by_gauge[name], by_gauge["rf"]) for name in ("vp", "ve")]
-    chance = measure.chance(shape, settings.points, 16, generator)
+    chance = cloud_fit.chance(shape, settings.points, 16, generator)
     return Ways(
         data=x0,
         pairs=(pairs[0], pairs[1]),
@@ -124,7 +124,7 @@ def run(settings: FlowSettings, watch: Watch) -> Ways:
             "pairs_bend_in_vp": bend(pairs[1]),
             "field_bends_in_rf": bend(ways["rf"]),
             "field_bends_in_vp": bend(ways["vp"]),
-            "sliced_wasserstein_over_that_of_data": measure.misfit(shape, ways["rf"][-1:], generator) / chance,
+            "sliced_wasserstein_over_that_of_data": cloud_fit.misfit(shape, ways["rf"][-1:], generator) / chance,
         },
     )
 
@@ -155,7 +155,7 @@ def draw(result: Ways) -> "Figure":
     return figure
 
 
-def film(result: Ways) -> Film:
+def animate(result: Ways) -> Animation:
     """The walk of the same cloud in both gauges."""
 
     def frames() -> Iterator[Image.Image]:
@@ -177,23 +177,23 @@ def film(result: Ways) -> Film:
         last = len(result.levels) - 1
         yield from style.frames(figure, update, [*range(0, last, max(1, last // 100)), last], dpi=100)
 
-    return Film(frames(), per_second=12)
+    return Animation(frames(), per_second=12)
 
 
 flow = Experiment(
     name="flow",
     claim="Flow matching is DDIM in another gauge; its lines are straight between pairs, and bent along the field.",
     criteria=(
-        # Rounding in float32, carried through all the steps; of a width of 1.
+        # Rounding in float32, accumulated over all steps; the width is 1.
         Criterion("largest_difference_of_gauges", "<=", 1e-3),
         Criterion("largest_difference_of_losses", "<=", 1e-4),
         Criterion("pairs_bend_in_rf", "<=", 1.0001),
-        # Between vectors of one length at a right angle it is a quarter of a circle: pi / 2 / sqrt(2) = 1.11.
+        # Between vectors of equal length at a right angle it is a quarter of a circle: pi / 2 / sqrt(2) = 1.11.
         Criterion("pairs_bend_in_vp", ">=", 1.05),
         Criterion("field_bends_in_rf", ">=", 1.02),
     ),
     settings=FlowSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

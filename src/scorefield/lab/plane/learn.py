@@ -1,4 +1,4 @@
-"""Training the network of the plane: seconds on a CPU."""
+"""Train the network of the plane, in seconds on a CPU."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ class Training:
     batch: int = 512
     lr: float = 4e-3
     width: int = 128
-    classes: int = 0  # the network learns one more: no class
+    classes: int = 0  # the network learns one more, no class
     drop: float = 0.2  # share of labels replaced by none (Ho & Salimans 2022)
     timed: bool = True  # whether the network gets the level as an input
 
@@ -58,7 +58,7 @@ def _flow_loss(live: Preconditioned, x0: Tensor, cond: Cond, generator: torch.Ge
     return objective(live, x0, cond, at, eps).mean()
 
 
-# The flow, eps - x0, of the VP state (Lipman et al. 2022): finite at both ends. All t in (0, 1) equally often.
+# The flow, eps - x0, of the VP state (Lipman et al. 2022), finite at both ends, with t uniform in (0, 1).
 FLOW = Task(predict.flow, _flow_loss)
 
 
@@ -94,7 +94,7 @@ def training(shape: Shape, how: Training, seed: int, task: Task = FLOW) -> Itera
 
 
 def learn(shape: Shape, how: Training, seed: int, watch: Watch = silent) -> Preconditioned:
-    """The trained network of a shape, as a Denoiser."""
+    """Train a network on a shape, as a Denoiser."""
     for update in watch(training(shape, how, seed), "training", how.steps):
         last = update
     return last.denoiser.requires_grad_(False)
@@ -114,10 +114,10 @@ def _kept(order: _Order) -> Preconditioned:
 
 
 def learned(name: str, how: Training, seed: int, watch: Watch = silent) -> Preconditioned:
-    """The trained network of the shape of that name, as a Denoiser; ShapeError if there is none.
+    """The trained network for the shape of that name, as a Denoiser; ShapeError if there is none.
 
-    Several experiments use the same network, so a process trains one for a named shape once. For a file it trains again
-    each time, since its points may have changed.
+    Several experiments use the same network, so a process trains it once for a named shape. For a file it trains each
+    time, since the points may have changed.
     """
     if name in shapes.SHAPES:
         return _kept(_Order(name=name, how=how, seed=seed, watch=watch))

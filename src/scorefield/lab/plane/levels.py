@@ -1,4 +1,4 @@
-"""Levels of the plane by one number: t, the share of noise sigma / (alpha + sigma), 0 clean, 1 pure noise."""
+"""Levels of the plane by one number: t, the share of noise sigma / (alpha + sigma), from 0, clean, to 1, pure noise."""
 
 import math
 
@@ -25,7 +25,7 @@ def walk_down(steps: int, start: float = 1.0, end: float = 0.0) -> list[Level]:
 
 
 def slowing_down(steps: int, start: float = 1.0) -> list[Level]:
-    """`steps` + 1 levels from t = `start` to 0, denser towards 0, since a shape is mostly decided at small t."""
+    """`steps` + 1 levels from t = `start` to 0, denser towards 0, since small t decide most of a shape."""
     return [level(start * (1 - k / steps) ** 2) for k in range(steps + 1)]
 
 

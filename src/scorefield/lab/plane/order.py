@@ -1,29 +1,28 @@
-"""A sampler solves an equation, and its order says how fast it gets better at it.
+"""A sampler solves an equation, and its order says how fast its error falls.
 
 Without fresh noise, sampling follows the probability-flow equation: each state has one path to one result,
 
     d(x / alpha) / d(lam) = x0(x, lam) - x / alpha,
 
-and a sampler walks that path in steps. Where the step is one straight line (Euler, which is also DDIM) the error halves
-when the number of steps doubles: order 1. Methods of order 2 look at how the direction changes, at the price of a
-second call of the model for each step (Heun, DPM2), or for free out of the calls that they remember (DPM++ 2M, LMS,
-UniPC); their error falls to a quarter.
+and a sampler walks that path in steps. If the step is one straight line (Euler, which is also DDIM) the error halves
+when the number of steps doubles: order 1. Methods of order 2 use the change of the direction, at the price of a second
+call of the model for each step (Heun, DPM2), or for free from earlier calls (DPM++ 2M, LMS, UniPC); their error falls
+to a quarter.
 
-To measure it nothing may be wrong but the steps. So the model is not a network but the exact mean of all x0 that could
-lie behind x, and the right answer is that of UniPC at order 3 in 4,096 steps, whose own error is its distance to half
-as many. The walk goes between two finite levels in steps of equal lam. The error is the root mean square distance to
-the right answer over the points, and the order is the slope of the error in a plot of logarithms, over the three
-largest numbers of steps. Samplers that draw noise are measured on the equation that they solve without it (eta = 0);
-DDPM has no such mode. Their own quality, noise and all, is in the last panel: the sliced Wasserstein distance to fresh
-data.
+To measure this, only the steps may cause errors. So the model is not a network but the exact mean of all x0 that could
+lie behind x, and the right answer is that of UniPC at order 3 in 4,096 steps, whose own error is its distance to that
+in half as many. The walk goes between two finite levels in steps of equal lam. The error is the root mean square
+distance to the right answer over the points, and the order is the slope of the error in a plot of logarithms, over the
+three largest numbers of steps. Samplers that draw noise are measured on the equation that they solve without it (eta =
+0); DDPM has no such mode. Their quality with noise is in the last panel: the sliced Wasserstein distance to fresh data.
 
-Two things surprise. Four names give the very same line: DDIM, Euler, Euler ancestral without its noise and plain
-gradient descent are one method. And LMS and UniPC fall faster than their order says: their steps are of a higher order
-inside, and only the start from a single prediction (LMS) or the cautious last step (UniPC) leaves an error of order 2,
-which shows when all else is small. So of these two only "at least" is claimed. At ten calls and fewer no order shows at
-all: where the spiral's turns compete for a point, a long step simply takes the wrong one.
+Two things surprise. Four names give exactly the same line: DDIM, Euler, Euler ancestral without its noise and plain
+gradient descent are one method. And the errors of LMS and UniPC fall faster than their order says: their steps have a
+higher order inside the walk, and only the start from a single prediction (LMS) or the cautious last step (UniPC) leaves
+an error of order 2, which shows when all else is small. So for these two only "at least" is claimed. At ten calls and
+fewer no order shows at all: where the spiral's turns compete for a point, a long step simply takes the wrong one.
 
-The clouds show what that means. From pure noise one big step of Euler's lands at the mean of all data, which is no data
+The clouds show what that means. From pure noise one big Euler step lands at the mean of all data, which is not a data
 point; a few steps give a smear between the turns of the spiral, and only many give the spiral.
 """
 
@@ -44,11 +43,11 @@ from scorefield.core.level import noisy
 from scorefield.data import shapes
 from scorefield.evals.sliced import sliced_wasserstein
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import convergence, levels, measure
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
+from scorefield.lab.plane import cloud_fit, convergence, levels
 from scorefield.lab.plane.convergence import Line
 from scorefield.lab.plane.exact import posterior_mean
-from scorefield.sample.registry import SAMPLERS, find
+from scorefield.sample.samplers import SAMPLERS, find
 from scorefield.sample.walk import Sampler
 
 if TYPE_CHECKING:
@@ -58,9 +57,9 @@ if TYPE_CHECKING:
 
 COUNTS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # steps of the solved equation
 SHOWN = (1, 2, 4, 8, 32)  # steps of the clouds
-FILMED = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 28, 32)
+FRAME_STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 28, 32)
 DRAWN = (2, 4, 8, 16, 32, 64)  # steps of the samplers with noise
-FASTER = ("lms", "unipc")  # of higher order inside the walk than at its start or end
+FASTER = ("lms", "unipc")  # their order is higher inside the walk than at its start or end
 PAIRS = 24  # pairs of clouds of data
 ONE_PERCENT = 0.01  # of the data's standard deviation
 
@@ -103,7 +102,7 @@ def run(settings: OrderSettings, watch: Watch) -> Measured:
     start = torch.randn(settings.cloud, 2, generator=generator, dtype=torch.float64)
     data, _ = shape.draw(settings.cloud, generator)
     euler, second = (
-        {steps: cloud(find(name)[0].sampler, denoise, start, steps, settings.seed) for steps in FILMED}
+        {steps: cloud(find(name)[0].sampler, denoise, start, steps, settings.seed) for steps in FRAME_STEPS}
         for name in ("euler", "dpmpp_2m")
     )
     noisy_ones = [record for record in SAMPLERS if record.stochastic]
@@ -120,7 +119,7 @@ def run(settings: OrderSettings, watch: Watch) -> Measured:
         euler=euler,
         second=second,
         quality=quality,
-        floor=measure.chance(shape, settings.cloud, PAIRS, generator),
+        floor=cloud_fit.chance(shape, settings.cloud, PAIRS, generator),
         nodes=shape.nodes,
         numbers=_numbers(errors, own, {steps: sliced_wasserstein(one, data) for steps, one in euler.items()}),
     )
@@ -206,7 +205,7 @@ def _legend(axes: "Axes", place: style.Place, title: str, columns: int = 1) -> N
     axes.legend(loc=place, title=title, ncols=columns, alignment="left", frameon=False, fontsize=9, title_fontsize=9)
 
 
-def film(result: Measured) -> Film:
+def animate(result: Measured) -> Animation:
     """The same noise in increasing numbers of steps, by a sampler of order 1 and one of order 2."""
 
     def frames() -> Iterator[Image.Image]:
@@ -224,7 +223,7 @@ def film(result: Measured) -> Film:
         for frame in style.frames(figure, update, result.euler, dpi=100):
             yield from itertools.repeat(frame, 6)
 
-    return Film(frames(), per_second=12)
+    return Animation(frames(), per_second=12)
 
 
 order = Experiment(
@@ -241,5 +240,5 @@ order = Experiment(
     settings=OrderSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

@@ -1,30 +1,30 @@
 """A picture is a point, and noise moves it.
 
-A picture of two grey pixels is two numbers, and two numbers are a point in the plane: the left pixel says how far to
-the right, the right pixel how far up. Black is -1 and white is 1, so all such pictures fill a square. A real picture
+A picture of two grey pixels is two numbers, and two numbers are a point in the plane: the left pixel is its position to
+the right, the right pixel its height. Black is -1 and white is 1, so all such pictures fill a square. A real picture
 has thousands of pixels and lies in as many dimensions, which nobody can draw, but everything about points holds there
-too. That is why the other experiments of the plane are about pictures.
+too. That is why the other experiments in the plane are about pictures.
 
 Cut pairs of neighbouring pixels out of rendered scenes and look where they lie. The square is not filled. A pixel is
 mostly as bright as its neighbour, so the points crowd near the diagonal. The same pixels, paired at random, are as
-bright and as dark as before, but lie all over the square: what makes a picture a picture is not which values it has but
-which go together. The distribution of natural pictures is a thin thing in a large space, and this is the thin thing at
-its smallest. The spiral of the other experiments represents it.
+bright and as dark as before, but lie all over the square: what makes a picture is not which values it has but which go
+together. The distribution of natural pictures is a thin set in a large space, and this is the smallest example. The
+spiral of the other experiments represents it.
 
-Adding noise to a picture is taking a step in the plane. A picture fades and its pixels take on values of their own; the
-point walks away, out of the square too, to values that no screen shows. Two pictures are as different as their points
-are distant, with noise on them or without,
+Adding noise to a picture is a step in the plane. The picture fades and its pixels become independent; the point walks
+away, also out of the square, to values that no screen shows. The difference of two pictures is the distance of their
+points, with or without noise,
 
     |x - y|^2 = (x_left - y_left)^2 + (x_right - y_right)^2.
 
-The noise has no diagonal, so it washes the crowd out. If neighbouring pixels have the variance v and the covariance c,
-then after alpha x0 + sigma eps their correlation is
+The noise has no diagonal, so it washes out the crowd. If neighbouring pixels have the variance v and the covariance c,
+then the correlation in alpha x0 + sigma eps is
 
     alpha^2 c / (alpha^2 v + sigma^2),
 
 from c / v for the clean pictures down to none. To make a picture is to find the way back, from anywhere in the plane to
 the crowd. The scenes have smooth skies and flat colours, and their neighbours are even more alike than those of
-photographs, of which one reads 0.9 to 0.95.
+photographs, for which 0.9 to 0.95 is reported.
 """
 
 from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ from scorefield.core.level import noisy
 from scorefield.data.render import render
 from scorefield.data.scenes import scene
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
 from scorefield.lab.plane import levels
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ COLOURS = (style.EXACT, style.LEARNED, style.GUIDED, style.OTHER)
 STEPS = 100
 SHOWN = 40  # of them, in the figure
 TIMES = [0.05 * k for k in range(20)]
-BAND = 0.1  # the largest difference of near brightnesses, in a range of 2
+BAND = 0.1  # the largest difference of similar brightnesses, in a range of 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ def _walkers(axes: "Axes", walk: Tensor) -> None:
 
 
 def draw(result: Seen) -> "Figure":
-    """Draw pictures and their points, clean and noisy, and where neighbouring and unrelated pixels lie."""
+    """Draw pictures and their points, clean and noisy, and the points of neighbouring and unrelated pixels."""
     figure, axes = style.figure(3, 3, width=8.0, height=8.2)
     for row, steps, name in ((0, 0, "clean"), (3, SHOWN, f"{SHOWN} steps of noise")):
         _pictures(axes[row], result.walk[steps], f"24 pictures, {name}")
@@ -203,14 +203,14 @@ def draw(result: Seen) -> "Figure":
     axes[6].axvline(BAND, color=style.DATA, linewidth=0.8, linestyle="--")
     axes[6].set(xlabel="difference of both pixels", ylim=(0, 1.03), title="share of pairs within it")
     style.legend(axes[6], "lower right")
-    axes[8].plot(TIMES, result.predicted, color=style.EXACT, label="foretold")
+    axes[8].plot(TIMES, result.predicted, color=style.EXACT, label="predicted")
     axes[8].scatter(TIMES, result.correlation, color=style.DATA, s=14, zorder=3, label="measured")
     axes[8].set(xlabel="t", xlim=(-0.03, 1), ylim=(-0.05, 1.05), title="correlation under noise")
     style.legend(axes[8], "upper right")
     return figure
 
 
-def film(result: Seen) -> Film:
+def animate(result: Seen) -> Animation:
     """The pictures as noise is added, and the walk of their points."""
 
     def frames() -> Iterator[Image.Image]:
@@ -229,13 +229,13 @@ def film(result: Seen) -> Film:
 
         yield from style.frames(figure, update, range(STEPS + 1))
 
-    return Film(frames(), per_second=12)
+    return Animation(frames(), per_second=12)
 
 
 pixels = Experiment(
     name="pixels",
     claim="A picture of two pixels is a point that noise moves about the plane,"
-    " and neighbouring pixels of scenes crowd at the diagonal of it.",
+    " and neighbouring pixels of scenes lie close to its diagonal.",
     criteria=(
         Criterion("largest_gap_of_both_distances", "<=", 1e-5),  # rounding
         Criterion("correlation_of_neighbours", ">=", 0.8),  # photographs are reported at 0.9 to 0.95
@@ -246,5 +246,5 @@ pixels = Experiment(
     settings=PixelsSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

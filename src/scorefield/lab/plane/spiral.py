@@ -1,13 +1,12 @@
 """A cloud of pure noise folds onto a spiral.
 
 This is the whole story in one picture. Think of a picture as a point: with two pixels, the brightness of one is its
-place to the right, the brightness of the other its place upwards. Pictures that mean something do not lie just
-anywhere; here they lie on a spiral. To make a new one is to find a point on the spiral without knowing where the spiral
-is.
+position to the right, the brightness of the other its height. Meaningful pictures do not lie just anywhere; here they
+lie on a spiral. To make a new one is to find a point on the spiral without knowing where the spiral is.
 
-A small network is shown points of the spiral with noise added, at every strength of noise, and learns to say which
-noise it was. For a point x at a level of noise t (1 is pure noise, 0 is none) it thereby says where x probably came
-from, and that makes it a field of arrows: at each place and each t, an arrow towards likelier, cleaner data.
+A small network sees points of the spiral with noise added, at every strength of noise, and learns to predict the noise.
+For a point x at a level of noise t (1 is pure noise, 0 is none) it thereby predicts where x probably came from, and
+that makes it a field of arrows: at each place and each t, an arrow towards likelier, cleaner data.
 
 To generate, start a thousand points of pure noise and let them follow the arrows while t falls from 1 to 0. In every
 step the network splits a point into a clean part x0 and a noise part eps, and mixes the two again with a little less of
@@ -18,15 +17,15 @@ the noise:
 Far out the arrows all point to the middle; as t falls they turn, arm by arm, to the spiral, and the cloud folds onto
 it. No point of the training data is looked up: each sample is new.
 
-Whether the cloud has become the spiral is measured twice. Each point's distance to the shape says whether it lies on
-it, and is compared with that of real samples, which are a little blurred themselves. The sliced Wasserstein distance
-says whether all of the shape is filled evenly: project both clouds on a line, sort, compare, over many lines. It is not
-zero for two clouds of real samples either, since a thousand points are only a thousand; that is the measure of it.
+Whether the cloud has become the spiral is measured twice. Each point's distance to the shape shows whether it lies on
+it, and is compared with that of real samples, which are slightly blurred themselves. The sliced Wasserstein distance
+shows whether the whole shape is filled evenly: project both clouds on a line, sort, compare, over many lines. It is not
+zero for two clouds of real samples either, since they have only a thousand points; that is the unit.
 
 Two things surprised. For most of the time nothing seems to happen: the data are as wide as the noise, so the cloud as a
-whole has nowhere to go, and all is decided below t = 0.3. The levels lie closer and closer there, t = (1 - k / n)^2.
-And the network is smooth, so some points get stuck on their way between two arms, most of all in the innermost turn: on
-average the samples are two to three times as far from the curve as real ones.
+whole has nowhere to go, and everything is decided below t = 0.3. So the levels are denser there, t = (1 - k / n)^2. And
+the network is smooth, so some points get stuck between two arms, most of all in the innermost turn: on average the
+samples are two to three times as far from the curve as real ones.
 """
 
 from collections.abc import Iterator, Mapping
@@ -41,9 +40,9 @@ from torch import Tensor
 from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import learn, levels, measure
-from scorefield.sample import registry
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
+from scorefield.lab.plane import cloud_fit, learn, levels
+from scorefield.sample import samplers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +53,7 @@ FIELD_AT = 65
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpiralSettings(Settings):
-    """The shape, the points of the drawn cloud, the measured clouds, and their sampling."""
+    """The shape, the points of the drawn cloud, the number of measured clouds, and their sampling."""
 
     shape: str = "spiral"
     points: Annotated[int, Field(ge=100, le=10_000)] = 1000
@@ -83,15 +82,15 @@ def run(settings: SpiralSettings, watch: Watch) -> Folded:
     generator = torch.Generator().manual_seed(settings.seed)
     start = torch.randn(settings.clouds * settings.points, 2, generator=generator)
     passed = levels.slowing_down(settings.steps)
-    walk = registry.find(settings.sampler)[0].sampler(
+    walk = samplers.find(settings.sampler)[0].sampler(
         denoise, start, passed, lambda at, to: torch.randn(start.shape, generator=generator)
     )
     x = torch.stack([step.x for step in watch(walk, "folding", settings.steps + 1)])
     clouds = x[-1].view(settings.clouds, settings.points, 2)
     data, _ = shape.draw(10 * settings.points, generator)
-    misfit = measure.misfit(shape, clouds, generator)
-    chance = measure.chance(shape, settings.points, max(8, settings.clouds), generator)
-    off, own = (float(measure.distance(shape, one).mean()) for one in (x[-1], data))
+    misfit = cloud_fit.misfit(shape, clouds, generator)
+    chance = cloud_fit.chance(shape, settings.points, max(8, settings.clouds), generator)
+    off, own = (float(cloud_fit.distance(shape, one).mean()) for one in (x[-1], data))
     grid = style.lattice(17)
     return Folded(
         data=data[: settings.points],
@@ -106,7 +105,7 @@ def run(settings: SpiralSettings, watch: Watch) -> Folded:
             "mean_distance_to_the_shape": off,
             "mean_distance_of_data": own,
             "mean_distance_beyond_that_of_data": off - own,
-            "mean_distance_of_the_noise": float(measure.distance(shape, start).mean()),
+            "mean_distance_of_the_noise": float(cloud_fit.distance(shape, start).mean()),
         },
     )
 
@@ -134,7 +133,7 @@ def draw(result: Folded) -> "Figure":
     return figure
 
 
-def film(result: Folded) -> Film:
+def animate(result: Folded) -> Animation:
     """The cloud over the field, from t = 1 to 0."""
 
     def frames() -> Iterator[Image.Image]:
@@ -152,7 +151,7 @@ def film(result: Folded) -> Film:
         every = max(1, last // 100)
         yield from style.frames(figure, update, [*range(0, last, every), last], dpi=100)
 
-    return Film(frames(), per_second=12)
+    return Animation(frames(), per_second=12)
 
 
 spiral = Experiment(
@@ -160,11 +159,11 @@ spiral = Experiment(
     claim="Points of pure noise that follow the learned field become samples of the data.",
     criteria=(
         Criterion("sliced_wasserstein_over_that_of_data", "<=", 1.5),
-        # A twentieth of the data's own deviation, and of the gap between two arms of the spiral.
+        # A twentieth of the data's deviation, and of the gap between two arms of the spiral.
         Criterion("mean_distance_beyond_that_of_data", "<=", 0.05),
     ),
     settings=SpiralSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

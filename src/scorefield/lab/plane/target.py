@@ -1,17 +1,18 @@
-"""Why a network is asked for all the noise, and not for the noise of the last step.
+"""Why a network predicts all the noise, and not the noise of the last step.
 
 A noisy picture is made in a hundred small steps, and to undo one step it would be enough to know the noise z of that
-step. DDPM asks the network for something else: the whole noise eps that lies between the clean picture and this state.
-Why is that allowed, and why is it better?
+step. DDPM asks the network for something else: the whole noise eps between the clean picture and this state. Why is
+that allowed, and why is it better?
 
-It is allowed because the network can only ever learn a mean. Of all the walks that end in the state x, some came from
-here and some from there. On average they came from where the walks are dense, and the mean of both noises points along
-one and the same arrow, the score of the density p at that step,
+It is allowed because the network can only ever learn a mean. Of all walks that end in the state x, some came from here
+and some from there. On average they came from where the walks are dense, and the means of both noises point along the
+same arrow, the score of the density p at that step,
 
     E[z | x] = -sqrt(beta) grad log p(x),        E[eps | x] = -sigma grad log p(x).
 
-It is better because of what surrounds the mean. To compare the two, divide each by its factor, so that both estimate
-that one arrow. The noise of the last step knows nothing of the clean picture but through eps, and is otherwise random,
+It is better because of the variance around the mean. To compare the two, divide each by its factor, so that both
+estimate the same arrow. The noise of the last step depends on the clean picture only through eps, and is otherwise
+random,
 
     z = sqrt(beta) / sigma eps + sqrt(1 - beta / sigma^2) more,        more ~ N(0, 1), whatever eps is,
 
@@ -19,17 +20,17 @@ so the ratio of their variances can be predicted. With V = Var(eps | x), for whi
 
     variance by z / variance by eps = 1 + (sigma^2 / beta - 1) / V.
 
-The experiment uses neither formula to measure. It takes 32 states x at each of five times, makes a million walks,
-weighs each by the likelihood of its last step ending in x, and computes both means and both variances from the weighted
-walks. The picture at the upper left is one such state: two clouds of guesses, one mean. The guesses by all the noise
-are the spiral itself, seen from x.
+The measurement uses neither formula. It takes 32 states x at each of five times, makes a million walks, weights each by
+the likelihood that its last step ends in x, and computes both means and both variances from the weighted walks. The
+panel at the upper left is one such state: two clouds of guesses, one mean. The guesses from all the noise are the
+spiral itself, seen from x.
 
-What a network makes of that is at the lower right. Two networks of the same start see the same states in the same
-order. The target of one is eps, of the other z sqrt(sigma^2 / beta), which has the same mean. Their error is that of
-the experiment `field`: the distance to the exact mean of x0, averaged over the five times. More variance in the target
-means more steps until it is averaged away. With patience the second network would arrive at the same field; it is
+The effect on a network is at the lower right. Two networks with the same initial weights see the same states in the
+same order. The target of one is eps, of the other z sqrt(sigma^2 / beta), which has the same mean. Their error is that
+of the experiment `field`: the distance to the exact mean of x0, averaged over the five times. More variance in the
+target means more steps until it is averaged away. With patience the second network would reach the same field; it is
 slower, not wrong. It is slower where there is much noise. At t = 0.1 both networks are about equally far from the
-truth, because there it is the fineness of the field that takes long to learn, whatever the target.
+truth, because there the fine detail of the field takes long to learn, whatever the target.
 """
 
 from collections.abc import Mapping
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
 WALK = levels.walk_down(100, start=0.0, end=1.0)
 MEASURED = (10, 30, 50, 70, 90)  # steps of the walk
 PICTURED = 50  # of them, the one that is drawn
-_STATES = 8  # states per batch, each weighed against all walks
-LEAST = 1e-6  # lower limit of a variance: bare points have none when there is little noise
+_STATES = 8  # states per batch, each against all walks
+LEAST = 1e-6  # lower limit of a variance, which vanishes for points without spread when there is little noise
 EVERY = 20  # training steps between two measured errors
 
 
@@ -152,7 +153,7 @@ def task(all_of_it: bool) -> learn.Task:
     kept = torch.tensor([0.0] + [float(after.alpha / before.alpha) for before, after in pairwise(WALK)])
 
     def loss(live: Preconditioned, x0: Tensor, cond: Cond, generator: torch.Generator) -> Tensor:
-        # Without the ends: in the first step both noises are equal, at the last nothing is left of x0.
+        # Without the ends: in the first step both noises are equal, in the last nothing is left of x0.
         k = torch.randint(2, len(WALK) - 1, (len(x0),), generator=generator)
         beta = (1 - kept[k] ** 2)[:, None]
         eps, z = (torch.randn(x0.shape, generator=generator) for _ in range(2))
@@ -193,7 +194,7 @@ def run(settings: TargetSettings, watch: Watch) -> Compared:
         x0, _ = shape.draw(settings.states, generator)
         x = noisy(x0, torch.randn(x0.shape, generator=generator), at)
         found.append(weigh(walked, x))
-        # The variance of eps is that of x0 seen through eps = (x - alpha x0) / sigma.
+        # The variance of eps follows from that of x0, by eps = (x - alpha x0) / sigma.
         unsure = float(variance(x.double(), at).mean()) * (float(at.alpha) / float(at.sigma)) ** 2
         predicted.append(1 + (float(at.sigma) ** 2 / walked.beta - 1) / max(unsure, LEAST))
         measured.append(found[-1].variance_by_last / max(found[-1].variance_by_total, LEAST / float(at.sigma) ** 2))
@@ -216,8 +217,8 @@ def run(settings: TargetSettings, watch: Watch) -> Compared:
                 abs(one / other - 1) for one, other in zip(measured, predicted, strict=True)
             ),
             "variance_ratio_half_way": measured[MEASURED.index(PICTURED)],
-            "error_told_all_the_noise": float(total[-1]),
-            "error_told_the_last_noise": float(last[-1]),
+            "error_trained_on_all_the_noise": float(total[-1]),
+            "error_trained_on_the_last_noise": float(last[-1]),
             "times_less_error_after_equal_steps": float(last[-1] / total[-1]),
         },
     )
@@ -236,13 +237,13 @@ def draw(result: Compared) -> "Figure":
     _draw_means(axes[1], result)
     ratio, error = axes[2:]
     t = [levels.share(WALK[k]) for k in MEASURED]
-    ratio.plot(t, result.predicted, color=style.EXACT, label="foretold")
+    ratio.plot(t, result.predicted, color=style.EXACT, label="predicted")
     ratio.scatter(t, result.measured, color=style.DATA, s=22, zorder=3, label="measured")
     ratio.set(yscale="log", xlabel="t", xlim=(0, 1), ylim=(3, 1000), title="ratio of the variances, last noise / all")
     style.legend(ratio, "upper left")
     steps = torch.arange(1, len(result.error_total) + 1) * EVERY
-    error.plot(steps, result.error_last, color=style.RANDOM, label="told the last step's noise")
-    error.plot(steps, result.error_total, color=style.LEARNED, label="told all the noise")
+    error.plot(steps, result.error_last, color=style.RANDOM, label="trained on the last step's noise")
+    error.plot(steps, result.error_total, color=style.LEARNED, label="trained on all the noise")
     error.set(xlabel="steps of training", ylim=(0, 0.5), title="error of the learned field")
     style.legend(error, "upper right")
     return figure
@@ -272,9 +273,9 @@ def _draw_means(axes: "Axes", result: Compared) -> None:
 target = Experiment(
     name="target",
     claim="The noise of the last step and all the noise have the same expected direction,"
-    " but all the noise varies far less about it, as foretold, and teaches a network faster.",
+    " but all the noise varies far less about it, as predicted, and trains a network faster.",
     criteria=(
-        Criterion("lowest_cosine_of_the_means", ">=", 0.99),  # 1 in theory, less what a million walks leave open
+        Criterion("lowest_cosine_of_the_means", ">=", 0.99),  # 1 in theory, less the error of a million walks
         Criterion("largest_error_of_the_predicted_ratio", "<=", 0.10),
         Criterion("times_less_error_after_equal_steps", ">=", 2.0),
     ),

@@ -1,32 +1,31 @@
 """The moment at which the field turns from the centre to the spiral.
 
 With much noise every arrow of the field points to the centre of the data. With little noise each points to the nearest
-piece of the spiral. Somewhere between, the field turns, and it does so quickly: whoever watches the film sees nothing
-for a long time, and then everything at once, a little like water that freezes.
+piece of the spiral. In between the field turns, and it turns quickly: in the animation nothing happens for a long time,
+and then everything at once, a little like freezing water.
 
 To give that moment a number, take points all over the disc that the spiral fills, and compare the direction of each
 arrow with two others: the direction to the centre and the direction to the nearest point of the spiral,
 
     D(x) - x   with   centre - x   and   nearest - x,        D(x) = E[x0 | x].
 
-An arrow has turned if its angle to the nearest point is the smaller of the two. The turn is where half of the arrows
-have turned. Points that cannot decide are left out: those that lie on the spiral already, and those from which the
-spiral and the centre lie in the same direction, within 30 degrees.
+An arrow has turned if its angle to the nearest point is the smaller of the two. The turn is the time at which half of
+the arrows have turned. Undecidable points are left out: those on the spiral, and those from which the spiral and the
+centre lie in the same direction, within 30 degrees.
 
-Why there is a turn at all: D(x) is a mean over the whole spiral, weighed by a Gaussian of width sigma / alpha about x.
-While it is wider than the gaps between the arms, the arms pull from all sides and leave the centre. As soon as it is
-narrower than about two fifths of a gap, the nearest arm wins, and it wins exponentially: the step from a quarter of the
-arrows to three quarters takes a thirtieth of the whole time.
+The reason for the turn: D(x) is a mean over the whole spiral, weighted by a Gaussian of width sigma / alpha about x.
+While it is wider than the gaps between the arms, the arms pull from all sides, and the mean is the centre. As soon as
+it is narrower than about two fifths of a gap, the nearest arm wins, and it wins exponentially: the change from a
+quarter of the arrows to three quarters takes a thirtieth of the whole time.
 
-In the films of the source the turn comes near t = 0.4, on a clock of their own: their t counts steps, in which the
-noise falls evenly in its logarithm, from 10 at t = 1 to 0.01 at t = 0, on a spiral whose deviation is 0.47. What means
-the same on every clock is the noise over the data, sigma / alpha in units of the data's deviation. Our t is the share
-sigma / (alpha + sigma), so
+In the source's videos the turn comes near t = 0.4, on a different clock: their t counts steps, in which the logarithm
+of the noise falls evenly, from 10 at t = 1 to 0.01 at t = 0, on a spiral whose deviation is 0.47. What is the same on
+every clock is the noise over the data, sigma / alpha in units of the data's deviation. Our t is the share sigma /
+(alpha + sigma), so
 
-    sigma / alpha = t / (1 - t) = 0.01 * 1000^(t of the films) / 0.47,
+    sigma / alpha = t / (1 - t) = 0.01 * 1000^(t of the videos) / 0.47,
 
-and their 0.4 is our 0.25. The numbers below also read our turn on their clock; by eye one cannot say it to better than
-0.05.
+and their 0.4 is our 0.25. The numbers below also give our turn on their clock; by eye it can be read to 0.05.
 """
 
 import math
@@ -43,7 +42,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
 from scorefield.lab.plane import learn
 from scorefield.lab.plane.exact import posterior_mean
 
@@ -53,10 +52,10 @@ if TYPE_CHECKING:
     from matplotlib.quiver import Quiver
 
 TIMES = [0.9 - 0.01 * k for k in range(87)]  # 0.9 to 0.04: where the directions are compared
-FILMS_TURN = 0.4  # on the clock of the films
-FILMS_SIGMAS = (0.01, 10.0)  # at t = 0 and t = 1 of it
-FILMS_DEVIATION = 0.471  # of their spiral: radius 0.1 to 1.1, evenly in the angle
-NEAR = 0.1  # to the data: nearer arrows have no clear direction
+VIDEOS_TURN = 0.4  # on the clock of the videos
+VIDEOS_SIGMAS = (0.01, 10.0)  # at its t = 0 and t = 1
+VIDEOS_DEVIATION = 0.471  # of their spiral: radius 0.1 to 1.1, evenly in the angle
+NEAR = 0.1  # distance to the data below which arrows have no clear direction
 ALIKE = math.cos(math.radians(30))  # directions closer than this are not distinguished
 
 
@@ -79,8 +78,8 @@ class Turned:
     exact: Tensor
     lattice: Tensor
     arrows: Tensor
-    turned: Tensor  # which of the arrows have (times, lattice)
-    telling: Tensor  # at which places this is defined (lattice,)
+    turned: Tensor  # whether each arrow has turned (times, lattice)
+    telling: Tensor  # whether this is defined at each place (lattice,)
     numbers: Mapping[str, float]
 
 
@@ -92,7 +91,7 @@ def telling(shape: shapes.Shape, x: Tensor) -> Tensor:
 
 
 def disc(shape: shapes.Shape, count: int, generator: torch.Generator) -> Tensor:
-    """`count` such points (count, 2), uniform in the disc around the shape."""
+    """`count` telling points (count, 2), uniform in the disc around the shape."""
     radius = float(shape.nodes.norm(dim=1).max())
     found = torch.empty(0, 2)
     while len(found) < count:
@@ -131,10 +130,10 @@ def crossing(share: Tensor, level: float) -> float:
     return TIMES[k - 1] + part * (TIMES[k] - TIMES[k - 1])
 
 
-def on_the_films_clock(t: float) -> float:
-    """The t of the films with the same noise relative to the data."""
-    low, high = FILMS_SIGMAS
-    return math.log(t / (1 - t) * FILMS_DEVIATION / low) / math.log(high / low)
+def on_the_videos_clock(t: float) -> float:
+    """The t of the videos with the same noise relative to the data."""
+    low, high = VIDEOS_SIGMAS
+    return math.log(t / (1 - t) * VIDEOS_DEVIATION / low) / math.log(high / low)
 
 
 def run(settings: TurnSettings, watch: Watch) -> Turned:
@@ -163,8 +162,8 @@ def run(settings: TurnSettings, watch: Watch) -> Turned:
             "width_from_a_quarter_to_three": crossing(exact, 0.25) - crossing(exact, 0.75),
             "share_turned_at_the_noisy_end": float(exact[0]),
             "share_turned_at_the_clean_end": float(exact[-1]),
-            "turn_on_the_films_clock": on_the_films_clock(turn),
-            "away_from_the_films_turn": abs(on_the_films_clock(turn) - FILMS_TURN),
+            "turn_on_the_videos_clock": on_the_videos_clock(turn),
+            "away_from_the_videos_turn": abs(on_the_videos_clock(turn) - VIDEOS_TURN),
         },
     )
 
@@ -208,7 +207,7 @@ def draw(result: Turned) -> "Figure":
     return figure
 
 
-def film(result: Turned) -> Film:
+def animate(result: Turned) -> Animation:
     """The field next to the curve of turned arrows."""
 
     def frames() -> Iterator[Image.Image]:
@@ -224,21 +223,21 @@ def film(result: Turned) -> Film:
 
         yield from style.frames(figure, update, range(len(TIMES)))
 
-    return Film(frames(), per_second=10)
+    return Animation(frames(), per_second=10)
 
 
 turn = Experiment(
     name="turn",
-    claim="Near t = 0.4 on the films' clock, 0.25 on ours, the field turns from the centre to the spiral, and quickly.",
+    claim="Near t = 0.4 on the videos' clock, 0.25 on ours, the field turns quickly from the centre to the spiral.",
     criteria=(
         Criterion("share_turned_at_the_noisy_end", "<=", 0.1),
         Criterion("share_turned_at_the_clean_end", ">=", 0.9),
-        Criterion("away_from_the_films_turn", "<=", 0.05),
+        Criterion("away_from_the_videos_turn", "<=", 0.05),
         Criterion("width_from_a_quarter_to_three", "<=", 0.2),
         Criterion("learned_turn_away_from_exact", "<=", 0.02),
     ),
     settings=TurnSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

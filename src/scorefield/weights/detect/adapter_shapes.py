@@ -15,7 +15,7 @@ from scorefield.weights.detect.identity import (
     LearnedWord,
     LoraIdentity,
 )
-from scorefield.weights.lora.layout import NORMS, PREFIXES, parse_key, read_settings
+from scorefield.weights.lora.lora_keys import NORMS, PREFIXES, parse_key, read_settings
 from scorefield.weights.tensor_index import Stored, TensorIndex
 
 _READS = (re.compile(r".*attn2[._]to_k"), re.compile(r"(lora_te_|text_encoder\.).*self_attn[._](q_proj|to_q)"))
@@ -36,9 +36,9 @@ _IN_FILE = "one for each layer, in the file"
 _NO_ALPHA = "none: the scale is 1"
 _DORA = "with DoRA's norms of the weights"
 
-TOKEN = "token"  # the word in the header of a file for two towers; ours have it
+TOKEN = "token"  # the word in the header of a file for two encoders; ours have it
 TRAINING = re.compile(r"(^|\.)(optimizer\w*|exp_avg\w*|momentum_buffer|param_groups)(\.|$)")  # the state of a training
-_TOWERS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))  # the second by older scripts of diffusers
+_ENCODERS = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))  # the second by older scripts of diffusers
 _NAMELESS = ("", "emb_params", "clip_l", "text_encoders_0")  # tensors that do not name their word
 _MOST_VECTORS = 128  # more than a prompt has room for
 _MOST_WORDS = 64
@@ -126,8 +126,8 @@ def learned_words(index: TensorIndex) -> tuple[Layout, Sequence[LearnedWord]]:
     if stars := [key for key in tensors if key.startswith(_STAR)]:
         names = [index.values.get("name")] if len(stars) == 1 else [key.removeprefix(_STAR) for key in stars]
         return Layout.A1111, [LearnedWord(_token(name), (key,)) for name, key in zip(names, stars, strict=True)]
-    if towers := next((towers for towers in _TOWERS if tensors.keys() == set(towers)), None):
-        return Layout.BARE, [LearnedWord(_token(index.metadata.get(TOKEN)), towers)]
+    if encoders := next((encoders for encoders in _ENCODERS if tensors.keys() == set(encoders)), None):
+        return Layout.BARE, [LearnedWord(_token(index.metadata.get(TOKEN)), encoders)]
     if len(tensors) == 1 and next(iter(tensors)) in _NAMELESS:
         return Layout.BARE, [LearnedWord(None, (key,)) for key in tensors]
     if len(tensors) > _MOST_WORDS or any(key.endswith(("weight", "bias")) or TRAINING.search(key) for key in tensors):

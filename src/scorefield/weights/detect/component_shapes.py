@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from scorefield.weights.checkpoint_layout import VAE
-from scorefield.weights.detect.identity import ClipIdentity, Family, Layout, Tower, VaeIdentity
+from scorefield.weights.detect.identity import ClipIdentity, EncoderSizes, Family, Layout, VaeIdentity
 from scorefield.weights.tensor_index import Part, Stored, TensorIndex
 
 _KL_F8 = (128, 4, 4)  # channels, latent channels, levels
@@ -16,7 +16,7 @@ _LEVELS = {
     Layout.DIFFUSERS: "encoder.down_blocks.{}.resnets.0.norm1.weight",
 }
 
-_BY_PICTURE = {  # width and patch of the image tower
+_BY_PICTURE = {  # width and patch of the image encoder
     (768, 32): Family.VIT_B_32, (768, 16): Family.VIT_B_16, (1024, 14): Family.VIT_L_14,
     (1280, 14): Family.VIT_H_14, (1664, 14): Family.VIT_BIG_G_14,
 }  # fmt: skip
@@ -25,9 +25,9 @@ _GELU = (Family.VIT_H_14, Family.VIT_BIG_G_14)
 _OPENAI_SCALARS = {"input_resolution", "context_length", "vocab_size"}
 _EITHER = "QuickGELU or GELU is not in the tensors: the weights that OpenAI published need QuickGELU"
 _CUT = "it has 23 of 24 layers, as Stable Diffusion 2 uses them"
-# How the towers of words and of pictures are recognised: their prefixes, the tensor with the sizes, one more of theirs.
+# How a text or image encoder is recognised: its prefixes, the tensor with the sizes, and one more of its tensors.
 _Look = tuple[tuple[str, ...], str, str]
-_TOWERS: Mapping[Layout, tuple[_Look, _Look]] = {
+_ENCODERS: Mapping[Layout, tuple[_Look, _Look]] = {
     Layout.TRANSFORMERS: (
         (("text_model.", ""), "embeddings.token_embedding.weight", "final_layer_norm.weight"),
         (("vision_model.", ""), "embeddings.patch_embedding.weight", "post_layernorm.weight"),
@@ -65,9 +65,9 @@ def identify_vae(index: TensorIndex) -> VaeIdentity | None:
 
 
 def identify_clip(index: TensorIndex) -> ClipIdentity | None:
-    """The CLIP that a whole file is, with one tower or both, or None."""
-    for layout, (text_look, picture_look) in _TOWERS.items():
-        text, picture = _tower(index.tensors, text_look, 2), _tower(index.tensors, picture_look, 4)
+    """The CLIP that a whole file is, with one encoder or both, or None."""
+    for layout, (text_look, picture_look) in _ENCODERS.items():
+        text, picture = _encoder(index.tensors, text_look, 2), _encoder(index.tensors, picture_look, 4)
         if not (text or picture):
             continue
         family, parts = Family.UNKNOWN, dict[str, Part]()
@@ -82,13 +82,13 @@ def identify_clip(index: TensorIndex) -> ClipIdentity | None:
             notes.append(_EITHER)
         return ClipIdentity(
             family=family, layout=layout, parts=parts, notes=tuple(notes),
-            text=Tower(text.layers, text.shape[1]) if text else None,
-            image=Tower(picture.layers, picture.shape[0], picture.shape[-1]) if picture else None,
+            text=EncoderSizes(text.layers, text.shape[1]) if text else None,
+            image=EncoderSizes(picture.layers, picture.shape[0], picture.shape[-1]) if picture else None,
         )  # fmt: skip
     return None
 
 
-def _tower(tensors: Mapping[str, Stored], look: _Look, sides: int) -> _Found | None:
+def _encoder(tensors: Mapping[str, Stored], look: _Look, sides: int) -> _Found | None:
     prefixes, first, last = look
     for prefix in prefixes:
         sized = tensors.get(prefix + first)

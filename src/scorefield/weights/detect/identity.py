@@ -15,7 +15,7 @@ class Kind(StrEnum):
     PIPELINE = "pipeline"  # a folder with a part in each of its folders
     UNET = "U-Net"
     VAE = "autoencoder"
-    CLIP = "CLIP"  # one tower or both
+    CLIP = "CLIP"  # one encoder or both
     LORA = "LoRA"
     EMBEDDING = "textual inversion"
     OWN = "own"
@@ -34,7 +34,7 @@ class Family(StrEnum):
     KL_F8 = "KL-f8"  # the autoencoder of all of these
     VIT_B_32 = "CLIP ViT-B/32"
     VIT_B_16 = "CLIP ViT-B/16"
-    VIT_B = "CLIP ViT-B"  # the text tower of both
+    VIT_B = "CLIP ViT-B"  # the text encoder of both
     VIT_L_14 = "CLIP ViT-L/14"
     VIT_H_14 = "CLIP ViT-H/14"
     VIT_BIG_G_14 = "CLIP ViT-bigG/14"
@@ -114,21 +114,21 @@ class VaeIdentity(Identity):
     levels: int
 
 
-class Tower(NamedTuple):
-    """The sizes of a tower of CLIP."""
+class EncoderSizes(NamedTuple):
+    """The sizes of a encoder of CLIP."""
 
     layers: int
     width: int
-    patch: int | None = None  # px: the side of the squares that an image tower reads
+    patch: int | None = None  # px: the side of the squares that an image encoder reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipIdentity(Identity):
-    """A CLIP, or one of its towers: the other is None."""
+    """A CLIP, or one of its encoders: the other is None."""
 
     kind: ClassVar[Kind] = Kind.CLIP
-    text: Tower | None = None
-    image: Tower | None = None
+    text: EncoderSizes | None = None
+    image: EncoderSizes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +146,9 @@ class LearnedWord(NamedTuple):
     """A word of a textual inversion."""
 
     token: str | None  # None if the file does not name it
-    keys: tuple[str, ...]  # its tensors: one for each text tower, the first tower's first
+    keys: tuple[str, ...]  # its tensors: one for each text encoder, the first encoder's first
     vectors: int = 0
-    widths: tuple[int, ...] = ()  # one for each text tower
+    widths: tuple[int, ...] = ()  # one for each text encoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""CLIP in the layouts of OpenAI's and OpenCLIP's files and of transformers' folders: whole, and each tower alone."""
+"""CLIP in the layouts of OpenAI's and OpenCLIP's files and of transformers' folders: whole, and each encoder alone."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -6,20 +6,20 @@ from typing import Protocol
 from scorefield.weights.key_map import Entry, Form, same, under
 
 
-class Tower(Protocol):
-    """The settings of a tower that its map depends on."""
+class EncoderSizes(Protocol):
+    """The settings of a encoder that its map depends on."""
 
     @property
     def layers(self) -> int: ...
 
 
-class Towers(Protocol):
+class Sizes(Protocol):
     """The settings of a whole CLIP that its map depends on."""
 
     @property
-    def vision(self) -> Tower: ...
+    def vision(self) -> EncoderSizes: ...
     @property
-    def text(self) -> Tower: ...
+    def text(self) -> EncoderSizes: ...
 
 
 _OPENAI_BLOCK = (
@@ -35,15 +35,15 @@ _TRANSFORMERS_BLOCK = (
 )  # fmt: skip
 
 
-def openai(config: Towers) -> Iterator[Entry]:
+def openai(config: Sizes) -> Iterator[Entry]:
     """A whole CLIP in OpenAI's layout, which OpenCLIP has too: the text's keys are at the top."""
     yield Entry("logit_scale", ("logit_scale",))
     yield from under("vision.", "visual.", openai_vision(config.vision))
     yield from under("text.", "", openai_text(config.text))
 
 
-def openai_vision(config: Tower) -> Iterator[Entry]:
-    """The image tower without the prefix `visual.`."""
+def openai_vision(config: EncoderSizes) -> Iterator[Entry]:
+    """The image encoder without the prefix `visual.`."""
     yield Entry("patch.weight", ("conv1.weight",))
     yield Entry("class_token", ("class_embedding",))
     yield Entry("positions", ("positional_embedding",))
@@ -52,8 +52,8 @@ def openai_vision(config: Tower) -> Iterator[Entry]:
     yield from _blocks(config, "transformer.resblocks", _OPENAI_BLOCK)
 
 
-def openai_text(config: Tower, *, projected: bool = True) -> Iterator[Entry]:
-    """The text tower; Stable Diffusion 2's single files have it behind `cond_stage_model.model.`.
+def openai_text(config: EncoderSizes, *, projected: bool = True) -> Iterator[Entry]:
+    """The text encoder; Stable Diffusion 2's single files have it behind `cond_stage_model.model.`.
 
     Files that were converted from a folder are not `projected`.
     """
@@ -65,15 +65,15 @@ def openai_text(config: Tower, *, projected: bool = True) -> Iterator[Entry]:
     yield from _blocks(config, "transformer.resblocks", _OPENAI_BLOCK)
 
 
-def transformers(config: Towers) -> Iterator[Entry]:
+def transformers(config: Sizes) -> Iterator[Entry]:
     """A whole CLIP as transformers' CLIPModel."""
     yield Entry("logit_scale", ("logit_scale",))
     yield from under("vision.", "", transformers_vision(config.vision))
     yield from under("text.", "", transformers_text(config.text, projected=True))
 
 
-def transformers_vision(config: Tower) -> Iterator[Entry]:
-    """The image tower as CLIPVisionModelWithProjection."""
+def transformers_vision(config: EncoderSizes) -> Iterator[Entry]:
+    """The image encoder as CLIPVisionModelWithProjection."""
     model = "vision_model."
     yield Entry("projection.weight", ("visual_projection.weight",))
     yield Entry("patch.weight", (f"{model}embeddings.patch_embedding.weight",))
@@ -83,8 +83,8 @@ def transformers_vision(config: Tower) -> Iterator[Entry]:
     yield from _blocks(config, f"{model}encoder.layers", _TRANSFORMERS_BLOCK)
 
 
-def transformers_text(config: Tower, *, projected: bool, prefix: str = "text_model.") -> Iterator[Entry]:
-    """The text tower as CLIPTextModel, or as CLIPTextModelWithProjection if `projected`.
+def transformers_text(config: EncoderSizes, *, projected: bool, prefix: str = "text_model.") -> Iterator[Entry]:
+    """The text encoder as CLIPTextModel, or as CLIPTextModelWithProjection if `projected`.
 
     A CLIPTextModel of transformers 5 has no `prefix` in memory; files of both kinds exist.
     """
@@ -96,6 +96,6 @@ def transformers_text(config: Tower, *, projected: bool, prefix: str = "text_mod
     yield from _blocks(config, f"{prefix}encoder.layers", _TRANSFORMERS_BLOCK)
 
 
-def _blocks(config: Tower, theirs: str, block: Sequence[Entry]) -> Iterator[Entry]:
+def _blocks(config: EncoderSizes, theirs: str, block: Sequence[Entry]) -> Iterator[Entry]:
     for index in range(config.layers):
         yield from under(f"blocks.{index}.", f"{theirs}.{index}.", block)

@@ -16,8 +16,8 @@ from scorefield.input_files import file_errors
 from scorefield.weights.checkpoint import Reader
 from scorefield.weights.detect.adapter_shapes import identify_lora
 from scorefield.weights.detect.identity import Family, LoraIdentity
-from scorefield.weights.lora import layout
-from scorefield.weights.lora.layout import NORMS, MisfitError, Role
+from scorefield.weights.lora import lora_keys
+from scorefield.weights.lora.lora_keys import NORMS, MisfitError, Role
 
 Shape = tuple[int, ...]
 
@@ -31,7 +31,7 @@ class LoraFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.reader = path, Reader(path)
-        self.settings = layout.read_settings(self.reader.index)
+        self.settings = lora_keys.read_settings(self.reader.index)
         self.identity: LoraIdentity | None = identify_lora(self.reader.index, self.settings)
         self.layers: dict[str, dict[Role, str]] = {}  # the keys of each layer's tensors, by its `plain` name
         self.names: dict[str, str] = {}  # the name of each layer as the file has it
@@ -52,7 +52,7 @@ class LoraFile:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of its file; of a folder, of its files one after the other. Computed once."""
-        config, digest = layout.settings_file(self.reader.index), hashlib.sha256()
+        config, digest = lora_keys.settings_file(self.reader.index), hashlib.sha256()
         for file in (*self.reader.index.files, *([config] if config else [])):
             with file_errors(file), file.open("rb") as stream:
                 hashlib.file_digest(stream, lambda: digest)
@@ -78,12 +78,12 @@ class LoraFile:
         """
         keys, name = self.layers[layer], self.names[layer]
         shapes = {role: self.reader.tensors[key].shape for role, key in keys.items()}
-        settings = layout.of_part(self.settings, part)
+        settings = lora_keys.of_part(self.settings, part)
         if settings.get("use_dora") is True and not keys.keys() & set(NORMS):
             raise DamagedError(f"{self.path} is a DoRA, but has no norms for {name}; get it again")
         try:
             wanted, rank = _weight_shape(shapes), shapes["down"][0]
-            own_scale = None if "alpha" in keys else layout.scale(settings, name.removeprefix(f"{part}."), rank)
+            own_scale = None if "alpha" in keys else lora_keys.scale(settings, name.removeprefix(f"{part}."), rank)
         except MisfitError as error:
             raise DamagedError(f"{self.path}: {name}: {error}") from None
         if wanted != (mine := _linear_shape(tuple(weight.shape))):
@@ -95,13 +95,13 @@ class LoraFile:
         return _added(tensors, tensors["alpha"].item() / rank if own_scale is None else own_scale, weight.float())
 
     def _place(self, name: str) -> None:
-        if kind := layout.other_product(name):
+        if kind := lora_keys.other_product(name):
             raise UnsupportedError(f"{self.path} is a {kind} of LyCORIS ({name}); only LoRA and LoCon are supported")
-        key = layout.parse_key(name)
+        key = lora_keys.parse_key(name)
         if key is None:
             self.unknown.append(name)
             return
-        layer = layout.plain(key.layer)
+        layer = lora_keys.plain(key.layer)
         keys = self.layers.setdefault(layer, {})
         if key.role in ("down", "up") or layer not in self.names:
             self.names[layer] = key.layer

@@ -13,7 +13,7 @@ from torch import Tensor
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.weights.key_map import Entry
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.layout import PREFIXES, TEXT_2, UNET, plain
+from scorefield.weights.lora.lora_keys import PREFIXES, TEXT_2, UNET, plain
 
 _BEFORE_PEFT = {  # diffusers' names of that time, by their ends
     ".to_out.0": ".to_out",
@@ -49,7 +49,7 @@ def names(part: str, entries: Iterable[Entry]) -> Iterator[tuple[str, Target]]:
 
 
 class Scales(NamedTuple):
-    """The factors of a LoRA's deltas: of those of the U-Net, and of those of the text towers."""
+    """The factors of a LoRA's deltas: of those of the U-Net, and of those of the text encoders."""
 
     unet: float
     text: float

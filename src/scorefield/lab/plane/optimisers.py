@@ -1,11 +1,11 @@
 """Any optimiser can walk to the data, but only one of them is a sampler.
 
 To train a network is to follow a gradient downhill, and much has been invented to do it in fewer steps: momentum, a
-rate of its own for every number, weight decay. Sampling looks just like it. The parameter is the noisy picture, the
-gradient is the noise that the network predicts in it, and small noise is a small loss. So hand the picture to an
-optimiser off the shelf, and stop when the predicted noise is small.
+separate rate for every number, weight decay. Sampling looks just like it. The parameter is the noisy picture, the
+gradient is the noise that the network predicts in it, and small noise is a small loss. So give the picture to an
+off-the-shelf optimiser, and stop when the predicted noise is small.
 
-With y = x / alpha, the predicted noise eps, and the way g that the levels go in sigma / alpha in this step,
+With y = x / alpha, the predicted noise eps, and the step g of the levels in sigma / alpha,
 
     plain      y' = y - rate g eps
     momentum   m' = 0.5 m + eps,                      y' = y - rate g m'
@@ -13,26 +13,26 @@ With y = x / alpha, the predicted noise eps, and the way g that the levels go in
     AdamW      the same, and y shrinks by a small part of each step.
 
 At rate 1 plain descent is exactly Euler's method, and so DDIM. The others were each tried at a handful of rates, and
-the one that came nearest to the data in 15 steps was kept: 0.5 for momentum and 3 for Adam. Everything starts from the
-same noise at t = 0.8, and the model is the exact mean of all x0 behind a point, so that nothing but the optimiser errs.
+the one that came nearest to the data in 15 steps was kept: 0.5 for momentum and 3 for Adam. All start from the same
+noise at t = 0.8, and the model is the exact mean of all x0 behind a point, so that only the optimiser errs.
 
 Is each sample good? That is its distance to the nearest node of the shape, and in 15 steps it becomes as small as that
 of real data for all four: the source's promise of good pictures in 10 to 15 steps holds. Are they the right samples?
-That is the sliced Wasserstein distance of the cloud to fresh data, held against that of two clouds of data, and here
-only plain descent passes. The field is asked at a level, and expects as much noise as belongs to it. Momentum lags
-behind the levels: its points hold more noise than they should and end too far out. Adam runs ahead. It goes equally far
-in every coordinate, however much noise there is in it, so the cloud soon holds less noise than the field expects, is
-taken for an average and becomes one: all of it lands on an inner edge, just like DDPM without its noise. At 10 steps
-the same rate happens to fit, and Adam is as good as any; at 15 it is not. A sampler keeps step with the levels, and an
-optimiser off the shelf does not know of them. This was not foreseen: only the first half of the claim is the source's,
-the second was added after a look at the figure, and other seeds confirm it.
+That is the sliced Wasserstein distance of the cloud to fresh data, compared with that of two clouds of data, and here
+only plain descent passes. The field is evaluated at a level, and expects the noise of that level. Momentum lags behind
+the levels: its points hold more noise than they should and end too far out. Adam runs ahead. It goes equally far in
+every coordinate, however much noise there is in it, so the cloud soon holds less noise than the field expects, is taken
+for an average and becomes one: all of it lands on an inner edge, just like DDPM without its noise. At 10 steps the same
+rate happens to fit, and Adam is as good as any; at 15 it is not. A sampler keeps step with the levels, but an
+off-the-shelf optimiser does not know them. This was not foreseen: only the first half of the claim is the source's; the
+second was added after a look at the figure, and other seeds confirm it.
 
 In two dimensions Adam's fault is as large as it can be. A picture has thousands of numbers, and the size of its noise
-hardly differs from one to the next step or picture, so there a rate can fit better.
+hardly differs between steps or pictures, so there a rate can fit better.
 
 A sample may stop when its predicted noise is small: below 0.05, a twentieth of the data's deviation, it costs a third
-fewer calls. But in the plane this is not safe. Two numbers are small together by chance, far more often than thousands
-are, and a point that happens to lie where the field would send it, halfway between two arms, stops there.
+fewer calls. But in the plane this is not safe. Two numbers are small together by chance far more often than thousands,
+and a point that happens to lie where the field would send it, halfway between two arms, stops there.
 """
 
 import functools
@@ -52,8 +52,8 @@ from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.data.shapes import Shape
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
-from scorefield.lab.plane import levels, measure
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
+from scorefield.lab.plane import cloud_fit, levels
 from scorefield.lab.plane.convergence import no_noise
 from scorefield.lab.plane.exact import posterior_mean
 from scorefield.sample import optimise as descent
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 START = 0.8  # t; there sigma / alpha is 4, wide enough for all of the data
 COUNTS = (3, 4, 6, 8, 10, 12, 15, 20)  # steps
-CURVE = 3  # enough clouds for the curves over the steps
+CURVE = 3  # clouds for the curves over the steps
 PAIRS = 64  # pairs of clouds of data
 SMALL = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)  # size of the predicted noise at which a sample stops
 STRAY = 0.2  # a sample farther from the shape is off it: a fifth of the gap between two arms
@@ -89,7 +89,7 @@ COLOURS = dict(zip(OPTIMISERS, style.SERIES, strict=False))
 class OptimiseSettings(Settings):
     """The shape, the number of steps, and the measured clouds, of which the first is drawn.
 
-    The misfit of one cloud of 400 points is known to within a quarter, that of 24 clouds to a twentieth.
+    The misfit of one cloud of 400 points is precise to a quarter, that of 24 clouds to a twentieth.
     """
 
     shape: str = "spiral"
@@ -121,11 +121,11 @@ def run(settings: OptimiseSettings, watch: Watch) -> Descended:
     denoise, count = posterior_mean(shape), settings.clouds * settings.points
     start = float(levels.level(START).sigma) * torch.randn(count, 2, generator=generator)
     data, _ = shape.draw(count, generator)
-    of_data = float(measure.distance(shape, data).mean()), measure.chance(shape, settings.points, PAIRS, generator)
+    of_data = float(cloud_fit.distance(shape, data).mean()), cloud_fit.chance(shape, settings.points, PAIRS, generator)
 
     def good(x: Tensor) -> tuple[float, float]:
         clouds = x.view(-1, settings.points, 2)
-        return float(measure.distance(shape, x).mean()), measure.misfit(shape, clouds, generator)
+        return float(cloud_fit.distance(shape, x).mean()), cloud_fit.misfit(shape, clouds, generator)
 
     few, walks, ends, by_steps, by_small = start[: CURVE * settings.points], {}, {}, {}, {}
     for name in watch(OPTIMISERS, "descending", len(OPTIMISERS)):
@@ -191,7 +191,7 @@ def stopped(steps: Sequence[Step], small: float) -> tuple[Tensor, Tensor]:
 
 def _stops(shape: Shape, steps: Sequence[Step], small: float) -> tuple[float, float, float]:
     x, calls = stopped(steps, small)
-    distance = measure.distance(shape, x)
+    distance = cloud_fit.distance(shape, x)
     return float(calls.double().mean()), float(distance.mean()), float((distance > STRAY).double().mean())
 
 
@@ -232,12 +232,12 @@ def _curves(axes: "Mapping[str, Axes]", result: Descended) -> None:
     axes["1"].set_title("distance to the shape")
     axes["2"].set_title("misfit of the cloud")
     axes["3"].set(title="distance, stopped early", xlabel="mean calls of the model", yscale="log")
-    for key in "123":
-        axes[key].tick_params(axis="y", which="minor", labelleft=False)  # an axis of less than a decade would label all
+    for key in "123":  # otherwise an axis of less than a decade labels all minor ticks
+        axes[key].tick_params(axis="y", which="minor", labelleft=False)
     style.legend(axes["1"], "upper right")
 
 
-def film(result: Descended) -> Film:
+def animate(result: Descended) -> Animation:
     """The walks of the four clouds, each step in several frames."""
 
     def frames() -> Iterator[Image.Image]:
@@ -258,7 +258,7 @@ def film(result: Descended) -> Film:
             yield frame
         yield from itertools.repeat(frame, 15)
 
-    return Film(frames(), per_second=10)
+    return Animation(frames(), per_second=10)
 
 
 optimise = Experiment(
@@ -272,10 +272,10 @@ optimise = Experiment(
         Criterion("early_stop_share_of_calls", "<=", 0.95),
         Criterion("early_stop_distance_beyond_that_of_data", "<=", 0.05),
     ),
-    reason="All holds but stopping early, which is for pictures: the noise in a point of the plane may be small by"
+    reason="All holds except stopping early, which suits pictures: the noise in a point of the plane may be small by"
     " chance, and the point stops between two arms of the spiral.",
     settings=OptimiseSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

@@ -1,8 +1,8 @@
-"""Diffusion as DDPM has it: a network that says which noise a state holds, and a long walk down the noise.
+"""Diffusion as in DDPM: a network that predicts the noise in a state, and a long walk down the noise.
 
-Trained on a thousand rungs down the loss of Ho et al. (2020, eq. 14); a sample walks 150 of them with fresh noise at
-every step. The log-likelihood is that of the ODE with the same marginals. Two schedules of the noise were tried: the
-linear one of Ho et al., and the cosine of Nichol & Dhariwal (2021).
+It is trained on a thousand rungs with the loss of Ho et al. (2020, eq. 14); a sample walks 150 of them with fresh noise
+at every step. The log-likelihood is that of the ODE with the same marginals. Two noise schedules were tried: the linear
+one of Ho et al., and the cosine of Nichol & Dhariwal (2021).
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,17 +17,24 @@ from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned, bind
 from scorefield.core.level import Level
 from scorefield.data.shapes import Shape
-from scorefield.lab.families.family import Family, Likelihood, Model, Training, Update, minimise, seeded, variant
+from scorefield.lab.families.generative_family import (
+    Family,
+    Likelihood,
+    Model,
+    Training,
+    Update,
+    minimise,
+    seeded,
+    variant,
+)
 from scorefield.lab.families.likelihood import of_walk
 from scorefield.nets.mlp import PlaneConfig, PlaneNet
-from scorefield.sample import registry
+from scorefield.sample import samplers
 from scorefield.train.objective import objective
 
 Betas = Literal["linear", "cosine"]
-NOISIEST = (
-    -5.1
-)  # lam: the last cosine rungs contain so little of x0 that the predicted noise carries no information about it
-STEPS = 150  # the source's
+NOISIEST = -5.1  # lam: on noisier cosine rungs the predicted noise carries no information about x0
+STEPS = 150  # as in the source
 STEPS_OF_LIKELIHOOD = 60
 
 
@@ -56,11 +63,11 @@ class Diffusion(Model):
 
         levels = grid.levels(gauge.vp, grid.trailing(self.ladder)(self.steps))
         x = torch.randn(count, 2, generator=generator)
-        *_, last = registry.find("ddpm")[0].sampler(bind(self.denoiser, Cond()), x, levels, noise)
+        *_, last = samplers.find("ddpm")[0].sampler(bind(self.denoiser, Cond()), x, levels, noise)
         return last.x
 
     def lams_of_likelihood(self) -> list[float]:
-        """From the cleanest rung to the noisiest."""
+        """The levels from the cleanest rung to the noisiest."""
         return grid.exponential(self.ladder)(STEPS_OF_LIKELIHOOD)[-2::-1]
 
     def log_likelihood(self, x: Tensor) -> Tensor:
@@ -68,7 +75,7 @@ class Diffusion(Model):
 
 
 def loss(model: Diffusion, x0: Tensor, generator: torch.Generator) -> Tensor:
-    """The mean squared error of the predicted noise, at all rungs equally often."""
+    """The mean squared error of the predicted noise, over uniformly drawn rungs."""
     rung = torch.randint(len(model.table), (len(x0),), generator=generator)
     eps = torch.randn(x0.shape, generator=generator)
     return objective(model.denoiser, x0, Cond(), gauge.vp(model.table[rung]), eps).mean()

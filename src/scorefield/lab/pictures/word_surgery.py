@@ -1,6 +1,6 @@
-"""Surgery on a word: its vector is taken out of the prompt and another one put in.
+"""Surgery on a word: its vector in the prompt is replaced by another.
 
-Before the text tower reads a prompt, each of its tokens is a vector, a row of a table. Nothing says that it must stay
+Before the text encoder reads a prompt, each of its tokens is a vector, a row of a table. Nothing says that it must stay
 that row. In the lesson that takes Stable Diffusion apart, the vector of "puppy" is replaced by that of another token
 and a cat appears; then it is replaced by something that no word means, the average of two,
 
@@ -10,20 +10,20 @@ and out comes a hybrid: a puppy with something of a skunk.
 
 Here both are done to "a puppy in a meadow", and the embedded model draws all pictures from the same noise. The first is
 measured by a judge, a detector of rendered scenes: it must find a cat, and no puppy. It is also no different from
-writing the word, so the condition must be that of "a cat in a meadow" to the last bit; the same goes for both ends of
-the row. Where such a change can be heard at all is the subject of the experiment `tokens`: only in what follows the
+writing the word, so the condition must be that of "a cat in a meadow" to the last bit; the same holds for both ends of
+the row. Where such a change has an effect at all is the subject of the experiment `tokens`: only in what follows the
 word.
 
 Whether a hybrid is one is measured with CLIP, which compares a picture with a text. The likeness of the half-way
-pictures to each parent is put on a scale on which the other parent's pictures have 0 and its own have 1,
+pictures to each parent is scaled so that the other parent's pictures have 0 and its own have 1,
 
     likeness = (cosine(hybrid, text) - cosine(other, text)) / (cosine(own, text) - cosine(other, text)).
 
 A picture that just flipped to one side would have 1 for one and 0 for the other. The bound is a fifth for both.
 
-The way from one word to the other is not even: for a third of it hardly anything happens, then the fur pales and gets
-its black patches, and only at the end the head turns into a whole animal. The judge, who may only choose among 67
-things, calls some of the hybrids a panda, which is a good answer for a white face with black patches.
+The change from one word to the other is uneven: for a third of the way hardly anything happens, then the fur pales and
+gets its black patches, and only at the end does the head turn into a whole animal. The judge, which can only choose
+among 67 things, calls some of the hybrids a panda, which is a good answer for a white face with black patches.
 """
 
 import re
@@ -40,7 +40,7 @@ from scorefield.core.cond import Cond
 from scorefield.evals.judge import Seen
 from scorefield.lab import style
 from scorefield.lab.experiment import Criterion, Experiment, LabError, Settings, Watch
-from scorefield.lab.pictures import measure, panel, scenes
+from scorefield.lab.pictures import embedded, measure, panel
 from scorefield.prompt import surgery as operate
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class SurgerySettings(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operated:
-    """Pictures (1 + shares, seeds, 3, H, W), first those of the replaced word, and the judge's finds in each."""
+    """Pictures (1 + shares, seeds, 3, H, W), first those of the replacement, and the judge's findings in each."""
 
     settings: SurgerySettings
     pictures: Tensor
@@ -76,24 +76,25 @@ class Operated:
 def run(settings: SurgerySettings, watch: Watch) -> Operated:
     """Change the vectors, draw and judge."""
     word, other = settings.word, settings.mixed
-    scenes.read(settings.prompt)
+    embedded.read(settings.prompt)
     if word == other:
         raise LabError(f"{word!r} cannot be mixed with itself; give another word")
     weights = [{settings.instead: 1.0}, *({word: 1 - share, other: share} for share in SHARES)]
     try:
         conds = [_operated(settings, one) for one in weights]
-        written = [scenes.words([_written(settings, name)]) for name in (settings.instead, word, other)]
+        written = [embedded.words([_written(settings, name)]) for name in (settings.instead, word, other)]
     except ValueError as error:
         raise LabError(str(error)) from None
-    seeds, levels = [1000 * settings.seed + k for k in range(settings.pictures)], scenes.levels(settings.steps)
+    seeds, levels = [1000 * settings.seed + k for k in range(settings.pictures)], embedded.levels(settings.steps)
     drawn = []
     for cond in watch(conds, "drawing", len(conds)):
-        denoise = scenes.guided(scenes.repeated(cond, len(seeds)))
-        drawn.append(scenes.bytes_of(scenes.images(scenes.end(scenes.walk(denoise, scenes.start(seeds), levels)))))
+        denoise = embedded.guided(embedded.repeated(cond, len(seeds)))
+        x0 = embedded.end(embedded.walk(denoise, embedded.start(seeds), levels))
+        drawn.append(embedded.bytes_of(embedded.images(x0)))
     pictures = torch.stack(drawn)
-    seen = [scenes.look(some) for some in drawn]
-    texts = scenes.text_vectors([settings.prompt, _written(settings, other)])
-    cosines = torch.stack([scenes.picture_vectors(some) for some in drawn[1:]]) @ texts.T  # (shares, seeds, parents)
+    seen = [embedded.look(some) for some in drawn]
+    texts = embedded.text_vectors([settings.prompt, _written(settings, other)])
+    cosines = torch.stack([embedded.picture_vectors(some) for some in drawn[1:]]) @ texts.T  # (shares, seeds, parents)
     like_word, like_other = likeness(cosines.mean(1)).unbind(1)
     half = SHARES.index(0.5)
     numbers = {
@@ -112,13 +113,13 @@ def run(settings: SurgerySettings, watch: Watch) -> Operated:
 
 
 def _written(settings: SurgerySettings, name: str) -> str:
-    """The prompt with another word instead of the one to replace."""
+    """The prompt with another word in place of the one to replace."""
     return re.sub(rf"\b{re.escape(settings.word)}\b", name, settings.prompt, flags=re.IGNORECASE)
 
 
 def _operated(settings: SurgerySettings, weights: Mapping[str, float]) -> Cond:
-    """The condition for the prompt with the mean of several words instead of one."""
-    reader = scenes.conditioner()
+    """The condition for the prompt with the mean of several words in place of one."""
+    reader = embedded.conditioner()
     opened = operate.opened(reader, [settings.prompt])
     vector = operate.mean(reader, weights)
     return operate.closed(reader, operate.replaced(reader, opened, settings.word, vector))
@@ -151,7 +152,7 @@ def _share_of_neither(seen: list[Seen], *things: str) -> float:
 
 
 def draw(result: Operated) -> "Figure":
-    """Draw the same noise under every vector, the judge's words, and the similarity to both parents."""
+    """Draw the same noise with every vector, the judge's findings, and the similarity to both parents."""
     first, second = result.settings.word, result.settings.mixed
     names = [result.settings.instead, *(f"{100 * (1 - share):.0f} : {100 * share:.0f}" for share in SHARES)]
     figure, (above, below) = style.figure(2, 1, width=8.0, height=7.9)
@@ -163,9 +164,9 @@ def draw(result: Operated) -> "Figure":
     height, width = shown.shape[-2:]
     for j, some in enumerate(result.seen):
         for i, one in enumerate(some[:SHOWN]):
-            told = " + ".join(found.thing.replace("something ", "") for found in one.found) or "nothing"
+            words = " + ".join(found.thing.replace("something ", "") for found in one.found) or "nothing"
             above.text(
-                j * (width + panel.GAP) + 4, i * (height + panel.GAP) + height - 6, told, fontsize=8, color="white",
+                j * (width + panel.GAP) + 4, i * (height + panel.GAP) + height - 6, words, fontsize=8, color="white",
                 bbox={"boxstyle": "round,pad=0.2", "fc": "black", "ec": "none", "alpha": 0.55},
             )  # fmt: skip
     for name, likes, colour in zip((first, second), result.likeness, (style.LEARNED, style.EXACT), strict=True):

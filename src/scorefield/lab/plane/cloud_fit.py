@@ -1,4 +1,4 @@
-"""The fit of a cloud to a shape, measured in the same way in every experiment, in units of the data's deviation."""
+"""The fit of a cloud to a shape, measured the same way in every experiment, in units of the data's deviation."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""A picture drowned in noise step by step is a random walk.
+"""Adding noise to a picture step by step is a random walk.
 
 Take a point of the data and add a little noise, a hundred times. Each step also shrinks the point a little, so that the
 cloud neither grows nor drifts: this is the variance-preserving walk of DDPM,
@@ -9,8 +9,8 @@ Nobody has to walk it to know where it ends. All the small normals add up to one
 
     x_k = alpha_k x0 + sigma_k eps,        alpha_k^2 = product of (1 - beta_i),        sigma_k^2 = 1 - alpha_k^2.
 
-The experiment walks the whole cloud in a hundred steps and compares what it finds after every step, the mean and the
-variance of the noise in each point, with this closed form. It is why training can ask for any level at once.
+The experiment walks the whole cloud in a hundred steps, and after every step compares the mean and the variance of the
+noise in each point with this closed form. It is the reason why training can use any level directly.
 """
 
 import math
@@ -27,7 +27,7 @@ from torch import Tensor
 from scorefield.core.level import Level
 from scorefield.data import shapes
 from scorefield.lab import style
-from scorefield.lab.experiment import Criterion, Experiment, Film, Settings, Watch
+from scorefield.lab.experiment import Animation, Criterion, Experiment, Settings, Watch
 from scorefield.lab.plane import levels
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def draw(result: Walked) -> "Figure":
     return figure
 
 
-def film(result: Walked) -> Film:
+def animate(result: Walked) -> Animation:
     """The dissolving cloud, and the path of the point."""
 
     def frames() -> Iterator[Image.Image]:
@@ -113,7 +113,7 @@ def film(result: Walked) -> Film:
 
         yield from style.frames(figure, update, range(len(result.x)), dpi=100)
 
-    return Film(frames(), per_second=20)
+    return Animation(frames(), per_second=20)
 
 
 walk = Experiment(
@@ -128,5 +128,5 @@ walk = Experiment(
     settings=WalkSettings,
     run=run,
     draw=draw,
-    film=film,
+    animate=animate,
 )

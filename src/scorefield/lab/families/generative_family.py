@@ -1,4 +1,4 @@
-"""The interface of a family of generative models: a network learns from points, then draws its own."""
+"""The contract of a family of generative models: a network learns from points, then draws new ones."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -67,11 +67,11 @@ class Family:
     name: str  # as in the numbers of an experiment
     title: str
     training: Train
-    how: Training  # with as many steps as fit the time that every family gets
+    how: Training  # with the number of steps that fits the time that every family gets
 
 
 def variant(family: Family, training: Train, steps: int) -> Family:
-    """The family with different training, in as many steps as fit the same time."""
+    """The family with a different training, in the number of steps that fits the same time."""
     return replace(family, training=training, how=replace(family.how, steps=steps))
 
 
@@ -83,7 +83,7 @@ def seeded(build: Callable[[], M], seed: int) -> M:
 
 
 def optimiser(part: nn.Module, how: Training) -> torch.optim.Adam:
-    """Adam for the parameters of a model or of one side of it."""
+    """Adam for the parameters of a model or of a part of it."""
     return torch.optim.Adam(part.parameters(), lr=how.lr, betas=(how.momentum, 0.99), fused=True)
 
 

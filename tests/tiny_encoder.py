@@ -1,4 +1,4 @@
-"""A published conditioner with CLIP's own tokenizer and a small text tower of random weights."""
+"""A published conditioner with CLIP's own tokenizer and a small text encoder of random weights."""
 
 import functools
 
@@ -14,7 +14,7 @@ TOKENIZER = ClipTokenizer.packaged()
 
 @functools.cache
 def conditioner() -> PublishedConditioner:
-    """Its last states have a mean that is far from 0, as those of published towers."""
+    """Its last states have a mean that is far from 0, as those of published encoders."""
     source = torch.Generator().manual_seed(0)
     encoder = TextEncoder(EncoderConfig(text=TEXT)).eval().requires_grad_(False)
     for weight in encoder.parameters():

@@ -23,12 +23,12 @@ from scorefield.sample.walk import Sampler
 class SamplerRecord:
     """A sampler and its properties."""
 
-    name: str  # the name that we print
+    name: str  # as we print it
     sampler: Sampler
     evaluations: int  # of the network in each step
-    order: int  # of its ODE (eta = 0), measured from a cold start; of DDPM, which has none, that of DDIM
-    stochastic: bool  # draws fresh noise in its steps, as called here
-    a1111_schedule: str  # what A1111's "Automatic" means for it; everywhere else a bare name keeps the model's schedule
+    order: int  # of its ODE (eta = 0), measured from a cold start; for DDPM, which has no ODE, that of DDIM
+    stochastic: bool  # whether it draws fresh noise in its steps, with its defaults
+    a1111_schedule: str  # A1111's "Automatic" for it; everywhere else a bare name keeps the model's schedule
     aliases: tuple[str, ...]  # as written in A1111, ComfyUI, diffusers, k-diffusion or InvokeAI
 
 
@@ -193,10 +193,10 @@ def find(name: str) -> tuple[SamplerRecord, str | None]:
 
 
 def find_a1111(name: str, schedule: str | None) -> tuple[SamplerRecord, str]:
-    """The sampler and the schedule that A1111 means by a sampler's name and a schedule's.
+    """The sampler and the schedule that A1111 means by these two names.
 
-    There "Automatic", no schedule, and a name that ends in neither mean the sampler's default. RequestError for an
-    unknown name.
+    There, "Automatic" or no schedule, and a sampler's name that ends in none, mean the sampler's default. RequestError
+    for an unknown name.
     """
     record, named = find(name)
     if schedule is None or normal_form(schedule) == "automatic":

@@ -1,7 +1,7 @@
-"""The embedded model laid open for experiments: a condition made by hand, any denoise, and what looks at the pictures.
+"""The parts of the embedded model, for experiments with any condition, guidance and noise, and judges of the pictures.
 
-A walk is put together here from the same parts as `Pipeline` puts it together from, and gives the same picture to the
-bit; but its condition, its guidance and its noise may be anything. Parts are loaded once a process.
+A walk has the same parts here as in `Pipeline`, and gives the same picture to the bit, but its condition, guidance and
+noise may be anything. Parts are loaded once per process.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from scorefield.lab.experiment import LabError
 from scorefield.latent.latent_codec import PictureCodec, PictureLatents
 from scorefield.nets.clip import Clip
 from scorefield.prompt.text import TextConditioner
-from scorefield.sample import registry
+from scorefield.sample import samplers
 from scorefield.sample.walk import Step, finite
 
 
@@ -77,12 +77,12 @@ def read(prompt: str) -> list[str]:
         raise LabError(f"the model does not know {word!r}" + (f"; nearest: {', '.join(near)}" if near else ""))
     found = [word for word in tokenizer.words(prompt) if not tokenizer.unknown(word)]  # without punctuation
     if not found:
-        raise LabError("the prompt has no words; give it some")
+        raise LabError("the prompt has no words; give at least one")
     return found
 
 
 def known(kind: str) -> Sequence[str]:
-    """The phrases of a kind (things, places, worn, ...) that the model's file says it knows."""
+    """The phrases of a kind (things, places, worn, ...) that the model knows by its file."""
     return pipeline().stage.spec.knows[kind]
 
 
@@ -92,7 +92,7 @@ def places() -> list[str]:
 
 
 def held_out(seed: int, task: Task | None = None) -> Iterator[Scene]:
-    """Held-out scenes, of any task or of one, of which the model knows all that they show and say."""
+    """Held-out scenes, of any task or of one, whose things and words the model knows."""
     drawn = (scene(index, seed, "heldout", task) for index in count())
     return (one for one in drawn if _judge().labels.knows(one) and not conditioner().unknown([one.caption]))
 
@@ -145,7 +145,7 @@ def walk(
 
     With `words` and `start`, the picture of a prompt equals that of `pipeline()` to the bit.
     """
-    record, _ = registry.find(sampler or pipeline().stage.spec.defaults.sampler)
+    record, _ = samplers.find(sampler or pipeline().stage.spec.defaults.sampler)
     at = levels() if at is None else at
     yield from finite(record.sampler(denoise, run.initial * hypot(*at[0]), at, run.step))
 
@@ -173,13 +173,13 @@ def pixels(pictures: Tensor) -> Tensor:
 
 
 def look(pictures: Tensor) -> list[Seen]:
-    """What the judge finds in pictures (B, 3, H, W) uint8."""
+    """The judge's findings in pictures (B, 3, H, W) uint8."""
     return _judge()(pictures)
 
 
 @torch.no_grad()
 def picture_vectors(pictures: Tensor) -> Tensor:
-    """CLIP's unit vectors (B, E) of pictures (B, 3, H, W) uint8 of the model's own size, on the CPU."""
+    """CLIP's unit vectors (B, E) of pictures (B, 3, H, W) uint8 in the model's size, on the CPU."""
     return clip().encode_image(pixels(pictures)).cpu()
 
 
