@@ -15,10 +15,16 @@ from scorefield.latent.kl_codec import Latents
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
+from scorefield.nets.unet_blocks import GROUPS
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import shown
 
 C = TypeVar("C")
+
+# Sizes are read before the tensors are compared with them, and a network takes time and memory for each of its blocks
+# even on the meta device: the bounds are far above every published model, and far below what hurts.
+_LARGEST = 2**20
+_MOST_BLOCKS = 1000
 
 
 def stated(checkpoint: Checkpoint, known: Networks | None = None) -> Networks:
@@ -71,11 +77,11 @@ class _Sizes:
         return cls(path, settings)
 
     def number(self, name: str) -> int:
-        """A number above 0."""
+        """A number from 1 to _LARGEST."""
         return self._whole(name, self.settings.get(name))
 
     def numbers(self, name: str, count: int) -> list[int]:
-        """As many numbers above 0: a list of them, or one for all."""
+        """As many such numbers: a list of them, or one for all."""
         value = self.settings.get(name)
         if not isinstance(value, list):
             return [self._whole(name, value)] * count
@@ -83,11 +89,17 @@ class _Sizes:
         return [self._whole(name, one) for one in value]
 
     def widths(self) -> list[int]:
-        """The width of each level, each a multiple of the first."""
+        """The width of each level, each a multiple of the first, which the group norms divide."""
         value = self.settings.get("block_out_channels")
         widths = self.numbers("block_out_channels", len(value) if isinstance(value, list) else 1)
-        self.hold(all(width % widths[0] == 0 for width in widths), "block_out_channels")
+        self.hold(widths[0] % GROUPS == 0 and all(width % widths[0] == 0 for width in widths), "block_out_channels")
         return widths
+
+    def layers(self, name: str, each: int) -> int:
+        """A number of layers, which stands for `each` times as many blocks of the whole network."""
+        layers = self.number(name)
+        self.hold(layers * each <= _MOST_BLOCKS, name)
+        return layers
 
     def hold(self, holds: bool, name: str) -> None:
         """DamagedError about the entry of that name unless something holds."""
@@ -96,7 +108,7 @@ class _Sizes:
             raise DamagedError(f"{self.path}: {name} {value} is not that of a Stable Diffusion")
 
     def _whole(self, name: str, value: Json) -> int:
-        self.hold(type(value) is int and value > 0, name)
+        self.hold(type(value) is int and 0 < value <= _LARGEST, name)
         return cast(int, value)
 
 
@@ -111,6 +123,7 @@ def _unet(sizes: _Sizes) -> UnetConfig:
     sizes.hold(vector in (None, "projection"), "class_embed_type")
     sizes.hold(added is None or (added == "text_time" and vector is None), "addition_embed_type")
     sizes.hold(same or len(head_widths) == 1, "attention_head_dim")
+    sizes.hold(all(width % count == 0 for width, count in zip(widths, heads, strict=True)), "attention_head_dim")
     deep = "transformer_layers_per_block"
     depths = sizes.numbers(deep, len(widths)) if deep in sizes.settings else [1] * len(widths)
     return UnetConfig(
@@ -118,7 +131,7 @@ def _unet(sizes: _Sizes) -> UnetConfig:
         out_channels=sizes.number("out_channels"),
         channels=widths[0],
         multipliers=tuple(width // widths[0] for width in widths),
-        resblocks=sizes.number("layers_per_block"),
+        resblocks=sizes.layers("layers_per_block", sum(1 + depth for depth in depths)),
         depths=tuple(
             depth if kind == "CrossAttnDownBlock2D" else 0
             for depth, kind in zip(depths, cast(list[Json], kinds), strict=True)
@@ -151,7 +164,7 @@ def _kl(sizes: _Sizes) -> KlConfig:
         channels=sizes.number("latent_channels"),
         width=widths[0],
         multipliers=tuple(width // widths[0] for width in widths),
-        resblocks=sizes.number("layers_per_block"),
+        resblocks=sizes.layers("layers_per_block", len(widths)),
     )
 
 
@@ -181,8 +194,8 @@ def _text(sizes: _Sizes) -> EncoderConfig:
     width = _width(sizes)
     text = TextConfig(
         width=width,
-        layers=sizes.number("num_hidden_layers"),
-        heads=sizes.number("num_attention_heads"),
+        layers=sizes.layers("num_hidden_layers", 1),
+        heads=_heads(sizes, width),
         context_length=sizes.number("max_position_embeddings"),
         vocab_size=sizes.number("vocab_size"),
         end_id=49407,  # SD 1's config says 2, and SD 2's too: transformers takes that for the largest id
@@ -191,10 +204,11 @@ def _text(sizes: _Sizes) -> EncoderConfig:
 
 
 def _image_clip(sizes: _Sizes) -> ClipConfig:
+    width = _width(sizes)
     vision = VisionConfig(
-        width=_width(sizes),
-        layers=sizes.number("num_hidden_layers"),
-        heads=sizes.number("num_attention_heads"),
+        width=width,
+        layers=sizes.layers("num_hidden_layers", 1),
+        heads=_heads(sizes, width),
         patch_size=sizes.number("patch_size"),
         image_size=sizes.number("image_size"),
     )
@@ -206,6 +220,12 @@ def _width(sizes: _Sizes) -> int:
     width = sizes.number("hidden_size")
     sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")
     return width
+
+
+def _heads(sizes: _Sizes, width: int) -> int:
+    heads = sizes.number("num_attention_heads")
+    sizes.hold(width % heads == 0, "num_attention_heads")
+    return heads
 
 
 def _activation(sizes: _Sizes) -> Activation:
