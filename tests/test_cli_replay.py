@@ -161,6 +161,13 @@ def test_a_picture_of_a_device_that_is_not_here_says_so(scorefield):
     assert one_line(scorefield("replay", "y.png"))[1] == "error: there is no device cuda:99 here; use cpu, or auto\n"
 
 
+def test_a_device_that_is_none_is_refused_as_generate_refuses_it(scorefield):
+    scorefield("generate", "a tree", "-o", "x.png")
+    for device in ("3", "None", "cuda:x"):
+        refused = one_line(scorefield("replay", "x.png", "--device", device))
+        assert refused == (2, f"error: device must be auto, cpu, cuda, cuda:N or mps, not {device!r}\n")
+
+
 def test_a_model_that_lies_elsewhere_now_says_how_to_name_it(scorefield, monkeypatch):
     def build(_, identity, choice, place):
         raise MissingError("toy: no such file or folder")
