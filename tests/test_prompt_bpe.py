@@ -237,23 +237,18 @@ def test_a_folder_that_is_not_clips_is_one_clear_error(tmp_path: Path) -> None:
         ClipTokenizer.from_folder(tmp_path)
 
 
-WHOLE = {
-    "model": {
-        "type": "BPE",
-        "end_of_word_suffix": "</w>",
-        "vocab": {"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2},
-        "merges": [],
-    }
-}
+MODEL = {
+    "type": "BPE", "end_of_word_suffix": "</w>", "vocab": {"a": 0, SPECIAL[0]: 1, SPECIAL[1]: 2}, "merges": []
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("name", "held"),
     [
-        ("tokenizer.json", json.dumps({"model": {**WHOLE["model"], "merges": ["a b"]}})),
-        ("tokenizer.json", json.dumps({"model": {**WHOLE["model"], "vocab": {"a": 10**12}}})),
-        ("tokenizer.json", json.dumps({"model": {**WHOLE["model"], "vocab": {"a": None}}})),
-        ("tokenizer.json", json.dumps(WHOLE | {"added_tokens": [3]})),
+        ("tokenizer.json", json.dumps({"model": {**MODEL, "merges": ["a b"]}})),
+        ("tokenizer.json", json.dumps({"model": {**MODEL, "vocab": {"a": 10**12}}})),
+        ("tokenizer.json", json.dumps({"model": {**MODEL, "vocab": {"a": None}}})),
+        ("tokenizer.json", json.dumps({"model": MODEL} | {"added_tokens": [3]})),
         ("tokenizer.json", "[" * 100_000),
         ("tokenizer_config.json", "[" * 100_000),
         ("tokenizer_config.json", '{"pad_token": 3}'),
@@ -263,7 +258,7 @@ WHOLE = {
     ],
 )
 def test_a_tokenizer_that_does_not_fit_together_is_one_clear_error(tmp_path: Path, name: str, held: str) -> None:
-    (tmp_path / "tokenizer.json").write_text(json.dumps(WHOLE))
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": MODEL}))
     (tmp_path / name).write_text(held)
     with pytest.raises(ValueError, match="not the folder of a CLIP tokenizer") as raised:
         ClipTokenizer.from_folder(tmp_path)

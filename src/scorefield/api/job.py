@@ -1,5 +1,6 @@
 """A job: the one loop that draws. It yields events, and closing it cancels."""
 
+import os
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -17,7 +18,7 @@ from scorefield.api.result import Film, Origin, Picture
 from scorefield.errors import ScorefieldError
 from scorefield.model.events import Batch, Event, Finished, Loading, Output, Step
 from scorefield.model.stage import Made
-from scorefield.model.system import System
+from scorefield.model.system import COMPUTED, System, check_fork
 from scorefield.notes import Note, collecting, collection
 
 T = TypeVar("T")
@@ -83,6 +84,8 @@ class Job:
 
 def walk_batch(plan: Plan, system: System, batch: Batch, number: int = 0) -> Iterator[Step | Note | Made]:
     """The steps of one batch, the `number`-th, through all stages, and what the last stage made."""
+    if COMPUTED.process != os.getpid():
+        check_fork()
     given: object = None
     done, total = number * plan.steps, len(plan.batches) * plan.steps
     for k, (stage, stage_plan) in enumerate(zip(system.stages, plan.stages, strict=True)):
