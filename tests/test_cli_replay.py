@@ -89,6 +89,8 @@ def test_another_size_differs(scorefield):
     image, history = picture.read(Path("x.png"))
     Path("y.png").write_bytes(picture.encode(image.resize((8, 8)), {picture.OURS: json.dumps(history.ours)}))
     assert scorefield("replay", "y.png")[0] == 1
+    pixels = image.width * image.height
+    assert scorefield("replay", "y.png")[1] == f"{pixels} of {pixels} pixels differ\n"
 
 
 def test_a_picture_without_a_record_is_refused(scorefield):

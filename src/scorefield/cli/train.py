@@ -144,4 +144,4 @@ def command(name: str, given: dict[str, str], finish: bool, **how: Unpack[How]) 
         if not isinstance(recipe, recipes.Recipe):
             raise DamagedError(f"{path}: its function recipe() must return a Recipe, not {type(recipe).__name__}")
         weights = run.finish(recipe, options) if finish else run.execute(recipe, options)
-    click.echo(str(weights))
+    common.show_path(weights)
