@@ -3,9 +3,11 @@
 import json
 import random
 import resource
+import struct
 import time
 import tracemalloc
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
-from tests.hostile.pictures import SEED, big_bilevel, changed, mended, seeds
+from tests.hostile.pictures import PNG, SEED, big_bilevel, changed, chunk, mended, seeds
 
 from scorefield.cli import main
 from scorefield.files import inputs, picture
@@ -65,6 +67,14 @@ def test_every_picture_is_read_or_refused_in_one_line(tmp_path: Path, capfd: pyt
     assert 0.15 * total < read < 0.9 * total, "the cases are neither all damaged nor all whole"
     assert longest < 3
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_palette_that_is_missing_is_damage(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 4, 4, 8, 3, 0, 0, 0)
+    held = PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(20))) + chunk(b"IEND", b"")
+    for read in (inputs.colours, inputs.greys):
+        with pytest.raises(PictureError, match="x is damaged: its header contradicts itself"):
+            read(held, "x")
 
 
 def test_no_header_makes_its_reader_take_memory_that_the_file_could_not_need(tmp_path: Path) -> None:
