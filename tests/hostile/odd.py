@@ -1,5 +1,6 @@
 """Odd values: numbers, texts, JSON and bytes that a file or a command line may hold."""
 
+import copy
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -100,6 +101,11 @@ def damaged(data: bytes, rng: random.Random, front: int = 300) -> bytes:
     return bytes(out)
 
 
+def leaf(rng: random.Random) -> object:
+    """An odd value for a place in JSON."""
+    return copy.deepcopy(rng.choice(LEAVES))
+
+
 def _places(held: object) -> Iterator[tuple[Callable[[object], None], Callable[[], None]]]:
     """Every place in a JSON value: how to set it, and how to drop it."""
     if isinstance(held, dict):
@@ -119,11 +125,11 @@ def json_text(held: object, rng: random.Random, names: tuple[str, ...] = ()) -> 
         setting, dropping = rng.choice(places) if places else (lambda new: None, lambda: None)
         kind = rng.random()
         if kind < 0.6:
-            setting(rng.choice(LEAVES))
+            setting(leaf(rng))
         elif kind < 0.75:
             dropping()
         elif isinstance(held, dict):
-            held[rng.choice((*names, ESCAPE, "", "a"))] = rng.choice(LEAVES)
+            held[rng.choice((*names, ESCAPE, "", "a"))] = leaf(rng)
     text = json.dumps(held)
     kind = rng.random()
     if kind < 0.04:

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 from tests.hostile import whole
-from tests.hostile.odd import ESCAPE, LEAVES, NUMBERS, TEXTS, json_text, things
+from tests.hostile.odd import ESCAPE, NUMBERS, TEXTS, json_text, leaf, things
 
 NAMES = (
     "prompts", "prompt", "model", "steps", "seed", "width", "height", "size", "count", "batch_size", "loras",
@@ -33,9 +33,7 @@ def _wild(record: dict[str, Any], rng: random.Random) -> None:
     request = record["request"]
     for name in rng.sample(NAMES, rng.randint(1, 3)):
         kind = rng.random()
-        request[name] = (
-            rng.choice(MEANT) if kind < 0.6 else rng.choice(LEAVES) if kind < 0.8 else rng.choice((*NUMBERS, *TEXTS))
-        )
+        request[name] = rng.choice(MEANT) if kind < 0.6 else leaf(rng) if kind < 0.8 else rng.choice((*NUMBERS, *TEXTS))
     if rng.random() < 0.3:
         name = rng.choice(("index", "sha256", "threads", "version", "scorefield", "seconds"))
         record[name] = rng.choice(

@@ -169,7 +169,7 @@ def make(rng: random.Random, here: Path) -> list[str]:
     )  # fmt: skip
     put(here / name, _wrong((here / name).read_bytes(), rng))
     if rng.random() < 0.15:  # under the name of another kind
-        other = Path(name).with_suffix(rng.choice((".safetensors", ".ckpt", ".pt", ".bin", ".pth", ".png", "")))
+        other = Path(name).with_suffix(rng.choice((".safetensors", ".ckpt", ".pt", ".bin", ".pth", ".png", ".x")))
         (here / name).rename(here / other)
         name = str(other)
     return opened(name, rng)
