@@ -13,7 +13,7 @@ import pytest
 from tests.hostile.harness import DOORS
 
 ROOT = Path(__file__).parents[1]
-COUNT, SEED = os.environ.get("HOSTILE", "12"), os.environ.get("HOSTILE_SEED", "1")
+COUNT, SEED = os.environ.get("HOSTILE", "10"), os.environ.get("HOSTILE_SEED", "1")
 
 # What the harness has to find, in the place of the program; each door gets a word that says which.
 PLANTED = """
