@@ -14,7 +14,7 @@ CONSTRAINTS := $(if $(TORCH),$(VENV)/constraints.txt,constraints.txt)
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS)
 SPECS := pyproject.toml $(CONSTRAINTS) hatch_build.py $(wildcard src/scorefield/nets/*.c)
 
-.PHONY: help demo test slow parity speed lab notebook lint types format ci clean
+.PHONY: help demo test slow hostile parity speed lab notebook lint types format ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -27,6 +27,9 @@ test: $(VENV)/.with-test ## set up with the test extra and run the suite
 
 slow: $(VENV)/.with-test ## the tests that take minutes, downloads or installations
 	@$(BIN)/python -m pytest -q -m slow
+
+hostile: $(VENV)/.with-test ## 2,100 hostile inputs at every door, with a report; SEED=7 for others than those of seed 0
+	@$(BIN)/python -m tests.hostile --count $(or $(COUNT),300) --seed $(or $(SEED),0)
 
 parity: $(VENV)/.with-test ## networks and pictures at the published sizes of Stable Diffusion beside diffusers', with the figures
 	@$(BIN)/python -m pytest -q -m slow tests/test_zoo_stable_published.py

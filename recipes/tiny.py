@@ -9,6 +9,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from scorefield import atomic
 from scorefield.train.batches import Batch, in_order
 from scorefield.train.optim import Wsd
 from scorefield.train.recipe import Progress, Rate, Recipe, Samples, Seed
@@ -38,7 +39,8 @@ def recipe(width: Width = 16, lr: Rate = 1e-2, batch: Samples = 32, seed: Seed =
     def finish(module: nn.Module, progress: Progress) -> Path:
         path = progress.folder / "tiny.safetensors"
         figures = {"step": str(progress.step), **{name: str(value) for name, value in progress.figures.items()}}
-        save_file({name: value.contiguous() for name, value in module.state_dict().items()}, path, figures)
+        with atomic.replacing(path) as part:
+            save_file({name: value.contiguous() for name, value in module.state_dict().items()}, part, figures)
         return path
 
     return Recipe(

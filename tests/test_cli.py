@@ -319,6 +319,14 @@ def test_inspect_says_when_a_picture_has_no_record(capsys, tmp_path):
     assert "no record of how it was made" in run(capsys, "inspect", str(tmp_path / "x.jpg"))[1]
 
 
+def test_a_line_quotes_what_is_very_long_from_both_ends(capsys):
+    code, line = failed(capsys, "generate", "a", "--model", "x" * 3000 + ".ckpt")
+    assert code in (1, 2)
+    assert len(line) < 850
+    assert " ... " in line
+    assert line.endswith("no such file or folder") or "at most 4096" in line or "too long" in line
+
+
 def test_inspect_of_no_file_is_one_line(capsys, tmp_path):
     assert failed(capsys, "inspect", str(tmp_path / "none"))[0] == 2
     (tmp_path / "text").write_text("hello")

@@ -82,6 +82,21 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
 
 
+@pytest.mark.parametrize("words", [("adherence", "--details"), ("guidance", "--scales", "1", "--output")])
+def test_a_file_is_replaced_only_when_asked(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "kept.png"
+    path.write_text("mine")
+    asked = ["eval", *words, str(path), "--model", "renders", "--count", "1", "--tasks", "single"]
+    assert run(asked) == 2
+    assert capsys.readouterr().err == f"error: {path} exists; choose another name, or replace it with --overwrite\n"
+    assert path.read_text() == "mine"
+    assert run([*asked, "--overwrite"]) == 0
+    assert path.read_bytes() != b"mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

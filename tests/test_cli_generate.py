@@ -481,3 +481,10 @@ def test_inspect_shows_our_record_and_the_text_of_other_programs(scorefield):
     assert told["a1111"]["negative_prompt"] == "fog"
     assert told["scorefield"]["request"]["seed"] == 3
     assert "a1111\n  prompt: a tree\n" in scorefield("inspect", "x.png")[1]
+
+
+def test_a_terminal_gets_a_path_escaped_and_a_program_as_it_is(scorefield, monkeypatch):
+    odd = "a\x1b[31m\u202eb.png"
+    assert scorefield("generate", "a tree", "-o", odd)[1] == f"{odd}\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert scorefield("generate", "a tree", "-o", odd, "--overwrite", "-q")[1] == "a\\x1b[31m\\u202eb.png\n"

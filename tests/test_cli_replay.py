@@ -89,6 +89,8 @@ def test_another_size_differs(scorefield):
     image, history = picture.read(Path("x.png"))
     Path("y.png").write_bytes(picture.encode(image.resize((8, 8)), {picture.OURS: json.dumps(history.ours)}))
     assert scorefield("replay", "y.png")[0] == 1
+    pixels = image.width * image.height
+    assert scorefield("replay", "y.png")[1] == f"{pixels} of {pixels} pixels differ\n"
 
 
 def test_a_picture_without_a_record_is_refused(scorefield):
@@ -159,6 +161,13 @@ def test_a_picture_of_a_device_that_is_not_here_says_so(scorefield):
     scorefield("generate", "a tree", "-o", "x.png")
     rewritten("y.png", request=picture.read(Path("x.png"))[1].ours["request"] | {"device": "cuda:99"})
     assert one_line(scorefield("replay", "y.png"))[1] == "error: there is no device cuda:99 here; use cpu, or auto\n"
+
+
+def test_a_device_that_is_none_is_refused_as_generate_refuses_it(scorefield):
+    scorefield("generate", "a tree", "-o", "x.png")
+    for device in ("3", "None", "cuda:x"):
+        refused = one_line(scorefield("replay", "x.png", "--device", device))
+        assert refused == (2, f"error: device must be auto, cpu, cuda, cuda:N or mps, not {device!r}\n")
 
 
 def test_a_model_that_lies_elsewhere_now_says_how_to_name_it(scorefield, monkeypatch):

@@ -1,6 +1,5 @@
 """Hundreds of damaged and hostile pictures and records: each is read or refused in one line, quickly and in little."""
 
-import io
 import json
 import random
 import resource
@@ -14,105 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from safetensors.numpy import save_file
+from tests.hostile.pictures import PNG, SEED, big_bilevel, changed, chunk, mended, seeds
 
 from scorefield.cli import main
 from scorefield.files import inputs, picture
 from scorefield.files.open_picture import PictureError
-from scorefield.files.to_srgb import matrix_profile
 from scorefield.notes import collecting
 from scorefield.printable import printable
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e\x9b31m"
-SEED = 20240611
-
-
-def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    second = [image.transpose(Image.Transpose.ROTATE_180)] if "save_all" in options else []
-    image.copy().save(stream, form, append_images=second, **options)  # Pillow leaves settings of a format in a picture
-    return stream.getvalue()
-
-
-def seeds() -> dict[str, bytes]:
-    """Whole pictures of every format, with all that may lie beside their pixels."""
-    pixels = np.random.default_rng(SEED).integers(0, 256, (24, 24, 4), dtype=np.uint8)
-    rgb, rgba = Image.fromarray(pixels[..., :3].copy()), Image.fromarray(pixels)
-    grey, palette = rgb.convert("L"), rgb.quantize(16)
-    exif = Image.Exif()
-    exif[0x0112], exif[0x0131] = 6, ESCAPE
-    exif[0x8769] = exif.get_ifd(0x8769)
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + f"{ESCAPE}\nSteps: 2, Sampler: x, Seed: 1".encode("utf-16-le")
-    icc = matrix_profile(1 / 1.8, (0.3127, 0.329, 0.7, 0.3, 0.2, 0.7, 0.1, 0.1))
-    info = PngImagePlugin.PngInfo()
-    info.add_text("parameters", f"a {ESCAPE}\nSteps: 20, Sampler: {ESCAPE}, Seed: 5, {ESCAPE}: 1")
-    info.add_text("prompt", json.dumps({ESCAPE: [1, {"a": ESCAPE}]}), zip=True)
-    info.add_itxt(picture.OURS, json.dumps({"request": {"prompts": [ESCAPE], "steps": 3}, "index": 0}))
-    return {
-        "png": encoded(rgba, "PNG", pnginfo=info, exif=exif, icc_profile=icc),
-        "png palette": encoded(palette, "PNG", transparency=b"\0\x80\xff"),
-        "png 16": encoded(Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), "PNG"),
-        "apng": encoded(rgb, "PNG", save_all=True),
-        "jpeg": encoded(rgb, "JPEG", exif=exif, icc_profile=icc, comment=ESCAPE.encode()),
-        "jpeg progressive": encoded(grey, "JPEG", progressive=True),
-        "jpeg cmyk": encoded(rgb.convert("CMYK"), "JPEG"),
-        "mpo": encoded(rgb, "MPO", save_all=True),
-        "webp": encoded(rgb, "WEBP", exif=exif, icc_profile=icc),
-        "webp lossless": encoded(rgba, "WEBP", lossless=True),
-        "gif": encoded(palette, "GIF", comment=ESCAPE.encode()),
-        "gif of two": encoded(rgb, "GIF", save_all=True),
-        "bmp": encoded(rgb, "BMP"),
-        "bmp palette": encoded(palette, "BMP"),
-        "tiff": encoded(rgb, "TIFF", exif=exif, icc_profile=icc),
-        "tiff lzw": encoded(rgba, "TIFF", compression="tiff_lzw"),
-        "tiff jpeg": encoded(rgb, "TIFF", compression="jpeg"),
-        "tiff group 4": encoded(grey.convert("1"), "TIFF", compression="group4"),
-        "tiff float": encoded(grey.convert("F"), "TIFF"),
-        "tiff lab": encoded(Image.new("LAB", (24, 24)), "TIFF"),
-        "tiff of two": encoded(rgb, "TIFF", save_all=True),
-        "ppm": encoded(rgb, "PPM"),
-        "pgm of 16 bits": b"P5\n24 24\n4095\n" + pixels[..., :2].tobytes(),
-        "pfm": encoded(grey.convert("F"), "PPM"),
-        "plain ppm": b"P3\n4 4\n255\n" + b"17 " * 48,
-    }
-
-
-def changed(held: bytes, draw: random.Random) -> bytes:
-    """`held` with one kind of damage."""
-    out = bytearray(held)
-    kind = draw.randrange(6)
-    if kind == 0:
-        return bytes(out[: draw.randrange(len(out))])
-    if kind == 1:  # near the start, where formats keep what matters
-        for _ in range(draw.randrange(1, 6)):
-            out[draw.randrange(min(200, len(out)))] = draw.choice([0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)])
-    elif kind == 2:
-        for _ in range(draw.randrange(1, 40)):
-            out[draw.randrange(len(out))] = draw.randrange(256)
-    elif kind == 3:
-        place = draw.randrange(len(out))
-        out[place : place + 4] = draw.choice([b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", bytes(4), b"\0\1\0\0"])
-    elif kind == 4:
-        start, size = draw.randrange(len(out)), draw.randrange(1, 200)
-        out[start:start] = out[start : start + size] * draw.randrange(1, 4)
-    else:
-        start = draw.randrange(len(out))
-        del out[start : start + draw.randrange(1, 200)]
-    return mended(bytes(out)) if draw.random() < 0.7 else bytes(out)
-
-
-def mended(held: bytes) -> bytes:
-    """A damaged PNG with checksums that are right again, so that what lies behind them is reached."""
-    if held[:8] != b"\x89PNG\r\n\x1a\n":
-        return held
-    out, place = bytearray(held[:8]), 8
-    while place + 12 <= len(held):
-        size = min(struct.unpack_from(">I", held, place)[0], len(held) - place - 12)
-        body = held[place + 4 : place + 8 + size]
-        out += struct.pack(">I", size) + body + struct.pack(">I", zlib.crc32(body))
-        place += 12 + size
-    return bytes(out)
 
 
 def cases() -> Iterator[tuple[str, bytes]]:
@@ -156,6 +67,14 @@ def test_every_picture_is_read_or_refused_in_one_line(tmp_path: Path, capfd: pyt
     assert 0.15 * total < read < 0.9 * total, "the cases are neither all damaged nor all whole"
     assert longest < 3
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_palette_that_is_missing_is_damage(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 4, 4, 8, 3, 0, 0, 0)
+    held = PNG + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(20))) + chunk(b"IEND", b"")
+    for read in (inputs.colours, inputs.greys):
+        with pytest.raises(PictureError, match="x is damaged: its header contradicts itself"):
+            read(held, "x")
 
 
 def test_no_header_makes_its_reader_take_memory_that_the_file_could_not_need(tmp_path: Path) -> None:
@@ -217,19 +136,6 @@ def test_replay_refuses_any_such_record_in_one_line(tmp_path: Path, capsys: pyte
         assert (out, err.count("\n")) == ("", 1), record[:80]
         assert err.startswith("error: ")
         assert printable(err) == err
-
-
-def big_bilevel(side: int, *beside: bytes) -> bytes:
-    """A PNG of side x side pixels, all black, of some 100 kB."""
-    squeeze = zlib.compressobj(9)
-    rows = b"".join(squeeze.compress(bytes(1 + side // 8)) for _ in range(side)) + squeeze.flush()
-
-    def chunk(kind: bytes, held: bytes) -> bytes:
-        return struct.pack(">I", len(held)) + kind + held + struct.pack(">I", zlib.crc32(kind + held))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
-    text = b"".join(chunk(b"tEXt", one) for one in beside)
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + text + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -4,6 +4,7 @@ import functools
 import gzip
 import importlib.metadata
 import json
+import os
 import random
 import re
 import runpy
@@ -233,6 +234,49 @@ def test_a_folder_that_is_not_clips_is_one_clear_error(tmp_path: Path) -> None:
         ClipTokenizer.from_folder(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ValueError, match="not the folder of a CLIP tokenizer"):
+        ClipTokenizer.from_folder(tmp_path)
+
+
+MODEL = {
+    "type": "BPE", "end_of_word_suffix": "</w>", "vocab": {"a": 0, SPECIAL[0]: 1, SPECIAL[1]: 2}, "merges": []
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("tokenizer.json", json.dumps({"model": {**MODEL, "merges": ["a b"]}})),
+        ("tokenizer.json", json.dumps({"model": {**MODEL, "vocab": {"a": 10**12}}})),
+        ("tokenizer.json", json.dumps({"model": {**MODEL, "vocab": {"a": None}}})),
+        ("tokenizer.json", json.dumps({"model": MODEL} | {"added_tokens": [3]})),
+        ("tokenizer.json", "[" * 100_000),
+        ("tokenizer_config.json", "[" * 100_000),
+        ("tokenizer_config.json", '{"pad_token": 3}'),
+        ("tokenizer_config.json", '{"added_tokens_decoder": [3]}'),
+        ("special_tokens_map.json", "[]"),
+        ("added_tokens.json", "3"),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_together_is_one_clear_error(tmp_path: Path, name: str, held: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": MODEL}))
+    (tmp_path / name).write_text(held)
+    with pytest.raises(ValueError, match="not the folder of a CLIP tokenizer") as raised:
+        ClipTokenizer.from_folder(tmp_path)
+    assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"])
+def test_a_tokenizer_file_that_is_a_pipe_or_endless_is_not_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "vocab.json").write_text("{}")
+    (tmp_path / "merges.txt").touch()
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match="is a named pipe"):
+        ClipTokenizer.from_folder(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, 2**33)
+    with pytest.raises(ValueError, match="is too large"):
         ClipTokenizer.from_folder(tmp_path)
 
 

@@ -109,7 +109,7 @@ def test_inspection_tells_rank_alpha_and_targets(tmp_path: Path) -> None:
     held = [kohya(layer, *pair(4, 4, seed=k), alpha=1.0) for k, layer in enumerate(layers)]
     held.append(kohya("mid_block_attentions_0_transformer_blocks_0_attn1_to_v", *pair(4, 4, seed=9, rank=3)))
     lora = found(tmp_path, *held)
-    assert (lora.kind, lora.lora_keys, lora.ranks, lora.layers) == (Kind.LORA, Layout.KOHYA, (2, 3), 5)
+    assert (lora.kind, lora.layout, lora.ranks, lora.layers) == (Kind.LORA, Layout.KOHYA, (2, 3), 5)
     assert lora.targets == {"of attention": 2, "of feed-forward": 1, "of convolution": 1, "other": 1}
     assert lora.alpha == "one for each layer, in the file"
     assert found(tmp_path, *held, ss_network_alpha="1.0").alpha == "1.0"

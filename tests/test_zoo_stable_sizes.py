@@ -107,12 +107,28 @@ def test_what_no_xl_has_is_one_line(part: str, name: str, value: object, tmp_pat
         ("text", "hidden_size", 0),
         ("text", "intermediate_size", 7),
         ("text", "hidden_act", "relu"),
+        ("unet", "block_out_channels", [30, 60, 120, 120]),  # 32 groups do not divide them
+        ("unet", "attention_head_dim", 7),
+        ("text", "num_attention_heads", 7),
+        # What would take memory or time before a tensor is looked at:
+        ("unet", "block_out_channels", [32 * 10**8] * 4),
+        ("unet", "layers_per_block", 10**9),
+        ("unet", "layers_per_block", 200),  # 1,600 blocks on the way down
+        ("unet", "transformer_layers_per_block", 10**4),
+        ("unet", "in_channels", 10**9),
+        ("unet", "cross_attention_dim", 10**9),
+        ("vae", "layers_per_block", 10**9),
+        ("vae", "block_out_channels", [32] * 1000),
+        ("text", "num_hidden_layers", 10**9),
+        ("text", "vocab_size", 10**9),
+        ("text", "max_position_embeddings", 10**9),
     ],
 )
 def test_what_no_such_network_has_is_one_line(part: str, name: str, value: object, tmp_path: Path) -> None:
     held = {"unet": UNET_1, "vae": VAE, "text": TEXT_1}
     held[part] = held[part] | {name: value}
-    with pytest.raises(ScorefieldError, match=rf"config.json: {name} .* is not that of a Stable Diffusion$") as caught:
+    named = "layers_per_block" if name == "transformer_layers_per_block" or value == [32] * 1000 else name
+    with pytest.raises(ScorefieldError, match=rf"config.json: {named} .* is not that of a Stable Diffusion$") as caught:
         stated(Checkpoint(folder(tmp_path / "model", **held)))
     assert "\n" not in str(caught.value)
 

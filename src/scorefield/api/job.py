@@ -1,5 +1,6 @@
 """A job: the one loop that draws. It yields events, and closing it cancels."""
 
+import os
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,7 +15,7 @@ from scorefield.api.resolve import Plan
 from scorefield.api.result import Film, Origin, Picture
 from scorefield.errors import ScorefieldError
 from scorefield.model.events import Batch, Event, Finished, Loading, Output, Step
-from scorefield.model.system import System
+from scorefield.model.system import COMPUTED, System, check_fork
 from scorefield.notes import collecting, collection
 
 _FPS = 8.0  # frames a second of a film whose model does not say
@@ -80,6 +81,8 @@ class Job:
 
     def _batch(self, number: int, batch: Batch, origin: Origin, seconds: dict[str, float]) -> Iterator[Step | Output]:
         """The steps of a batch through all stages, then its outputs; their time is added to `seconds`."""
+        if COMPUTED.process != os.getpid():
+            check_fork()
         plan = self.plan
         done, total = number * plan.steps, len(plan.batches) * plan.steps
         made: object = None

@@ -53,6 +53,11 @@ def say(line: str) -> None:
     click.echo(printable(line), err=True)
 
 
+def show_path(path: str | Path) -> None:
+    """Print the path of a file that was written: as it is for a program that reads it, escaped for a terminal."""
+    click.echo(printable(str(path)) if sys.stdout.isatty() else str(path), color=True)  # else click leaves parts out
+
+
 def reason(error: OSError) -> str:
     """A file error in words: "cannot use out/tree.png: Permission denied"."""
     if error.strerror is None:

@@ -1,6 +1,7 @@
 """scorefield eval: how well a model follows its prompts, by a judge trained independently of it."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -103,20 +104,33 @@ def _results(given: Drawing, asked: "Asked", look: "Judge", scale: float | None,
     return watched(results, len(given["tasks"]) * given["count"], name)
 
 
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace a file of that name.")
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    """Fail before any long work if the file could not be written, or is there and is not to be replaced."""
+    if not overwrite and os.path.lexists(path):
+        raise click.UsageError(f"{path} exists; choose another name, or replace it with --overwrite")
+    with atomic.staged(path.parent):
+        pass
+
+
 @_with_drawing
 @command.command("adherence", short_help="The share of pictures that show what their prompts say.")
 @click.option(*_flags("cfg_scale"), type=click.FloatRange(0, 100), help="Guidance scale [the model's].")
 @click.option("--details", type=click.Path(path_type=Path, dir_okay=False), help="File for every verdict (JSON lines).")
+@_overwrite
 @common.format_option
-def adherence(cfg_scale: float | None, details: Path | None, form: str, **given: Unpack[Drawing]) -> None:
+def adherence(
+    cfg_scale: float | None, details: Path | None, overwrite: bool, form: str, **given: Unpack[Drawing]
+) -> None:
     """The share of pictures that show exactly what held-out prompts say, with 95 % intervals.
 
     A right picture shows each named thing in its number and nothing else, with the colours, headgear, relation and
     place of the prompt. The prompts are always the same; --model renders measures the judge itself.
     """
     if details:
-        with atomic.staged(details.parent):  # fails before any long work if the file could not be written
-            pass
+        _check_free(details, overwrite)
     with common.drawing():
         from scorefield.cli import eval_report
         from scorefield.evals.adherence import shares
@@ -125,7 +139,7 @@ def adherence(cfg_scale: float | None, details: Path | None, form: str, **given:
         found = shares(results)
     if details:
         lines = "".join(json.dumps(eval_report.verdict(one), ensure_ascii=False) + "\n" for one in results)
-        atomic.write(lines.encode(), iter([details]), overwrite=True)
+        atomic.write(lines.encode(), iter([details]), overwrite=overwrite)
     common.show(eval_report.numbers(found), form, eval_report.table(found))
 
 
@@ -135,19 +149,21 @@ def adherence(cfg_scale: float | None, details: Path | None, form: str, **given:
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The figure's file."
 )
+@_overwrite
 @common.format_option
-def guidance(scales: tuple[float, ...], output: Path, form: str, **given: Unpack[Drawing]) -> None:
+def guidance(scales: tuple[float, ...], output: Path, overwrite: bool, form: str, **given: Unpack[Drawing]) -> None:
     """Draw a figure of adherence against guidance scale."""
     from scorefield.cli import eval_figure
 
     eval_figure.check(output)
+    _check_free(output, overwrite)
     with common.drawing():
         from scorefield.cli import eval_report
         from scorefield.evals.adherence import shares
 
         asked, look = _start(given)
         found = {scale: shares(_results(given, asked, look, scale, f"scale {scale:g}")) for scale in scales}
-    eval_figure.adherence(found, output)
+    eval_figure.adherence(found, output, overwrite=overwrite)
     records = {f"{scale:g}": eval_report.numbers(each) for scale, each in found.items()}
     lines = [f"{scale:>14g}  {100 * each['overall'].rate:5.1f} %" for scale, each in found.items()]
     common.show(

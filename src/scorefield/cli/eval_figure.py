@@ -24,15 +24,13 @@ def _figure() -> "Figure":
 
 
 def check(output: Path) -> None:
-    """Fail before any long work if a figure could not be drawn or written."""
+    """Fail before any long work if a figure could not be drawn."""
     if output.suffix not in FORMATS:
         raise click.UsageError(f"a figure's name must end in {', '.join(FORMATS)}, not {output.name!r}")
     _figure()
-    with atomic.staged(output.parent):
-        pass
 
 
-def adherence(found: Mapping[float, Shares], output: Path) -> None:
+def adherence(found: Mapping[float, Shares], output: Path, *, overwrite: bool) -> None:
     """Plot adherence against guidance scale: a line for every task, and one for all with its 95 % interval."""
     figure = _figure()
     axes = figure.subplots()
@@ -55,4 +53,4 @@ def adherence(found: Mapping[float, Shares], output: Path) -> None:
     axes.legend(loc="lower right", fontsize="small", ncols=2)
     with atomic.staged(output.parent) as path:
         figure.savefig(path, format=output.suffix[1:])
-        atomic.publish(path, iter([output]), overwrite=True)
+        atomic.publish(path, iter([output]), overwrite=overwrite)

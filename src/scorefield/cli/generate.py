@@ -114,7 +114,8 @@ def _draw(job: "Job", outputs: "Outputs", *, quiet: bool, form: str) -> None:
             written = {name: str(path) for name, path in event.files._asdict().items() if path is not None}
             drawn.append({"prompt": event.picture.prompt, "seed": event.picture.seed, **written})
             if form == "text":
-                click.echo("\n".join(written.values()))
+                for path in written.values():
+                    common.show_path(path)
         else:
             loaded = event.seconds["load"]
     if form == "json":

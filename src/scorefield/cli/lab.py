@@ -132,4 +132,4 @@ def _all(folder: Path, resume: bool) -> None:
             record.save(outcome, folder / name)
             kept = record.record(outcome)
         click.echo(f"{name:<12} {'held' if kept.held else 'DID NOT HOLD':<13} {kept.seconds:5.1f} s")
-    click.echo(str(page.build(folder)))
+    common.show_path(page.build(folder))

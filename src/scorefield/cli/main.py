@@ -19,6 +19,7 @@ from scorefield.cli import common
 from scorefield.printable import one_line
 
 _FAILURE, _INTERRUPTED = 1, 130
+_LONGEST = 800  # letters of the one line: it quotes what was given, which may be of any length
 
 
 class Command(NamedTuple):
@@ -176,5 +177,8 @@ def _fill_streams() -> None:
 
 
 def _end(line: str, code: int) -> int:
-    click.echo(f"error: {one_line(line)}", err=True)
+    line = one_line(line)
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    click.echo(f"error: {line}", err=True)
     return code

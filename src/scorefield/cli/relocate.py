@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypedDict, TypeVar
 
 from scorefield.errors import RequestError, ScorefieldError
-from scorefield.request import Embedding, InputImage, Lora, Request
+from scorefield.request import Embedding, InputImage, Lora, Request, parse_choice
 
 File = TypeVar("File", Lora, Embedding)
 
@@ -31,12 +31,13 @@ def relocated(request: Request, now: Now) -> Request:
     from scorefield.weights.lora.file import LoraFile
     from scorefield.weights.textual_inversion import TextualInversionFile
 
-    given = {"model": now["model"], "device": now["device"], "vae": now["vae"]}
+    asked = {"model": now["model"], "device": now["device"], "vae": now["vae"]}
+    given = parse_choice({name: value for name, value in asked.items() if value})
     pictures = {"image": now["image"], "mask": now["mask"], "image_prompt": now["image_prompt"]}
     loras = {path: LoraFile(Path(path)).sha256 for path in now["lora"]}
     words = {path: TextualInversionFile(Path(path)).sha256 for path in now["embedding"]}
     return request.model_copy(
-        update={name: value for name, value in given.items() if value}
+        update={name: getattr(given, name) for name in given.model_fields_set}
         | {name: _picture(getattr(request, name), path) for name, path in pictures.items() if path}
         | {"loras": _found(request.loras, loras, "LoRA")}
         | {"embeddings": _found(request.embeddings, words, "textual inversion")}

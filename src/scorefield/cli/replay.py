@@ -70,7 +70,8 @@ def command(
             raise UnsupportedError(f"{file} is not a picture")
         different = _different_pixels(drawn, again.image)
         path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
-    verdict = f"{different} of {drawn.width * drawn.height} pixels differ" if different else "identical"
+    pixels = max(image.width * image.height for image in (drawn, again.image))
+    verdict = f"{different} of {pixels} pixels differ" if different else "identical"
     report = {"identical": different == 0, "different_pixels": different, "picture": str(path) if path else None}
     common.show({"file": str(file)} | report, form, "\n".join([verdict, *([str(path)] if path else [])]))
     context.exit(1 if different else 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from scorefield.cli import common
-from scorefield.errors import MachineError
+from scorefield.errors import DamagedError, MachineError
 
 if TYPE_CHECKING:
     import torch
@@ -141,5 +141,7 @@ def command(name: str, given: dict[str, str], finish: bool, **how: Unpack[How]) 
         if how["threads"]:
             torch.set_num_threads(how["threads"])
         recipe = function(**settings)
+        if not isinstance(recipe, recipes.Recipe):
+            raise DamagedError(f"{path}: its function recipe() must return a Recipe, not {type(recipe).__name__}")
         weights = run.finish(recipe, options) if finish else run.execute(recipe, options)
-    click.echo(str(weights))
+    common.show_path(weights)

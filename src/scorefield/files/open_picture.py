@@ -48,8 +48,8 @@ FORMATS = tuple(_FORMATS)
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 
 # Exceptions of Pillow for damaged files: each was observed, or is caught by Pillow itself elsewhere.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError,
-           NotImplementedError, struct.error, zlib.error)  # fmt: skip
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError,
+           EOFError, NotImplementedError, struct.error, zlib.error)  # fmt: skip
 
 
 class PictureError(DamagedError, ValueError):

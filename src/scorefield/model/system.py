@@ -1,14 +1,19 @@
-"""A loaded model: its stages, in order, and what it was loaded from."""
+"""A loaded model: its stages, in order, what it was loaded from, and the process that it computes in."""
 
+import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from scorefield.errors import MachineError
 from scorefield.model.stage import Stage
 from scorefield.request import ModelChoice
 from scorefield.weights.lora.merge import Scales
+
+_IMPORTED_IN = os.getpid()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +66,31 @@ class Place:
     device: torch.device
     dtype: torch.dtype
     hollow: bool = False  # networks have names and shapes and no numbers, to try a request with
+
+
+class _Computed(threading.local):
+    """The process in which a thread first computed: a fork copies it with the thread that forks."""
+
+    process: int | None = None
+
+
+COMPUTED = _Computed()
+
+
+def check_fork() -> None:
+    """Call before a thread first computes; MachineError in a forked process, where it would never end.
+
+    OpenMP keeps threads for each thread that computes, and a fork copies what is known of them, but not them. One
+    thread needs no others, and a thread that is started in the forked process gets new ones.
+    """
+    here, threads = os.getpid(), torch.get_num_threads()
+    if COMPUTED.process in (None, here):
+        COMPUTED.process = here
+    elif threads > 1:
+        raise MachineError(
+            "this process was forked from one that has loaded a model or drawn, and lacks its threads; call "
+            "torch.set_num_threads(1) here first, or start processes with multiprocessing's spawn"
+        )
+    if here != _IMPORTED_IN:
+        # PyTorch makes its own pool anew at the first call that asks for it; two threads that are both first crash.
+        torch.set_num_threads(threads)

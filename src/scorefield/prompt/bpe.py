@@ -7,7 +7,6 @@ import bz2
 import copy
 import functools
 import html
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -17,7 +16,8 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from scorefield.errors import RequestError
+from scorefield.errors import RequestError, ScorefieldError
+from scorefield.input_files import read_bytes, read_json
 from scorefield.prompt.inversion import LearnedTokens
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -25,6 +25,7 @@ END_ID = 49407  # also the padding of Stable Diffusion 1; Stable Diffusion 2 pad
 CONTEXT_LENGTH = 77
 MERGES = Path(__file__).parent.parent / "assets" / "clip-merges.txt.bz2"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_SHOWN = 200  # letters of a reason
 _ROLES = {"bos_token": START, "eos_token": END, "pad_token": END}  # the last pads
 
 Merges = list[tuple[str, str]]
@@ -93,8 +94,9 @@ class ClipTokenizer:
             vocabulary, merges = _words(Path(folder), whole)
             special, pad = _special(Path(folder), whole)
             built = cls(vocabulary, merges, special=special, pad_id=vocabulary[pad])
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
+        except (ScorefieldError, KeyError, TypeError, ValueError) as error:
+            name = "" if isinstance(error, ScorefieldError) else f"{type(error).__name__}: "
+            reason = f"{name}{error}".partition("\n")[0][:_SHOWN]
             raise ValueError(f"{folder}: not the folder of a CLIP tokenizer ({reason})") from error
         return built
 
@@ -211,31 +213,42 @@ def _merges(text: str) -> Merges:
     return [(first, second) for first, second in lines]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> Mapping[str, Any]:
     """Read a JSON file; empty if it does not exist."""
-    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return held
+    return read_json(path) if path.exists() else {}
 
 
-def _words(folder: Path, whole: Mapping[str, Any]) -> tuple[dict[str, int], Merges]:
-    """A folder's vocabulary and merges, from its tokenizer.json `whole` if it has one."""
-    if not whole:
-        words = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-        return words, _merges((folder / "merges.txt").read_text(encoding="utf-8"))
-    model = whole["model"]
-    if model["type"] != "BPE" or model["end_of_word_suffix"] != "</w>":
-        raise ValueError("tokenizer.json does not hold byte pairs with </w> after each word")
-    pairs: Iterable[Any] = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
-    return model["vocab"], [(first, second) for first, second in pairs]
+def _words(folder: Path, whole: Mapping[str, Any]) -> tuple[Mapping[str, int], Merges]:
+    """A folder's vocabulary and merges, from its tokenizer.json `whole` if it has one; ValueError if they do not fit.
+
+    The library would raise a bare Exception.
+    """
+    if whole:
+        model = whole["model"]
+        if model["type"] != "BPE" or model["end_of_word_suffix"] != "</w>":
+            raise ValueError("tokenizer.json does not hold byte pairs with </w> after each word")
+        pairs: Iterable[Any] = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+        words, merges = model["vocab"], [(first, second) for first, second in pairs]
+    else:
+        words = read_json(folder / "vocab.json")
+        merges = _merges(read_bytes(folder / "merges.txt").decode())
+    if odd := next((word for word, index in words.items() if type(index) is not int or not 0 <= index < 2**32), None):
+        raise ValueError(f"the word {odd!r} has no number in the vocabulary")
+    if odd := next((word for pair in merges for word in (*pair, "".join(pair)) if word not in words), None):
+        raise ValueError(f"{odd!r} of the merges is not in the vocabulary")
+    return words, merges
 
 
 def _special(folder: Path, whole: Mapping[str, Any]) -> tuple[list[AddedToken], str]:
     """A folder's special and added tokens, and the one that pads; older folders name them in two more files."""
     names = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
     config, older, added = (_json(folder / name) for name in names)
-    listed = [*config.get("added_tokens_decoder", {}).values(), *whole.get("added_tokens", [])]
+    decoded = config.get("added_tokens_decoder", {})
+    if not isinstance(decoded, Mapping):
+        raise ValueError("added_tokens_decoder is no object")
+    listed = [*decoded.values(), *whole.get("added_tokens", [])]
     if "added_tokens_decoder" not in config:
-        config |= older
+        config = {**config, **older}
         listed += [{"content": word, "normalized": True} for word in sorted(added, key=added.__getitem__)]
     roles = [_token(config.get(role) or word) for role, word in _ROLES.items()]
     tokens = {token.content: token for token in (*roles, *map(_token, listed))}
@@ -245,5 +258,7 @@ def _special(folder: Path, whole: Mapping[str, Any]) -> tuple[list[AddedToken], 
 def _token(held: str | Mapping[str, Any]) -> AddedToken:
     if isinstance(held, str):
         return AddedToken(held, normalized=False, special=True)
+    if not isinstance(held, Mapping):
+        raise ValueError(f"{held!r} is no token")
     flags = {name: held.get(name, False) for name in ("lstrip", "normalized", "rstrip", "single_word")}
     return AddedToken(held["content"], special=True, **flags)

@@ -34,6 +34,7 @@ _BESIDE = (
     "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint", "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode",
 )  # fmt: skip
+_SHOWN = 100  # letters of a name
 _GLOBALS = threading.Lock()  # torch.load has one set of allowed names for all threads
 
 
@@ -158,7 +159,7 @@ def _pickle_errors(file: Path) -> Iterator[None]:
         raise
     except UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = named[1] if named else "more than tensors and plain values"
+        what = named[1][:_SHOWN] if named else "more than tensors and plain values"
         raise UnsupportedError(
             f"{file} needs {what} to be loaded, and code in a file is never run; take it as safetensors, or have it"
             f" converted at {CONVERTER}"

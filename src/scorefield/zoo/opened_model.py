@@ -14,7 +14,7 @@ from scorefield.adapters.learned_words import open_word, with_embeddings
 from scorefield.adapters.lora_weights import open_lora, with_loras
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.model.family import Family
-from scorefield.model.system import Place, System
+from scorefield.model.system import COMPUTED, Place, System, check_fork
 from scorefield.notes import collecting
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
@@ -53,6 +53,8 @@ class OpenedModel:
 
     @torch.inference_mode(False)  # the mode is off in the threads that fill a model, and a model outlives the block
     def _built(self, *, hollow: bool) -> System:
+        if COMPUTED.process != os.getpid():
+            check_fork()
         plain = self.choice.model_copy(update={"loras": (), "embeddings": (), "compiled": False})
         system = self.family.build(self.identity, plain, Place(device=self.device, dtype=self.dtype, hollow=hollow))
         if self.choice.model != self.asked.model:

@@ -14,10 +14,16 @@ from scorefield.latent.kl_codec import Latents
 from scorefield.nets.clip import Activation, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
+from scorefield.nets.unet_blocks import GROUPS
 from scorefield.printable import one_line
 from scorefield.weights.checkpoint import Checkpoint
 
 C = TypeVar("C")
+
+# Sizes are read before the tensors are compared with them, and a network takes time and memory for each of its blocks
+# even on the meta device: the bounds are far above every published model, and far below what hurts.
+_LARGEST = 2**20
+_MOST_BLOCKS = 1000
 
 
 def check(path: Path, part: str, stated: Mapping[str, Json]) -> None:
@@ -94,7 +100,7 @@ class _Sizes:
         return cls(path, settings)
 
     def number(self, name: str) -> int:
-        """A number above 0."""
+        """A number from 1 to _LARGEST."""
         return self._whole(name, self.settings.get(name))
 
     def fields(self, table: Mapping[str, str]) -> dict[str, int]:
@@ -102,7 +108,7 @@ class _Sizes:
         return {field: self.number(name) for name, field in table.items()}
 
     def numbers(self, name: str, count: int) -> list[int]:
-        """As many numbers above 0: a list of them, or one for all."""
+        """As many such numbers: a list of them, or one for all."""
         value = self.settings.get(name)
         if not isinstance(value, list):
             return [self._whole(name, value)] * count
@@ -110,11 +116,15 @@ class _Sizes:
         return [self._whole(name, one) for one in value]
 
     def widths(self) -> tuple[int, tuple[int, ...]]:
-        """The width of the first level, and that of every level as a multiple of it."""
+        """The width of the first level, which group norms divide, and that of every level as a multiple of it."""
         value = self.settings.get(name := "block_out_channels")
         widths = self.numbers(name, len(value) if isinstance(value, list) else 1)
-        self.hold(all(width % widths[0] == 0 for width in widths), name)
+        self.hold(widths[0] % GROUPS == 0 and all(width % widths[0] == 0 for width in widths), name)
         return widths[0], tuple(width // widths[0] for width in widths)
+
+    def hold_few(self, name: str, each: int = 1) -> None:
+        """DamagedError for a number of layers, `each` of them so many blocks, that makes too many of a network."""
+        self.hold(self.number(name) * each <= _MOST_BLOCKS, name)
 
     def hold(self, holds: bool, name: str) -> None:
         """DamagedError about the entry of that name unless something holds."""
@@ -123,7 +133,7 @@ class _Sizes:
             raise DamagedError(f"{self.path}: {name} {value} is not that of a Stable Diffusion")
 
     def _whole(self, name: str, value: Json) -> int:
-        self.hold(type(value) is int and value > 0, name)
+        self.hold(type(value) is int and 0 < value <= _LARGEST, name)
         return cast(int, value)
 
 
@@ -139,8 +149,11 @@ def _unet(sizes: _Sizes) -> UnetConfig:
     sizes.hold(vector in (None, "projection"), "class_embed_type")
     sizes.hold(added is None or (added == "text_time" and vector is None), "addition_embed_type")
     sizes.hold(same or len(head_widths) == 1, "attention_head_dim")
+    even = all(width * factor % count == 0 for factor, count in zip(multipliers, heads, strict=True))
+    sizes.hold(even, "attention_head_dim")
     deep = "transformer_layers_per_block"
     depths = sizes.numbers(deep, levels) if deep in sizes.settings else [1] * levels
+    sizes.hold_few("layers_per_block", sum(1 + depth for depth in depths))
     return UnetConfig(
         **sizes.fields(folder_settings.UNET),
         channels=width,
@@ -168,6 +181,7 @@ def _xl(sizes: _Sizes, plain: Networks, second: EncoderConfig) -> Networks:
 
 def _kl(sizes: _Sizes) -> KlConfig:
     width, multipliers = sizes.widths()
+    sizes.hold_few("layers_per_block", len(multipliers))
     return KlConfig(**sizes.fields(folder_settings.VAE), width=width, multipliers=multipliers)
 
 
@@ -209,7 +223,10 @@ def _image_clip(sizes: _Sizes) -> ClipConfig:
 
 def _activation(sizes: _Sizes) -> Activation:
     """The activation of a CLIP encoder, whose feed-forward layers are four times as wide as the others."""
-    sizes.hold(sizes.number("intermediate_size") == 4 * sizes.number("hidden_size"), "intermediate_size")
+    width = sizes.number("hidden_size")
+    sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")
+    sizes.hold(width % sizes.number("num_attention_heads") == 0, "num_attention_heads")
+    sizes.hold_few("num_hidden_layers")
     activation = sizes.settings.get("hidden_act")
     sizes.hold(activation in ("gelu", "quick_gelu"), "hidden_act")
     return cast(Activation, activation)
