@@ -38,13 +38,18 @@ def file_errors(path: Path) -> Iterator[None]:
         raise DamagedError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def read_json(path: Path) -> Mapping[str, Json]:
-    """Read the object that a JSON file holds; MissingError or DamagedError if it cannot be read or is not an object."""
+def read_bounded(path: Path) -> bytes:
+    """Read a file of at most 64 MB; MissingError or DamagedError if it cannot be read, or is larger."""
     check_regular(path)
     with file_errors(path):
         if path.stat().st_size > _LARGEST:
             raise DamagedError(f"{path} is too large to be what its name says")
-        data = path.read_bytes()
+        return path.read_bytes()
+
+
+def read_json(path: Path) -> Mapping[str, Json]:
+    """Read the object that a JSON file holds; MissingError or DamagedError if it cannot be read or is not an object."""
+    data = read_bounded(path)
     try:
         value = parse_json(data)
     except ValueError as error:
