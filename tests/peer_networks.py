@@ -5,6 +5,7 @@ from typing import Any
 
 from scorefield.nets.clip import EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
+from scorefield.nets.umt5 import Umt5Config
 from scorefield.nets.unet import UnetConfig
 
 
@@ -80,3 +81,20 @@ def text(config: EncoderConfig) -> Any:
     peers = importlib.import_module("transformers")
     kind = peers.CLIPTextModel if config.embed_dim is None else peers.CLIPTextModelWithProjection
     return kind(peers.CLIPTextConfig(**text_config(config.text, config.embed_dim, config.activation)))
+
+
+def umt5(config: Umt5Config) -> Any:
+    """transformers' UMT5 encoder."""
+    peers = importlib.import_module("transformers")
+    held = peers.UMT5Config(
+        vocab_size=config.vocab_size,
+        d_model=config.width,
+        d_kv=config.head_width,
+        d_ff=config.mlp_width,
+        num_layers=config.layers,
+        num_heads=config.heads,
+        relative_attention_num_buckets=config.buckets,
+        relative_attention_max_distance=config.farthest,
+        feed_forward_proj="gated-gelu",
+    )
+    return peers.UMT5EncoderModel(held).eval()

@@ -45,7 +45,12 @@ def openai(fix_text: Clean) -> Clean:
 
     It differs from the default only for curly quotes, ligatures, broken encodings and html.
     """
-    return lambda prompt: " ".join(html.unescape(html.unescape(fix_text(prompt))).split()).lower()
+    return lambda prompt: mended(prompt, fix_text).lower()
+
+
+def mended(prompt: str, fix_text: Clean) -> str:
+    """A prompt with encodings repaired by ftfy's `fix_text`, html unescaped twice, and one space between words."""
+    return " ".join(html.unescape(html.unescape(fix_text(prompt))).split())
 
 
 class ClipTokenizer:
@@ -173,7 +178,8 @@ class ClipTokenizer:
         for row, prompt in enumerate(prompts):
             tokens = self.split(prompt)
             if len(tokens) > (room := self.context_length - 2):
-                raise RequestError(_too_long(self._clean(prompt), len(tokens), room, tokens[room - 1].end))
+                cleaned, cut = self._clean(prompt), tokens[room - 1].end
+                raise RequestError(too_long(cleaned[:cut], cleaned[cut:], len(tokens), room))
             ids[row, : len(tokens) + 2] = torch.tensor(
                 [self.start_id, *(token.id for token in tokens), self.end_id], device="cpu"
             )
@@ -181,11 +187,12 @@ class ClipTokenizer:
         return ids, mask
 
 
-def _too_long(prompt: str, count: int, room: int, cut: int) -> str:
-    before, after = prompt[:cut], prompt[cut:]
+def too_long(before: str, after: str, count: int, room: int) -> str:
+    """The line of an error about a prompt of `count` tokens of which `room` fit, those of the text `before`."""
+    last, first = "..." * (len(before) > 30) + before[-30:], after[:30] + "..." * (len(after) > 30)
     return (
         f"the prompt has {count} tokens, {count - room} more than the {room} that this model reads; it would be cut "
-        f"between {'...' * (cut > 30) + before[-30:]!r} and {after[:30] + '...' * (len(after) > 30)!r}: shorten it"
+        f"between {last!r} and {first!r}: shorten it"
     )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from scorefield.errors import RequestError
+
 Weighting = Literal["none", "a1111", "comfy", "compel"]
 LongPrompt = Literal["chunks", "refuse"]
 
@@ -17,6 +19,21 @@ class Rules:
 
 
 PLAIN = Rules()
+
+
+def check_plain(rules: Rules) -> None:
+    """RequestError for any rules but the plain ones: the others are for Stable Diffusion's text encoders."""
+    if rules.weighting != "none":
+        raise RequestError("this model has no weights for words: weighting is for Stable Diffusion", option="weighting")
+    if rules.long_prompt != "refuse":
+        raise RequestError(
+            "this model does not read prompts in chunks: they are for Stable Diffusion", option="long_prompt"
+        )
+    if rules.clip_skip != 1:
+        raise RequestError(
+            "this model reads the last block of its text encoder: clip_skip is for Stable Diffusion",
+            option="clip_skip",
+        )
 
 
 class Count(NamedTuple):

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from scorefield.core.cond import Cond
-from scorefield.errors import RequestError
 from scorefield.nets.clip import Clip, TextTransformer
 from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized
 from scorefield.prompt.inversion import Learned, Table, extended
-from scorefield.prompt.rules import PLAIN, Count, Rules
+from scorefield.prompt.rules import PLAIN, Count, Rules, check_plain
 from scorefield.prompt.tokenizer import WordTokenizer
 
 
@@ -66,28 +65,13 @@ class TextConditioner(Conditioner):
 
         Chunks and weights help models that were trained on rich captions; this one knows only short ones.
         """
-        self._check(rules)
+        check_plain(rules)
         room = self.tokenizer.context_length - 2
         rows = zip(prompts, *self.tokenizer.encode(prompts), strict=True)
         return [
             Tokenized(text=text, count=Count(tokens=int(mask.sum()) - 2, room=room, chunks=1), tokens=(ids, mask))
             for text, ids, mask in rows
         ]
-
-    def _check(self, rules: Rules) -> None:
-        if rules.weighting != "none":
-            raise RequestError(
-                "this model has no weights for words: weighting is for Stable Diffusion", option="weighting"
-            )
-        if rules.long_prompt != "refuse":
-            raise RequestError(
-                "this model does not read prompts in chunks: they are for Stable Diffusion", option="long_prompt"
-            )
-        if rules.clip_skip != 1:
-            raise RequestError(
-                "this model reads the last block of its text encoder: clip_skip is for Stable Diffusion",
-                option="clip_skip",
-            )
 
     def unknown(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """The words of the prompts that the model never saw, each with the known words nearest in spelling."""
