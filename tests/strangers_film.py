@@ -1,23 +1,18 @@
 """A family of films, in one file: a codec of three dimensions, and the diffusion stage as it is."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from PIL import Image
 from tests import toy
 from torch import Tensor, nn
 
 from scorefield.core.denoiser import Preconditioned
-from scorefield.errors import RequestError
 from scorefield.model.codec import Canvas
-from scorefield.model.events import Batch
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
-from scorefield.request import Drawing, Group, ModelChoice
+from scorefield.request import ModelChoice
 from scorefield.request.size import Film
-from scorefield.sample.walk import Step
-from scorefield.stages.diffusion import Diffusion, DiffusionPlan
 from scorefield.weights.checkpoint import Checkpoint
 
 STRIDE = 4  # frames that a latent stands for, but for the first, which has a frame of its own
@@ -54,35 +49,6 @@ class Net(nn.Module):
         return torch.stack(frames, 2)
 
 
-@dataclass(frozen=True)
-class FilmStage:
-    """Diffusion over a canvas with frames."""
-
-    inner: Diffusion
-
-    @property
-    def takes(self) -> frozenset[type[Group]]:
-        return self.inner.takes | {Film}
-
-    def plan(self, asked: Drawing) -> DiffusionPlan:
-        frames = asked.frames or 9
-        if (frames - 1) % STRIDE:
-            raise RequestError(f"frames {frames} is not 4k + 1; use {(frames - 1) // STRIDE * STRIDE + 1}")
-        plan = self.inner.plan(asked)
-        canvas = plan.canvas._replace(frames=frames, fps=asked.fps or 8.0)
-        filled = {**plan.filled, "frames": frames, "fps": canvas.fps}
-        return replace(plan, canvas=canvas, shape=self.inner.codec.shape(canvas), filled=filled)
-
-    def run(self, plan: DiffusionPlan, batch: Batch, given: object) -> Iterator[Step]:
-        return self.inner.run(plan, batch, given)
-
-    def make(self, plan: DiffusionPlan, x: Tensor) -> Iterator[Tensor]:
-        return self.inner.make(plan, x)
-
-    def look(self, x: Tensor) -> Sequence[Image.Image]:
-        return self.inner.look(x)
-
-
 class Family:
     """Loaded by the name `toy-film`."""
 
@@ -99,5 +65,6 @@ class Family:
         net = Net().eval().requires_grad_(False)
         plain = toy.model().stages[0]
         denoiser = Preconditioned(net, toy.TOY.prediction, toy.TOY.clock)
-        stage = FilmStage(replace(plain, denoiser=denoiser, codec=Frames()))
+        spec = replace(plain.spec, defaults=replace(plain.spec.defaults, frames=9, fps=8.0))
+        stage = replace(plain, spec=spec, denoiser=denoiser, codec=Frames(), further=frozenset({Film}))
         return System(choice=choice, stages=(stage,), device=place.device, dtype=torch.float32, sha256="3" * 64)

@@ -16,7 +16,7 @@ from diffusers import (
 from scipy import stats
 from tests.peers import k_sampling
 
-from scorefield.core import beta_quantile, gauge, grid, noise_schedule
+from scorefield.core import beta_quantile, clock, gauge, grid, noise_schedule
 from scorefield.core.level import Level
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -214,6 +214,9 @@ def test_every_grid_serves_every_model(name: str, ladder: str) -> None:
         assert all(math.isfinite(lam) for lam in lams[1:-1])
         made = grid.levels(gauge.vp, lams)
         assert made[-1] == Level(1.0, 0.0)
+        if name == "flow_unipc":  # as published, it leaves the noisiest rung out
+            assert LADDERS[ladder].noisiest < lams[0]
+            continue
         if name not in ("leading", "ddim_uniform") or ladder in ("flow", "log_sigma"):
             assert lams[0] == pytest.approx(LADDERS[ladder].noisiest, abs=1e-12)
         if ladder == "flow":
@@ -279,3 +282,14 @@ def test_an_unknown_name_is_one_line_with_the_nearest() -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=r"unknown schedule 'qqq'; known: beta, .*trailing"):
         grid.find("qqq")
+
+
+def test_the_clock_of_whole_steps_cuts_as_published_schedulers_do() -> None:
+    lams = [math.log1p(-t) - math.log(t) for t in (0.999, 0.9998, 0.97805, 0.35689, 0.0004)]
+    assert [clock.flow_whole(lam).item() for lam in lams] == [999, 999, 978, 356, 0]
+    assert clock.flow_whole(-math.inf).item() == 1000
+
+
+def test_the_schedule_of_wan_is_the_published_table() -> None:
+    table = [0.99980, 0.97805, 0.95215, 0.92081, 0.88209, 0.83306, 0.76893, 0.68151, 0.55525, 0.35689]
+    near(times(grid.shifted(grid.flow_unipc(FLOW), 5)(10)[:-1]), table, 6e-6)

@@ -22,6 +22,12 @@ def flow(lam: Number) -> Tensor:
     return 1000 * torch.sigmoid(-_tensor(lam))
 
 
+def flow_whole(lam: Number) -> Tensor:
+    """`flow` cut to a whole number, as Wan and diffusers' flow schedulers give it to the network."""
+    share = torch.sigmoid(-_tensor(lam, torch.float64))
+    return (1000 * share + 1e-6).floor().float()  # 0.999 is 999, however it was rounded
+
+
 def log_sigma(lam: Number) -> Tensor:
     """EDM's c_noise = log(sigma) / 4 in the VE gauge (Karras et al. 2022, table 1)."""
     return -_tensor(lam) / 4

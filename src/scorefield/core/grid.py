@@ -188,6 +188,19 @@ def linear_quadratic(ladder: Ladder, threshold: float = 0.025) -> Grid:
     return on_rungs(ladder, rungs)
 
 
+def flow_unipc(ladder: Ladder) -> Grid:
+    """Rungs in equal parts from the last but one towards the clean end (Wan 2.1's FlowUniPCMultistepScheduler).
+
+    On a flow of 1000 rungs t = 0.999 (1 - k / steps), before a shift: pure noise itself is left out.
+    """
+
+    def grid(steps: int) -> list[float]:
+        _check(steps)
+        return [*(ladder.lam((ladder.count - 1) * (1 - k / steps) - 1) for k in range(steps)), math.inf]
+
+    return grid
+
+
 def karras(ladder: Ladder, rho: float = 7.0) -> Grid:
     """sigma^(1/rho) falls in equal parts (Karras et al. 2022, eq. 5); sigma is sigma / alpha in every gauge."""
     noisy, clean = (math.exp(-lam / rho) for lam in finite_ends(ladder))
@@ -247,6 +260,7 @@ SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
         "beta_sigma": beta_sigma,
         "linear_quadratic": linear_quadratic,
         "smoothstep": smoothstep,
+        "flow_unipc": flow_unipc,
         "trailing": trailing,
         "leading": leading,
         "linspace": linspace,

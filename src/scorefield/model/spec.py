@@ -21,6 +21,11 @@ class Defaults:
     width: int  # px
     height: int  # px
     long_prompt: LongPrompt = "refuse"
+    negative_prompt: str = ""
+    frames: int = 1
+    fps: float | None = None  # frames a second, of a film
+    shift: float | None = None  # of the schedule, see `grid.shifted`; None for models that are not shifted
+    schedules: Mapping[str, str] = field(default_factory=dict)  # by sampler, where it is another one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

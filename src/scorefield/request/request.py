@@ -11,17 +11,17 @@ from scorefield.errors import RequestError
 from scorefield.request.input_pictures import ImageLike, PicturePrompt, StartPicture
 from scorefield.request.model_choice import Machine, ModelChoice, ModelFiles
 from scorefield.request.option import Group, Option, names_of, short, shown
-from scorefield.request.sampling import Sampling
+from scorefield.request.sampling import FlowShift, Sampling
 from scorefield.request.size import MOST_PICTURES, Decoding, Film, Pictures
 from scorefield.request.words import ClipWords, Prompts
 
 # In the order of the help.
 GROUPS: tuple[type[Group], ...] = (
-    Prompts, ClipWords, PicturePrompt, ModelFiles, Sampling, Pictures, Film, StartPicture, Decoding, Machine,
+    Prompts, ClipWords, PicturePrompt, ModelFiles, Sampling, FlowShift, Pictures, Film, StartPicture, Decoding, Machine,
 )  # fmt: skip
 
 
-class Drawing(Prompts, ClipWords, PicturePrompt, Sampling, Pictures, Film, StartPicture, Decoding):
+class Drawing(Prompts, ClipWords, PicturePrompt, Sampling, FlowShift, Pictures, Film, StartPicture, Decoding):
     """One or more pictures to draw; an option that is None is left to the model.
 
     Pictures are counted through the whole request, `count` of the first prompt, then of the second, and so on. Picture
@@ -62,6 +62,7 @@ class Options(TypedDict, total=False):
     schedule: str | None
     scheduler: str | None
     eta: float | None
+    shift: float | None
     seed: int | None
     count: int
     num_images_per_prompt: int

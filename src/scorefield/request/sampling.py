@@ -97,3 +97,18 @@ class Sampling(Group):
             return others | {"cfg_scale": max(1.0, number) if 0 <= (number := float(scale)) <= 100 else scale}
         except (TypeError, ValueError):
             return others | {"cfg_scale": scale}
+
+
+class FlowShift(Group):
+    """The shift of a rectified flow's schedule."""
+
+    title: ClassVar[str] = "Walk"
+    instead: ClassVar[str] = "it is for rectified flows, such as Wan"
+
+    shift: float | None = option(
+        None,
+        "Move the schedule towards noise: the larger, the more steps go into the film's layout.",
+        names=("flow_shift",),
+        gt=0,
+        le=100,
+    )

@@ -26,8 +26,8 @@ from scorefield.prompt.conditioner import Conditioner, PromptBatch, Tokenized
 from scorefield.prompt.rules import Rules
 from scorefield.request import Drawing, Group
 from scorefield.request.input_pictures import StartPicture
-from scorefield.request.sampling import Sampling
-from scorefield.request.size import Decoding, Pictures
+from scorefield.request.sampling import FlowShift, Sampling
+from scorefield.request.size import Decoding, Film, Pictures
 from scorefield.request.words import ClipWords, Prompts
 from scorefield.sample import samplers
 from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
@@ -77,7 +77,7 @@ class Diffusion:
         spec, defaults = self.spec, self.spec.defaults
         image, mask = open_image(asked.image, "image"), open_image(asked.mask, "mask", grey=True)
         image_prompt = self._image_prompt(asked)
-        canvas = Canvas(*sides(asked, image, (defaults.width, defaults.height), spec.size_multiple))
+        canvas = self._canvas(asked, image)
         strength = asked.strength
         if strength is None and image is not None:
             strength = 0.75 if mask is None else 1.0
@@ -92,7 +92,9 @@ class Diffusion:
         record, schedule, levels = _course(asked, spec, whole, last, strength)
         policy = canonical("noise policy", asked.noise, noise.POLICIES, {})
         shape = self.codec.shape(canvas)
-        texts = list(dict.fromkeys([*asked.prompts, asked.negative_prompt]))
+        given = "negative_prompt" in asked.model_fields_set
+        negative_prompt = asked.negative_prompt if given else defaults.negative_prompt
+        texts = list(dict.fromkeys([*asked.prompts, negative_prompt]))
         tokenized = dict(zip(texts, self.conditioner.tokenize(texts, rules), strict=True))
         unknown, unread = self.conditioner.unknown(texts), self.conditioner.unread(texts, rules)
         note_unseen(spec, unknown, unread, rules, canvas)
@@ -106,7 +108,10 @@ class Diffusion:
                 "schedule": schedule,
                 "noise": policy,
                 "strength": strength,
+                "negative_prompt": negative_prompt,
                 **({"long_prompt": rules.long_prompt} if ClipWords in self.further else {}),
+                **({"frames": canvas.frames, "fps": canvas.fps} if Film in self.further else {}),
+                **({"shift": asked.shift or defaults.shift} if FlowShift in self.further else {}),
                 "image": image and image.given,
                 "mask": mask and mask.given,
                 "image_prompt": image_prompt and image_prompt.given,
@@ -119,7 +124,7 @@ class Diffusion:
             alike=tuple(tokenized[prompt].count.chunks for prompt in asked.prompts for _ in range(asked.count)),
             shape=shape,
             prompts=tokenized,
-            negative_prompt=asked.negative_prompt,
+            negative_prompt=negative_prompt,
             rules=rules,
             sampler=_with_eta(record, asked.eta),
             cfg_scale=guidance,
@@ -146,6 +151,19 @@ class Diffusion:
     def look(self, x: Tensor) -> list[Image.Image]:
         """The decoded pictures of `x` (B, ...), the first frame of each; NonFiniteError if pixels are not finite."""
         return [Image.fromarray(one[0].numpy()) for one in next(map(_as_bytes, self.codec.decode(x)))]
+
+    def _canvas(self, asked: Drawing, image: Opened | None) -> Canvas:
+        """The size of the outputs; RequestError for a side or a number of frames that has no latents."""
+        defaults = self.spec.defaults
+        width, height = sides(asked, image, (defaults.width, defaults.height), self.spec.size_multiple)
+        if Film not in self.further:
+            return Canvas(width, height)
+        frames, step = asked.frames or defaults.frames, self.codec.stride[0]
+        if over := (frames - 1) % step:
+            raise RequestError(
+                f"frames {frames} is not {step}k + 1; use {frames - over} or {frames - over + step}", option="frames"
+            )
+        return Canvas(width, height, frames, asked.fps or defaults.fps)
 
     def _image_prompt(self, asked: Drawing) -> Opened | None:
         if self.spec.image_prompt is not None and asked.image_prompt is None:
@@ -196,9 +214,11 @@ def _course(
     RequestError, in what was asked for, where the schedule has fewer than `whole` steps.
     """
     record, named = samplers.find(asked.sampler or spec.defaults.sampler)
-    schedule = canonical("schedule", asked.schedule or named or spec.defaults.schedule, grid.SCHEDULES, grid.ALIASES)
+    default = spec.defaults.schedules.get(record.name, spec.defaults.schedule)
+    schedule = canonical("schedule", asked.schedule or named or default, grid.SCHEDULES, grid.ALIASES)
+    lams, shift = grid.find(schedule)(spec.ladder), asked.shift or spec.defaults.shift
     try:
-        levels = grid.levels(spec.gauge, grid.find(schedule)(spec.ladder)(whole))
+        levels = grid.levels(spec.gauge, (grid.shifted(lams, shift) if shift else lams)(whole))
     except RequestError as error:
         if last == whole:
             raise
