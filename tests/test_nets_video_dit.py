@@ -212,6 +212,13 @@ def test_the_maps_name_every_key_of_the_published_files_with_its_shape(name: str
     assert ("blocks.0.norm3.weight", "blocks.0.norm2.weight") in pairs
 
 
+def test_the_norm_that_published_i2v_folders_have_and_nothing_reads_is_not_asked_for() -> None:
+    listed = list(maps.diffusers(PICTURE))
+    names = [name for entry in listed for name in entry.theirs]
+    unread = [f"blocks.{index}.attn2.norm_added_q.weight" for index in range(PICTURE.depth)]
+    assert key_map.needed_keys(listed, names + unread) == names
+
+
 @pytest.mark.parametrize(("name", "depth"), [("WAN_FLF2V_14B", 2), ("WAN22_I2V_A14B", 40), ("WAN22_TI2V_5B", 30)])
 def test_networks_without_a_listing_are_those_that_diffusers_builds(name: str, depth: int) -> None:
     config = replace(getattr(video_dit, name), depth=depth)
@@ -333,5 +340,8 @@ def test_what_a_network_cannot_use_is_one_clear_error() -> None:
         VideoDit(TINY)(**given | {"x": torch.zeros(2, 16, 4, 3, 6)})
     with pytest.raises(ValueError, match="5 times for 24 positions"):
         VideoDit(TINY)(**given | {"time": torch.zeros(2, 5)})
-    with pytest.raises(ValueError, match="multiple of 2"):
-        VideoDitConfig(width=48, heads=16)
+    for heads in (16, 10):
+        with pytest.raises(
+            ValueError, match=f"width 40 over {heads} heads: a head's width must be even and at least 6"
+        ):
+            replace(TINY, heads=heads)

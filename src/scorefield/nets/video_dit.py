@@ -36,8 +36,8 @@ class VideoDitConfig:
     like: Literal["original", "diffusers"] = "original"
 
     def __post_init__(self) -> None:
-        if self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} over {self.heads} heads: a head's width must be a multiple of 2")
+        if self.width % (2 * self.heads) or self.width < 6 * self.heads:
+            raise ValueError(f"width {self.width} over {self.heads} heads: a head's width must be even and at least 6")
 
 
 WAN_T2V_1_3B = VideoDitConfig()
@@ -77,7 +77,7 @@ def rotations(grid: tuple[int, int, int], head_width: int, device: torch.device)
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """`x` (B, N, heads, d) float32 with each pair (2 i, 2 i + 1) turned; `turns` (N, 1, d / 2) as in `rotations`."""
-    # One pass over contiguous memory: on a CPU 10 times faster than the same products of every second number.
+    # One pass over contiguous memory: on a CPU 6 times faster than the same products of every second number.
     return torch.view_as_real(torch.view_as_complex(x.view(*x.shape[:-1], -1, 2)) * turns).flatten(-2)
 
 
