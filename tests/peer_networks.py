@@ -7,6 +7,7 @@ from scorefield.nets.clip import EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.umt5 import Umt5Config
 from scorefield.nets.unet import UnetConfig
+from scorefield.nets.video_dit import VideoDitConfig
 
 
 def unet_config(config: UnetConfig, sdxl: bool = False) -> dict[str, Any]:
@@ -42,6 +43,23 @@ def kl(config: KlConfig) -> Any:
         block_out_channels=[config.width * multiplier for multiplier in config.multipliers],
         layers_per_block=config.resblocks,
         latent_channels=config.channels,
+    )
+
+
+def video_dit(config: VideoDitConfig) -> Any:
+    return importlib.import_module("diffusers").WanTransformer3DModel(
+        patch_size=config.patch_size,
+        num_attention_heads=config.heads,
+        attention_head_dim=config.width // config.heads,
+        in_channels=config.in_channels,
+        out_channels=config.out_channels,
+        text_dim=config.text_width,
+        freq_dim=config.time_features,
+        ffn_dim=config.mlp_width,
+        num_layers=config.depth,
+        image_dim=config.image_width,
+        added_kv_proj_dim=None if config.image_width is None else config.width,
+        pos_embed_seq_len=config.image_positions,
     )
 
 

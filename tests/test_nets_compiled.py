@@ -19,6 +19,7 @@ from scorefield.nets.packed import Conv2d, Linear, layers, numbered, pack, packs
 from scorefield.nets.shared_copy import compiled, twin
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.nets.unet_blocks import ResBlock, SelfAttention
+from scorefield.nets.video_dit import VideoDit, VideoDitConfig
 
 SMALL = UnetConfig(
     channels=32, multipliers=(1, 1), resblocks=1, depths=(1, 0), middle_depth=0, heads=2, context_width=16
@@ -187,6 +188,15 @@ def test_the_embedded_models_network_is_one_graph_too(graphs: Graphs) -> None:
     for _ in range(2):
         x, tokens = torch.randn(2, 8, 4, 4), torch.randn(2, 5, 16)
         given = (x, torch.tensor([0.1, 0.9]), tokens, torch.arange(5)[None] < torch.tensor([[3], [5]]))
+        assert torch.equal(fast(*given), net(*given))
+    assert len(graphs) == before + 1
+
+
+def test_the_network_of_films_is_one_graph_too(graphs: Graphs) -> None:
+    net = drawn(VideoDit(VideoDitConfig(width=32, mlp_width=48, depth=1, heads=2, text_width=16, text_length=9)))
+    fast, before = compiled(net), len(graphs)
+    for _ in range(2):
+        given = torch.randn(2, 16, 3, 4, 4), torch.tensor([0.1, 0.9]), torch.randn(2, 5, 16)
         assert torch.equal(fast(*given), net(*given))
     assert len(graphs) == before + 1
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from scorefield.bench.task import UNETS
 from scorefield.core.half_precision import in_float32
-from scorefield.nets.packed import Conv2d, Linear, layers, pack, packs, unpack
+from scorefield.nets.packed import Conv2d, GeluLinear, Linear, layers, pack, packs, unpack
 from scorefield.nets.shared_copy import recomputing, twin
 from scorefield.nets.unet import Stage, Unet
 
@@ -47,6 +47,7 @@ def given(height: int = 16, width: int = 24) -> tuple[Tensor, Tensor, Tensor]:
 CASES = [
     (Linear(64, 96), (2, 10, 64)),
     (Linear(64, 96, bias=False), (7, 64)),
+    (GeluLinear(64, 96), (2, 10, 64)),
     (Conv2d(32, 64, 3, padding=1), (2, 32, 9, 14)),
     (Conv2d(32, 64, 3, stride=2), (1, 32, 65, 65)),
     (Conv2d(32, 64, 1), (2, 32, 3, 3)),

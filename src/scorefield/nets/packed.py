@@ -110,6 +110,17 @@ class Linear(_Packable, nn.Linear):
         return [self.out_features, self.in_features]
 
 
+class GeluLinear(Linear):
+    """A linear layer and the tanh form of GELU; where the weight is packed, both are one kernel that rounds once."""
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.gelu(super()._product(x, weight), approximate="tanh")
+
+    def _fused(self, x: Tensor, onto: Tensor | None) -> Tensor:
+        made: Tensor = _KERNELS._linear_pointwise(x, self.weight, self.bias, "gelu", [], "tanh")
+        return made if onto is None else onto + made
+
+
 class Conv2d(_Packable, nn.Conv2d):
     """A convolution whose weight may be packed; `onto` is added to its output before the one rounding."""
 

@@ -55,15 +55,15 @@ SDXL = replace(
 )
 
 
-def time_features(time: Tensor, features: int) -> Tensor:
-    """Cosines, then sines, (B, features) of `time` (B,), periods 2 pi to 2 pi 10^4 (Ho et al. 2020).
+def time_features(time: Tensor, features: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Cosines, then sines, (..., features) of `time` (...), periods 2 pi to 2 pi 10^4 (Ho et al. 2020), in `dtype`.
 
     The operations are in the published order: other roundings of the rates change the features of time 1000 by 3e-5.
     """
     half = features // 2
-    rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=time.device) / half)
-    angles = time.float()[:, None] * rates
-    return torch.cat([angles.cos(), angles.sin()], 1)
+    rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=dtype, device=time.device) / half)
+    angles = time.to(dtype)[..., None] * rates
+    return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 def _embedding(before: int, after: int) -> nn.Sequential:

@@ -36,6 +36,7 @@ _PUBLISHED = re.compile(
     r"(betas|alphas_|sqrt_|log_one_minus_|posterior_|logvar|lvlb_weights|scale_factor|denoiser\.).*"  # of training
     rf"|{V_PREDICTION}|{ZERO_SNR}|model_ema\..*|({re.escape(VAE)})?loss\..*"
     r"|(.+\.)?(position_ids|attn_mask|logit_scale|input_resolution|context_length|vocab_size)"
+    r"|(.+\.)?attn2\.norm_added_q\.weight"  # of Wan's I2V in diffusers' layout: no program reads it
 )
 _LEFT_OVER = re.compile(
     r"(epoch|global_step|step|iteration|iterations)"
