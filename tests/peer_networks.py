@@ -3,6 +3,7 @@
 import importlib
 from typing import Any
 
+from scorefield.nets.causal_vae import CausalVaeConfig
 from scorefield.nets.clip import EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
@@ -41,6 +42,22 @@ def kl(config: KlConfig) -> Any:
         block_out_channels=[config.width * multiplier for multiplier in config.multipliers],
         layers_per_block=config.resblocks,
         latent_channels=config.channels,
+    )
+
+
+def causal_vae(config: CausalVaeConfig) -> Any:
+    colours = 3 * config.patch_size**2
+    return importlib.import_module("diffusers").AutoencoderKLWan(
+        base_dim=config.width,
+        decoder_base_dim=config.decoder_width,
+        z_dim=config.channels,
+        dim_mult=list(config.multipliers),
+        num_res_blocks=config.resblocks,
+        temperal_downsample=list(config.halves_time),
+        is_residual=config.shortcuts,
+        in_channels=colours,
+        out_channels=colours,
+        patch_size=config.patch_size if config.patch_size > 1 else None,
     )
 
 
