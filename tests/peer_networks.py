@@ -3,6 +3,7 @@
 import importlib
 from typing import Any
 
+from scorefield.nets.causal_vae import CausalVaeConfig
 from scorefield.nets.clip import EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.umt5 import Umt5Config
@@ -60,6 +61,22 @@ def video_dit(config: VideoDitConfig) -> Any:
         image_dim=config.image_width,
         added_kv_proj_dim=None if config.image_width is None else config.width,
         pos_embed_seq_len=config.image_positions,
+    )
+
+
+def causal_vae(config: CausalVaeConfig) -> Any:
+    colours = 3 * config.patch_size**2
+    return importlib.import_module("diffusers").AutoencoderKLWan(
+        base_dim=config.width,
+        decoder_base_dim=config.decoder_width,
+        z_dim=config.channels,
+        dim_mult=list(config.multipliers),
+        num_res_blocks=config.resblocks,
+        temperal_downsample=list(config.halves_time),
+        is_residual=config.shortcuts,
+        in_channels=colours,
+        out_channels=colours,
+        patch_size=config.patch_size if config.patch_size > 1 else None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+Spans = list[tuple[int, int]]  # starts and ends of tiles along a side, in latents
 Tile = int | Literal["auto", "off"]  # the side of a tile in pixels; auto: whole up to WHOLE pixels, else SIDE
 
 SIDE = 512  # px
@@ -42,46 +43,45 @@ def _mapped(run: Callable[[Tensor], Tensor], x: Tensor, before: int, after: int,
     """`run` over `x` (B, C, H, W); one latent is `before` values wide in `x` and `after` values in the result."""
     height, width = (side // before for side in x.shape[-2:])
     factor = max(before, after)
-    pixels = height * width * factor**2
-    if tile == "off" or (tile == "auto" and pixels <= WHOLE):
-        return torch.cat([run(part) for part in torch.split(x, max(1, WHOLE // pixels))])
+    tiles = spans(height, width, factor, tile)
+    if tiles is None:
+        return torch.cat([run(part) for part in torch.split(x, max(1, WHOLE // (height * width * factor**2)))])
+    return torch.cat([blended(run, one, *tiles, before, after) for one in torch.split(x, 1)])
+
+
+def spans(height: int, width: int, factor: int, tile: Tile) -> tuple[Spans, Spans] | None:
+    """The rows and columns of the tiles of `height` x `width` latents, each `factor` pixels wide; None for no tiles."""
+    if tile == "off" or (tile == "auto" and height * width * factor**2 <= WHOLE):
+        return None
     side = max(1, (SIDE if tile == "auto" else tile) // factor)
     overlap = min(OVERLAP // factor, side // 2)
-    rows, columns = windows(height, side, overlap), windows(width, side, overlap)
-    return torch.cat([_blended(run, one, rows, columns, before, after) for one in torch.split(x, 1)])
+    return windows(height, side, overlap), windows(width, side, overlap)
 
 
-def windows(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
+def windows(length: int, side: int, overlap: int) -> Spans:
     """The fewest spans of at most `side` that cover `length` evenly, overlapping by at least `overlap`."""
     count = 1 + max(0, math.ceil((length - side) / (side - overlap)))
     starts = [round(k * (length - side) / (count - 1)) for k in range(count)] if count > 1 else [0]
     return [(start, min(start + side, length)) for start in starts]
 
 
-def _blended(
-    run: Callable[[Tensor], Tensor],
-    x: Tensor,
-    rows: list[tuple[int, int]],
-    columns: list[tuple[int, int]],
-    before: int,
-    after: int,
-) -> Tensor:
-    """`run` over one picture (1, C, H, W), tile by tile: the weighted mean where tiles overlap."""
+def blended(run: Callable[[Tensor], Tensor], x: Tensor, rows: Spans, columns: Spans, before: int, after: int) -> Tensor:
+    """`run` over one picture or film (1, ..., H, W), tile by tile: the weighted mean where tiles overlap."""
     total = weight = torch.zeros((), device=x.device)
     for (top, bottom), down in _ramps(rows, after):
         for (left, right), along in _ramps(columns, after):
             tile = run(x[..., top * before : bottom * before, left * before : right * before])
             share = (down[:, None] * along).to(tile)
             if total.ndim == 0:
-                total = tile.new_zeros(*tile.shape[:2], rows[-1][1] * after, columns[-1][1] * after)
-                weight = torch.zeros_like(total[0, 0])
+                total = tile.new_zeros(*tile.shape[:-2], rows[-1][1] * after, columns[-1][1] * after)
+                weight = torch.zeros_like(total[(0,) * (total.ndim - 2)])
             place = (..., slice(top * after, bottom * after), slice(left * after, right * after))
             total[place] += share * tile
             weight[place] += share
-    return total / weight
+    return total.div_(weight)
 
 
-def _ramps(spans: list[tuple[int, int]], unit: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
+def _ramps(spans: Spans, unit: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
     """Each span with its weights (length * unit,), which rise and fall linearly over the middle half of an overlap.
 
     The outer quarter of an overlap has weight 0, since a tile's edge suffers most from the missing surroundings.

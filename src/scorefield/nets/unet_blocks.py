@@ -42,11 +42,14 @@ class ResBlock(nn.Module):
 
 
 class Grow(nn.Module):
-    """Nearest-neighbour upsampling to `size`, by default twice the sides, then a 3x3 convolution; (B, width, H, W)."""
+    """Nearest-neighbour upsampling to `size`, by default twice the sides, then a 3x3 convolution, (B, width, H, W).
 
-    def __init__(self, width: int) -> None:
+    With `after`, the result has that many channels.
+    """
+
+    def __init__(self, width: int, after: int | None = None) -> None:
         super().__init__()
-        self.conv = Conv2d(width, width, 3, padding=1)
+        self.conv = Conv2d(width, after or width, 3, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         grown: Tensor = self.conv(F.interpolate(x, size or (2 * x.shape[-2], 2 * x.shape[-1])))

@@ -24,6 +24,8 @@ class Form(Enum):
     SAME = "as it is"
     TRANSPOSED = "rows and columns swapped"
     CONVOLUTION = "a 1 x 1 convolution's (out, in, 1, 1) for our linear layer's (out, in)"
+    CONVOLUTION_3D = "likewise, of three dimensions: (..., 1, 1, 1) for our (...)"
+    FRAMES = "a three-dimensional convolution's (out, in, 3, H, W) for our (3 * out, in, H, W)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,10 @@ def views(entries: Iterable[Entry], ours: Mapping[str, Tensor]) -> dict[str, Ten
                 tensor = tensor.T
             case Form.CONVOLUTION:
                 tensor = tensor[..., None, None]
+            case Form.CONVOLUTION_3D:
+                tensor = tensor[..., None, None, None]
+            case Form.FRAMES:
+                tensor = tensor.view(3, -1, *tensor.shape[1:]).permute(1, 2, 0, 3, 4)
         pieces = (tensor,) if len(entry.theirs) == 1 else tensor.chunk(len(entry.theirs))
         seen |= zip(entry.theirs, pieces, strict=True)
     return seen
