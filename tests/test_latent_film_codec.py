@@ -106,19 +106,19 @@ def test_the_memory_of_decoding_and_encoding_does_not_grow_with_the_film() -> No
 
     peaks = [peak(decode(length)) for length in (5, 21, 41)]  # 17, 81 and 161 frames
     assert max(peaks) <= 1.1 * min(peaks)
-    frames = [film(count)[:1] for count in (17, 81)]
+    frames = [film(count)[:1] for count in (9, 33)]
     short, long = (peak(lambda part=part: codec.encode(part)) for part in frames)  # type: ignore[misc]
     assert long <= 1.1 * short
 
 
 def test_tiles_are_the_film_but_for_what_a_tile_does_not_see() -> None:
-    codec, x0 = film_codec(), noise(3, 12, 14)
+    codec, x0 = film_codec(), noise(2, 10, 12)
     whole, tiled = (list(codec.decode(x0, tile)) for tile in ("off", 64))  # type: ignore[arg-type]
     assert [chunk.shape for chunk in whole] == [chunk.shape for chunk in tiled]
     assert relative_error(torch.cat(tiled, 1), torch.cat(whole, 1), least=0.05) < 0.2
     one = list(codec.decode(x0, 128))
     assert relative_error(torch.cat(one, 1), torch.cat(whole, 1), least=0.05) <= 1e-5
-    frames = film(5, 96, 112)
+    frames = film(5, 80, 96)[:1]
     assert relative_error(codec.encode(frames, 64), codec.encode(frames, "off"), least=0.05) < 0.2
 
 

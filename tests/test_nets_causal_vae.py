@@ -11,9 +11,11 @@ import pytest
 import torch
 from tests import networks, peer_networks
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from scorefield.nets.causal_layers import CausalConv, Stream
+from scorefield.nets.causal_layers import CausalConv, RmsNorm, Stream
 from scorefield.nets.causal_vae import WAN_22_VAE, WAN_VAE, CausalVae, CausalVaeConfig
+from scorefield.nets.packed import Conv2d
 from scorefield.weights import key_map
 from scorefield.weights.key_maps import wan_vae_keys as maps
 
@@ -109,6 +111,37 @@ def test_a_convolution_by_frame_is_the_one_of_three_dimensions(side: int, known:
     conv = CausalConv(16, 24, side).requires_grad_(False)
     past, x = torch.randn(2 * known, 16, 5, 4), torch.randn(14, 16, 5, 4)
     assert relative_error(conv.by_frame(past, x, 2), conv.whole(past, x, 2)) <= 1e-6
+
+
+def test_two_frames_of_a_convolution_cost_a_third_less_than_one_by_one() -> None:
+    conv, past, x = CausalConv(16, 16), torch.randn(2, 16, 6, 6), torch.randn(4, 16, 6, 6)
+    costs = []
+    for run in (conv.by_frame, conv.whole):
+        with FlopCounterMode(display=False) as counter:
+            run(past, x, 1)
+        costs.append(counter.get_total_flops())
+    assert costs[0] * 3 == costs[1] * 2
+
+
+@pytest.mark.parametrize("config", [TINY, RESIDUAL])
+def test_channels_stay_last_in_memory(config: CausalVaeConfig) -> None:
+    """Convolutions of a CPU would reorder every frame."""
+    net = randomised(CausalVae(config))
+    seen: list[bool] = []
+
+    def look(_: nn.Module, __: object, out: Tensor) -> None:
+        seen.append(out.is_contiguous(memory_format=torch.channels_last))
+
+    for module in net.modules():
+        if isinstance(module, CausalConv | Conv2d | RmsNorm):
+            module.register_forward_hook(look)
+    for batch in (1, 2):
+        encoding, decoding = Stream(batch), Stream(batch)
+        for part in torch.split(film(net, 9)[:batch], [1, 4, 4], 1):
+            net.encode(part, encoding)
+        for part in torch.split(noise(net, 3)[:batch], 1, 2):
+            net.decode(part, decoding)
+    assert all(seen)
 
 
 def test_threads_share_a_network_with_streams_of_their_own() -> None:
