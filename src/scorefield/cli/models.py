@@ -46,6 +46,8 @@ def _lines(spec: "ModelSpec") -> Iterator[str]:
         f"  by default {defaults.steps} steps of {defaults.sampler} on {defaults.schedule}, guidance "
         f"{defaults.cfg_scale:g}, {defaults.width}x{defaults.height}; sides are multiples of {spec.size_multiple}"
     )
+    if defaults.frames > 1:
+        yield f"  films of {defaults.frames} frames, {defaults.fps:g} a second"
     if spec.inpaints:
         yield "  for inpainting: its network sees the mask (--mask) and the picture around it"
     for kind, phrases in spec.knows.items():

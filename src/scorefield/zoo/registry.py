@@ -4,10 +4,15 @@ from typing import Any
 
 from scorefield.families.scenes.build_scenes import Scenes
 from scorefield.families.stable_diffusion.build import StableDiffusion
+from scorefield.families.wan.build import Wan
 from scorefield.model.family import Family
 from scorefield.model.spec import ModelSpec
 
-FAMILIES: list[Family[Any]] = [StableDiffusion(), Scenes()]
+FAMILIES: list[Family[Any]] = [
+    Wan(),
+    StableDiffusion(),
+    Scenes(),
+]  # the last but one refuses all other pipelines by name
 
 
 def register(family: Family[Any]) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, cast
 
-from scorefield.errors import DamagedError, UnsupportedError
+from scorefield.errors import UnsupportedError
+from scorefield.families.sizes import Sizes
 from scorefield.families.stable_diffusion import folder_settings
 from scorefield.families.stable_diffusion.specs import NUMBERS, Networks
 from scorefield.input_files import Json, read_json
@@ -20,10 +21,7 @@ from scorefield.weights.checkpoint import Checkpoint
 
 C = TypeVar("C")
 
-# Sizes are read before the tensors are compared with them, and a network takes time and memory for each of its blocks
-# even on the meta device: the bounds are far above every published model, and far below what hurts.
-_LARGEST = 2**20
-_MOST_BLOCKS = 1000
+_MODEL = "Stable Diffusion"  # in errors
 
 
 def check(path: Path, part: str, stated: Mapping[str, Json]) -> None:
@@ -56,11 +54,11 @@ def stated(checkpoint: Checkpoint, known: Networks | None = None) -> Networks:
     UnsupportedError for a setting that this program does not have, DamagedError for sizes that do not fit together.
     """
 
-    def network(part: str, read: Callable[[_Sizes], C], otherwise: C | None) -> C:
-        sizes = _Sizes.of(checkpoint, part, optional=otherwise is not None)
+    def network(part: str, read: Callable[[Sizes], C], otherwise: C | None) -> C:
+        sizes = _sizes(checkpoint, part, optional=otherwise is not None)
         return otherwise if otherwise is not None and not sizes.settings else read(sizes)
 
-    first, vae = (_Sizes.of(checkpoint, part, optional=known is not None) for part in ("unet", "vae"))
+    first, vae = (_sizes(checkpoint, part, optional=known is not None) for part in ("unet", "vae"))
     unet = network("unet", _unet, known.unet if known else None)
     text = network("text_encoder", _text, known.text if known else None)
     kl = network("vae", _kl, known.kl if known else None)
@@ -81,64 +79,28 @@ def other_latents(path: Path, *, xl: bool) -> Latents | None:
     if file is None:
         return None
     check(path, "vae", settings := read_json(file))
-    return _latents(_Sizes(file, settings), xl=xl)
+    return _latents(Sizes(file, settings, _MODEL), xl=xl)
 
 
-class _Sizes:
-    """One config.json, asked for what it must say."""
-
-    def __init__(self, path: Path, settings: Mapping[str, Json]) -> None:
-        self.path, self.settings = path, settings
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint, part: str, *, optional: bool) -> "_Sizes":
-        """Those of a part, each setting checked; none if there is no file and it is `optional`."""
-        path = checkpoint.path / part / "config.json"
-        if optional and not path.exists():
-            return cls(path, {})
-        check(checkpoint.path, part, settings := checkpoint.json(f"{part}/config.json"))
-        return cls(path, settings)
-
-    def number(self, name: str) -> int:
-        """A number from 1 to _LARGEST."""
-        return self._whole(name, self.settings.get(name))
-
-    def fields(self, table: Mapping[str, str]) -> dict[str, int]:
-        """The fields of our configuration by the names that `table` has for the settings."""
-        return {field: self.number(name) for name, field in table.items()}
-
-    def numbers(self, name: str, count: int) -> list[int]:
-        """As many such numbers: a list of them, or one for all."""
-        value = self.settings.get(name)
-        if not isinstance(value, list):
-            return [self._whole(name, value)] * count
-        self.hold(len(value) == count, name)
-        return [self._whole(name, one) for one in value]
-
-    def widths(self) -> tuple[int, tuple[int, ...]]:
-        """The width of the first level, which group norms divide, and that of every level as a multiple of it."""
-        value = self.settings.get(name := "block_out_channels")
-        widths = self.numbers(name, len(value) if isinstance(value, list) else 1)
-        self.hold(widths[0] % GROUPS == 0 and all(width % widths[0] == 0 for width in widths), name)
-        return widths[0], tuple(width // widths[0] for width in widths)
-
-    def hold_few(self, name: str, each: int = 1) -> None:
-        """DamagedError for a number of layers, `each` of them so many blocks, that makes too many of a network."""
-        self.hold(self.number(name) * each <= _MOST_BLOCKS, name)
-
-    def hold(self, holds: bool, name: str) -> None:
-        """DamagedError about the entry of that name unless something holds."""
-        if not holds:
-            value = one_line(str(self.settings.get(name)))[:80]
-            raise DamagedError(f"{self.path}: {name} {value} is not that of a Stable Diffusion")
-
-    def _whole(self, name: str, value: Json) -> int:
-        self.hold(type(value) is int and 0 < value <= _LARGEST, name)
-        return cast(int, value)
+def _sizes(checkpoint: Checkpoint, part: str, *, optional: bool) -> Sizes:
+    """The sizes of a part, each setting checked; none if there is no file and it is `optional`."""
+    path = checkpoint.path / part / "config.json"
+    if optional and not path.exists():
+        return Sizes(path, {}, _MODEL)
+    check(checkpoint.path, part, settings := checkpoint.json(f"{part}/config.json"))
+    return Sizes(path, settings, _MODEL)
 
 
-def _unet(sizes: _Sizes) -> UnetConfig:
-    (width, multipliers), kinds = sizes.widths(), sizes.settings.get("down_block_types")
+def _widths(sizes: Sizes) -> tuple[int, tuple[int, ...]]:
+    """The width of the first level, which group norms divide, and that of every level as a multiple of it."""
+    value = sizes.settings.get(name := "block_out_channels")
+    widths = sizes.numbers(name, len(value) if isinstance(value, list) else 1)
+    sizes.hold(widths[0] % GROUPS == 0 and all(width % widths[0] == 0 for width in widths), name)
+    return widths[0], tuple(width // widths[0] for width in widths)
+
+
+def _unet(sizes: Sizes) -> UnetConfig:
+    (width, multipliers), kinds = _widths(sizes), sizes.settings.get("down_block_types")
     levels = len(multipliers)
     sizes.hold(isinstance(kinds, list) and len(kinds) == levels, "down_block_types")
     mirrored = [str(kind).replace("Down", "Up") for kind in reversed(cast(list[Json], kinds))]
@@ -170,7 +132,7 @@ def _unet(sizes: _Sizes) -> UnetConfig:
     )
 
 
-def _xl(sizes: _Sizes, plain: Networks, second: EncoderConfig) -> Networks:
+def _xl(sizes: Sizes, plain: Networks, second: EncoderConfig) -> Networks:
     """The networks `plain` with a second text encoder; the U-Net gets the last state but one of both."""
     if sizes.settings:
         pooled = (second.embed_dim or 0) + NUMBERS * sizes.number("addition_time_embed_dim")
@@ -179,13 +141,13 @@ def _xl(sizes: _Sizes, plain: Networks, second: EncoderConfig) -> Networks:
     return replace(plain, text=replace(plain.text, skip=1, normed=False), text_2=second)
 
 
-def _kl(sizes: _Sizes) -> KlConfig:
-    width, multipliers = sizes.widths()
+def _kl(sizes: Sizes) -> KlConfig:
+    width, multipliers = _widths(sizes)
     sizes.hold_few("layers_per_block", len(multipliers))
     return KlConfig(**sizes.fields(folder_settings.VAE), width=width, multipliers=multipliers)
 
 
-def _latents(sizes: _Sizes, *, xl: bool) -> Latents | None:
+def _latents(sizes: Sizes, *, xl: bool) -> Latents | None:
     """The factor, mean and deviation of an autoencoder's latents; None if it states no factor. XL alone has a mean."""
     factor = sizes.settings.get("scaling_factor")
     if factor is None and not sizes.settings.get("latents_mean"):
@@ -206,22 +168,22 @@ def _is_number(value: Json) -> bool:
     return type(value) in (int, float) and math.isfinite(cast(float, value))
 
 
-def _text(sizes: _Sizes) -> EncoderConfig:
+def _text(sizes: Sizes) -> EncoderConfig:
     activation = _activation(sizes)
     # SD 1's config says end_id 2, and SD 2's too: transformers takes that for the largest id
     return EncoderConfig(text=TextConfig(**sizes.fields(folder_settings.TEXT), end_id=49407), activation=activation)
 
 
-def _second(sizes: _Sizes) -> EncoderConfig:
+def _second(sizes: Sizes) -> EncoderConfig:
     return replace(_text(sizes), embed_dim=sizes.number("projection_dim"), skip=1, normed=False)
 
 
-def _image_clip(sizes: _Sizes) -> ClipConfig:
+def _image_clip(sizes: Sizes) -> ClipConfig:
     activation, vision = _activation(sizes), VisionConfig(**sizes.fields(folder_settings.VISION), stem="patch")
     return ClipConfig(vision=vision, embed_dim=sizes.number("projection_dim"), activation=activation)
 
 
-def _activation(sizes: _Sizes) -> Activation:
+def _activation(sizes: Sizes) -> Activation:
     """The activation of a CLIP encoder, whose feed-forward layers are four times as wide as the others."""
     width = sizes.number("hidden_size")
     sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")

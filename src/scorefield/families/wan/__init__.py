@@ -1,0 +1,1 @@
+"""Wan: films from words."""
