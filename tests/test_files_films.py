@@ -167,6 +167,22 @@ def test_an_encoder_that_fails_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    film: Film, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the kernel refuses longer files
+    try:
+        code = run(["generate", "a tree", "-m", "toy-film", "-o", f"new/x{ending}", "-q"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 1
+    assert capsys.readouterr().err == "error: cannot use new: File too large\n"
+    assert os.listdir() == []
+
+
 def test_frames_that_cannot_all_be_published_are_withdrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, publish = itertools.count(), films.atomic.publish
 

@@ -35,7 +35,8 @@ def write(
     """Write RGB frames of one size with their record, JSON, to the first free name; return it, or the first frame's.
 
     The name's ending, .mp4, .webp, .gif or .png, decides the format; the frames of name.png are name-0001.png and so
-    on. On any error nothing of the film remains. MissingExtraError for mp4 without PyAV.
+    on, and `overwrite` leaves later frames of an older film. On any error nothing of the film remains.
+    MissingExtraError for mp4 without PyAV.
     """
     fps = max(fps, _SLOWEST)
     first = next(names)
