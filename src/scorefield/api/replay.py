@@ -25,6 +25,7 @@ class Record(BaseModel):
     index: Annotated[int, Field(ge=0)]
     sha256: str
     threads: Annotated[int, Field(ge=1, le=1024)]
+    frames_sha256: str | None = None  # of a film
 
 
 def read_record(stored: object) -> Record:

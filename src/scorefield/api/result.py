@@ -1,16 +1,19 @@
 """The result of a request: pictures or films, each with the record from which it can be drawn again."""
 
+import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import overload
 
 from PIL import Image
 
 from scorefield import atomic
 from scorefield.errors import RequestError
-from scorefield.files import parameters, picture
+from scorefield.files import films, parameters, picture, video
 from scorefield.files.output_names import OutputNames
 from scorefield.files.walk_pictures import tiled
 from scorefield.request import Request
@@ -30,7 +33,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Drawn:
+class Drawn(ABC):
     """One output, the `index`-th of its request, and all that it takes to draw it again."""
 
     prompt: str
@@ -43,6 +46,10 @@ class Drawn:
         """The `scorefield` entry of a file: plain JSON."""
         request = self.request.model_dump(mode="json")
         return {"prompt": self.prompt, "seed": self.seed, "index": self.index, "request": request} | asdict(self.origin)
+
+    @abstractmethod
+    def write(self, names: Iterator[Path], *, overwrite: bool = False) -> Path:
+        """Write it with its record to the first free name, with `overwrite` to the first name; returns the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -57,6 +64,10 @@ class Picture(Drawn):
     def _repr_png_(self) -> bytes:
         """The picture in a notebook."""
         return self.png()
+
+    def write(self, names: Iterator[Path], *, overwrite: bool = False) -> Path:
+        """Write it as PNG to the first free name, with `overwrite` to the first name; returns the name."""
+        return atomic.write(self.png(), names, overwrite=overwrite)
 
     def png(self) -> bytes:
         """The picture as a PNG file with the `parameters` text that other programs read, and our own record."""
@@ -101,6 +112,37 @@ class Film(Drawn):
         width, height = self.frames[0].size
         return f"Film({self.prompt!r}, seed {self.seed}, {width}x{height}, {len(self.frames)} frames)"
 
+    def _repr_html_(self) -> str:
+        """The film in a notebook: mp4, or a GIF without PyAV."""
+        ending = ".mp4" if video.can_encode() else ".gif"
+        with TemporaryDirectory() as folder:
+            data = base64.b64encode(self.save(Path(folder, f"film{ending}")).read_bytes()).decode()
+        if ending == ".gif":
+            return f'<img src="data:image/gif;base64,{data}">'
+        return f'<video controls loop autoplay muted playsinline src="data:video/mp4;base64,{data}"></video>'
+
+    @property
+    def frames_sha256(self) -> str:
+        """The sha256 of the RGB bytes of all frames; a file's format may change the frames themselves."""
+        return films.hash_frames(self.frames)
+
+    def record(self) -> dict[str, object]:
+        """The `scorefield` entry of a file: plain JSON, with the hash of the frames."""
+        return Drawn.record(self) | {"frames_sha256": self.frames_sha256}
+
+    def write(self, names: Iterator[Path], *, overwrite: bool = False) -> Path:
+        """Write it in the format of the names' ending; returns the name: see `files.films.write`."""
+        return films.write(self.frames, self.fps, json.dumps(self.record()), names, overwrite=overwrite)
+
+    def save(self, output: str | Path = ".", *, overwrite: bool = False) -> Path:
+        """Write the film into a folder, or under a name in .mp4, .webp, .gif or .png; returns the name.
+
+        It is mp4 in a folder, WebP without PyAV. For film.png every frame is a file: film-0001.png and so on; the first
+        name is returned. Errors are those of Result.save, and MissingExtraError for mp4 without PyAV.
+        """
+        names = OutputNames(Path(output))
+        return self.write(names.of(self.prompt, names.ending(film=True)), overwrite=overwrite)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result:
@@ -142,8 +184,14 @@ class Result:
         more = f", and {len(self) - _MOST_SHOWN} more" if len(self) > _MOST_SHOWN else ""
         return f"Result({shown}{more}; {sum(self.seconds.values()):.2f} s)"
 
-    def _repr_png_(self) -> bytes:
-        """All the pictures, in a notebook."""
+    def _repr_html_(self) -> str | None:
+        """All the films, in a notebook; None if there are none."""
+        return "".join(one._repr_html_() for one in self.films) or None
+
+    def _repr_png_(self) -> bytes | None:
+        """All the pictures, in a notebook; None if there are none."""
+        if not self.pictures:
+            return None
         return self.pictures[0].png() if len(self) == 1 else picture.encode(tiled(self.images), {})
 
     def __len__(self) -> int:
@@ -160,10 +208,11 @@ class Result:
         return iter(self.images)
 
     def save(self, output: str | Path = ".", *, overwrite: bool = False) -> list[Path]:
-        """Write every picture into a folder, or under a name that ends in .png; returns the names.
+        """Write every output into a folder, or under a name in .png, for films as in Film.save; returns the names.
 
         If a file of that name exists, the next free name is taken, unless `overwrite`. No file is ever half written.
         OutputError for a name with another ending, OSError if the folder cannot be written.
         """
         names = OutputNames(Path(output))
-        return [atomic.write(one.png(), names.of(one.prompt), overwrite=overwrite) for one in self.pictures]
+        ending = names.ending(film=bool(self.films))
+        return [one.write(names.of(one.prompt, ending), overwrite=overwrite) for one in self.media]

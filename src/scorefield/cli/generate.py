@@ -1,4 +1,4 @@
-"""scorefield generate: pictures from prompts. Its options are the fields of Request."""
+"""scorefield generate: pictures and films from prompts. Its options are the fields of Request."""
 
 import time
 from pathlib import Path
@@ -34,13 +34,14 @@ EPILOG = (
     f"Samplers: {SAMPLERS}.\n\nSchedules: {SCHEDULES}.\n\nOther programs' names for these work, too. "
     "Options that are left out have the model's defaults: see `scorefield models`."
 )
+_OUTPUT = "A folder, or a name in .png; for films .mp4, .webp, .gif or .png."
 _COMPILED = "the network is compiled at its first step, which takes minutes"
 
 
 @add_request_options
 @click.command("generate", cls=common.Sectioned, epilog=EPILOG)
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
-@click.option("--output", "-o", type=click.Path(path_type=Path), default=".", help="A folder, or a name in .png.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=".", help=_OUTPUT)
 @click.option("--overwrite", is_flag=True, help="Replace files instead of taking the next free name.")
 @click.option("--sheet", is_flag=True, help="Also write a contact sheet of every step.")
 @click.option("--walk-video", "--film", is_flag=True, help="Also write a video of every step (mp4).")
@@ -64,6 +65,7 @@ def command(
         from scorefield.cli.write_outputs import Outputs
 
         job = prepare(request)
+        ending = names.ending(film=job.plan.canvas.frames > 1)
         if not quiet:
             for line in _lines(job):
                 common.say(line)
@@ -72,7 +74,7 @@ def command(
                 common.say(f"warning: {note.text}")
             _show_plan(job, form)
         else:
-            outputs = Outputs(names=names, overwrite=overwrite, sheet=sheet, walk_video=walk_video)
+            outputs = Outputs(names=names, ending=ending, overwrite=overwrite, sheet=sheet, walk_video=walk_video)
             _draw(job, outputs, quiet=quiet, form=form)
 
 
@@ -111,8 +113,8 @@ def _draw(job: "Job", outputs: "Outputs", *, quiet: bool, form: str) -> None:
     start, drawn, loaded = time.perf_counter(), [], 0.0
     for event in write_all(job, outputs, common.say, quiet=quiet):
         if isinstance(event, Written):
-            written = {name: str(path) for name, path in event.files._asdict().items() if path is not None}
-            drawn.append({"prompt": event.picture.prompt, "seed": event.picture.seed, **written})
+            written = {name: str(path) for name, path in event.files.items()}
+            drawn.append({"prompt": event.media.prompt, "seed": event.media.seed, **written})
             if form == "text":
                 for path in written.values():
                     common.show_path(path)

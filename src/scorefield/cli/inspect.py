@@ -1,4 +1,4 @@
-"""scorefield inspect: describe a picture or a weights file from its contents. Nothing in the file is run."""
+"""scorefield inspect: describe a picture, a film or a weights file from its contents. Nothing in the file is run."""
 
 import json
 from collections import Counter
@@ -28,7 +28,7 @@ Report = tuple[dict[str, object], Iterator[str]]  # as plain JSON, and as lines 
 @click.argument("file", metavar="FILE_OR_FOLDER", type=click.Path(path_type=Path, exists=True))
 @format_option
 def command(file: Path, form: str) -> None:
-    """Show how a picture was made, or which model a file or folder of weights is."""
+    """Show how a picture or film was made, or which model a file or folder of weights is."""
     try:
         record, lines = _report(file)
     except NoPictureError:
@@ -67,16 +67,17 @@ def _picture(history: History) -> Report:
     }
     present = {name: record for name, record in records.items() if record}
     size = {"format": history.format, "width": history.width, "height": history.height}
+    kind = "film" if history.format == "MP4" or "frames_sha256" in (history.ours or {}) else "picture"
 
     def lines() -> Iterator[str]:
-        yield f"{history.format} picture, {history.width} x {history.height}"
+        yield f"{history.format} {kind}, {history.width} x {history.height}"
         if not present:
             yield "no record of how it was made"
         for name, record in present.items():
             yield f"\n{name}"
             yield from _rows(_flat(record) if name in _RECORDS else record)
 
-    return {"kind": "picture"} | size | present, lines()
+    return {"kind": kind} | size | present, lines()
 
 
 def _weights(listing: TensorIndex) -> Report:

@@ -1,11 +1,10 @@
-"""scorefield replay: the identical picture again, from the record in its file."""
+"""scorefield replay: the identical picture or film again, from the record in its file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import click
 
-from scorefield import atomic
 from scorefield.cli import common
 from scorefield.cli.relocate import Now, lost, relocated
 from scorefield.errors import DamagedError, MissingError, UnsupportedError
@@ -15,16 +14,24 @@ from scorefield.files.picture import read, read_history
 if TYPE_CHECKING:
     from PIL import Image
 
-    from scorefield.api import Job
+    from scorefield.api import Film, Job, Picture
     from scorefield.api.replay import Record
 
 
 _MUCH = 20_000_000  # pixels times steps: a large picture of Stable Diffusion, some minutes on a CPU
 
 
+class Verdict(NamedTuple):
+    """Whether the output is the same, as a line and as plain JSON."""
+
+    identical: bool
+    line: str
+    report: dict[str, object]
+
+
 @click.command("replay")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--output", "-o", metavar="NEW", type=click.Path(path_type=Path), help="Write it to a folder or a .png.")
+@click.option("--output", "-o", metavar="NEW", type=click.Path(path_type=Path), help="A folder or a file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace NEW instead of taking the next free name.")
 @click.option("--model", "-m", metavar="MODEL", help="The model, if it is not where the record says.")
 @click.option("--device", metavar="DEVICE", help="Where to draw, if not on the recorded device.")
@@ -49,15 +56,16 @@ def command(
     """Draw the picture in FILE again, and say whether every pixel is the same.
 
     On the machine that drew it, it is. Moved files are recognised by their hashes. The exit code is 0 if every pixel is
-    the same, 1 if not.
+    the same, 1 if not. A film's file changes its frames to be small, so those drawn again are compared with the hash of
+    the frames in its record.
     """
     with common.drawing():
-        from scorefield.api import Picture
         from scorefield.api.replay import replay_job, replayed
         from scorefield.cli.write_outputs import watched
 
         drawn, record = _recorded(file)
         names = OutputNames(output) if output else None
+        ending = names.ending(film=drawn is None) if names else ""
         moved = record.model_copy(update={"request": relocated(record.request, now)})
         try:
             job = replay_job(moved)
@@ -66,37 +74,53 @@ def command(
         if not quiet and (cost := _cost(job)):
             common.say(cost)
         again = replayed(moved, job, watched(job, common.say, quiet=quiet))
-        if not isinstance(again, Picture):
-            raise UnsupportedError(f"{file} is not a picture")
+        verdict = _compared(file, drawn, record, again)
+        path = again.write(names.of(again.prompt, ending), overwrite=overwrite) if names else None
+    written = {"film" if drawn is None else "picture": str(path) if path else None}
+    report = {"file": str(file), "identical": verdict.identical, **verdict.report, **written}
+    common.show(report, form, "\n".join([verdict.line, *([str(path)] if path else [])]))
+    context.exit(0 if verdict.identical else 1)
+
+
+def _compared(file: Path, drawn: "Image.Image | None", record: "Record", again: "Picture | Film") -> Verdict:
+    """Compare a picture with the one in its file, and a film with the hash in its record."""
+    from scorefield.api import Film, Picture
+
+    if isinstance(again, Picture) and drawn is not None:
         different = _different_pixels(drawn, again.image)
-        path = atomic.write(again.png(), names.of(again.prompt), overwrite=overwrite) if names else None
-    pixels = max(image.width * image.height for image in (drawn, again.image))
-    verdict = f"{different} of {pixels} pixels differ" if different else "identical"
-    report = {"identical": different == 0, "different_pixels": different, "picture": str(path) if path else None}
-    common.show({"file": str(file)} | report, form, "\n".join([verdict, *([str(path)] if path else [])]))
-    context.exit(1 if different else 0)
+        pixels = max(image.width * image.height for image in (drawn, again.image))
+        line = f"{different} of {pixels} pixels differ" if different else "identical"
+        return Verdict(different == 0, line, {"different_pixels": different})
+    if isinstance(again, Film) and drawn is None:
+        found = again.frames_sha256
+        same = found == record.frames_sha256
+        line = f"the {len(again.frames)} frames drawn again have {'the' if same else 'another'} hash"
+        line = f"identical: {line} of the record" if same else f"different: {line} than in the record"
+        return Verdict(same, line, {"frames_sha256": found})
+    raise UnsupportedError(f"{file} has a record that does not fit what its model draws")
 
 
 def _cost(job: "Job") -> str:
     """A line on the cost of drawing it again; empty if it is low."""
     (batch,), canvas = job.plan.batches, job.plan.canvas
-    if canvas.width * canvas.height * job.plan.steps * len(batch.seeds) < _MUCH:
+    if canvas.frames * canvas.width * canvas.height * job.plan.steps * len(batch.seeds) < _MUCH:
         return ""
     others = f", with the {len(batch.seeds) - 1} others of its batch" if len(batch.seeds) > 1 else ""
     return f"drawing {canvas.width} x {canvas.height} pixels again in {job.plan.steps} steps{others}"
 
 
-def _recorded(file: Path) -> "tuple[Image.Image, Record]":
+def _recorded(file: Path) -> "tuple[Image.Image | None, Record]":
+    """The picture in the file, None for a film, and the record."""
     from scorefield.api.replay import read_record
 
     history = read_history(file)
     if history.ours is None:
-        raise DamagedError(f"{file} has no scorefield record; only pictures that scorefield drew can be replayed")
+        raise DamagedError(f"{file} has no scorefield record; only what scorefield drew can be replayed")
     try:
         record = read_record(history.ours)
     except DamagedError as error:
         raise DamagedError(f"{file} has {error}") from None
-    return read(file)[0], record
+    return read(file)[0] if record.frames_sha256 is None else None, record
 
 
 def _different_pixels(one: "Image.Image", other: "Image.Image") -> int:

@@ -1,17 +1,15 @@
 """Consume a job on the command line: progress bar, notes, and files, optionally with sheets and walk videos."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
 from scorefield import atomic
-from scorefield.api import Job, Picture
-from scorefield.errors import UnsupportedError
+from scorefield.api import Film, Job, Picture
 from scorefield.files import output_names, picture
 from scorefield.files.output_names import OutputNames
 from scorefield.files.walk_pictures import Look, sheet, write_walk_video
@@ -24,25 +22,18 @@ class Outputs:
     """The files to write, and where."""
 
     names: OutputNames
+    ending: str  # of `names`
     overwrite: bool
     sheet: bool
     walk_video: bool
 
 
-class Files(NamedTuple):
-    """The files of one picture."""
-
-    picture: Path
-    sheet: Path | None
-    walk_video: Path | None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A picture whose files are written."""
+    """A picture or film whose files are written: itself as `picture` or `film`, `sheet` and `walk_video`."""
 
-    picture: Picture
-    files: Files
+    media: Picture | Film
+    files: Mapping[str, Path]
 
 
 def watched(job: Job, say: Callable[[str], object], *, quiet: bool) -> Iterator[Step | Output | Finished]:
@@ -71,7 +62,7 @@ def watched(job: Job, say: Callable[[str], object], *, quiet: bool) -> Iterator[
 
 
 def write_all(job: Job, outputs: Outputs, say: Callable[[str], object], *, quiet: bool) -> Iterator[Written | Finished]:
-    """Yield every picture of `job` as soon as its files are written, and the end."""
+    """Yield every output of `job` as soon as its files are written, and the end."""
     looks: list[list[Look]] = []
     first = 0
     for event in watched(job, say, quiet=quiet):
@@ -82,10 +73,8 @@ def write_all(job: Job, outputs: Outputs, say: Callable[[str], object], *, quiet
                 if outputs.sheet or outputs.walk_video:
                     for seen, look in zip(looks, _looks(job, event), strict=True):
                         seen.append(look)
-            case Output(media=Picture() as one):
-                yield Written(picture=one, files=_write(one, looks[one.index - first], outputs))
-            case Output():
-                raise UnsupportedError("films cannot be written yet; use their frames from Python")
+            case Output(media=Picture() | Film() as one):
+                yield Written(media=one, files=_write(one, looks[one.index - first], outputs))
             case Finished():
                 yield event
 
@@ -97,13 +86,14 @@ def _looks(job: Job, step: Step) -> Iterator[Look]:
         yield Look(step.i, step.n, lam, noisy, clean)
 
 
-def _write(one: Picture, looks: Sequence[Look], outputs: Outputs) -> Files:
-    path = atomic.write(one.png(), outputs.names.of(one.prompt), overwrite=outputs.overwrite)
-    return Files(
-        picture=path,
-        sheet=_write_sheet(looks, _beside(path, "-sheet.png"), outputs) if outputs.sheet else None,
-        walk_video=_write_video(looks, _beside(path, "-walk.mp4"), outputs) if outputs.walk_video else None,
-    )
+def _write(one: Picture | Film, looks: Sequence[Look], outputs: Outputs) -> dict[str, Path]:
+    path = one.write(outputs.names.of(one.prompt, outputs.ending), overwrite=outputs.overwrite)
+    files = {"film" if isinstance(one, Film) else "picture": path}
+    if outputs.sheet:
+        files["sheet"] = _write_sheet(looks, _beside(path, "-sheet.png"), outputs)
+    if outputs.walk_video:
+        files["walk_video"] = _write_video(looks, _beside(path, "-walk.mp4"), outputs)
+    return files
 
 
 def _beside(path: Path, ending: str) -> Iterator[Path]:

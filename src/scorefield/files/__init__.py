@@ -1,1 +1,1 @@
-"""Picture and video files: one guarded reader, PNG with metadata, contact sheets, videos, and output names."""
+"""Picture and video files: one guarded reader, pictures and films with metadata, contact sheets, output names."""

@@ -7,9 +7,12 @@ from itertools import count
 from pathlib import Path
 
 from scorefield.errors import RequestError
+from scorefield.files import video
+from scorefield.notes import ScorefieldWarning, note
 
 _LONGEST_STEM = 60  # characters; file systems allow 255 bytes
-_OTHER_FORMATS = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mp4"}
+_PICTURE, _FILMS = ".png", (".mp4", ".webp", ".gif", ".png")
+_OTHER_FORMATS = {".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
 class OutputError(RequestError):
@@ -37,9 +40,9 @@ def numbered_after(path: Path) -> Iterator[Path]:
 
 
 class OutputNames:
-    """Names for the pictures of one run: a folder with files named after prompts, or one .png file.
+    """Names for the outputs of one run: a folder with files named after prompts, or one file.
 
-    OutputError for another file format.
+    OutputError for a file format that scorefield does not write.
     """
 
     def __init__(self, output: Path) -> None:
@@ -47,14 +50,38 @@ class OutputNames:
             raise OutputError("cannot write a picture to standard output; give a folder or a .png file")
         suffix = output.suffix.lower()
         if suffix in _OTHER_FORMATS and not output.is_dir():
-            raise OutputError(f"pictures are written as PNG; use {output.with_suffix('.png')} or a folder")
-        self._file = output if suffix == ".png" and not output.is_dir() else None
+            raise _only_png(output)
+        self._file = output if suffix in _FILMS and not output.is_dir() else None
         self.folder = output.parent if self._file else output
         self._open: dict[str, Iterator[Path]] = {}
 
-    def of(self, prompt: str) -> Iterator[Path]:
-        """The candidate names for the next picture of `prompt`, best first."""
+    def ending(self, *, film: bool) -> str:
+        """The ending of the files, which says their format: the given one, or in a folder .png, for films .mp4.
+
+        Without PyAV films in a folder are .webp, with a note. OutputError if pictures have no such format,
+        MissingExtraError for a given .mp4 without PyAV.
+        """
+        if self._file is not None:
+            ending = self._file.suffix.lower()
+            if not film and ending != _PICTURE:
+                raise _only_png(self._file)
+            if ending == ".mp4":
+                video.require_video()
+            return self._file.suffix
+        if not film:
+            return _PICTURE
+        if video.can_encode():
+            return ".mp4"
+        note(ScorefieldWarning, "films are written as WebP; for mp4, pip install 'scorefield[video]'")
+        return ".webp"
+
+    def of(self, prompt: str, ending: str) -> Iterator[Path]:
+        """The candidate names for the next output of `prompt`, best first; `ending` is this object's."""
         stem = "" if self._file else slug(prompt)
         if stem not in self._open:
-            self._open[stem] = numbered_after(self._file) if self._file else numbered(self.folder, stem, ".png")
+            self._open[stem] = numbered_after(self._file) if self._file else numbered(self.folder, stem, ending)
         return self._open[stem]
+
+
+def _only_png(output: Path) -> OutputError:
+    return OutputError(f"pictures are written as PNG; use {output.with_suffix(_PICTURE)} or a folder")

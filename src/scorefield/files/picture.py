@@ -1,4 +1,4 @@
-"""Pictures with their metadata: write PNG, and read the history of any picture."""
+"""Pictures with their metadata: write PNG, and read the history of any picture or film."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 
 from PIL import Image, ImageFile, PngImagePlugin
 
-from scorefield.files import parameters, user_comment
+from scorefield.files import mp4, parameters, user_comment
 from scorefield.files.open_picture import check_size, open_file, open_picture, reading
 
 OURS = "scorefield"  # the chunk of our own record, JSON
@@ -22,7 +22,7 @@ _DEEPEST = 64  # levels of JSON; more stay text
 
 
 class History(NamedTuple):
-    """A picture's records of how it was made; None or empty if it has none."""
+    """A picture's or film's records of how it was made; None or empty if it has none."""
 
     format: str
     width: int
@@ -44,13 +44,16 @@ def encode(image: Image.Image, text: Mapping[str, str]) -> bytes:
 
 
 def read_history(path: Path) -> History:
-    """Read a picture's records of how it was made, without decoding pixels; any size is accepted.
+    """Read the records of how a picture or film was made, without decoding pixels; any size is accepted.
 
-    NoPictureError if it is not a picture, PictureError if its header is damaged, OSError if it cannot be read.
+    NoPictureError if it is neither, PictureError if its header is damaged, OSError if it cannot be read.
     """
-    with open_file(path) as file, reading(str(path)), open_picture(file, str(path)) as image:
-        texts, form, size = _texts(image, file), image.format or "", image.size
-    return _history(form, size, texts)
+    with open_file(path) as file, reading(str(path)):
+        if mp4.is_mp4(file):
+            header = mp4.read_header(file)
+            return _history("MP4", header.size, _texts_of(header.comment))
+        with open_picture(file, str(path)) as image:
+            return _history(image.format or "", image.size, _texts(image, file))
 
 
 def read(path: Path) -> tuple[Image.Image, History]:
@@ -65,13 +68,26 @@ def read(path: Path) -> tuple[Image.Image, History]:
 
 
 def _texts(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, str]:
-    """The texts of a picture by name; those of EXIF and comments are called `parameters`."""
+    """The texts of a picture by name."""
     texts = {name: value for name, value in image.info.items() if isinstance(name, str) and isinstance(value, str)}
     if isinstance(image, PngImagePlugin.PngImageFile):
         texts |= _texts_behind(image, file)
-    if "parameters" not in texts and (comment := _comment(image)):
-        texts["parameters"] = comment
+    if "parameters" not in texts:
+        texts |= _texts_of(_comment(image))
     return texts
+
+
+def comment_of(record: str) -> str:
+    """The comment with our record, which is JSON, for formats without named texts."""
+    return f'{{"{OURS}": {record}}}'
+
+
+def _texts_of(comment: str) -> dict[str, str]:
+    """The texts in a comment, by name: our record, or else `parameters`."""
+    value = json_or_text(comment)
+    if isinstance(value, dict) and OURS in value:
+        return {OURS: json.dumps(value[OURS])}
+    return {"parameters": comment} if comment else {}
 
 
 def _texts_behind(image: PngImagePlugin.PngImageFile, file: IO[bytes]) -> dict[str, str]:

@@ -4,6 +4,7 @@ The mp4 is H.264 with yuv420p, even sides and its index at the start.
 """
 
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
@@ -35,17 +36,28 @@ def can_encode() -> bool:
     return find_spec("av") is not None
 
 
-def write_mp4(frames: Iterable[Image.Image], path: Path, per_second: int, hold_seconds: float = HOLD_SECONDS) -> None:
+def write_mp4(
+    frames: Iterable[Image.Image],
+    path: Path,
+    per_second: float,
+    hold_seconds: float = HOLD_SECONDS,
+    *,
+    comment: str = "",
+) -> None:
     """Encode RGB frames of one size, at least one, into the file `path`, and hold the last one.
 
-    Only one frame at a time is in memory. An odd side loses a row or column of pixels. MissingExtraError without PyAV.
+    `comment` becomes that entry of the file's metadata. Only one frame at a time is in memory. An odd side loses a row
+    or column of pixels. MissingExtraError without PyAV.
     """
     av = require_video()
     rest = iter(frames)
     first = next(rest)
     size = first.width // 2 * 2, first.height // 2 * 2
+    rate = Fraction(per_second).limit_denominator(1001)  # NTSC's 24000/1001
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=per_second, options={"crf": "16", "preset": "veryfast"})
+        if comment:
+            container.metadata["comment"] = comment
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
