@@ -59,7 +59,7 @@ def test_a_pipeline_that_is_not_compiled_draws_no_request_that_is() -> None:
     assert sf.load("toy", compiled=True)(asked).request.compiled
 
 
-def test_a_compiled_picture_is_replayed_by_a_compiled_network(
+def test_a_compiled_picture_is_compiled_again_only_when_that_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main.run(["generate", "a tree", "--seed", "3", "--compiled", "-o", "x.png"]) == 0
@@ -69,7 +69,11 @@ def test_a_compiled_picture_is_replayed_by_a_compiled_network(
     assert history.ours["request"]["compiled"] is True  # type: ignore[index, call-overload]
     asked: list[System] = []
     monkeypatch.setattr(opened_model, "compiled", lambda model: asked.append(model) or compiled(model))
-    assert main.run(["replay", "x.png", "-o", "y.png"]) == 0
+    assert main.run(["replay", "x.png"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, len(asked)) == ("identical\n", 0)
+    assert "drawn by a compiled network, which may round otherwise: --compiled compiles it" in err
+    assert main.run(["replay", "x.png", "--compiled", "-o", "y.png"]) == 0
     assert capsys.readouterr().out == "identical\ny.png\n"
     assert len(asked) == 1
     assert Image.open("y.png").info == Image.open("x.png").info

@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +54,6 @@ def make(rng: random.Random, here: Path) -> list[str]:
         text = json_text(inner, rng, NAMES)
         if inner is not record and rng.random() < 0.9:
             text = json.dumps(record | {"request": 0}).replace('"request": 0', f'"request": {text}')
-    # `replay` compiles again what was drawn compiled (docs/speed.md), which starts the C++ compiler.
-    text = re.sub(r'"compiled": (true|1\b|"\w*")', '"compiled": false', text)
     info = PngImagePlugin.PngInfo()
     kind = rng.random()
     name = (

@@ -41,6 +41,7 @@ class Verdict(NamedTuple):
 @click.option("--image", metavar="FILE", help="The picture it starts from, if it is not where the record says.")
 @click.option("--mask", metavar="FILE", help="Its mask, if it is not where the record says.")
 @click.option("--image-prompt", metavar="FILE", help="Its image prompt, if it is not where the record says.")
+@click.option("--compiled", is_flag=True, help="Compile the network, if it was compiled: this starts a C++ compiler.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
 @click.pass_context
@@ -49,6 +50,7 @@ def command(
     file: Path,
     output: Path | None,
     overwrite: bool,
+    compiled: bool,
     quiet: bool,
     form: str,
     **now: Unpack[Now],
@@ -66,7 +68,11 @@ def command(
         drawn, record = _recorded(file)
         names = OutputNames(output) if output else None
         ending = names.ending(film=drawn is None) if names else ""
-        moved = record.model_copy(update={"request": relocated(record.request, now)})
+        request = relocated(record.request, now)
+        if request.compiled and not compiled:  # a file alone starts no other program
+            common.say("note: it was drawn by a compiled network, which may round otherwise: --compiled compiles it")
+            request = request.model_copy(update={"compiled": False})
+        moved = record.model_copy(update={"request": request})
         try:
             job = replay_job(moved)
         except (DamagedError, MissingError) as error:
