@@ -143,8 +143,9 @@ def our_pictures(model: System, kind: Kind, prediction: str) -> Iterator[tuple[t
 
 def predicting(model: System, prediction: predict.Prediction) -> System:
     """`model` with its network's output taken for a prediction of that kind."""
-    denoiser = Preconditioned(model.stages[0].denoiser.net, prediction, model.stages[0].spec.clock)
-    return replace(model, spec=replace(model.stages[0].spec, prediction=prediction), denoiser=denoiser)
+    (stage,) = model.stages
+    denoiser = Preconditioned(stage.denoiser.net, prediction, stage.spec.clock)
+    return replace(model, stages=(replace(stage, spec=replace(stage.spec, prediction=prediction), denoiser=denoiser),))
 
 
 @pytest.fixture(scope="module", params=KINDS)
