@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests import strangers_film, toy
 
@@ -63,7 +64,7 @@ def decoded(path: Path) -> tuple[np.ndarray, float]:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "FAMILIES", [strangers_film.Family(), toy.Toys()])
-    monkeypatch.setattr(common, "physical_cores", lambda: 1)
+    monkeypatch.setattr(common, "physical_cores", torch.get_num_threads)
     monkeypatch.chdir(tmp_path)
 
 
