@@ -114,7 +114,7 @@ def test_a_record_has_all_that_was_decided_and_draws_the_film_again(made: Made) 
         ({"frames": 10}, "frames 10 is not 4k + 1; use 9 or 13"),
         ({"size": "40x32"}, "width 40 is not a multiple of 16; use 32 or 48"),
         ({"weighting": "a1111"}, "weighting is not an option of the model"),
-        ({"image": "a.png"}, "a.png"),
+        ({"image": "a.png"}, "image is not an option of the model"),
     ],
 )
 def test_what_a_wan_cannot_draw_is_one_line(options: dict[str, Any], line: str, made: Made) -> None:

@@ -108,7 +108,7 @@ def stand(picture: Bytes, sprite: Bytes, x: int, y: int, *, shadow: bool) -> Non
 
 
 def _grounded(item: Item, height: int, place: str) -> bool:
-    """Whether the thing stands on the ground of its place, and so casts a shadow."""
+    """Whether the thing touches the ground, and so casts a shadow."""
     foot = item.y - height // 2 + height
     return place in GROUND and foot >= GROUND[place] and BY_NAME[item.thing].kind != "sky"
 

@@ -25,7 +25,7 @@ class Defaults:
     frames: int = 1
     fps: float | None = None  # frames a second, of a film
     shift: float | None = None  # of the schedule, see `grid.shifted`; None for models that are not shifted
-    schedules: Mapping[str, str] = field(default_factory=dict)  # by sampler, where it is another one
+    schedules: Mapping[str, str] = field(default_factory=dict)  # the default schedule of samplers that have their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

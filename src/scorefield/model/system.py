@@ -92,5 +92,5 @@ def check_fork() -> None:
             "torch.set_num_threads(1) here first, or start processes with multiprocessing's spawn"
         )
     if here != _IMPORTED_IN:
-        # PyTorch makes its own pool anew at the first call that asks for it; two threads that are both first crash.
+        # PyTorch makes a new thread pool at the first call that needs one; two threads that both come first crash.
         torch.set_num_threads(threads)

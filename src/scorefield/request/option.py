@@ -37,7 +37,7 @@ class Group(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Declared:
-    """What is said of an option where its field is declared."""
+    """The declaration of an option, before its field has a name and a type."""
 
     flags: tuple[str, ...] | None
     letter: str | None

@@ -70,7 +70,7 @@ class Diffusion:
     @property
     def takes(self) -> frozenset[type[Group]]:
         """The groups of options that it reads."""
-        return _READ | self.further
+        return (_READ - {StartPicture} if Film in self.further else _READ) | self.further
 
     def plan(self, asked: Drawing) -> DiffusionPlan:
         """Decide and read everything; RequestError for what this model cannot draw."""

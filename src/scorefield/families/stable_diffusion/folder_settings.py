@@ -21,7 +21,7 @@ VISION = {**_ENCODER, "patch_size": "patch_size", "image_size": "image_size"}
 def _values(names: str, *values: Json) -> dict[str, tuple[Json, ...]]:
     """These settings with the values that this program has.
 
-    None at all stands for any value: the setting is read elsewhere, or it changes no picture.
+    No values means that any value is fine: the setting is read elsewhere, or it changes no picture.
     """
     return dict.fromkeys(names.split(), values)
 

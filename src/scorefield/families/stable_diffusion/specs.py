@@ -21,7 +21,7 @@ from scorefield.nets.kl import KL, KlConfig
 from scorefield.nets.unet import SD1, SD2, SD2_UNCLIP_H, SD2_UNCLIP_L, SDXL, UnetConfig
 from scorefield.weights.detect.identity import Family
 
-NUMBERS = 6  # that XL's network is told besides the words: a size, a place and a size, two each
+NUMBERS = 6  # that XL's network reads in addition to the words: original size, crop corner, target size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
