@@ -42,6 +42,8 @@ def _number(context: click.Context, parameter: click.Parameter, value: float) ->
 def _precision(device: str, precision: str) -> tuple["torch.device", "torch.dtype"]:
     import torch
 
+    from scorefield.core.half_precision import has_bfloat16
+
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -49,11 +51,8 @@ def _precision(device: str, precision: str) -> tuple["torch.device", "torch.dtyp
     if precision != "auto":
         dtype: torch.dtype = getattr(torch, precision)
         return torch.device(device), dtype
-    if device == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.device(device), torch.bfloat16 if fast else torch.float32
+    place = torch.device(device)
+    return place, torch.bfloat16 if has_bfloat16(place) else torch.float32
 
 
 def _options(folder: Path, settings: dict[str, str], how: How) -> "Options":

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw as adamw_update
 
+from scorefield.core.half_precision import has_bfloat16
 from scorefield.errors import RequestError
 
 Betas = tuple[float, float]
@@ -65,12 +66,13 @@ def hidden_matrices(module: nn.Module, excluded: Sequence[str] = ()) -> list[nn.
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Roughly U V^T of matrices (N, R, C) = U S V^T: bfloat16, singular values between 0.7 and 1.2.
+    """Roughly U V^T of matrices (N, R, C) = U S V^T, with singular values between 0.7 and 1.2.
 
-    A quintic Newton-Schulz iteration, tuned for its slope at zero, not for convergence to 1 (Jordan et al. 2024).
+    A quintic Newton-Schulz iteration, tuned for its slope at zero, not for convergence to 1 (Jordan et al. 2024); it is
+    in bfloat16 where the device has that, else in float32.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    wide: Tensor = matrices.bfloat16()
+    wide: Tensor = matrices.to(torch.bfloat16 if has_bfloat16(matrices.device) else torch.float32)
     tall = wide.size(-2) > wide.size(-1)
     wide = wide.mT if tall else wide
     wide = wide / (wide.norm(dim=(-2, -1), keepdim=True) + 1e-7)
