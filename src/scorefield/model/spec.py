@@ -24,6 +24,7 @@ class Defaults:
     negative_prompt: str = ""
     frames: int = 1
     fps: float | None = None  # frames a second, of a film
+    cfg_scale_2: float | None = None  # below the boundary; None for models without one
     shift: float | None = None  # of the schedule, see `grid.shifted`; None for models that are not shifted
     schedules: Mapping[str, str] = field(default_factory=dict)  # the default schedule of samplers that have their own
 
@@ -40,6 +41,7 @@ class ModelSpec:
     ladder: Ladder
     defaults: Defaults
     size_multiple: int  # px: both sides of a picture are multiples of it
+    boundary: float | None = None  # the clock's number from which on one expert works, before which the other
     inpaints: bool = False  # the network sees a mask and the picture without its masked region besides the state
     image_prompt: int | None = None  # px: the side of the picture that it reads besides the words, if it reads one
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

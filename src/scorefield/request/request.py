@@ -11,17 +11,20 @@ from scorefield.errors import RequestError
 from scorefield.request.input_pictures import ImageLike, PicturePrompt, StartPicture
 from scorefield.request.model_choice import Machine, ModelChoice, ModelFiles
 from scorefield.request.option import Group, Option, names_of, short, shown
-from scorefield.request.sampling import FlowShift, Sampling
+from scorefield.request.sampling import FlowShift, Sampling, SecondGuidance
 from scorefield.request.size import MOST_PICTURES, Decoding, Film, Pictures
 from scorefield.request.words import ClipWords, Prompts
 
 # In the order of the help.
 GROUPS: tuple[type[Group], ...] = (
-    Prompts, ClipWords, PicturePrompt, ModelFiles, Sampling, FlowShift, Pictures, Film, StartPicture, Decoding, Machine,
+    Prompts, ClipWords, PicturePrompt, ModelFiles, Sampling, SecondGuidance, FlowShift, Pictures, Film, StartPicture,
+    Decoding, Machine,
 )  # fmt: skip
 
 
-class Drawing(Prompts, ClipWords, PicturePrompt, Sampling, FlowShift, Pictures, Film, StartPicture, Decoding):
+class Drawing(
+    Prompts, ClipWords, PicturePrompt, Sampling, SecondGuidance, FlowShift, Pictures, Film, StartPicture, Decoding
+):
     """One or more pictures to draw; an option that is None is left to the model.
 
     Pictures are counted through the whole request, `count` of the first prompt, then of the second, and so on. Picture
@@ -56,6 +59,8 @@ class Options(TypedDict, total=False):
     guidance: float | None
     guidance_scale: float | None
     cfg_scale: float | None
+    cfg_scale_2: float | None
+    guidance_scale_2: float | None
     cfg_rescale: float
     cfg_interval: tuple[float, float] | None
     sampler: str | None

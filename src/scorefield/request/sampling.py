@@ -99,6 +99,21 @@ class Sampling(Group):
             return others | {"cfg_scale": scale}
 
 
+class SecondGuidance(Group):
+    """The guidance of the second of two experts."""
+
+    title: ClassVar[str] = "Walk"
+    instead: ClassVar[str] = "it is for models of two experts, such as Wan 2.2's A14B; others have --cfg-scale"
+
+    cfg_scale_2: float | None = option(
+        None,
+        "Guidance scale of the low-noise expert, for models of two; without it --cfg-scale serves both.",
+        names=("guidance_scale_2",),
+        ge=0,
+        le=100,
+    )
+
+
 class FlowShift(Group):
     """The shift of a rectified flow's schedule."""
 

@@ -16,17 +16,17 @@ from scorefield.core.level import Level
 from scorefield.core.name_lookup import canonical
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.files.inputs import crop_middle
-from scorefield.guide.cfg import cfg_batched, within
+from scorefield.guide.cfg import Scale, cfg_batched, within
 from scorefield.guide.inpaint import known
 from scorefield.model.codec import Canvas, Codec
 from scorefield.model.events import Batch
-from scorefield.model.spec import ModelSpec
+from scorefield.model.spec import Defaults, ModelSpec
 from scorefield.model.stage import StagePlan
 from scorefield.prompt.conditioner import Conditioner, PromptBatch, Tokenized
 from scorefield.prompt.rules import Rules
 from scorefield.request import Drawing, Group
 from scorefield.request.input_pictures import StartPicture
-from scorefield.request.sampling import FlowShift, Sampling
+from scorefield.request.sampling import FlowShift, Sampling, SecondGuidance
 from scorefield.request.size import Decoding, Film, Pictures
 from scorefield.request.words import ClipWords, Prompts
 from scorefield.sample import samplers
@@ -48,6 +48,7 @@ class DiffusionPlan(StagePlan):
     rules: Rules
     sampler: Sampler
     cfg_scale: float
+    cfg_scale_2: float  # below the boundary of a model of two experts
     cfg_rescale: float
     cfg_interval: tuple[float, float] | None
     noise: str
@@ -88,7 +89,7 @@ class Diffusion:
             long_prompt=asked.long_prompt or defaults.long_prompt,
             clip_skip=asked.clip_skip,
         )
-        guidance = defaults.cfg_scale if asked.cfg_scale is None else asked.cfg_scale
+        guidance, guidance_2 = _guidance(asked, defaults)
         record, schedule, levels = _course(asked, spec, whole, last, strength)
         policy = canonical("noise policy", asked.noise, noise.POLICIES, {})
         shape = self.codec.shape(canvas)
@@ -109,6 +110,7 @@ class Diffusion:
                 "noise": policy,
                 "strength": strength,
                 "negative_prompt": negative_prompt,
+                **({"cfg_scale_2": guidance_2} if SecondGuidance in self.further else {}),
                 **({"long_prompt": rules.long_prompt} if ClipWords in self.further else {}),
                 **({"frames": canvas.frames, "fps": canvas.fps} if Film in self.further else {}),
                 **({"shift": asked.shift or defaults.shift} if FlowShift in self.further else {}),
@@ -128,6 +130,7 @@ class Diffusion:
             rules=rules,
             sampler=_with_eta(record, asked.eta),
             cfg_scale=guidance,
+            cfg_scale_2=guidance_2,
             cfg_rescale=asked.cfg_rescale,
             cfg_interval=asked.cfg_interval,
             noise=policy,
@@ -192,10 +195,17 @@ class Diffusion:
             image = start.image.expand(len(batch.seeds), *start.image.shape[1:])
             pos, neg = replace(pos, image=image), replace(neg, image=image)
         plain = bind(denoiser, pos)
-        if plan.cfg_scale == 1:
+        if plan.cfg_scale == plan.cfg_scale_2 == 1:
             return plain
-        guided = cfg_batched(denoiser, pos, neg, plan.cfg_scale, plan.cfg_rescale, self.spec.prediction)
+        guided = cfg_batched(denoiser, pos, neg, self._scale(plan), plan.cfg_rescale, self.spec.prediction)
         return guided if plan.cfg_interval is None else within(guided, plain, *plan.cfg_interval)
+
+    def _scale(self, plan: DiffusionPlan) -> Scale:
+        """The weight of guidance, which changes where the second expert takes over."""
+        clock, boundary = self.spec.clock, self.spec.boundary
+        if boundary is None:
+            return plan.cfg_scale
+        return lambda at: plan.cfg_scale if clock(at.lam) >= boundary else plan.cfg_scale_2
 
 
 def _as_bytes(frames: Tensor) -> Tensor:
@@ -204,6 +214,13 @@ def _as_bytes(frames: Tensor) -> Tensor:
         raise NonFiniteError(f"the decoded pixels ({frames.dtype}) are not finite; try dtype float32")
     bytes_ = ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return bytes_.movedim(2, -1).contiguous().cpu()
+
+
+def _guidance(asked: Drawing, defaults: Defaults) -> tuple[float, float]:
+    """The guidance scales above and below a boundary; where the first alone is asked for, it serves both."""
+    first = defaults.cfg_scale if asked.cfg_scale is None else asked.cfg_scale
+    second = defaults.cfg_scale_2 if asked.cfg_scale_2 is None and asked.cfg_scale is None else asked.cfg_scale_2
+    return first, first if second is None else second
 
 
 def _course(

@@ -1,8 +1,10 @@
-"""Wan 2.1 out of the files that people have: the original folder, and that of diffusers."""
+"""Wan 2.1 and 2.2 out of the files that people have: the original folder, and that of diffusers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from torch import nn
 
 from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
@@ -13,11 +15,12 @@ from scorefield.latent.film_codec import FilmCodec
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
 from scorefield.nets.causal_vae import CausalVae
+from scorefield.nets.experts import Experts
 from scorefield.nets.umt5 import Umt5Encoder
 from scorefield.nets.video_dit import VideoDit
 from scorefield.prompt.sentence_pieces import Umt5Conditioner, Umt5Tokenizer
 from scorefield.request import Group, ModelChoice
-from scorefield.request.sampling import FlowShift
+from scorefield.request.sampling import FlowShift, SecondGuidance
 from scorefield.request.size import Film
 from scorefield.stages.diffusion import Diffusion
 from scorefield.weights.checkpoint import Checkpoint, Reader
@@ -26,8 +29,11 @@ from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
 
 _TAKES: frozenset[type[Group]] = frozenset({Film, FlowShift})
 _PIPELINE = "WanPipeline"
-# The files of the original folder besides its transformer.
-_VAE, _TEXT, _TOKENIZER = "Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl"
+# The files of the original folder besides its transformers and its autoencoder.
+_TEXT, _TOKENIZER = "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl"
+
+
+Source = tuple[Sequence[Entry], Reader, Sequence[str]]  # of the weights of a network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +57,13 @@ class Wan:
         """The model, if the files are a Wan; UnsupportedError for one that cannot be drawn with."""
         path = checkpoint.path
         if checkpoint.is_folder:
-            name, index = checkpoint.folder.name, checkpoint.folder.model_index
+            name = checkpoint.folder.name
             if not name.startswith("Wan"):
                 return None
-            if name != _PIPELINE or index.get("transformer_2") not in (None, [None, None]):
-                raise UnsupportedError(f"{path} is a {name} that cannot be drawn with yet: only Wan 2.1 from words can")
+            if name != _PIPELINE:
+                raise UnsupportedError(f"{path} is a {name} that cannot be drawn with yet: only Wan from words can")
             return Recognised(checkpoint=checkpoint, networks=configs.of_folder(checkpoint))
-        if not (path / _VAE).is_file():
+        if not configs.vae_of(path):
             return None
         return Recognised(checkpoint=checkpoint, networks=configs.original(path))
 
@@ -65,11 +71,11 @@ class Wan:
         """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
         checkpoint, networks = identity.checkpoint, identity.networks
         _refuse(choice)
-        spec, fill = spec_of(networks.transformer), Filling(place)
+        spec, fill = spec_of(networks), Filling(place)
         if stated := configs.shift(checkpoint):
             spec = replace(spec, defaults=replace(spec.defaults, shift=stated))
-        transformer, vae, text = _sources(checkpoint, networks)
-        net = fill(lambda: VideoDit(networks.transformer), "video transformer", *transformer)
+        transformers, vae, text = _sources(checkpoint, networks)
+        net = _net(fill, networks, transformers)
         autoencoder = fill(lambda: CausalVae(networks.vae), "autoencoder", *vae)
         encoder = fill(lambda: Umt5Encoder(networks.text), "text encoder", *text)
         folder = "tokenizer" if checkpoint.is_folder else _TOKENIZER
@@ -83,7 +89,7 @@ class Wan:
             conditioner=conditioner,
             codec=FilmCodec(autoencoder, networks.latents).to(fill.networks),
             device=place.device,
-            further=_TAKES,
+            further=_TAKES if networks.boundary is None else _TAKES | {SecondGuidance},
         )
         return System(
             choice=choice.model_copy(update={"prediction": None}),
@@ -102,20 +108,35 @@ def _refuse(choice: ModelChoice) -> None:
             raise RequestError(f"{name} is not an option of Wan", option=name)
 
 
-Source = tuple[Sequence[Entry], Reader, Sequence[str]]
+def _net(fill: Filling, networks: Networks, sources: Sequence[Source]) -> nn.Module:
+    """The video transformer, or both experts."""
+
+    def transformer() -> VideoDit:
+        return VideoDit(networks.transformer)
+
+    if networks.boundary is None:
+        return fill(transformer, "video transformer", *sources[0])
+    fill.add_to_hash(f"boundary {networks.boundary:g}")
+    high, low = (
+        fill(transformer, f"{noise}-noise transformer", *source)
+        for noise, source in zip(("high", "low"), sources, strict=True)
+    )
+    return Experts(high, low, networks.boundary)
 
 
-def _sources(checkpoint: Checkpoint, networks: Networks) -> tuple[Source, Source, Source]:
-    """The weights of transformer, autoencoder and text encoder, by their maps."""
+def _sources(checkpoint: Checkpoint, networks: Networks) -> tuple[list[Source], Source, Source]:
+    """The weights of the transformers, the autoencoder and the text encoder, by their maps."""
+    path, count = checkpoint.path, 1 if networks.boundary is None else 2
     if checkpoint.is_folder:
         entries = [*wan_keys.diffusers(networks.transformer)], [*wan_vae_keys.diffusers(networks.vae)]
-        readers = [checkpoint.reader(part) for part in ("transformer", "vae", "text_encoder")]
+        experts = [checkpoint.reader(part) for part in configs.EXPERTS[:count]]
+        vae, text = checkpoint.reader("vae"), checkpoint.reader("text_encoder")
     else:
         entries = [*wan_keys.original(networks.transformer)], [*wan_vae_keys.original(networks.vae)]
-        readers = [Reader(checkpoint.path), *(_file(checkpoint.path, name) for name in (_VAE, _TEXT))]
-    transformer, vae, text = readers
+        experts = [Reader(path / name) for name in (configs.ORIGINAL_EXPERTS if count == 2 else ("",))]
+        vae, text = (_file(path, name) for name in (configs.vae_of(path), _TEXT))
     return (
-        (entries[0], transformer, [*transformer.tensors]),
+        [(entries[0], one, [*one.tensors]) for one in experts],
         (entries[1], vae, [*vae.tensors]),
         (umt5_keys.stored(networks.text, text.tensors), text, umt5_keys.needed(text.tensors)),
     )
@@ -123,5 +144,5 @@ def _sources(checkpoint: Checkpoint, networks: Networks) -> tuple[Source, Source
 
 def _file(folder: Path, name: str) -> Reader:
     if not (folder / name).is_file():
-        raise MissingError(f"{folder} lacks {name}; get the whole folder of Wan 2.1")
+        raise MissingError(f"{folder} lacks {name}; get the whole folder of Wan")
     return Reader(folder / name)

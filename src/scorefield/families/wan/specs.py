@@ -1,20 +1,21 @@
-"""The published configurations of Wan 2.1 that draw films from words (Wan Team 2025)."""
+"""The published configurations of Wan 2.1 and 2.2 that draw films from words (Wan Team 2025)."""
 
 from dataclasses import dataclass, replace
 
 from scorefield.core import clock, gauge, noise_schedule, predict
-from scorefield.latent.wan_latents import WAN_21, FilmLatents
+from scorefield.latent.wan_latents import WAN_21, WAN_22, FilmLatents
 from scorefield.model.spec import Defaults, ModelSpec
-from scorefield.nets.causal_vae import WAN_VAE, CausalVaeConfig
+from scorefield.nets.causal_vae import WAN_22_VAE, WAN_VAE, CausalVaeConfig
 from scorefield.nets.umt5 import UMT5_XXL, Umt5Config
-from scorefield.nets.video_dit import WAN_T2V_1_3B, WAN_T2V_14B, VideoDitConfig
+from scorefield.nets.video_dit import WAN22_TI2V_5B, WAN_T2V_1_3B, WAN_T2V_14B, VideoDitConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
     """The configurations of all networks of a model."""
 
-    transformer: VideoDitConfig
+    transformer: VideoDitConfig  # of each, where there are two
+    boundary: float | None = None  # between two transformers, as a ModelSpec has it; None for one transformer
     vae: CausalVaeConfig = WAN_VAE
     text: Umt5Config = UMT5_XXL
     latents: FilmLatents = WAN_21
@@ -56,9 +57,32 @@ WAN_1_3B = replace(
     about="Wan 2.1 of 1.3 billion parameters: films of five seconds from words.",
     defaults=replace(WAN_14B.defaults, cfg_scale=6.0, shift=8.0),  # by the advice of its README
 )
-SPECS = {WAN_T2V_1_3B: WAN_1_3B, WAN_T2V_14B: WAN_14B}
+WAN22_A14B = replace(
+    WAN_14B,
+    name="wan-2.2-t2v-a14b",
+    about="Wan 2.2 of two experts of 14 billion parameters each: films of five seconds from words.",
+    defaults=replace(WAN_14B.defaults, steps=40, cfg_scale=4.0, cfg_scale_2=3.0, shift=12.0),
+    boundary=875.0,
+)
+WAN22_5B = replace(
+    WAN_14B,
+    name="wan-2.2-ti2v-5b",
+    about="Wan 2.2 of 5 billion parameters: films of five seconds at 24 frames a second from words.",
+    defaults=replace(WAN_14B.defaults, width=1280, height=704, frames=121, fps=24.0),
+    size_multiple=32,
+)
+SPECS = {
+    Networks(transformer=WAN_T2V_1_3B): WAN_1_3B,
+    Networks(transformer=WAN_T2V_14B): WAN_14B,
+    Networks(transformer=WAN_T2V_14B, boundary=WAN22_A14B.boundary): WAN22_A14B,
+    Networks(transformer=WAN22_TI2V_5B, vae=WAN_22_VAE, latents=WAN_22): WAN22_5B,
+}
 
 
-def spec_of(transformer: VideoDitConfig) -> ModelSpec:
-    """The spec of a transformer: that of its published size, or of the nearest."""
-    return SPECS.get(transformer, WAN_1_3B if transformer.width < WAN_T2V_14B.width else WAN_14B)
+def spec_of(networks: Networks) -> ModelSpec:
+    """The spec of these networks, of their published sizes or of others, with their boundary."""
+    if networks.boundary is not None:
+        return replace(WAN22_A14B, boundary=networks.boundary)
+    if networks.vae.shortcuts:
+        return WAN22_5B
+    return WAN_1_3B if networks.transformer.width < WAN_T2V_14B.width else WAN_14B
