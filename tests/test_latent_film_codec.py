@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.networks import relative_error
-from tests.test_nets_causal_vae import TINY, randomised
+from tests.test_nets_causal_vae import RESIDUAL, TINY, randomised
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -30,15 +30,20 @@ LATENTS = FilmLatents(
 
 
 def film_codec(config: CausalVaeConfig = TINY) -> FilmCodec:
-    return FilmCodec(randomised(CausalVae(config)), LATENTS)
+    missing = config.channels - TINY.channels
+    grey = ((0.0, 0.0, 0.0),) * missing
+    latents = FilmLatents(
+        (*LATENTS.mean, *[0.0] * missing), (*LATENTS.deviation, *[1.0] * missing), (*grey, *LATENTS.colours)
+    )
+    return FilmCodec(randomised(CausalVae(config)), latents)
 
 
 def film(count: int, height: int = 16, width: int = 24) -> Tensor:
     return torch.rand(2, count, 3, height, width, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def noise(length: int, height: int = 2, width: int = 3) -> Tensor:
-    return torch.randn(2, 4, length, height, width, generator=torch.Generator().manual_seed(1))
+def noise(length: int, height: int = 2, width: int = 3, channels: int = 4) -> Tensor:
+    return torch.randn(2, channels, length, height, width, generator=torch.Generator().manual_seed(1))
 
 
 def test_latents_are_shifted_and_scaled_by_channel_and_back() -> None:
@@ -91,12 +96,15 @@ def peak(run: Callable[[], None]) -> int:
     return most
 
 
-def test_the_memory_of_decoding_and_encoding_does_not_grow_with_the_film() -> None:
-    """Of the films themselves alone: frames are dropped as they come, the latents are a 192nd of them."""
-    codec = film_codec()
+@pytest.mark.parametrize(("config", "frames"), [(TINY, (17, 81, 161)), (RESIDUAL, (9, 41))], ids=["wan 2.1", "wan 2.2"])
+def test_the_memory_of_decoding_and_encoding_does_not_grow_with_the_film(
+    config: CausalVaeConfig, frames: tuple[int, ...]
+) -> None:
+    """Of the films themselves alone: frames are dropped as they come, the latents are less than a hundredth of them."""
+    codec = film_codec(config)
 
     def decode(length: int) -> Callable[[], None]:
-        x0 = noise(length)[:1]
+        x0 = noise(length, channels=config.channels)[:1]
 
         def run() -> None:
             for _ in codec.decode(x0):
@@ -104,11 +112,23 @@ def test_the_memory_of_decoding_and_encoding_does_not_grow_with_the_film() -> No
 
         return run
 
-    peaks = [peak(decode(length)) for length in (5, 21, 41)]  # 17, 81 and 161 frames
+    peaks = [peak(decode(1 + count // 4)) for count in frames]
     assert max(peaks) <= 1.1 * min(peaks)
-    frames = [film(count)[:1] for count in (9, 33)]
-    short, long = (peak(lambda part=part: codec.encode(part)) for part in frames)  # type: ignore[misc]
+    films = [film(count, 32, 32)[:1] for count in (9, 33)]
+    short, long = (peak(lambda part=part: codec.encode(part)) for part in films)  # type: ignore[misc]
     assert long <= 1.1 * short
+
+
+def test_a_film_of_wan_22_in_chunks_is_the_film_at_once() -> None:
+    codec, x0 = film_codec(RESIDUAL), noise(5, channels=RESIDUAL.channels)
+    assert codec.shape(Canvas(width=48, height=32, frames=17)) == (6, 5, 2, 3)
+    chunks = list(codec.decode(x0))
+    assert [chunk.shape[1] for chunk in chunks] == [1, 4, 4, 4, 4]
+    whole = codec.autoencoder.decode(x0 * codec.deviation + codec.mean).clamp(-1, 1)
+    assert relative_error(torch.cat(chunks, 1), whole, least=0.05) <= 1e-5
+    frames = film(9, 32, 48)
+    at_once = (codec.autoencoder.encode(frames)[0] - codec.mean) / codec.deviation
+    assert relative_error(codec.encode(frames), at_once, least=0.05) <= 1e-5
 
 
 def test_tiles_are_the_film_but_for_what_a_tile_does_not_see() -> None:

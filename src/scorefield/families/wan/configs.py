@@ -168,7 +168,7 @@ def latents(sizes: Sizes) -> FilmLatents:
 
 def _sizes(checkpoint: Checkpoint, part: str) -> Sizes:
     sizes = Sizes(checkpoint.path / part / "config.json", checkpoint.json(f"{part}/config.json"), _MODEL)
-    _check(sizes, part)
+    _check(sizes, part.removesuffix("_2"))
     return sizes
 
 
