@@ -10,6 +10,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # make test VENV=.venv-2.8 TORCH=2.8.0: with another torch than constraints.txt's, in an environment of its own
 TORCH ?=
+# make test JOBS=8: in so many processes
+JOBS ?= 2
 CONSTRAINTS := $(if $(TORCH),$(VENV)/constraints.txt,constraints.txt)
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS)
 SPECS := pyproject.toml $(CONSTRAINTS) hatch_build.py $(wildcard src/scorefield/nets/*.c)
@@ -22,8 +24,8 @@ help: ## this list
 demo: $(VENV)/.with-demo ## set up, turn a prompt into a picture, say where it is
 	@picture=$$($(BIN)/scorefield generate "a tree in the desert" --output outputs) && echo "the picture is $(CURDIR)/$$picture"
 
-test: $(VENV)/.with-test ## set up with the test extra and run the suite
-	@$(BIN)/python -m pytest -q -m "not slow"
+test: $(VENV)/.with-test ## set up with the test extra and run the suite, in two processes; JOBS=8 for more
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
 
 slow: $(VENV)/.with-test ## the tests that take minutes, downloads or installations
 	@$(BIN)/python -m pytest -q -m slow
