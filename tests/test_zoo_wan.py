@@ -88,7 +88,7 @@ def ours(pipe: Pipeline, **options: Any) -> np.ndarray:
 @pytest.mark.parametrize("negative", ["fog", ""])
 def test_a_film_is_that_of_diffusers(negative: str, made: Made) -> None:
     """diffusers' DPM++ has the sigmas of Wan's own UniPC, so one table serves both."""
-    drawn = ours(made.pipe, sampler="dpmpp_2m", schedule="flow_unipc", negative_prompt=negative)
+    drawn = ours(made.pipe, sampler="dpmpp_2m", negative_prompt=negative)
     assert np.abs(drawn - theirs(made, negative_prompt=negative, guidance_scale=6.0)).max() <= 1
     assert drawn.std() > 10
 
@@ -102,7 +102,7 @@ def test_a_record_has_all_that_was_decided_and_draws_the_film_again(made: Made) 
     (film,) = made.pipe(PROMPT, **SIZE).films
     request = film.request
     assert (request.sampler, request.schedule, request.shift, request.frames, request.fps) == (
-        "unipc", "flow_unipc", 5.0, 9, 16.0,
+        "unipc", "flow_unipc_diffusers", 5.0, 9, 16.0,
     )  # fmt: skip
     (again,) = made.pipe(request).films
     assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(film.frames, again.frames, strict=True))

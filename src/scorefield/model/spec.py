@@ -24,7 +24,7 @@ class Defaults:
     negative_prompt: str = ""
     frames: int = 1
     fps: float | None = None  # frames a second, of a film
-    shift: float | None = None  # of the schedule, see `grid.shifted`; None for models that are not shifted
+    shift: float | None = None  # of the schedule, see `noise_schedule.shifted`; None for models that are not shifted
     schedules: Mapping[str, str] = field(default_factory=dict)  # the default schedule of samplers that have their own
 
 
@@ -40,6 +40,7 @@ class ModelSpec:
     ladder: Ladder
     defaults: Defaults
     size_multiple: int  # px: both sides of a picture are multiples of it
+    lower_order_long: bool = True  # samplers take long steps with a lower order, unlike those of other programs
     inpaints: bool = False  # the network sees a mask and the picture without its masked region besides the state
     image_prompt: int | None = None  # px: the side of the picture that it reads besides the words, if it reads one
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

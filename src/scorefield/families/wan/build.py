@@ -17,6 +17,7 @@ from scorefield.nets.umt5 import Umt5Encoder
 from scorefield.nets.video_dit import VideoDit
 from scorefield.prompt.sentence_pieces import Umt5Conditioner, Umt5Tokenizer
 from scorefield.request import Group, ModelChoice
+from scorefield.request.model_choice import Numerics
 from scorefield.request.sampling import FlowShift
 from scorefield.request.size import Film
 from scorefield.stages.diffusion import Diffusion
@@ -24,7 +25,7 @@ from scorefield.weights.checkpoint import Checkpoint, Reader
 from scorefield.weights.key_map import Entry
 from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
 
-_TAKES: frozenset[type[Group]] = frozenset({Film, FlowShift})
+_TAKES: frozenset[type[Group]] = frozenset({Film, FlowShift, Numerics})
 _PIPELINE = "WanPipeline"
 # The files of the original folder besides its transformer.
 _VAE, _TEXT, _TOKENIZER = "Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl"
@@ -64,6 +65,8 @@ class Wan:
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
         """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
         checkpoint, networks = identity.checkpoint, identity.networks
+        if choice.like is not None:
+            networks = replace(networks, transformer=replace(networks.transformer, like=choice.like))
         _refuse(choice)
         spec, fill = spec_of(networks.transformer), Filling(place)
         if stated := configs.shift(checkpoint):
@@ -86,7 +89,7 @@ class Wan:
             further=_TAKES,
         )
         return System(
-            choice=choice.model_copy(update={"prediction": None}),
+            choice=choice.model_copy(update={"prediction": None, "like": networks.transformer.like}),
             stages=(stage,),
             device=place.device,
             dtype=place.dtype,

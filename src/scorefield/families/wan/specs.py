@@ -49,6 +49,7 @@ WAN_14B = ModelSpec(
         shift=5.0,
     ),
     size_multiple=16,
+    lower_order_long=False,  # as in both programs
 )
 WAN_1_3B = replace(
     WAN_14B,
@@ -60,5 +61,11 @@ SPECS = {WAN_T2V_1_3B: WAN_1_3B, WAN_T2V_14B: WAN_14B}
 
 
 def spec_of(transformer: VideoDitConfig) -> ModelSpec:
-    """The spec of a transformer: that of its published size, or of the nearest."""
-    return SPECS.get(transformer, WAN_1_3B if transformer.width < WAN_T2V_14B.width else WAN_14B)
+    """The spec of a transformer: that of its published size, or of the nearest, with the schedules that it is like."""
+    nearest = WAN_1_3B if transformer.width < WAN_T2V_14B.width else WAN_14B
+    spec = SPECS.get(replace(transformer, like="original"), nearest)
+    if transformer.like == "original":
+        return spec
+    # diffusers' DPM++ has the levels of the original's UniPC, and its UniPC others.
+    levels = {"unipc": "flow_unipc_diffusers", "dpmpp_2m": "flow_unipc"}
+    return replace(spec, defaults=replace(spec.defaults, schedules=levels))
