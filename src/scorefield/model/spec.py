@@ -40,7 +40,7 @@ class ModelSpec:
     ladder: Ladder
     defaults: Defaults
     size_multiple: int  # px: both sides of a picture are multiples of it
-    lower_order_long: bool = True  # samplers take long steps with a lower order, unlike those of other programs
+    lower_order_long: bool = True  # in multistep samplers; no other program does
     inpaints: bool = False  # the network sees a mask and the picture without its masked region besides the state
     image_prompt: int | None = None  # px: the side of the picture that it reads besides the words, if it reads one
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

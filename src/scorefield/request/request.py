@@ -36,7 +36,7 @@ class Drawing(Prompts, ClipWords, PicturePrompt, Sampling, FlowShift, Pictures, 
         return self
 
 
-class Request(ModelChoice, Drawing):
+class Request(ModelChoice, Drawing):  # type: ignore[misc]  # pydantic's plugin: 3 bases there, 9 here
     """Which model to load, and what to draw with it."""
 
 

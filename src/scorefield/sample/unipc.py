@@ -27,8 +27,8 @@ def unipc(
     """UniPC-p with data prediction, one evaluation per step (Zhao et al. 2023, algorithms 1 and 2).
 
     A step's x is the corrected state; its x0 was predicted from the uncorrected one. `order` p is 1 to 3, else
-    RequestError. `lower_order_final` lowers it to 1 over the last p steps, as published, and `lower_order_long` makes it
-    1 in steps beyond TWO_STEPS.
+    RequestError. `lower_order_final` lowers it to 1 over the last p steps, as published, and `lower_order_long` to 1 in
+    steps beyond TWO_STEPS.
     """
     if not 1 <= order <= 3:
         raise RequestError(f"unipc has orders 1 to 3, got {order}")

@@ -68,9 +68,8 @@ class OpenedModel:
 
 def _check_taken(choice: ModelChoice, system: System) -> None:
     """RequestError for a choice that no stage of the model was built by."""
-    taken = {name for stage in system.stages for group in stage.takes for name in group.model_fields}
-    for name in Numerics.model_fields.keys() - taken:
-        if getattr(choice, name) is not None:
+    for name in Numerics.model_fields:
+        if getattr(choice, name) is not None and not any(Numerics in stage.takes for stage in system.stages):
             raise RequestError(f"{name} is not an option of the model {system.name}; {Numerics.instead}", option=name)
 
 
