@@ -218,9 +218,13 @@ def test_other_wans_and_odd_settings_are_refused_by_name(made: Made, tmp_path: P
     folder = tmp_path / "folder"
     shutil.copytree(made.folder, folder)
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "WanImageToVideoPipeline"}))
-    with pytest.raises(UnsupportedError, match="is a WanImageToVideoPipeline that cannot be drawn with yet"):
-        sf.load(folder, device="cpu")
+    for name, line in (
+        ("WanVACEPipeline", "is a WanVACEPipeline that cannot be drawn with yet"),
+        ("WanImageToVideoPipeline", "is a WanImageToVideoPipeline with the transformer of a WanPipeline"),
+    ):
+        (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": name}))
+        with pytest.raises(UnsupportedError, match=line):
+            sf.load(folder, device="cpu")
     (folder / "model_index.json").write_text(json.dumps(index))
     config = json.loads((folder / "transformer" / "config.json").read_text())
     (folder / "transformer" / "config.json").write_text(json.dumps(config | {"qk_norm": "layer_norm"}))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from scorefield.core.clock import Clock
 from scorefield.core.gauge import Gauge
@@ -29,6 +30,19 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivenFrames:
+    """Which frames of a film a model is given as pictures, and how it sees them.
+
+    The original of Wan resizes them without a filter against aliasing, and squeezes what its image encoder sees into a
+    square; diffusers filters, and cuts the square out of the middle.
+    """
+
+    last: bool = False  # the last frame besides the first
+    encoder_side: int | None = None  # px: of the square that an image encoder sees of each; None without one
+    like: Literal["original", "diffusers"] = "original"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A diffusion model before it is loaded: its name, what it was trained for, and what it can draw."""
 
@@ -43,4 +57,5 @@ class ModelSpec:
     lower_order_long: bool = True  # in multistep samplers; no other program does
     inpaints: bool = False  # the network sees a mask and the picture without its masked region besides the state
     image_prompt: int | None = None  # px: the side of the picture that it reads besides the words, if it reads one
+    given_frames: GivenFrames | None = None  # of films that begin with a picture
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

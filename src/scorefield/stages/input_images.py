@@ -1,5 +1,6 @@
 """The pictures that a request gives: read, hashed and decoded once, and brought to its size."""
 
+import math
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -52,14 +53,19 @@ def open_image(given: InputImage | None, option: str, *, grey: bool = False) -> 
     return Opened(given.model_copy(update={"data": data, "sha256": digest}), pixels)
 
 
-def sides(asked: Drawing, image: Opened | None, default: tuple[int, int], multiple: int) -> tuple[int, int]:
+def sides(
+    asked: Drawing, image: Opened | None, default: tuple[int, int], multiple: int, *, keeps_area: bool = False
+) -> tuple[int, int]:
     """The width and height of a request: its own, else those of its picture, rounded, else the model's.
 
+    If the model `keeps_area`, the picture decides the proportions alone.
     RequestError for a side that is no multiple of `multiple`, or too long.
     """
     width, height = asked.width, asked.height
     if image is None:
         width, height = width or default[0], height or default[1]
+    elif keeps_area and width is None and height is None:
+        width, height = _of_area(image.pixels, default[0] * default[1], multiple)
     else:
         own = image.pixels
         scale = width / own.width if width else height / own.height if height else 1.0
@@ -76,6 +82,21 @@ def sides(asked: Drawing, image: Opened | None, default: tuple[int, int], multip
             low = side // multiple * multiple
             near = " or ".join(str(one) for one in (low, low + multiple) if one)
             raise RequestError(f"{name} {side} is not a multiple of {multiple}; use {near}", option=name)
+    return width, height
+
+
+def _of_area(image: Image.Image, area: int, multiple: int) -> tuple[int, int]:
+    """The sides of at most `area` px in the proportions of a picture, each rounded down, as in Wan's code.
+
+    In whole numbers: Wan's floats make 464 of the 480 rows of a picture of 832 x 480.
+    """
+    width, height = image.size
+    cells = area // multiple**2
+    width, height = (multiple * math.isqrt(cells * side // other) for side, other in ((width, height), (height, width)))
+    if not 0 < min(width, height) or max(width, height) > LONGEST_SIDE:
+        raise RequestError(
+            f"the picture has {image.width} x {image.height} pixels, which are no proportions of a film; say a size"
+        )
     return width, height
 
 
