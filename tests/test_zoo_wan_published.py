@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from scorefield.core.cond import Cond
 from scorefield.core.denoiser import Preconditioned, bind
 from scorefield.core.level import Level
-from scorefield.families.wan.specs import WAN_14B, spec_of
+from scorefield.families.wan.specs import WAN_14B, Networks, spec_of
 from scorefield.nets.video_dit import WAN_T2V_1_3B, WAN_T2V_14B
 from scorefield.request import parse
 from scorefield.stages.diffusion import DiffusionPlan
@@ -34,7 +34,7 @@ from scorefield.stages.diffusion import DiffusionPlan
 RAMP = (torch.arange(768) / 768).reshape(3, 8, 8, 4).permute(3, 0, 1, 2)
 FIGURES = json.loads(lzma.decompress((Path(__file__).parent / "data" / "wan_figures.json.xz").read_bytes()))
 SAMPLERS = {"unipc": "unipc", "dpm++": "dpmpp_2m"}
-DIFFUSERS = spec_of(replace(WAN_T2V_14B, like="diffusers"))
+DIFFUSERS = spec_of(Networks(transformer=replace(WAN_T2V_14B, like="diffusers")), "a model")
 
 
 class Dummy(nn.Module):
@@ -104,6 +104,7 @@ def test_like_diffusers_the_levels_and_times_are_those_of_diffusers(
 
 def test_a_spec_has_the_settings_of_its_size_whatever_it_is_like() -> None:
     for size in (WAN_T2V_1_3B, WAN_T2V_14B):
-        one, two = (spec_of(replace(size, like=like)) for like in ("original", "diffusers"))
+        sizes = (Networks(transformer=replace(size, like=like)) for like in ("original", "diffusers"))
+        one, two = (spec_of(each, "a model") for each in sizes)
         assert one.defaults.schedules != two.defaults.schedules
         assert replace(two, defaults=replace(two.defaults, schedules=one.defaults.schedules)) == one

@@ -10,6 +10,8 @@ from scorefield.core.noise_schedule import Ladder
 from scorefield.core.predict import Prediction
 from scorefield.prompt.rules import LongPrompt
 
+Like = Literal["original", "diffusers"]  # whose numbers, where the two differ
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
@@ -39,7 +41,7 @@ class GivenFrames:
 
     last: bool = False  # the last frame besides the first
     encoder_side: int | None = None  # px: of the square that an image encoder sees of each; None without one
-    like: Literal["original", "diffusers"] = "original"
+    like: Like = "original"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,9 +30,9 @@ from scorefield.request.size import Decoding, Film, Pictures
 from scorefield.request.words import ClipWords, Prompts
 from scorefield.sample import samplers
 from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
-from scorefield.stages.init_state import InitState, Start, steps_walked
-from scorefield.stages.input_images import Opened, sides
-from scorefield.stages.start_pictures import open_pictures, seen_by_encoder, start_of
+from scorefield.stages import given_frames
+from scorefield.stages.init_state import InitState, Start, StartImages, steps_walked
+from scorefield.stages.input_images import Opened, fitted, mask_of, open_pictures, seen_by_encoder, sides
 from scorefield.stages.unseen import note_unseen
 
 _READ: frozenset[type[Group]] = frozenset({Prompts, Sampling, Pictures, Decoding})
@@ -136,7 +136,7 @@ class Diffusion:
             cfg_rescale=asked.cfg_rescale,
             cfg_interval=asked.cfg_interval,
             noise=policy,
-            start=start_of(asked, spec, opened, canvas, strength),
+            start=_start(asked, spec, opened, canvas, strength),
             pictures=seen_by_encoder(opened, spec),
             noise_level=asked.noise_level,
         )
@@ -246,6 +246,26 @@ def _bound(record: samplers.SamplerRecord, eta: float | None, *, lower_order_lon
     if "lower_order_long" in takes and not lower_order_long:
         sampler = functools.partial(sampler, lower_order_long=False)
     return sampler
+
+
+def _start(
+    asked: Drawing, spec: ModelSpec, opened: Mapping[str, Opened], canvas: Canvas, strength: float | None
+) -> Start:
+    """The start of a walk from the opened pictures."""
+    image, mask, size = opened.get("image"), opened.get("mask"), (canvas.width, canvas.height)
+    if image is None:
+        return StartImages(tile=asked.tile, inpaints=spec.inpaints)
+    if spec.given_frames is not None:
+        like, grid = spec.given_frames.like, spec.size_multiple
+        return given_frames.start(asked, image, opened.get("last_image"), canvas, like=like, grid=grid)
+    return StartImages(
+        image=fitted(image.pixels, size, asked.fit, Image.Resampling.LANCZOS),
+        mask=None if mask is None else mask_of(mask, image, size, asked.fit),
+        strength=strength,
+        paste=asked.paste,
+        tile=asked.tile,
+        inpaints=spec.inpaints,
+    )
 
 
 def only_stage(stages: Sequence[object]) -> Diffusion:

@@ -1,22 +1,18 @@
 """The frames of a film that a request gives as pictures: what a network that continues them sees besides the state."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from scorefield.errors import RequestError
-from scorefield.files.inputs import crop_middle
 from scorefield.latent.tiling import Tile
 from scorefield.model.codec import Canvas, Codec
+from scorefield.model.spec import Like
 from scorefield.request import Drawing
 from scorefield.stages.init_state import InitState
-from scorefield.stages.input_images import Opened, as_tensor, fitted
-
-Like = Literal["original", "diffusers"]  # whose resizing, see GivenFrames
+from scorefield.stages.input_images import Opened, as_tensor, fitted, resized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +58,10 @@ def start(asked: Drawing, first: Opened, last: Opened | None, canvas: Canvas, *,
     return StartFrames(first=frame(first.pixels), last=None if last is None else frame(last.pixels), tile=asked.tile)
 
 
-def square(image: Image.Image, side: int, like: Like) -> Tensor:
-    """What an image encoder sees of a picture, (1, 3, side, side) in about [0, 1]."""
-    if like == "diffusers":
-        return as_tensor(crop_middle(image, side)) / 255
-    return _resized(as_tensor(image) / 255, (side, side))
-
-
 def _frame(image: Image.Image, like: Like, size: tuple[int, int], fit: str) -> Tensor:
     if like == "diffusers":
         return as_tensor(fitted(image, size, fit, Image.Resampling.LANCZOS)) / 127.5 - 1
-    return _resized(as_tensor(_cropped(image, size) if fit == "crop" else image) / 127.5 - 1, size)
+    return resized(as_tensor(_cropped(image, size) if fit == "crop" else image) / 127.5 - 1, size)
 
 
 def _is_near(image: Image.Image, size: tuple[int, int], grid: int) -> bool:
@@ -87,8 +76,3 @@ def _cropped(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     width, height = (max(1, round(scale * side)) for side in size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
-
-
-def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pixels (1, 3, H, W) resized to a width and a height (bicubic), without a filter."""
-    return F.interpolate(pixels, (size[1], size[0]), mode="bicubic", align_corners=False)
