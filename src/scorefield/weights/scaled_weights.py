@@ -102,8 +102,8 @@ def _check(index: TensorIndex, weight: str, key: str) -> None:
     one_a_row = (rows, (*rows, *[1] * (len(stored.shape) - 1)))
     if not scale.floating or not (scale.numbers == 1 or scale.shape in one_a_row):
         raise UnsupportedError(
-            f"{index.path}: {key} is {scale.dtype} of shape {scale.shape}; only one scale a weight or a row, in floating "
-            f"point, is supported; {_TAKE}"
+            f"{index.path}: {key} is {scale.dtype} of shape {scale.shape}; only one scale a weight or a row, in "
+            f"floating point, is supported; {_TAKE}"
         )
 
 
