@@ -38,7 +38,7 @@ class Checkpoint:
 
     def __init__(self, path: Path, variant: str | None = None) -> None:
         self.path, self.variant = path, variant
-        self._readers: dict[str, Reader] = {}
+        self._readers: dict[str | Path, Reader] = {}
         self._read: dict[tuple[str, object], Any] = {}
 
     @cached_property
@@ -62,6 +62,12 @@ class Checkpoint:
             index = self.folder.parts.get(part) if part else None
             self._readers[part] = Reader(index or self.path / part, self.variant)
         return self._readers[part]
+
+    def other(self, path: Path) -> "Reader":
+        """The weights of a file or folder that belongs to it and is anywhere."""
+        if path not in self._readers:
+            self._readers[path] = Reader(path)
+        return self._readers[path]
 
     def json(self, name: str) -> Mapping[str, Json]:
         """A JSON file of the folder, such as unet/config.json."""

@@ -18,7 +18,7 @@ from scorefield.model.system import COMPUTED, Place, System, check_fork
 from scorefield.notes import collecting
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import Kind
+from scorefield.weights.detect.identity import described
 from scorefield.zoo import hub, registry
 
 
@@ -91,9 +91,7 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
     for family in registry.FAMILIES:
         if (identity := family.recognise(checkpoint)) is not None:
             return family, identity, name
-    found = checkpoint.identity
-    named = found.family if found.resembles is None else found.resembles
-    what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"nothing that is known; it is {named}"
+    what = described(checkpoint.identity)
     raise UnsupportedError(f"{path} is not a whole model but {what}: `scorefield inspect` says more")
 
 

@@ -1,15 +1,15 @@
-"""Wan 2.1 and 2.2 out of the files that people have: the original folder, and that of diffusers."""
+"""Wan 2.1 and 2.2 out of the files that people have: the original folder, that of diffusers, and separate files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from torch import nn
 
 from scorefield.core.denoiser import Preconditioned
-from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
+from scorefield.errors import DamagedError, RequestError, UnsupportedError
 from scorefield.families.fill import Filling
-from scorefield.families.wan import configs
+from scorefield.families.wan import configs, parts
+from scorefield.families.wan.separate_files import Source
 from scorefield.families.wan.specs import SPECS, Networks, spec_of
 from scorefield.latent.film_codec import FilmCodec
 from scorefield.model.spec import ModelSpec
@@ -18,22 +18,15 @@ from scorefield.nets.causal_vae import CausalVae
 from scorefield.nets.experts import Experts
 from scorefield.nets.umt5 import Umt5Encoder
 from scorefield.nets.video_dit import VideoDit
-from scorefield.prompt.sentence_pieces import Umt5Conditioner, Umt5Tokenizer
+from scorefield.prompt.sentence_pieces import Umt5Conditioner
 from scorefield.request import Group, ModelChoice
 from scorefield.request.sampling import FlowShift, SecondGuidance
 from scorefield.request.size import Film
 from scorefield.stages.diffusion import Diffusion
-from scorefield.weights.checkpoint import Checkpoint, Reader
-from scorefield.weights.key_map import Entry
-from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
+from scorefield.weights.checkpoint import Checkpoint
 
 _TAKES: frozenset[type[Group]] = frozenset({Film, FlowShift})
 _PIPELINE = "WanPipeline"
-# The files of the original folder besides its transformers and its autoencoder.
-_TEXT, _TOKENIZER = "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl"
-
-
-Source = tuple[Sequence[Entry], Reader, Sequence[str]]  # of the weights of a network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +38,7 @@ class Recognised:
 
 
 class Wan:
-    """The family: a folder of the original layout, or of diffusers; code in a .pth is never run."""
+    """The family: a folder of the original layout, or of diffusers, or separate files; code in a .pth is never run."""
 
     names: Mapping[str, Recognised] = {}
 
@@ -63,24 +56,25 @@ class Wan:
             if name != _PIPELINE:
                 raise UnsupportedError(f"{path} is a {name} that cannot be drawn with yet: only Wan from words can")
             return Recognised(checkpoint=checkpoint, networks=configs.of_folder(checkpoint))
-        if not configs.vae_of(path):
-            return None
-        return Recognised(checkpoint=checkpoint, networks=configs.original(path))
+        if configs.vae_of(path):
+            return Recognised(checkpoint=checkpoint, networks=configs.original(path))
+        networks = parts.separate(checkpoint)
+        return None if networks is None else Recognised(checkpoint=checkpoint, networks=networks)
 
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
         """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
-        checkpoint, networks = identity.checkpoint, identity.networks
+        checkpoint = identity.checkpoint
         _refuse(choice)
+        found = parts.gather(checkpoint, identity.networks, choice)
+        networks = found.networks
         spec, fill = spec_of(networks), Filling(place)
         if stated := configs.shift(checkpoint):
             spec = replace(spec, defaults=replace(spec.defaults, shift=stated))
-        transformers, vae, text = _sources(checkpoint, networks)
-        net = _net(fill, networks, transformers)
-        autoencoder = fill(lambda: CausalVae(networks.vae), "autoencoder", *vae)
-        encoder = fill(lambda: Umt5Encoder(networks.text), "text encoder", *text)
-        folder = "tokenizer" if checkpoint.is_folder else _TOKENIZER
+        net = _net(fill, networks, found.transformers)
+        autoencoder = fill(lambda: CausalVae(networks.vae), "autoencoder", *found.vae)
+        encoder = fill(lambda: Umt5Encoder(networks.text), "text encoder", *found.text)
         try:
-            conditioner = Umt5Conditioner(checkpoint.read(folder, Umt5Tokenizer.from_folder), encoder)
+            conditioner = Umt5Conditioner(found.tokenizer, encoder)
         except ValueError as error:
             raise DamagedError(f"{checkpoint.path}: {error}") from None
         stage = Diffusion(
@@ -92,7 +86,7 @@ class Wan:
             further=_TAKES if networks.boundary is None else _TAKES | {SecondGuidance},
         )
         return System(
-            choice=choice.model_copy(update={"prediction": None}),
+            choice=found.choice.model_copy(update={"prediction": None}),
             stages=(stage,),
             device=place.device,
             dtype=place.dtype,
@@ -103,7 +97,7 @@ class Wan:
 
 def _refuse(choice: ModelChoice) -> None:
     """RequestError for choices that are for Stable Diffusion."""
-    for name in ("prediction", "ema", "vae"):
+    for name in ("prediction", "ema"):
         if getattr(choice, name):
             raise RequestError(f"{name} is not an option of Wan", option=name)
 
@@ -122,27 +116,3 @@ def _net(fill: Filling, networks: Networks, sources: Sequence[Source]) -> nn.Mod
         for noise, source in zip(("high", "low"), sources, strict=True)
     )
     return Experts(high, low, networks.boundary)
-
-
-def _sources(checkpoint: Checkpoint, networks: Networks) -> tuple[list[Source], Source, Source]:
-    """The weights of the transformers, the autoencoder and the text encoder, by their maps."""
-    path, count = checkpoint.path, 1 if networks.boundary is None else 2
-    if checkpoint.is_folder:
-        entries = [*wan_keys.diffusers(networks.transformer)], [*wan_vae_keys.diffusers(networks.vae)]
-        experts = [checkpoint.reader(part) for part in configs.EXPERTS[:count]]
-        vae, text = checkpoint.reader("vae"), checkpoint.reader("text_encoder")
-    else:
-        entries = [*wan_keys.original(networks.transformer)], [*wan_vae_keys.original(networks.vae)]
-        experts = [Reader(path / name) for name in (configs.ORIGINAL_EXPERTS if count == 2 else ("",))]
-        vae, text = (_file(path, name) for name in (configs.vae_of(path), _TEXT))
-    return (
-        [(entries[0], one, [*one.tensors]) for one in experts],
-        (entries[1], vae, [*vae.tensors]),
-        (umt5_keys.stored(networks.text, text.tensors), text, umt5_keys.needed(text.tensors)),
-    )
-
-
-def _file(folder: Path, name: str) -> Reader:
-    if not (folder / name).is_file():
-        raise MissingError(f"{folder} lacks {name}; get the whole folder of Wan")
-    return Reader(folder / name)

@@ -116,7 +116,7 @@ def identify_film_vae(index: TensorIndex) -> FilmVaeIdentity | None:
 def identify_text_encoder(index: TensorIndex) -> TextEncoderIdentity | None:
     """The encoder of T5's kind that a whole file is, or None; UMT5's has a bias of positions in every layer."""
     for layout, names in _TEXTS.items():
-        shapes = _shapes(index, names | {"bias": names["bias"].format(0)})
+        shapes = _shapes(index, {**names, "bias": names["bias"].format(0)})
         if "tokens" not in shapes and layout is Layout.TRANSFORMERS:
             shapes |= _shapes(index, {"tokens": _TIED})
         if len(shapes) < 4 or any(len(shape) != 2 for shape in shapes.values()):

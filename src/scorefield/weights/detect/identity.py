@@ -101,7 +101,6 @@ class Identity:
     notes: tuple[str, ...] = ()  # sentences for the user
     resembles: str | None = None  # the nearest known thing, if the family is unknown
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIdentity(Identity):
     """A whole model in one file or in a folder, or its U-Net alone."""
@@ -233,3 +232,9 @@ class UnknownIdentity(Identity):
 
 AnyIdentity = (ModelIdentity | VaeIdentity | ClipIdentity | TransformerIdentity | FilmVaeIdentity | TextEncoderIdentity
                | LoraIdentity | EmbeddingIdentity | OwnIdentity | UnknownIdentity)  # fmt: skip
+
+
+def described(found: AnyIdentity) -> str:
+    """What a file is, for an error: autoencoder (KL-f8)."""
+    named = found.family if found.resembles is None else found.resembles
+    return f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"of an unknown kind ({named})"
