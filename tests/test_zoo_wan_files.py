@@ -16,12 +16,13 @@ from tests import peer_networks, wan_files
 from tests.wan_files import ENCODER, MODEL, TEXT_FILE, TRANSFORMER, VAE_FILE, Nets, film
 
 import scorefield as sf
-from scorefield.cli.main import main
+from scorefield.cli.inspect import command
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
+from scorefield.nets.causal_vae import CausalVae
 from scorefield.nets.umt5 import Umt5Config
-from scorefield.nets.video_dit import VideoDitConfig
-from scorefield.weights.key_map import write
-from scorefield.weights.key_maps import wan_vae_keys
+from scorefield.nets.video_dit import VideoDit
+from scorefield.weights.key_map import views, write
+from scorefield.weights.key_maps import wan_keys, wan_vae_keys
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::scorefield.notes.UnseenWarning"),
@@ -77,9 +78,7 @@ def test_a_prefix_before_all_names_changes_nothing(
     assert np.array_equal(film(pipe), drawn)
 
 
-def test_files_of_other_layouts_are_found_beside_the_transformer(
-    nets: Nets, drawn: np.ndarray, tmp_path: Path
-) -> None:
+def test_files_of_other_layouts_are_found_beside_the_transformer(nets: Nets, drawn: np.ndarray, tmp_path: Path) -> None:
     """A .pth of the original, a text encoder in Wan's layout, its tokenizer in a folder next to it."""
     path = wan_files.save(tmp_path / MODEL, nets.dit)
     torch.save(dict(nets.vae), tmp_path / "Wan2.1_VAE.pth")
@@ -90,14 +89,12 @@ def test_files_of_other_layouts_are_found_beside_the_transformer(
 
 
 def test_the_files_of_a_diffusers_folder_draw_its_film_by_themselves(nets: Nets, tmp_path: Path) -> None:
-    folder, pipe = _diffusers(nets, tmp_path), None
-    for change in (torch.Tensor.half,):
-        pipe = sf.load(folder, device="cpu")
-        file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
-        alone = sf.load(file, device="cpu", vae=folder, text_encoder=folder)
-        assert np.array_equal(film(pipe), film(alone))
-        assert pipe.system.sha256 == alone.system.sha256
-        assert change is not None
+    folder = _diffusers(nets, tmp_path)
+    pipe = sf.load(folder, device="cpu")
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    alone = sf.load(file, device="cpu", vae=folder, text_encoder=folder)
+    assert np.array_equal(film(pipe), film(alone))
+    assert pipe.system.sha256 == alone.system.sha256
 
 
 def _diffusers(nets: Nets, to: Path) -> Path:
@@ -107,9 +104,6 @@ def _diffusers(nets: Nets, to: Path) -> Path:
         "text_encoder": peer_networks.umt5(wan_files.TEXT),
     }
     peer["transformer"].load_state_dict(nets.dit_diffusers)
-    from scorefield.nets.causal_vae import CausalVae
-    from scorefield.weights.key_map import views
-
     ours = CausalVae(wan_files.VAE)
     for key, place in views([*wan_vae_keys.original(wan_files.VAE)], ours.state_dict()).items():
         place.copy_(nets.vae[key].view(place.shape))
@@ -164,7 +158,7 @@ def test_plain_8_bits_draw_the_film_of_their_numbers(copied: Path, nets: Nets) -
 def test_two_experts_are_found_by_their_names(copied: Path, nets: Nets) -> None:
     (copied / TRANSFORMER / MODEL).unlink()
     high = wan_files.save(copied / TRANSFORMER / "wan2.2_t2v_high_noise_14B_fp16.safetensors", nets.dit)
-    with pytest.raises(MissingError, match="the other, wan2.2_t2v_low_noise_14B_fp16.safetensors, is not beside it"):
+    with pytest.raises(MissingError, match=r"the other, wan2.2_t2v_low_noise_14B_fp16.safetensors, is not beside it"):
         sf.load(high, device="cpu")
     low = wan_files.save(high.with_name(high.name.replace("high", "low")), {k: 0.9 * v for k, v in nets.dit.items()})
     one, other = sf.load(high, device="cpu"), sf.load(low, device="cpu")
@@ -181,8 +175,14 @@ def test_two_experts_are_found_by_their_names(copied: Path, nets: Nets) -> None:
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        (f"models/vae/{VAE_FILE}", r"its autoencoder was not found: give it with --vae, or put wan_2.1_vae.safetensors"),
-        (f"{ENCODER}/{TEXT_FILE}", r"its text encoder was not found: give it with --text-encoder, or put umt5_xxl_fp16"),
+        (
+            f"models/vae/{VAE_FILE}",
+            r"its autoencoder was not found: give it with --vae, or put wan_2.1_vae.safetensors",
+        ),
+        (
+            f"{ENCODER}/{TEXT_FILE}",
+            r"its text encoder was not found: give it with --text-encoder, or put umt5_xxl_fp16",
+        ),
     ],
 )
 def test_a_file_that_is_not_found_says_where_it_was_looked_for(file: str, line: str, copied: Path) -> None:
@@ -195,7 +195,9 @@ def test_a_file_that_is_not_found_says_where_it_was_looked_for(file: str, line: 
 
 def test_a_text_encoder_without_a_tokenizer_says_where_to_get_one(copied: Path, nets: Nets) -> None:
     wan_files.save(copied / ENCODER / TEXT_FILE, nets.text)
-    with pytest.raises(MissingError, match="has no tokenizer in it, and .* no folder google/umt5-xxl; take umt5_xxl_fp16"):
+    with pytest.raises(
+        MissingError, match=r"has no tokenizer in it, and .* no folder google/umt5-xxl; take umt5_xxl_fp16"
+    ):
         load(copied)
     odd = {**nets.text, "spiece_model": torch.zeros(4, 4)}
     wan_files.save(copied / ENCODER / TEXT_FILE, odd)
@@ -207,7 +209,9 @@ def test_a_text_encoder_of_another_model_is_refused_by_name(copied: Path, nets: 
     text, place = copied / ENCODER / TEXT_FILE, "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight"
     t5 = {key: one for key, one in nets.text.items() if key != place}  # T5 has that of the first layer alone
     wan_files.save(text, t5)
-    with pytest.raises(UnsupportedError, match=r"is text encoder \(the T5 of Flux .*, not UMT5, the text encoder of Wan"):
+    with pytest.raises(
+        UnsupportedError, match=r"is text encoder \(the T5 of Flux .*, not UMT5, the text encoder of Wan"
+    ):
         load(copied)
     with pytest.raises(UnsupportedError, match=r"is autoencoder \(Wan 2.1 VAE\), not UMT5"):
         load(copied, text_encoder=copied / "models/vae" / VAE_FILE)
@@ -215,8 +219,10 @@ def test_a_text_encoder_of_another_model_is_refused_by_name(copied: Path, nets: 
         load(copied, vae=text)
     narrow = Umt5Config(vocab_size=128, width=2048, layers=2, heads=2, head_width=8, mlp_width=16)
     torch.manual_seed(0)
-    wan_files.save(text, {key: one for key, one in peer_networks.umt5(narrow).state_dict().items() if "embed_" not in key})
-    with pytest.raises(UnsupportedError, match="gives tokens of width 2048, and the transformer of .* reads 4096"):
+    wan_files.save(
+        text, {key: one for key, one in peer_networks.umt5(narrow).state_dict().items() if "embed_" not in key}
+    )
+    with pytest.raises(UnsupportedError, match=r"gives tokens of width 2048, and the transformer of .* reads 4096"):
         load(copied)
 
 
@@ -239,15 +245,15 @@ def test_a_cut_pth_and_one_with_code_in_it_are_one_line(nets: Nets, tmp_path: Pa
     vae = folder / "Wan2.1_VAE.pth"
     whole = vae.read_bytes()
     vae.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DamagedError, match="Wan2.1_VAE.pth is damaged, cut off, or not a weights file"):
+    with pytest.raises(DamagedError, match=r"Wan2.1_VAE.pth is damaged, cut off, or not a weights file"):
         sf.load(folder, device="cpu")
     torch.save({"conv1.weight": torch.zeros(2), "x": _Code()}, vae)
-    with pytest.raises(UnsupportedError, match="needs builtins.print to be loaded, and code in a file is never run"):
+    with pytest.raises(UnsupportedError, match="needs print to be loaded, and code in a file is never run"):
         sf.load(folder, device="cpu")
     assert "run" not in capfd.readouterr().out
     vae.write_bytes(whole)
     (folder / "models_t5_umt5-xxl-enc-bf16.pth").unlink()
-    with pytest.raises(MissingError, match="lacks models_t5_umt5-xxl-enc-bf16.pth"):
+    with pytest.raises(MissingError, match=r"lacks models_t5_umt5-xxl-enc-bf16.pth"):
         sf.load(folder, device="cpu")
 
 
@@ -287,14 +293,10 @@ def test_a_transformer_that_lacks_a_tensor_or_has_another_is_refused(
 
 
 def test_a_transformer_that_reads_a_picture_is_refused_for_now(copied: Path, nets: Nets) -> None:
-    from scorefield.nets.video_dit import VideoDit
-    from scorefield.weights.key_maps import wan_keys
-
     config = dataclasses.replace(wan_files.DIT, in_channels=36)
     wan_files.save(copied / TRANSFORMER / MODEL, write([*wan_keys.original(config)], VideoDit(config).state_dict()))
     with pytest.raises(UnsupportedError, match="is a Wan that starts from a picture"):
         load(copied)
-    assert isinstance(config, VideoDitConfig)
 
 
 def test_the_parts_alone_are_no_model(root: Path) -> None:
@@ -313,6 +315,6 @@ def test_the_parts_alone_are_no_model(root: Path) -> None:
     ],
 )
 def test_inspect_says_what_such_a_file_is(file: str, lines: tuple[str, ...], root: Path) -> None:
-    told = CliRunner().invoke(main, ["inspect", str(root / file)])
+    told = CliRunner().invoke(command, [str(root / file)])
     assert told.exit_code == 0
     assert all(line in told.output for line in lines), told.output

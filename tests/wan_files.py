@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,3 @@ def eight_bits(tensors: Tensors, scale_name: str) -> tuple[Tensors, Tensors]:
 def film(pipe: Pipeline, **options: Any) -> np.ndarray:
     (made,) = pipe(PROMPT, **(SIZE | options)).films
     return np.stack([np.asarray(frame) for frame in made.frames]).astype(int)
-
-
-Change = Callable[[Path], object]

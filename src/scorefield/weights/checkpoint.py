@@ -159,7 +159,7 @@ class Reader:
         if not numbers.isfinite().all():
             raise DamagedError(f"{self.index.path}: {scale} is not finite; get it again")
         shape = self._stored(key).shape or (1,)
-        return numbers.expand(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+        return numbers.expand(shape[0]).contiguous().view(-1, *[1] * (len(shape) - 1))
 
     def _strided(self, key: str) -> Tensor:
         """Read a tensor whose numbers are not in row order, or not contiguous, in its file."""

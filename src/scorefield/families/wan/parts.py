@@ -36,7 +36,9 @@ def separate(checkpoint: Checkpoint) -> Networks | None:
     if not path.is_file() or not isinstance(found := checkpoint.identity, TransformerIdentity):
         return None
     config = separate_files.transformer_config(path, found)
-    return Networks(transformer=config, boundary=WAN22_A14B.boundary if len(separate_files.experts(path)) == 2 else None)
+    return Networks(
+        transformer=config, boundary=WAN22_A14B.boundary if len(separate_files.experts(path)) == 2 else None
+    )
 
 
 def gather(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> Parts:

@@ -1,6 +1,5 @@
-"""A Wan in separate files, as ComfyUI keeps them: which file has which network, and its sizes, which its tensors have."""
+"""A Wan in separate files, as ComfyUI keeps them: which file has which network, and its sizes by its tensors."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from scorefield.weights.detect.identity import (
 )
 from scorefield.weights.key_map import Entry, under
 from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
-from scorefield.weights.model_files import is_diffusers_folder
+from scorefield.weights.model_files import expert_of, is_diffusers_folder
 
 Source = tuple[Sequence[Entry], Reader, Sequence[str]]  # of the weights of a network: their map, and their names
 
@@ -41,7 +40,6 @@ _VAE_FOLDERS, _TEXT_FOLDERS = ("vae",), ("text_encoders", "clip")
 _TOKENIZERS = ("google/umt5-xxl", "umt5-xxl", "tokenizer", ".")  # folders next to a text encoder
 _LATENTS = {len(one.mean): one for one in (WAN_21, WAN_22)}  # by channels
 _HEAD = 128  # the width of a head in every Wan
-_EXPERT = re.compile(r"(?<![a-z])(high|low)(?![a-z])", re.IGNORECASE)
 _MOST_BLOCKS = 1000
 _LARGEST_TOKENIZER = 64 << 20  # bytes
 
@@ -140,17 +138,16 @@ def experts(path: Path) -> list[Path]:
 
     They are told apart by "high" and "low" in their names. MissingError if the name says so and the other is not there.
     """
-    match = _EXPERT.search(path.name)
-    if match is None:
+    named = expert_of(path.name)
+    if named is None:
         return [path]
-    word = match[1]
-    other = "low" if word.lower() == "high" else "high"
-    other = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
-    beside = path.with_name(path.name[: match.start()] + other + path.name[match.end() :])
+    noise, beside = named[0], path.with_name(named[1])
     if beside.is_file():
-        return [path, beside] if word.lower() == "high" else [beside, path]
+        return [path, beside] if noise == "high" else [beside, path]
     if "noise" in path.name.lower():
-        raise MissingError(f"{path} is one of two transformers of a Wan 2.2; the other, {beside.name}, is not beside it")
+        raise MissingError(
+            f"{path} is one of two transformers of a Wan 2.2; the other, {beside.name}, is not beside it"
+        )
     return [path]
 
 

@@ -101,6 +101,7 @@ class Identity:
     notes: tuple[str, ...] = ()  # sentences for the user
     resembles: str | None = None  # the nearest known thing, if the family is unknown
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIdentity(Identity):
     """A whole model in one file or in a folder, or its U-Net alone."""
