@@ -18,7 +18,7 @@ from scorefield.model.system import COMPUTED, Place, System, check_fork
 from scorefield.notes import collecting
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import described
+from scorefield.weights.detect.identity import Kind, described
 from scorefield.zoo import hub, registry
 
 
@@ -91,8 +91,11 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
     for family in registry.FAMILIES:
         if (identity := family.recognise(checkpoint)) is not None:
             return family, identity, name
-    what = described(checkpoint.identity)
-    raise UnsupportedError(f"{path} is not a whole model but {what}: `scorefield inspect` says more")
+    found = checkpoint.identity
+    if found.kind in (Kind.CHECKPOINT, Kind.PIPELINE):
+        what = f"a {described(found)}, with which nothing can be drawn"
+        raise UnsupportedError(f"{path} is {what}: `scorefield models` lists what can")
+    raise UnsupportedError(f"{path} is not a whole model but {described(found)}: `scorefield inspect` says more")
 
 
 def _device(name: str) -> torch.device:

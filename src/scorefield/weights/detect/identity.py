@@ -238,4 +238,4 @@ AnyIdentity = (ModelIdentity | VaeIdentity | ClipIdentity | TransformerIdentity 
 def described(found: AnyIdentity) -> str:
     """What a file is, for an error: autoencoder (KL-f8)."""
     named = found.family if found.resembles is None else found.resembles
-    return f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"of an unknown kind ({named})"
+    return f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"nothing that is known ({named})"
