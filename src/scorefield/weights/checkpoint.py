@@ -22,7 +22,7 @@ from scorefield.weights.detect.identify import identify_file, identify_folder
 from scorefield.weights.detect.identity import AnyIdentity
 from scorefield.weights.model_files import SAFETENSORS, is_diffusers_folder
 from scorefield.weights.safetensors_file import DTYPES
-from scorefield.weights.scaled_weights import check_format, scales_of, without_scales
+from scorefield.weights.scaled_weights import SCALES, check_format, scales_of
 from scorefield.weights.tensor_index import DiffusersFolder, Stored, TensorIndex, read_folder, read_index
 
 R = TypeVar("R")
@@ -93,8 +93,10 @@ class Reader:
         if not isinstance(source, TensorIndex):
             source = read_index(source, variant, pickled=torch_pickle.read_index)
         self.index = source
-        self.tensors: Mapping[str, Stored] = without_scales(self.index)
-        self._scales = scales_of(self.index)  # by weight
+        self.tensors: Mapping[str, Stored] = {
+            key: one for key, one in self.index.tensors.items() if not SCALES.search(key)
+        }
+        self._scales = scales_of(self.index) if len(self.tensors) < len(self.index.tensors) else {}  # by weight
         self._lock = threading.Lock()
         self._whole: dict[Path, Mapping[str, Tensor]] = {}  # files of PyTorch before 1.6, which are read whole
 

@@ -4,18 +4,21 @@ The scale of `layer.weight` is `layer.scale_weight`, in newer files `layer.weigh
 for arithmetic in 8 bits, which is not done here. Needs no PyTorch.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.input_files import Json, parse_json
 from scorefield.printable import one_line
-from scorefield.weights.tensor_index import Stored, TensorIndex
+from scorefield.weights.tensor_index import TensorIndex
 
 _SCALES = (".scale_weight", ".weight_scale")
 _INPUTS = (".scale_input", ".input_scale")
-_MARKER, _FORMAT = "scaled_fp8", ".comfy_quant"  # an empty tensor, once a file; JSON in bytes, once a layer
+_FORMAT = ".comfy_quant"  # JSON in bytes
 _IN_HEADER = "_quantization_metadata"  # the same JSON for all layers
+# The names of scales and of what describes them; `scaled_fp8` is an empty tensor.
+SCALES = re.compile(rf"(?:{'|'.join(map(re.escape, (*_SCALES, *_INPUTS, _FORMAT)))}|(?:^|\.)scaled_fp8)$")
 _FORMATS = ("float8_e4m3fn", "float8_e5m2")
 _TAKE = "take the file with fp16, bf16 or fp8 weights"
 
@@ -51,12 +54,6 @@ def scales_of(index: TensorIndex) -> dict[str, Scale]:
         if layer is not None and f"{layer}.weight" not in scales:
             raise DamagedError(f"{index.path} has {key}, but no scale of {layer}.weight; get it again")
     return scales
-
-
-def without_scales(index: TensorIndex) -> Mapping[str, Stored]:
-    """The tensors of an index that are no scales and do not describe them."""
-    ends = (*_SCALES, *_INPUTS, _FORMAT)
-    return {key: one for key, one in index.tensors.items() if not key.endswith(ends) and not _is_marker(key)}
 
 
 def check_format(index: TensorIndex, key: str, text: bytes) -> None:
@@ -109,7 +106,3 @@ def _check(index: TensorIndex, weight: str, key: str) -> None:
 
 def _layer(key: str, ends: tuple[str, ...]) -> str | None:
     return next((key.removesuffix(end) for end in ends if key.endswith(end)), None)
-
-
-def _is_marker(key: str) -> bool:
-    return key == _MARKER or key.endswith(f".{_MARKER}")
