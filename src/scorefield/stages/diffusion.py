@@ -188,7 +188,7 @@ class Diffusion:
             noise_level=plan.noise_level,
             rules=plan.rules,
         )
-        denoiser = steady(self.denoiser, plan.levels)
+        scale, denoiser = self._scale(plan), steady(self.denoiser, plan.levels)
         with no_autocast():
             pos, neg = self.conditioner.pair(given)
         if start.image is not None:
@@ -197,7 +197,7 @@ class Diffusion:
         plain = bind(denoiser, pos)
         if plan.cfg_scale == plan.cfg_scale_2 == 1:
             return plain
-        guided = cfg_batched(denoiser, pos, neg, self._scale(plan), plan.cfg_rescale, self.spec.prediction)
+        guided = cfg_batched(denoiser, pos, neg, scale, plan.cfg_rescale, self.spec.prediction)
         return guided if plan.cfg_interval is None else within(guided, plain, *plan.cfg_interval)
 
     def _scale(self, plan: DiffusionPlan) -> Scale:
