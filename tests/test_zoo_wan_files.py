@@ -16,7 +16,9 @@ from tests import peer_networks, wan_files
 from tests.wan_files import ENCODER, MODEL, TEXT_FILE, TRANSFORMER, VAE_FILE, Nets, film
 
 import scorefield as sf
+from scorefield.api.loading import prepare
 from scorefield.cli.inspect import command
+from scorefield.cli.relocate import Now, lost, relocated
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
 from scorefield.nets.causal_vae import CausalVae
 from scorefield.nets.umt5 import Umt5Config
@@ -167,6 +169,19 @@ def test_two_experts_are_found_by_their_names(copied: Path, nets: Nets) -> None:
     assert stage.spec.boundary == 875
     patches = [net.patch.weight for net in (stage.denoiser.net.high, stage.denoiser.net.low)]
     assert torch.allclose(0.9 * patches[0], patches[1], rtol=1e-2)
+
+
+def test_a_record_names_its_files_and_a_moved_one_is_said_with_its_option(copied: Path) -> None:
+    request = load(copied).plan(wan_files.PROMPT, **wan_files.SIZE).request
+    moved = (copied / ENCODER / TEXT_FILE).rename(copied / "text.safetensors")
+    with pytest.raises(MissingError) as caught:
+        prepare(request)
+    assert "if it was moved, give its new path with --text-encoder" in str(lost(request, caught.value))
+    now: Now = {
+        "model": None, "device": None, "vae": None, "text_encoder": str(moved), "lora": (), "embedding": (),
+        "image": None, "mask": None, "image_prompt": None,
+    }  # fmt: skip
+    assert prepare(relocated(request, now)).plan.request.text_encoder == str(moved)
 
 
 # What is wrong with the files, and the one line that says so.
