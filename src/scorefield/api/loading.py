@@ -28,6 +28,7 @@ def load(
     loras: Loras = (),
     embeddings: Embeddings = (),
     compiled: bool = False,
+    like: str | None = None,
 ) -> Pipeline:
     """Load a model as a pipeline.
 
@@ -45,6 +46,7 @@ def load(
     - `loras`: files that change the weights, see `Pipeline.with_loras`.
     - `embeddings`: textual inversions, files that teach the model words.
     - `compiled`: have torch compile the network, which takes minutes at the first step (`nets.shared_copy`).
+    - `like`: whose numbers a Wan follows, original or diffusers, by its files where left out.
 
     ScorefieldError for what is unknown, missing, damaged or does not fit, and where nothing can be compiled.
     """
@@ -52,6 +54,7 @@ def load(
         {
             "model": model, "device": device, "dtype": dtype, "prediction": prediction, "variant": variant, "ema": ema,
             "vae": vae, "text_encoder": text_encoder, "loras": loras, "embeddings": embeddings, "compiled": compiled,
+            "like": like,
         }
     )  # fmt: skip
     with collecting() as notes:

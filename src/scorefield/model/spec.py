@@ -25,7 +25,7 @@ class Defaults:
     frames: int = 1
     fps: float | None = None  # frames a second, of a film
     cfg_scale_2: float | None = None  # below the boundary; None for models without one
-    shift: float | None = None  # of the schedule, see `grid.shifted`; None for models that are not shifted
+    shift: float | None = None  # of the schedule, see `noise_schedule.shifted`; None for models that are not shifted
     schedules: Mapping[str, str] = field(default_factory=dict)  # the default schedule of samplers that have their own
 
 
@@ -42,6 +42,7 @@ class ModelSpec:
     defaults: Defaults
     size_multiple: int  # px: both sides of a picture are multiples of it
     boundary: float | None = None  # the clock's number from which on one expert works, before which the other
+    lower_order_long: bool = True  # in multistep samplers; no other program does
     inpaints: bool = False  # the network sees a mask and the picture without its masked region besides the state
     image_prompt: int | None = None  # px: the side of the picture that it reads besides the words, if it reads one
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

@@ -9,7 +9,7 @@ from pydantic import ValidationError, model_validator
 
 from scorefield.errors import RequestError
 from scorefield.request.input_pictures import ImageLike, PicturePrompt, StartPicture
-from scorefield.request.model_choice import Machine, ModelChoice, ModelFiles
+from scorefield.request.model_choice import Machine, ModelChoice, ModelFiles, Numerics
 from scorefield.request.option import Group, Option, names_of, short, shown
 from scorefield.request.sampling import FlowShift, Sampling, SecondGuidance
 from scorefield.request.size import MOST_PICTURES, Decoding, Film, Pictures
@@ -17,8 +17,8 @@ from scorefield.request.words import ClipWords, Prompts
 
 # In the order of the help.
 GROUPS: tuple[type[Group], ...] = (
-    Prompts, ClipWords, PicturePrompt, ModelFiles, Sampling, SecondGuidance, FlowShift, Pictures, Film, StartPicture,
-    Decoding, Machine,
+    Prompts, ClipWords, PicturePrompt, ModelFiles, Numerics, Sampling, SecondGuidance, FlowShift, Pictures, Film,
+    StartPicture, Decoding, Machine,
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ class Drawing(
         return self
 
 
-class Request(ModelChoice, Drawing):
+class Request(ModelChoice, Drawing):  # type: ignore[misc]  # pydantic's plugin: 3 bases there, 9 here
     """Which model to load, and what to draw with it."""
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scorefield.core import grid, noise
+from scorefield.core import grid, noise, noise_schedule
 from scorefield.core.denoiser import Denoise, Preconditioned, bind, steady
 from scorefield.core.half_precision import no_autocast
 from scorefield.core.level import Level
@@ -128,7 +128,7 @@ class Diffusion:
             prompts=tokenized,
             negative_prompt=negative_prompt,
             rules=rules,
-            sampler=_with_eta(record, asked.eta),
+            sampler=_bound(record, asked.eta, lower_order_long=spec.lower_order_long),
             cfg_scale=guidance,
             cfg_scale_2=guidance_2,
             cfg_rescale=asked.cfg_rescale,
@@ -233,9 +233,10 @@ def _course(
     record, named = samplers.find(asked.sampler or spec.defaults.sampler)
     default = spec.defaults.schedules.get(record.name, spec.defaults.schedule)
     schedule = canonical("schedule", asked.schedule or named or default, grid.SCHEDULES, grid.ALIASES)
-    lams, shift = grid.find(schedule)(spec.ladder), asked.shift or spec.defaults.shift
+    shift = asked.shift or spec.defaults.shift
+    ladder = noise_schedule.shifted(spec.ladder, shift) if shift else spec.ladder
     try:
-        levels = grid.levels(spec.gauge, (grid.shifted(lams, shift) if shift else lams)(whole))
+        levels = grid.levels(spec.gauge, grid.find(schedule)(ladder)(whole))
     except RequestError as error:
         if last == whole:
             raise
@@ -243,16 +244,19 @@ def _course(
     return record, schedule, tuple(levels[-last - 1 :])
 
 
-def _with_eta(record: samplers.SamplerRecord, eta: float | None) -> Sampler:
-    """The sampler with its eta bound; RequestError for an eta that it does not take."""
-    if eta is None:
-        return record.sampler
+def _bound(record: samplers.SamplerRecord, eta: float | None, *, lower_order_long: bool) -> Sampler:
+    """The sampler with the options bound that it has; RequestError for an eta that it does not take."""
     sampler: Callable[..., Iterator[Step]] = record.sampler  # each has options besides the common arguments
-    if "eta" not in inspect.signature(sampler).parameters:
-        raise RequestError(
-            f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral", option="eta"
-        )
-    return functools.partial(sampler, eta=eta)
+    takes = inspect.signature(sampler).parameters
+    if eta is not None:
+        if "eta" not in takes:
+            raise RequestError(
+                f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral", option="eta"
+            )
+        sampler = functools.partial(sampler, eta=eta)
+    if "lower_order_long" in takes and not lower_order_long:
+        sampler = functools.partial(sampler, lower_order_long=False)
+    return sampler
 
 
 def _start_images(

@@ -20,12 +20,13 @@ from scorefield.nets.umt5 import Umt5Encoder
 from scorefield.nets.video_dit import VideoDit
 from scorefield.prompt.sentence_pieces import Umt5Conditioner
 from scorefield.request import Group, ModelChoice
+from scorefield.request.model_choice import Numerics
 from scorefield.request.sampling import FlowShift, SecondGuidance
 from scorefield.request.size import Film
 from scorefield.stages.diffusion import Diffusion
 from scorefield.weights.checkpoint import Checkpoint
 
-_TAKES: frozenset[type[Group]] = frozenset({Film, FlowShift})
+_TAKES: frozenset[type[Group]] = frozenset({Film, FlowShift, Numerics})
 _PIPELINE = "WanPipeline"
 
 
@@ -63,9 +64,11 @@ class Wan:
 
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
         """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
-        checkpoint = identity.checkpoint
+        checkpoint, networks = identity.checkpoint, identity.networks
+        if choice.like is not None:
+            networks = replace(networks, transformer=replace(networks.transformer, like=choice.like))
         _refuse(choice)
-        found = parts.gather(checkpoint, identity.networks, choice)
+        found = parts.gather(checkpoint, networks, choice)
         networks = found.networks
         spec, fill = spec_of(networks), Filling(place)
         if stated := configs.shift(checkpoint):
@@ -86,7 +89,7 @@ class Wan:
             further=_TAKES if networks.boundary is None else _TAKES | {SecondGuidance},
         )
         return System(
-            choice=found.choice.model_copy(update={"prediction": None}),
+            choice=found.choice.model_copy(update={"prediction": None, "like": networks.transformer.like}),
             stages=(stage,),
             device=place.device,
             dtype=place.dtype,

@@ -50,6 +50,7 @@ WAN_14B = ModelSpec(
         shift=5.0,
     ),
     size_multiple=16,
+    lower_order_long=False,  # as in both programs
 )
 WAN_1_3B = replace(
     WAN_14B,
@@ -80,7 +81,16 @@ SPECS = {
 
 
 def spec_of(networks: Networks) -> ModelSpec:
-    """The spec of these networks, of their published sizes or of others, with their boundary."""
+    """The spec of these networks, or of the nearest: with their boundary, and the schedules that they are like."""
+    spec = _nearest(networks)
+    if networks.transformer.like == "original":
+        return spec
+    # diffusers' DPM++ has the levels of the original's UniPC, and its UniPC others.
+    levels = {"unipc": "flow_unipc_diffusers", "dpmpp_2m": "flow_unipc"}
+    return replace(spec, defaults=replace(spec.defaults, schedules=levels))
+
+
+def _nearest(networks: Networks) -> ModelSpec:
     if networks.boundary is not None:
         return replace(WAN22_A14B, boundary=networks.boundary)
     if networks.vae.shortcuts:
