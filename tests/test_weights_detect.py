@@ -363,19 +363,51 @@ def test_our_own_files_are_known_by_their_header(tmp_path: Path) -> None:
         ("karlo/decoder (model.)", "a Karlo decoder"),
         ("diffusers/karlo/prior", "a Karlo prior in the diffusers layout"),
         ("diffusers/karlo/super_res", "a DDPM U-Net in the diffusers layout"),
-        ("wan/T2V-1.3B", "a Wan video transformer"),
-        ("diffusers/wan2.1-t2v-1.3b/transformer", "a Wan video transformer in the diffusers layout"),
-        ("wan/Wan2.1_VAE.pth", "a Wan autoencoder"),
         ("ermongroup-ddim/cifar10", "a DDPM U-Net in the layout of ermongroup/ddim"),
         ("diffusers/google/ddpm-cifar10-32", "a DDPM U-Net in the diffusers layout"),
         ("score_sde/ve.celebahq_256_ncsnpp_continuous", "a U-Net of score_sde"),
-        ("hf/umt5-xxl encoder", "a T5 text encoder"),
-        ("wan/models_t5_umt5-xxl-enc-bf16.pth", "a T5 text encoder in Wan's layout"),
     ],
 )
 def test_an_unknown_file_says_what_it_resembles(name: str, looks: str) -> None:
     found = _found(keys(name))
     assert (found.kind, found.family, found.resembles) == (Kind.UNKNOWN, Family.UNKNOWN, looks)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "family", "layout", "sizes"),
+    [
+        ("wan/T2V-1.3B", Kind.TRANSFORMER, Family.WAN_1_3B, Layout.WAN, {"width": 1536, "depth": 30}),
+        ("diffusers/wan2.1-t2v-1.3b/transformer", Kind.TRANSFORMER, Family.WAN_1_3B, Layout.DIFFUSERS,
+         {"mlp_width": 8960, "text_width": 4096, "time_features": 256, "patch_size": (1, 2, 2)}),
+        ("wan/Wan2.1_VAE.pth", Kind.VAE, Family.WAN_VAE, Layout.WAN,
+         {"multipliers": (1, 2, 4, 4), "halves_time": (False, True, True), "decoder_width": 96, "resblocks": 2}),
+        ("hf/umt5-xxl encoder", Kind.TEXT_ENCODER, Family.UMT5, Layout.TRANSFORMERS,
+         {"layers": 24, "tokenizer": False}),
+        ("wan/models_t5_umt5-xxl-enc-bf16.pth", Kind.TEXT_ENCODER, Family.UMT5, Layout.WAN,
+         {"vocab_size": 256384, "heads": 64, "head_width": 64, "mlp_width": 10240}),
+    ],
+)  # fmt: skip
+def test_the_networks_of_wan_are_known_with_their_sizes(
+    name: str, kind: Kind, family: Family, layout: Layout, sizes: Mapping[str, Any]
+) -> None:
+    found = _found(keys(name))
+    assert (found.kind, found.family, found.layout) == (kind, family, layout)
+    assert {size: getattr(found, size) for size in sizes} == sizes
+
+
+def test_comfyuis_prefix_does_not_make_a_wan_a_stable_diffusion() -> None:
+    prefix = "model.diffusion_model."
+    found = _found({prefix + key: shape for key, shape in keys("wan/T2V-1.3B").items()})
+    assert (found.kind, found.family, found.prefix) == (Kind.TRANSFORMER, Family.WAN_1_3B, prefix)
+
+
+def test_the_t5_of_other_models_is_not_umt5() -> None:
+    shapes = {
+        key: shape for key, shape in keys("hf/umt5-xxl encoder").items() if "block.0." in key or "bias" not in key
+    }
+    found = _found(shapes)
+    assert (found.kind, found.family) == (Kind.TEXT_ENCODER, Family.UNKNOWN)
+    assert found.resembles == "the T5 of Flux and Stable Diffusion 3"
 
 
 def test_a_file_that_resembles_nothing_says_nothing() -> None:

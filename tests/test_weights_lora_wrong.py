@@ -89,7 +89,7 @@ def test_settings_that_cannot_be_read_are_one_line(tmp_path: Path, text: str) ->
 def test_keys_of_no_layer_are_kept_to_be_told(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     text = {f"lora_te_text_model_x.{half}.weight": one for half, one in (("lora_down", DOWN), ("lora_up", UP))}
-    odd = {"lora_unet_ff.diff_b": torch.ones(6), "lora_unet_conv1.alpha": torch.ones(1)}
+    odd = {"lora_unet_ff.other": torch.ones(6), "lora_unet_conv1.alpha": torch.ones(1)}
     save(path, kohya(MLP, DOWN, UP), text, odd)
     lora = LoraFile(path)
     assert set(Stack(NAMES, [(lora, Scales(1, 1))]).unused[lora]) == {*text, *odd}

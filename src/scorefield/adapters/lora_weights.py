@@ -14,19 +14,22 @@ from scorefield.adapters.learned_words import check_hash
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.model.system import AppliedLora, System
 from scorefield.nets.clip import TextConfig
+from scorefield.nets.experts import Experts
 from scorefield.nets.packed import dense, pack
 from scorefield.nets.unet import Unet, UnetConfig
+from scorefield.nets.video_dit import VideoDit, VideoDitConfig
 from scorefield.notes import UnusedKeysWarning, note
 from scorefield.prompt.conditioner import Conditioner
 from scorefield.prompt.published import PublishedConditioner
 from scorefield.prompt.sdxl import XlConditioner
 from scorefield.request import Lora
 from scorefield.stages.diffusion import only_stage
-from scorefield.weights.detect.identity import BY_WORDS, Family
-from scorefield.weights.key_maps import clip_keys, unet_keys
+from scorefield.weights.detect.identity import BY_WORDS, WANS, Family
+from scorefield.weights.key_maps import clip_keys, unet_keys, wan_keys
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.lora_keys import TEXT, TEXT_2, UNET
+from scorefield.weights.lora.lora_keys import TEXT, TEXT_2, TRANSFORMER, UNET
 from scorefield.weights.lora.merge import Scales, Stack, Target, names
+from scorefield.weights.model_files import expert_of
 
 _MOST_KEYS = 3  # that a note names
 
@@ -61,21 +64,24 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
         return system
     stage = only_stage(system.stages)
     net, encoders = stage.denoiser.net, _encoders(stage.conditioner)
-    if not isinstance(net, Unet) or not encoders:
-        raise UnsupportedError(f"the model {system.name} takes no LoRA: they are for Stable Diffusion")
     if system.loras:
         raise RequestError("this model has LoRAs already: give all of them at once to the one without")
-    stack = stacked(net.config, {part: one.encoder.config.text for part, one in encoders.items()}, loras)
-    read = [one.with_encoder(_merged(one.encoder, part, "", stack)) for part, one in encoders.items()]
-    worded = stage.conditioner.with_encoders(*read) if isinstance(stage.conditioner, XlConditioner) else read[0]
+    part, stacks = _stacks(system, net, encoders, loras)
+    read = [one.with_encoder(_merged(one.encoder, name, {"": stacks["net."]})) for name, one in encoders.items()]
+    worded = stage.conditioner
+    if read:
+        worded = worded.with_encoders(*read) if isinstance(worded, XlConditioner) else read[0]
+    unused = {file: keys for stack in stacks.values() for file, keys in stack.unused.items()}
     applied = tuple(
-        AppliedLora(path=one.asked.path, scales=_scales(one.asked), sha256=one.file.sha256, unused=tuple(unused))
-        for one, unused in zip(loras, stack.unused.values(), strict=True)
+        AppliedLora(
+            path=one.asked.path, scales=_scales(one.asked), sha256=one.file.sha256, unused=tuple(unused[one.file])
+        )
+        for one in loras
     )
     _note_unused(applied)
     made = replace(
         system,
-        stages=(replace(stage, denoiser=_merged(stage.denoiser, UNET, "net.", stack), conditioner=worded),),
+        stages=(replace(stage, denoiser=_merged(stage.denoiser, part, stacks), conditioner=worded),),
         choice=system.choice.model_copy(update={"loras": tuple(map(_recorded, applied))}),
         loras=applied,
     )
@@ -91,16 +97,49 @@ def _note_unused(loras: Sequence[AppliedLora]) -> None:
             note(UnusedKeysWarning, f"{lora.path}: {many} no layer of this model, unused ({named})")
 
 
+def _stacks(
+    system: System, net: nn.Module, encoders: Mapping[str, PublishedConditioner], loras: Sequence[OpenedLora]
+) -> tuple[str, Mapping[str, Stack]]:
+    """The part that the network of a model is, and the LoRAs fitted to it, by the prefix of its names.
+
+    A LoRA whose file is named for one expert of a Wan 2.2, high or low noise, changes that one, any other both.
+    """
+    if isinstance(net, Unet) and encoders:
+        texts = {part: one.encoder.config.text for part, one in encoders.items()}
+        return UNET, {"net.": stacked(net.config, texts, loras)}
+    if isinstance(net, VideoDit):
+        return TRANSFORMER, {"net.": _stacked_on_wan(net.config, loras)}
+    if isinstance(net, Experts) and isinstance(net.high, VideoDit) and isinstance(net.low, VideoDit):
+        named = [(one, expert_of(Path(one.asked.path).name)) for one in loras]
+        return TRANSFORMER, {
+            f"net.{noise}.": _stacked_on_wan(one.config, [lora for lora, of in named if of is None or of[0] == noise])
+            for noise, one in (("high", net.high), ("low", net.low))
+        }
+    raise UnsupportedError(f"the model {system.name} takes no LoRA: they are for Stable Diffusion and Wan")
+
+
 def stacked(net: UnetConfig, texts: Mapping[str, TextConfig], loras: Sequence[OpenedLora]) -> Stack:
     """The LoRAs fitted to the model of this U-Net and these text encoders by part.
 
     UnsupportedError for one of another family, DamagedError for one that fits no layer.
     """
     mine = BY_WORDS.get(net.context_width, Family.UNKNOWN)
+    return _fitted(dict(_names(net, texts)), loras, mine, of_any_size=Family.UNKNOWN)
+
+
+def _stacked_on_wan(net: VideoDitConfig, loras: Sequence[OpenedLora]) -> Stack:
+    """The same for a video transformer of Wan."""
+    layouts = wan_keys.original(net), wan_keys.diffusers(net)
+    layers = {name: target for entries in layouts for name, target in names(TRANSFORMER, entries)}
+    return _fitted(layers, loras, WANS.get(net.width, Family.WAN), of_any_size=Family.WAN)
+
+
+def _fitted(layers: Mapping[str, Target], loras: Sequence[OpenedLora], mine: Family, *, of_any_size: Family) -> Stack:
+    """The LoRAs for a model of the family `mine`; one that does not show its family, or its size, may fit."""
     for _, file in loras:
-        if Family.UNKNOWN not in (mine, file.family) and file.family is not mine:
+        if mine is not Family.UNKNOWN and file.family not in (Family.UNKNOWN, of_any_size, mine):
             raise UnsupportedError(f"{file.path} is a LoRA for {file.family}; this model is a {mine}")
-    return Stack(dict(_names(net, texts)), [(one.file, _scales(one.asked)) for one in loras])
+    return Stack(layers, [(one.file, _scales(one.asked)) for one in loras])
 
 
 def _scales(asked: Lora) -> Scales:
@@ -128,16 +167,16 @@ def _names(net: UnetConfig, texts: Mapping[str, TextConfig]) -> Iterator[tuple[s
             yield from names(part, clip_keys.transformers_text(text, projected=part == TEXT_2, prefix=prefix))
 
 
-def _merged(module: M, part: str, prefix: str, stack: Stack) -> M:
-    """A copy of `module` that shares its tensors, except those that the stack changes."""
+def _merged(module: M, part: str, stacks: Mapping[str, Stack]) -> M:
+    """A copy of `module` that shares its tensors, except those that the stacks change, each behind its prefix."""
     held = dict(module.named_parameters()) | dict(module.named_buffers())
     kept: dict[int, object] = {id(tensor): tensor for tensor in held.values()}
-    for ours in stack.touched(part):
+    for prefix, ours in ((prefix, ours) for prefix, stack in stacks.items() for ours in stack.touched(part)):
         weight = held[prefix + ours]
         if weight.is_meta:  # of a hollow model, which has no numbers to change
             continue
         rows = dense(weight)
-        if (made := stack.merged(part, ours, rows)) is not rows:
+        if (made := stacks[prefix].merged(part, ours, rows)) is not rows:
             kept[id(weight)] = nn.Parameter(made, requires_grad=False)
     merged = copy.deepcopy(module, kept)
     pack(merged)

@@ -24,6 +24,7 @@ def load(
     variant: str | None = None,
     ema: bool = False,
     vae: str | PathLike[str] | None = None,
+    text_encoder: str | PathLike[str] | None = None,
     loras: Loras = (),
     embeddings: Embeddings = (),
     compiled: bool = False,
@@ -31,8 +32,8 @@ def load(
 ) -> Pipeline:
     """Load a model as a pipeline.
 
-    `model` is the name of an embedded model, the path of a Stable Diffusion (a file or a folder), or a name on the
-    Hugging Face hub, owner/name or hf:owner/name@revision:file, of which missing files are downloaded. A path that
+    `model` is the name of an embedded model, the path of a Stable Diffusion or a Wan (a file or a folder), or a name on
+    the Hugging Face hub, owner/name or hf:owner/name@revision:file, of which missing files are downloaded. A path that
     exists wins over a name on the hub.
 
     - `device`: auto (CUDA where there is one), cpu, cuda, cuda:N or mps.
@@ -41,6 +42,7 @@ def load(
     - `variant`: which of a folder's files to load where it has several, such as fp16.
     - `ema`: the averaged copy of the U-Net, for a single file that has both copies.
     - `vae`: a path whose autoencoder takes the place of the model's own.
+    - `text_encoder`: a path whose text encoder does, for Wan.
     - `loras`: files that change the weights, see `Pipeline.with_loras`.
     - `embeddings`: textual inversions, files that teach the model words.
     - `compiled`: have torch compile the network, which takes minutes at the first step (`nets.shared_copy`).
@@ -51,7 +53,8 @@ def load(
     choice = parse_choice(
         {
             "model": model, "device": device, "dtype": dtype, "prediction": prediction, "variant": variant, "ema": ema,
-            "vae": vae, "loras": loras, "embeddings": embeddings, "compiled": compiled, "like": like,
+            "vae": vae, "text_encoder": text_encoder, "loras": loras, "embeddings": embeddings, "compiled": compiled,
+            "like": like,
         }
     )  # fmt: skip
     with collecting() as notes:

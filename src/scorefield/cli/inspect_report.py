@@ -6,9 +6,12 @@ from scorefield.weights.detect.identity import (
     AnyIdentity,
     ClipIdentity,
     EmbeddingIdentity,
+    FilmVaeIdentity,
     LoraIdentity,
     ModelIdentity,
     OwnIdentity,
+    TextEncoderIdentity,
+    TransformerIdentity,
     UnknownIdentity,
     VaeIdentity,
 )
@@ -82,6 +85,15 @@ def _facts(found: AnyIdentity) -> dict[str, object]:
             encoders = {"text": found.text, "image": found.image}
             facts |= {f"{name}_{size}": value for name, encoder in encoders.items() if encoder
                       for size, value in encoder._asdict().items() if value is not None}  # fmt: skip
+        case TransformerIdentity():
+            facts = {"in_channels": found.in_channels, "out_channels": found.out_channels, "width": found.width,
+                     "blocks": found.depth, "text_width": found.text_width}  # fmt: skip
+            facts |= {} if found.image_width is None else {"image_width": found.image_width}
+        case FilmVaeIdentity():
+            facts = {"channels": found.channels, "levels": len(found.multipliers)}
+        case TextEncoderIdentity():
+            facts = {"words": found.vocab_size, "width": found.width, "layers": found.layers}
+            facts["tokenizer"] = "in the file" if found.tokenizer else "not in the file"
         case LoraIdentity():
             scale = {"rank": ", ".join(map(str, found.ranks)), "alpha": found.alpha} if found.ranks else {}
             kinds = ", ".join(f"{number} {kind}" for kind, number in found.targets.items())

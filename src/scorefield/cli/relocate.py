@@ -16,6 +16,7 @@ class Now(TypedDict):
     model: str | None
     device: str | None
     vae: str | None
+    text_encoder: str | None
     lora: tuple[str, ...]
     embedding: tuple[str, ...]
     image: str | None
@@ -32,7 +33,7 @@ def relocated(request: Request, now: Now) -> Request:
     from scorefield.weights.lora.file import LoraFile
     from scorefield.weights.textual_inversion import TextualInversionFile
 
-    asked = {"model": now["model"], "device": now["device"], "vae": now["vae"]}
+    asked = {"model": now["model"], "device": now["device"], "vae": now["vae"], "text_encoder": now["text_encoder"]}
     given = parse_choice({name: value for name, value in asked.items() if value})
     pictures = {
         "image": now["image"], "last_image": now["last_image"], "mask": now["mask"],
@@ -51,7 +52,8 @@ def relocated(request: Request, now: Now) -> Request:
 def lost(request: Request, error: ScorefieldError) -> ScorefieldError:
     """The `error` of loading a recorded request; if a file is gone, with the option that gives its new place."""
     places = {one.path: "--embedding" for one in request.embeddings} | {one.path: "--lora" for one in request.loras}
-    places |= {request.model: "--model"} | ({request.vae: "--vae"} if request.vae else {})
+    parts = {request.model: "--model", request.vae: "--vae", request.text_encoder: "--text-encoder"}
+    places |= {place: flag for place, flag in parts.items() if place}
     for place, flag in places.items():
         if str(error).startswith(str(Path(place))) and not Path(place).exists():
             return type(error)(f"{error}; if it was moved, give its new path with {flag}")

@@ -153,6 +153,12 @@ class ModelFiles(Group):
     vae: _Path | None = option(
         None, "A path whose autoencoder takes the place of the model's own.", expects="a path", metavar="PATH"
     )
+    text_encoder: _Path | None = option(
+        None,
+        "A path whose text encoder takes the place of the model's own (of Wan, whose networks may be separate files).",
+        expects="a path",
+        metavar="PATH",
+    )
     loras: Annotated[tuple[Lora, ...], Field(max_length=MOST_LORAS), BeforeValidator(_several)] = option(
         (),
         "A LoRA that changes the model, and how much (1 where left out), or how much of U-Net and text encoder, as "

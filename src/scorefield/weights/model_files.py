@@ -22,6 +22,7 @@ _STANDARD = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+))?\.(?P<form>safetensors|bin)"
     r"(?P<index>\.index(?:\.(?P<late>\w+))?\.json)?"
 )
+_EXPERT = re.compile(r"(?<![a-z])(high|low)(?![a-z])", re.IGNORECASE)
 _HEAD = 512  # bytes that are looked at
 _SERVER = "the server sent it in place of the file; log in, accept the licence, get it again"
 _SAFE = "take the same weights as safetensors"
@@ -188,3 +189,14 @@ def read_head(file: Path) -> bytes:
     check_regular(file)
     with file_errors(file), file.open("rb") as stream:
         return stream.read(_HEAD)
+
+
+def expert_of(name: str) -> tuple[str, str] | None:
+    """Which expert of a Wan 2.2 a file is for, "high" or "low" noise, and the other's name; None if it does not say."""
+    match = _EXPERT.search(name)
+    if match is None:
+        return None
+    word = match[1]
+    other = "low" if word.lower() == "high" else "high"
+    other = other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
+    return word.lower(), name[: match.start()] + other + name[match.end() :]

@@ -19,7 +19,7 @@ from scorefield.notes import collecting
 from scorefield.request import ModelChoice
 from scorefield.request.model_choice import Numerics
 from scorefield.weights.checkpoint import Checkpoint
-from scorefield.weights.detect.identity import Kind
+from scorefield.weights.detect.identity import Kind, described
 from scorefield.zoo import hub, registry
 
 
@@ -101,12 +101,10 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
         if (identity := family.recognise(checkpoint)) is not None:
             return family, identity, name
     found = checkpoint.identity
-    named = found.family if found.resembles is None else found.resembles
     if found.kind in (Kind.CHECKPOINT, Kind.PIPELINE):
-        what = f"a {found.kind} ({named}), with which nothing can be drawn"
+        what = f"a {described(found)}, with which nothing can be drawn"
         raise UnsupportedError(f"{path} is {what}: `scorefield models` lists what can")
-    what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"nothing that is known; it is {named}"
-    raise UnsupportedError(f"{path} is not a whole model but {what}: `scorefield inspect` says more")
+    raise UnsupportedError(f"{path} is not a whole model but {described(found)}: `scorefield inspect` says more")
 
 
 def _device(name: str) -> torch.device:

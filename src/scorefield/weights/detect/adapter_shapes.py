@@ -9,16 +9,22 @@ from scorefield.input_files import Json
 from scorefield.printable import one_line
 from scorefield.weights.detect.identity import (
     BY_WORDS,
+    WANS,
     EmbeddingIdentity,
     Family,
     Layout,
     LearnedWord,
     LoraIdentity,
 )
-from scorefield.weights.lora.lora_keys import NORMS, PREFIXES, parse_key, read_settings
+from scorefield.weights.lora.lora_keys import NORMS, PREFIXES, TRANSFORMER, UNET, parse_key, read_settings
 from scorefield.weights.tensor_index import Stored, TensorIndex
 
 _READS = (re.compile(r".*attn2[._]to_k"), re.compile(r"(lora_te_|text_encoder\.).*self_attn[._](q_proj|to_q)"))
+_WAN = re.compile(  # a layer of a transformer of Wan; those that read its own width, in the group
+    rf"(?:{'|'.join(map(re.escape, PREFIXES[TRANSFORMER]))}|)blocks[._]\d+[._]"
+    r"(?:(?P<own>(?:(?:self_attn|cross_attn)[._][qkvo]|attn[12][._]to_(?:[qkv]|out[._]0)))"
+    r"|(?:cross_attn[._][kv]_img|attn2[._]add_[kv]_proj|ffn[._](?:0|2|net[._].*)))"
+)
 _STATED = ("ss_base_model_version", "modelspec.architecture")  # by kohya's trainer, and by the model specification
 _NAMED = {
     Family.SD1: ("sd_v1", "stable-diffusion-v1"), Family.SD2: ("sd_v2", "stable-diffusion-v2"),
@@ -26,7 +32,7 @@ _NAMED = {
 }  # fmt: skip
 _KINDS = {  # of layers, by what is in the name
     "of attention": re.compile(r".*attn\d?[._]"),
-    "of feed-forward": re.compile(r".*[._](ff|mlp)[._]"),
+    "of feed-forward": re.compile(r".*[._](ff|ffn|mlp)[._]"),
     "of convolution": re.compile(r".*[._](conv|resnets|in_layers|out_layers|emb_layers|skip_connection|op)"),
     "other": re.compile(""),
 }
@@ -62,11 +68,13 @@ def identify_lora(index: TensorIndex, stated: Mapping[str, Json] | None = None) 
     if not halves:
         return None
     lycoris = any(half.layout is Layout.LYCORIS for half in halves)
-    there = ((part, prefix) for part, prefixes in PREFIXES.items() for prefix in prefixes)
+    wan = _wan(halves)
+    other = UNET if wan else TRANSFORMER  # whose prefixes it may have, though it is not for one
+    there = ((part, prefix) for part, prefixes in PREFIXES.items() if part != other for prefix in prefixes)
     parts = {part: index.part(prefix) for part, prefix in there if any(key.startswith(prefix) for key in tensors)}
     named = one_line(next((index.metadata[name] for name in _STATED if index.metadata.get(name)), ""))
     by_name = (family for family, names in _NAMED.items() if named.startswith(names))
-    family = _by_width(halves, parts) or next(by_name, Family.UNKNOWN)
+    family = wan or _by_width(halves, parts) or next(by_name, Family.UNKNOWN)
     dora = any((key := parse_key(name)) is not None and key.role in NORMS for name in tensors)
     counted = Counter(next(kind for kind, name in _KINDS.items() if name.match(half.layer)) for half in halves)
     return LoraIdentity(
@@ -85,6 +93,15 @@ def _half(name: str, stored: Stored) -> _Half | None:
         return _Half(key.layer, key.layout, stored.shape)
     found = _LYCORIS.fullmatch(name)
     return _Half(found["layer"], Layout.LYCORIS, stored.shape) if stored.shape and found else None
+
+
+def _wan(halves: Sequence[_Half]) -> Family | None:
+    """Which Wan a LoRA is for, by the width of its layers; None for another model's."""
+    matches = [(match, half) for half in halves if (match := _WAN.fullmatch(half.layer))]
+    if not matches:
+        return None
+    widths = (half.shape[1] for match, half in matches if match["own"] and len(half.shape) > 1)
+    return WANS.get(next(widths, 0), Family.WAN)
 
 
 def _by_width(halves: Sequence[_Half], parts: Iterable[str]) -> Family | None:

@@ -9,6 +9,7 @@ from scorefield.printable import one_line
 from scorefield.weights.checkpoint_layout import EMA, PARTS, UNET, V_PREDICTION, ZERO_SNR, needed_parts
 from scorefield.weights.detect.adapter_shapes import identify_inversion, identify_lora
 from scorefield.weights.detect.component_shapes import identify_clip, identify_vae
+from scorefield.weights.detect.film_shapes import identify_film_vae, identify_text_encoder, identify_transformer
 from scorefield.weights.detect.identity import (
     AnyIdentity,
     Family,
@@ -46,6 +47,9 @@ def identify_file(index: TensorIndex) -> AnyIdentity:
     return (
         _own(index)
         or identify_lora(index)
+        or identify_transformer(index)
+        or identify_film_vae(index)
+        or identify_text_encoder(index)
         or _checkpoint(index)
         or _unet(index)
         or identify_vae(index)

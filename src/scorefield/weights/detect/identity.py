@@ -16,6 +16,8 @@ class Kind(StrEnum):
     UNET = "U-Net"
     VAE = "autoencoder"
     CLIP = "CLIP"  # one encoder or both
+    TRANSFORMER = "video transformer"
+    TEXT_ENCODER = "text encoder"
     LORA = "LoRA"
     EMBEDDING = "textual inversion"
     OWN = "own"
@@ -38,11 +40,19 @@ class Family(StrEnum):
     VIT_L_14 = "CLIP ViT-L/14"
     VIT_H_14 = "CLIP ViT-H/14"
     VIT_BIG_G_14 = "CLIP ViT-bigG/14"
+    WAN_1_3B = "Wan 1.3B"
+    WAN_5B = "Wan 2.2 5B"
+    WAN_14B = "Wan 14B"
+    WAN = "Wan"  # of another size
+    WAN_VAE = "Wan 2.1 VAE"
+    WAN_22_VAE = "Wan 2.2 VAE"
+    UMT5 = "UMT5"
     SCOREFIELD = "scorefield"
     UNKNOWN = "unknown"
 
 
 BY_WORDS = {768: Family.SD1, 1024: Family.SD2, 2048: Family.SDXL}  # by the width of the tokens that the U-Net reads
+WANS = {1536: Family.WAN_1_3B, 3072: Family.WAN_5B, 5120: Family.WAN_14B}  # by the width of the transformer
 
 
 class Layout(StrEnum):
@@ -52,6 +62,7 @@ class Layout(StrEnum):
     DIFFUSERS = "diffusers"
     TRANSFORMERS = "transformers"
     OPENAI = "OpenAI"  # and OpenCLIP, which has the same
+    WAN = "Wan"  # of the original files, which ComfyUI's have too
     KOHYA = "kohya"
     PEFT = "PEFT"
     OLD_DIFFUSERS = "diffusers before PEFT"
@@ -132,6 +143,52 @@ class ClipIdentity(Identity):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransformerIdentity(Identity):
+    """A video transformer of Wan alone, and its sizes, which are those of its tensors."""
+
+    kind: ClassVar[Kind] = Kind.TRANSFORMER
+    prefix: str  # before its names
+    in_channels: int
+    out_channels: int
+    patch_size: tuple[int, int, int]
+    width: int
+    mlp_width: int
+    depth: int
+    text_width: int
+    time_features: int
+    image_width: int | None  # of the tokens of an image encoder
+    image_positions: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmVaeIdentity(Identity):
+    """The causal autoencoder of Wan alone, and its sizes."""
+
+    kind: ClassVar[Kind] = Kind.VAE
+    channels: int  # of the latents
+    width: int
+    decoder_width: int
+    multipliers: tuple[int, ...]
+    resblocks: int
+    halves_time: tuple[bool, ...]
+    patch_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextEncoderIdentity(Identity):
+    """An encoder of T5 or UMT5 alone, and its sizes."""
+
+    kind: ClassVar[Kind] = Kind.TEXT_ENCODER
+    vocab_size: int
+    width: int
+    layers: int
+    heads: int
+    head_width: int
+    mlp_width: int
+    tokenizer: bool  # whether the file has one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoraIdentity(Identity):
     """A LoRA, or a product of LyCORIS."""
 
@@ -174,5 +231,11 @@ class UnknownIdentity(Identity):
     kind: ClassVar[Kind] = Kind.UNKNOWN
 
 
-AnyIdentity = (ModelIdentity | VaeIdentity | ClipIdentity | LoraIdentity | EmbeddingIdentity | OwnIdentity |
-               UnknownIdentity)  # fmt: skip
+AnyIdentity = (ModelIdentity | VaeIdentity | ClipIdentity | TransformerIdentity | FilmVaeIdentity | TextEncoderIdentity
+               | LoraIdentity | EmbeddingIdentity | OwnIdentity | UnknownIdentity)  # fmt: skip
+
+
+def described(found: AnyIdentity) -> str:
+    """What a file is, for an error: autoencoder (KL-f8)."""
+    named = found.family if found.resembles is None else found.resembles
+    return f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"nothing that is known ({named})"

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
+from scorefield.weights.detect.film_shapes import SPIECE
 from scorefield.weights.key_map import Entry, under
 
 
@@ -31,7 +32,6 @@ _BLOCK: Mapping[str, tuple[Names, Names]] = {
     "mlp.fc2": (("ffn.fc2",), ("layer.1.DenseReluDense.wo",)),
 }  # fmt: skip
 _TOKENS, _TIED = "shared.weight", "encoder.embed_tokens.weight"  # one embedding, whose file has either name or both
-SPIECE = "spiece_model"  # the tokenizer in ComfyUI's files: bytes of a sentencepiece model
 
 
 def wan(config: Umt5) -> Iterator[Entry]:

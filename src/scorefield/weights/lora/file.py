@@ -16,6 +16,7 @@ from scorefield.input_files import file_errors
 from scorefield.weights.checkpoint import Reader
 from scorefield.weights.detect.adapter_shapes import identify_lora
 from scorefield.weights.detect.identity import Family, LoraIdentity
+from scorefield.weights.key_map import same_numbers
 from scorefield.weights.lora import lora_keys
 from scorefield.weights.lora.lora_keys import NORMS, MisfitError, Role
 
@@ -42,7 +43,7 @@ class LoraFile:
             halves = keys.keys() & {"down", "up"}
             if len(halves) == 1:
                 raise DamagedError(f"{path} has only the {halves.pop()} half of {self.names[layer]}; get it again")
-            if not halves:
+            if not halves and "diff" not in keys:
                 if lone := next((key for role, key in keys.items() if role != "alpha"), None):
                     raise DamagedError(f"{path} has {lone}, but no halves of that layer; get it again")
                 self.unknown += self.layers.pop(layer).values()
@@ -78,6 +79,8 @@ class LoraFile:
         """
         keys, name = self.layers[layer], self.names[layer]
         shapes = {role: self.reader.tensors[key].shape for role, key in keys.items()}
+        if "diff" in shapes:
+            return self._whole_delta(layer, weight)
         settings = lora_keys.of_part(self.settings, part)
         if settings.get("use_dora") is True and not keys.keys() & set(NORMS):
             raise DamagedError(f"{self.path} is a DoRA, but has no norms for {name}; get it again")
@@ -87,12 +90,25 @@ class LoraFile:
         except MisfitError as error:
             raise DamagedError(f"{self.path}: {name}: {error}") from None
         if wanted != (mine := _linear_shape(tuple(weight.shape))):
-            raise UnsupportedError(
-                f"{self.path}: {name} is for a weight of shape {wanted}, where this model has {mine}: it is a LoRA for "
-                f"{self.intended_for}"
-            )
+            raise self._misfit(name, wanted, mine)
         tensors = {role: self._numbers(role, key).to(weight.device) for role, key in keys.items()}
         return _added(tensors, tensors["alpha"].item() / rank if own_scale is None else own_scale, weight.float())
+
+    def _whole_delta(self, layer: str, weight: Tensor) -> Tensor:
+        """The delta of a layer that the file has as it is; DamagedError if it has halves of one, too."""
+        keys, name = self.layers[layer], self.names[layer]
+        if others := keys.keys() - {"diff", "alpha"}:
+            raise DamagedError(f"{self.path} has both a whole delta and {', '.join(sorted(others))} for {name}")
+        tensor = self._numbers("diff", keys["diff"])
+        if not same_numbers(shape := tuple(tensor.shape), tuple(weight.shape)):
+            raise self._misfit(name, shape, tuple(weight.shape))
+        return tensor.view(weight.shape).to(weight.device)
+
+    def _misfit(self, name: str, wanted: Shape, mine: Shape) -> UnsupportedError:
+        return UnsupportedError(
+            f"{self.path}: {name} is for a weight of shape {wanted}, where this model has {mine}: it is a LoRA for "
+            f"{self.intended_for}"
+        )
 
     def _place(self, name: str) -> None:
         if kind := lora_keys.other_product(name):
@@ -103,7 +119,7 @@ class LoraFile:
             return
         layer = lora_keys.plain(key.layer)
         keys = self.layers.setdefault(layer, {})
-        if key.role in ("down", "up") or layer not in self.names:
+        if key.role in ("down", "up", "diff") or layer not in self.names:
             self.names[layer] = key.layer
         if key.role in keys:
             raise DamagedError(f"{self.path} holds two of the same for one layer: {keys[key.role]} and {name}")

@@ -15,13 +15,15 @@ from scorefield.weights.tensor_index import TensorIndex
 # The delta is scale * up @ down, with down (rank, in, ...) and up (out, rank, ...); in LoCon's convolutions
 # mid (rank, rank, height, width) comes between them. The scale is alpha / rank. The last two are the norms that DoRA
 # gives to the weight with its delta: LyCORIS's dora_scale to rows (out, 1, ...) or columns (1, in, ...), PEFT's
-# lora_magnitude_vector to rows.
-Role = Literal["down", "up", "mid", "alpha", "dora_scale", "lora_magnitude_vector"]
+# lora_magnitude_vector to rows. A diff is a whole delta, which is not scaled.
+Role = Literal["down", "up", "mid", "alpha", "dora_scale", "lora_magnitude_vector", "diff"]
 NORMS: tuple[Role, ...] = ("dora_scale", "lora_magnitude_vector")
 
-UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"  # the parts of a model, as diffusers calls them
+# The parts of a model, as diffusers calls them: a U-Net or a transformer, and text encoders.
+UNET, TRANSFORMER, TEXT, TEXT_2 = "unet", "transformer", "text_encoder", "text_encoder_2"
 PREFIXES: Mapping[str, tuple[str, ...]] = {  # of the layers of a part; behind kohya's, underscores stand for dots
     UNET: ("lora_unet_", "unet.", "diffusion_model."),
+    TRANSFORMER: ("lora_unet_", "lora_transformer_", "transformer.", "diffusion_model."),
     TEXT: ("lora_te_", "lora_te1_", "text_encoder."),
     TEXT_2: ("lora_te2_", "text_encoder_2."),
 }
@@ -30,9 +32,15 @@ _KEY = re.compile(
     r"(?P<layer>.+?)(?:"
     r"[._]lora(?:_linear_layer)?(?P<style>[._])(?P<half>down|up|mid|A|B)(?:\.\w+)?\.weight"  # PEFT may name an adapter
     r"|\.(?P<alpha>alpha)"
+    r"|\.(?P<diff>diff(?:_[bm])?)"
     r"|[._](?P<norms>dora_scale|lora_magnitude_vector)(?:\.\w+){0,2})"
 )
 _HALVES = {"A": "down", "B": "up"}  # in PEFT's words
+_DIFFS = {
+    "diff": "",
+    "diff_b": ".bias",
+    "diff_m": ".modulation",
+}  # the tensor of a layer that it is for: its weight, ...
 _OTHER = re.compile(r".+\.(?:(?P<LoHa>hada_)|(?P<LoKr>lokr_)|(?P<OFT>oft_))\w+")
 
 
@@ -50,6 +58,8 @@ def parse_key(name: str) -> Key | None:
     if match is None:
         return None
     half, layer = match["half"], match["layer"].removeprefix("base_model.model.").replace(".processor.", ".")
+    if match["diff"]:
+        return Key(layer + _DIFFS[match["diff"]], "diff", Layout.KOHYA)
     layout = Layout.PEFT if half in _HALVES else Layout.OLD_DIFFUSERS if match["style"] == "." else Layout.KOHYA
     return Key(layer, cast(Role, _HALVES.get(half, half) or match["alpha"] or match["norms"]), layout)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.weights.key_map import Entry
 from scorefield.weights.lora.file import LoraFile
-from scorefield.weights.lora.lora_keys import PREFIXES, TEXT_2, UNET, plain
+from scorefield.weights.lora.lora_keys import PREFIXES, TEXT, TEXT_2, plain
 
 _BEFORE_PEFT = {  # diffusers' names of that time, by their ends
     ".to_out.0": ".to_out",
@@ -27,7 +27,7 @@ _BEFORE_PEFT = {  # diffusers' names of that time, by their ends
 class Target(NamedTuple):
     """A weight of ours, or where several published ones are stacked in it, the rows of one of them."""
 
-    part: str  # UNET, TEXT or TEXT_2
+    part: str  # UNET, TRANSFORMER, TEXT or TEXT_2
     ours: str
     piece: int  # which of the stacked weights, from 0
     pieces: int  # how many are stacked; 1 for a weight that is not
@@ -38,9 +38,7 @@ def names(part: str, entries: Iterable[Entry]) -> Iterator[tuple[str, Target]]:
     prefixes = PREFIXES[part] if part == TEXT_2 else ("", *PREFIXES[part])
     for entry in entries:
         for piece, theirs in enumerate(entry.theirs):
-            layer = theirs.removesuffix(".weight")
-            if layer == theirs:
-                continue  # a bias, or a table
+            layer = theirs.removesuffix(".weight")  # a bias or a table has its whole name
             target = Target(part, entry.ours, piece, len(entry.theirs))
             older = [layer.removesuffix(new) + old for new, old in _BEFORE_PEFT.items() if layer.endswith(new)]
             for prefix in prefixes:
@@ -111,7 +109,7 @@ class Stack:
                 raise DamagedError(
                     f"{lora.path} has two names for one layer: {lora.names[other]} and {lora.names[layer]}"
                 )
-            scale = scales.unet if target.part == UNET else scales.text
+            scale = scales.text if target.part in (TEXT, TEXT_2) else scales.unet
             self._patches.setdefault((target.part, target.ours), []).append(Patch(lora, layer, scale, target))
         if not mine:
             shown = ", ".join(list(lora.names.values())[:3])
