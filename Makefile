@@ -10,11 +10,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # make test VENV=.venv-2.8 TORCH=2.8.0: with another torch than constraints.txt's, in an environment of its own
 TORCH ?=
+# make test JOBS=8: in so many processes
+JOBS ?= 2
 CONSTRAINTS := $(if $(TORCH),$(VENV)/constraints.txt,constraints.txt)
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS)
 SPECS := pyproject.toml $(CONSTRAINTS) hatch_build.py $(wildcard src/scorefield/nets/*.c)
 
-.PHONY: help demo test slow hostile parity speed lab notebook lint types format ci clean
+.PHONY: help demo test system slow hostile parity speed lab notebook lint types format ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -22,8 +24,11 @@ help: ## this list
 demo: $(VENV)/.with-demo ## set up, turn a prompt into a picture, say where it is
 	@picture=$$($(BIN)/scorefield generate "a tree in the desert" --output outputs) && echo "the picture is $(CURDIR)/$$picture"
 
-test: $(VENV)/.with-test ## set up with the test extra and run the suite
-	@$(BIN)/python -m pytest -q -m "not slow"
+test: $(VENV)/.with-test ## set up with the test extra and run the suite, in two processes; JOBS=8 for more
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m "not slow and not system" -n $(JOBS) --dist loadfile
+
+system: $(VENV)/.with-system ## the tests that drive other programs: a browser (Debian: apt-get install chromium chromium-driver)
+	@$(BIN)/python -m pytest -q -m "system and not slow"
 
 slow: $(VENV)/.with-test ## the tests that take minutes, downloads or installations
 	@$(BIN)/python -m pytest -q -m slow
@@ -34,9 +39,10 @@ hostile: $(VENV)/.with-test ## 2,100 hostile inputs at every door, with a report
 parity: $(VENV)/.with-test ## networks and pictures at the published sizes of Stable Diffusion beside diffusers', with the figures
 	@$(BIN)/python -m pytest -q -m slow tests/test_zoo_stable_published.py
 
-speed: $(VENV)/.with-test ## with a GPU: steps of SD 1.5's and 2.1's U-Net at 512 x 512 beside diffusers', compiled too; MODE=reduce-overhead is sooner done
+speed: $(VENV)/.with-test ## with a GPU: steps of SD 1.5, 2.1 and Wan beside diffusers', compiled too; MODE=reduce-overhead is sooner done
 	@mkdir -p outputs/speed
-	for model in sd15 sd21; do
+	$(BIN)/scorefield bench --peer diffusers --model wan-vae --device cuda --repeats 20 | tee outputs/speed/wan-vae.txt
+	for model in sd15 sd21 wan-1.3b; do
 	  $(BIN)/scorefield bench --peer diffusers --model $$model --device cuda --compiled --repeats 20 $(MODE:%=--mode %) | tee outputs/speed/$$model.txt
 	done
 
@@ -62,7 +68,7 @@ format: $(VENV)/.with-test ## rewrite the files in the one format
 	@$(BIN)/ruff check --fix-only -q .
 	$(BIN)/ruff format .
 
-ci: lint types test ## what .ci/run runs
+ci: lint types system test ## what .ci/run runs
 
 clean: ## remove the environment and what the tools left behind
 	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache

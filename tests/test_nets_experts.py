@@ -16,7 +16,7 @@ from scorefield.nets.video_dit import VideoDit, VideoDitConfig
 from scorefield.notes import HalfPrecisionWarning
 
 TINY = VideoDitConfig(in_channels=4, out_channels=4, width=24, mlp_width=32, depth=1, heads=2, text_width=8)
-LEVELS = grid.levels(gauge.rf, grid.shifted(grid.flow_unipc(noise_schedule.flow()), 5)(8))
+LEVELS = grid.levels(gauge.rf, grid.flow_unipc(noise_schedule.shifted(noise_schedule.flow(), 5))(8))
 
 
 def experts() -> Experts:

@@ -287,7 +287,7 @@ def few(path: Path, channels: int = 4, words: int = 768, vector: int | None = No
     [
         ({"words": 2048, "vector": 2816}, "lacks its vae and its text_encoder and its text_encoder_2; get it whole"),
         ({"words": 1024, "vector": 2048}, "lacks its vae and its text_encoder and its image_encoder; get it whole"),
-        ({"words": 640}, "is Stable Diffusion of other widths, with which nothing can be drawn; what can: Stable"),
+        ({"words": 640}, "is a checkpoint (Stable Diffusion of other widths), with which nothing can be drawn"),
         ({"channels": 9}, "lacks its vae and its text_encoder; get it whole"),
         ({"channels": 8}, "is Stable Diffusion 1 for editing by instruction; only those for text to image, inpainting"),
         ({"channels": 5, "words": 1024}, "is Stable Diffusion 2 for depth to image; only those for text to image"),

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, WanPipeline
+from diffusers import DPMSolverMultistepScheduler, WanImageToVideoPipeline, WanPipeline
+from PIL import Image
 from safetensors.torch import save_file
 from tests import peer_networks
 from tests.pipelines import randomised
@@ -23,11 +24,13 @@ from scorefield.core import noise
 from scorefield.errors import DamagedError, MissingError, RequestError
 from scorefield.families.fill import hollow
 from scorefield.families.wan import configs
-from scorefield.families.wan.specs import SPECS, Networks, spec_of
-from scorefield.nets.causal_vae import CausalVae, CausalVaeConfig
+from scorefield.families.wan.specs import WAN22_5B, WAN22_I2V, WAN22_T2V, Networks, spec_of
+from scorefield.latent.wan_latents import WAN_22
+from scorefield.model.codec import Canvas
+from scorefield.nets.causal_vae import WAN_22_VAE, CausalVae, CausalVaeConfig
 from scorefield.nets.experts import Experts
 from scorefield.nets.umt5 import Umt5Config
-from scorefield.nets.video_dit import VideoDit, VideoDitConfig
+from scorefield.nets.video_dit import WAN22_I2V_A14B, WAN22_TI2V_5B, WAN_T2V_14B, VideoDit, VideoDitConfig
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.key_map import Entry, write
 from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
@@ -39,8 +42,8 @@ pytestmark = [
 
 DIT = VideoDitConfig(width=32, mlp_width=48, depth=2, heads=2, text_width=32, like="diffusers")
 VAE = CausalVaeConfig(width=4, decoder_width=4, resblocks=1)
-DIT_5B = replace(DIT, in_channels=6, out_channels=6)
-VAE_5B = CausalVaeConfig(channels=6, width=8, decoder_width=8, resblocks=1, patch_size=2, shortcuts=True)
+DIT_5B = replace(DIT, in_channels=48, out_channels=48)
+VAE_5B = CausalVaeConfig(channels=48, width=8, decoder_width=8, resblocks=1, patch_size=2, shortcuts=True)
 SIZE = {"frames": 9, "steps": 8, "seed": 5, "negative_prompt": "fog"}
 ASKED = {"sampler": "dpmpp_2m", "schedule": "flow_unipc"}  # the sigmas of diffusers' DPM++
 PROMPT = "a cat runs in the park"
@@ -52,7 +55,9 @@ class Made(NamedTuple):
     folder: Path
 
 
-def made(tokenizer: Path, to: Path, dit: VideoDitConfig, vae: CausalVaeConfig, **settings: Any) -> Made:
+def made(
+    tokenizer: Path, to: Path, dit: VideoDitConfig, vae: CausalVaeConfig, pipeline: Any = WanPipeline, **settings: Any
+) -> Made:
     torch.manual_seed(0)
     words = AutoTokenizer.from_pretrained(tokenizer)
     text = Umt5Config(vocab_size=len(words), width=32, layers=2, heads=2, head_width=8, mlp_width=48)
@@ -61,10 +66,10 @@ def made(tokenizer: Path, to: Path, dit: VideoDitConfig, vae: CausalVaeConfig, *
         second.load_state_dict({name: one.flip(0) for name, one in second.state_dict().items()})
     coder = peer_networks.causal_vae(vae)
     if vae.patch_size > 1:
-        statistics = [[0.1 * (k - 2) for k in range(vae.channels)], [1 + 0.1 * k for k in range(vae.channels)]]
+        statistics = [[0.1 * (k % 5 - 2) for k in range(48)], [1 + 0.1 * (k % 7) for k in range(48)]]
         sides = {"scale_factor_spatial": 8 * vae.patch_size}
         coder.register_to_config(latents_mean=statistics[0], latents_std=statistics[1], **sides)
-    peer = WanPipeline(
+    peer = pipeline(
         tokenizer=words,
         text_encoder=randomised(peer_networks.umt5(text)),
         transformer=randomised(peer_networks.video_dit(dit)),
@@ -86,16 +91,22 @@ def experts(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
+def continued(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:  # noqa: F811
+    dit = replace(DIT, in_channels=36)
+    return made(tokenizer_folder, tmp_path_factory.mktemp("i2v"), dit, VAE, WanImageToVideoPipeline, boundary_ratio=0.9)
+
+
+@pytest.fixture(scope="module")
 def dense(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:  # noqa: F811
     return made(tokenizer_folder, tmp_path_factory.mktemp("5b"), DIT_5B, VAE_5B, expand_timesteps=True)
 
 
 def theirs(model: Made, side: int, **options: Any) -> np.ndarray:
     """The frames (F, H, W, 3) of diffusers, from our noise."""
-    shape = model.pipe.codec.shape(model.pipe.plan(PROMPT, size=side, **SIZE).canvas)
+    shape = model.pipe.codec.shape(Canvas(side, side, SIZE["frames"]))
     latents = noise.initial([SIZE["seed"]], shape, torch.device("cpu"))
     frames = model.peer(
-        PROMPT,
+        prompt=PROMPT,
         negative_prompt=SIZE["negative_prompt"],
         height=side,
         width=side,
@@ -179,6 +190,33 @@ def test_a_film_of_the_model_with_its_own_autoencoder_is_that_of_diffusers(dense
     assert dense.pipe.plan(PROMPT, size=32, seed=1).canvas[2:] == (121, 24)
 
 
+def picture(side: int) -> Image.Image:
+    values = np.random.default_rng(side).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    return Image.fromarray(values).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def test_a_film_of_two_experts_from_a_picture_is_that_of_diffusers(continued: Made) -> None:
+    """They see the picture's latents and no image encoder's states."""
+    with pytest.raises(RequestError, match="begins a film with a picture; give it one with --image"):
+        continued.pipe.plan(PROMPT, size=32, **SIZE)
+    drawn = ours(continued.pipe, **ASKED, image=picture(32), cfg_scale=5, cfg_scale_2=2)
+    expected = theirs(continued, 32, image=picture(32), guidance_scale=5.0, guidance_scale_2=2.0)
+    assert np.abs(drawn - expected).max() <= 1
+    assert drawn.std() > 10
+
+
+def test_the_model_with_its_own_autoencoder_begins_a_film_with_a_picture_as_in_diffusers(dense: Made) -> None:
+    """The first latent is the picture's and of time 0, for the network as well."""
+    peer = WanImageToVideoPipeline(
+        **dense.peer.components, image_encoder=None, image_processor=None, expand_timesteps=True
+    )
+    peer.set_progress_bar_config(disable=True)
+    drawn = ours(dense.pipe, 64, **ASKED, image=picture(64))
+    expected = theirs(dense._replace(peer=peer), 64, image=picture(64), guidance_scale=5.0)
+    assert np.abs(drawn - expected).max() <= 1
+    assert np.abs(drawn - ours(dense.pipe, 64, **ASKED)).max() > 1
+
+
 def original(model: Made, to: Path) -> Path:
     """The same weights in the folder of the original, which has a folder for each of two transformers."""
     (stage,) = model.pipe.system.stages
@@ -187,7 +225,8 @@ def original(model: Made, to: Path) -> Path:
     for name, one in {"high_noise_model": net.high, "low_noise_model": net.low}.items() if two else [("", net)]:
         (to / name).mkdir(exist_ok=True)
         save_file(written([*wan_keys.original(one.config)], one), to / name / "diffusion_pytorch_model.safetensors")
-        sizes = {"model_type": "t2v" if two else "ti2v", "dim": 32, "ffn_dim": 48, "num_heads": 2, "num_layers": 2}
+        task = "ti2v" if not two else "t2v" if one.config.in_channels == 16 else "i2v"
+        sizes = {"model_type": task, "dim": 32, "ffn_dim": 48, "num_heads": 2, "num_layers": 2}
         channels = {"in_dim": one.config.in_channels, "out_dim": one.config.out_channels}
         (to / name / "config.json").write_text(json.dumps(sizes | channels | {"text_len": 512, "freq_dim": 256}))
     vae = "Wan2.1_VAE.pth" if two else "Wan2.2_VAE.pth"
@@ -201,7 +240,7 @@ def written(entries: list[Entry], net: nn.Module) -> dict[str, torch.Tensor]:
     return {key: one.contiguous().clone() for key, one in write(entries, net.state_dict()).items()}
 
 
-@pytest.mark.parametrize("kind", ["experts", "dense"])
+@pytest.mark.parametrize("kind", ["experts", "continued", "dense"])
 def test_the_original_folder_holds_the_same_model(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
@@ -218,7 +257,8 @@ def test_the_original_folder_holds_the_same_model(
     monkeypatch.setattr(configs, "original", small)
     pipe = sf.load(folder, device="cpu")
     assert pipe.system.sha256 == model.pipe.system.sha256
-    assert np.array_equal(ours(pipe, 64, steps=3, shift=5.0), ours(model.pipe, 64, steps=3))
+    given = {"steps": 3, "shift": 5.0} | ({"image": picture(64)} if kind == "continued" else {})
+    assert np.array_equal(ours(pipe, 64, **given), ours(model.pipe, 64, **given))
 
 
 def test_half_a_model_is_one_clear_line(experts: Made, tmp_path: Path) -> None:
@@ -245,9 +285,17 @@ def test_a_folder_of_two_experts_needs_its_boundary(ratio: object, experts: Made
         sf.load(folder, device="cpu")
 
 
-@pytest.mark.parametrize("networks", SPECS, ids=lambda networks: SPECS[networks].name)
-def test_published_configurations_are_those_that_diffusers_builds(networks: Networks) -> None:
+PUBLISHED = {
+    WAN22_T2V.name: (Networks(transformer=WAN_T2V_14B, boundary=875.0), WAN22_T2V),
+    WAN22_I2V.name: (Networks(transformer=WAN22_I2V_A14B, boundary=900.0), WAN22_I2V),
+    WAN22_5B.name: (Networks(transformer=WAN22_TI2V_5B, vae=WAN_22_VAE, latents=WAN_22), WAN22_5B),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations_are_those_that_diffusers_builds(name: str) -> None:
     """Every key and shape, without memory."""
+    networks, spec = PUBLISHED[name]
     with hollow():
         ours = VideoDit(networks.transformer), CausalVae(networks.vae)
     with torch.device("meta"):
@@ -256,4 +304,18 @@ def test_published_configurations_are_those_that_diffusers_builds(networks: Netw
     for entries, one, other in zip(listed, ours, theirs, strict=True):
         shapes = {key: tensor.shape for key, tensor in write(entries, one.state_dict()).items()}
         assert shapes == {key: tensor.shape for key, tensor in other.state_dict().items()}
-    assert spec_of(networks) == SPECS[networks]
+    assert spec_of(networks, "Wan2.2") == spec
+
+
+def test_the_published_kinds_have_the_settings_of_wans_code() -> None:
+    """wan/configs of Wan 2.2: steps, the guidance of high and of low noise, shift, frames and frames a second."""
+    settings = {
+        spec.name: (one.steps, one.cfg_scale, one.cfg_scale_2, one.shift, one.frames, one.fps)
+        for spec in (WAN22_T2V, WAN22_I2V, WAN22_5B)
+        for one in [spec.defaults]
+    }
+    assert settings == {
+        "wan-2.2-t2v-a14b": (40, 4.0, 3.0, 12.0, 81, 16.0),
+        "wan-2.2-i2v-a14b": (40, 3.5, 3.5, 5.0, 81, 16.0),
+        "wan-2.2-ti2v-5b": (50, 5.0, None, 5.0, 121, 24.0),
+    }

@@ -250,10 +250,12 @@ class VideoDit(nn.Module):
 
         `time` is (B,), or (B, T) for as many equal runs of positions, which are in the order of frames, rows and
         columns: T may be the number of patches along time, or of all. `image` (B, in_channels - C, F, H, W) is joined
-        to x; `image_tokens` (B, M, image_width) are for networks that read them. ValueError for another number of
+        to x, or where that leaves no channels, (B, C, F', H, W), in the place of the first F' frames at time 0;
+        `image_tokens` (B, M, image_width) are for networks that read them. ValueError for another number of
         channels or times, sides that no patch fits, or image tokens too many or too few.
         """
-        x = x if image is None else torch.cat([x, image], 1)
+        if image is not None:
+            x, time = self._with_image(x, time, image)
         grid, dtype = self._grid(x), x.dtype
         h = self.patch(x).flatten(2).transpose(1, 2).contiguous()
         embedded, modulation = self._embedded(time.view(len(x), -1), h.shape[1], dtype)
@@ -267,6 +269,15 @@ class VideoDit(nn.Module):
         out = in_float32(self.last, h) if self.config.like == "original" else self.last(h.to(dtype))
         patches = out.view(len(x), *grid, *self.config.patch_size, -1)
         return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(len(x), -1, *x.shape[2:])
+
+    def _with_image(self, x: Tensor, time: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The state and its times with an `image`: on more channels, or as the first frames, which are clean."""
+        if x.shape[1] < self.config.in_channels:
+            return torch.cat([x, image], 1), time
+        frames = x.shape[2] // self.config.patch_size[0]
+        times = time.view(len(x), 1).repeat(1, frames)
+        times[:, : image.shape[2] // self.config.patch_size[0]] = 0
+        return torch.cat([image, x[:, :, image.shape[2] :]], 2), times
 
     def _grid(self, x: Tensor) -> tuple[int, int, int]:
         """The number of patches along frames, rows and columns."""

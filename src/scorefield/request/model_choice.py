@@ -174,6 +174,18 @@ class ModelFiles(Group):
     )
 
 
+class Numerics(Group):
+    """Whose numbers a model follows where two published programs compute it differently."""
+
+    title: ClassVar[str] = "Model"
+    instead: ClassVar[str] = "it is for Wan"
+
+    like: Literal["original", "diffusers"] | None = option(
+        None,
+        "Compute a Wan, and lay out its schedule, as the original or as diffusers does: by its files where left out.",
+    )
+
+
 class Machine(Group):
     """Where and how the networks run."""
 
@@ -190,5 +202,5 @@ class Machine(Group):
     )
 
 
-class ModelChoice(ModelFiles, Machine):
+class ModelChoice(ModelFiles, Numerics, Machine):
     """Everything that says what to load."""

@@ -67,15 +67,28 @@ def _inside(folder: Path, variant: str | None) -> Path:
         return folder / name
     if variant or _standard(names):
         raise MissingError(f"{folder} {no_variant(names, variant or 'fp16')}")
-    # none is named as diffusers names them
-    whole = [name for name in names if not _SHARD.search(name)]
-    safe = [name for name in whole if name.endswith(".safetensors") or is_index(Path(name))]
-    files = safe or [name for name in whole if name.endswith(PICKLES)]
+    files = _others(names)
     if not files:
         raise MissingError(f"{folder} is a folder without weights: no .safetensors, {', '.join(PICKLES)}")
     if len(files) > 1:
         raise RequestError(f"{folder} holds several weights files; give one: {', '.join(files[:6])}")
     return folder / files[0]
+
+
+def _others(names: Sequence[str]) -> list[str]:
+    """The files of weights, or indexes of shards, in a folder where none is named as diffusers names them."""
+    whole = [name for name in names if not _SHARD.search(name)]
+    safe = [name for name in whole if name.endswith(".safetensors") or is_index(Path(name))]
+    return safe or [name for name in whole if name.endswith(PICKLES)]
+
+
+def has_several(folder: Path) -> bool:
+    """Whether a folder holds several files of weights, of which none comes first."""
+    if not folder.is_dir() or is_diffusers_folder(folder):
+        return False
+    with file_errors(folder):
+        names = [file.name for file in folder.iterdir()]
+    return not _standard(names) and len(_others(names)) > 1
 
 
 def standard(names: Sequence[str], variant: str | None = None) -> str | None:

@@ -17,6 +17,7 @@ from scorefield.model.family import Family
 from scorefield.model.system import COMPUTED, Place, System, check_fork
 from scorefield.notes import collecting
 from scorefield.request import ModelChoice
+from scorefield.request.model_choice import Numerics
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Kind
 from scorefield.zoo import hub, registry
@@ -57,11 +58,19 @@ class OpenedModel:
             check_fork()
         plain = self.choice.model_copy(update={"loras": (), "embeddings": (), "compiled": False})
         system = self.family.build(self.identity, plain, Place(device=self.device, dtype=self.dtype, hollow=hollow))
+        _check_taken(plain, system)
         if self.choice.model != self.asked.model:
             system = replace(system, loaded_as=self.asked.model)
         if self.loras:
             system = with_loras(system, self.loras)
         return with_embeddings(system, self.words) if self.words else system
+
+
+def _check_taken(choice: ModelChoice, system: System) -> None:
+    """RequestError for a choice that no stage of the model was built by."""
+    for name in Numerics.model_fields:
+        if getattr(choice, name) is not None and not any(Numerics in stage.takes for stage in system.stages):
+            raise RequestError(f"{name} is not an option of the model {system.name}; {Numerics.instead}", option=name)
 
 
 def load(choice: ModelChoice) -> System:
@@ -93,6 +102,9 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
             return family, identity, name
     found = checkpoint.identity
     named = found.family if found.resembles is None else found.resembles
+    if found.kind in (Kind.CHECKPOINT, Kind.PIPELINE):
+        what = f"a {found.kind} ({named}), with which nothing can be drawn"
+        raise UnsupportedError(f"{path} is {what}: `scorefield models` lists what can")
     what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"nothing that is known; it is {named}"
     raise UnsupportedError(f"{path} is not a whole model but {what}: `scorefield inspect` says more")
 

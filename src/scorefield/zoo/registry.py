@@ -8,11 +8,7 @@ from scorefield.families.wan.build import Wan
 from scorefield.model.family import Family
 from scorefield.model.spec import ModelSpec
 
-FAMILIES: list[Family[Any]] = [
-    Wan(),
-    StableDiffusion(),
-    Scenes(),
-]  # the last but one refuses all other pipelines by name
+FAMILIES: list[Family[Any]] = [StableDiffusion(), Wan(), Scenes()]
 
 
 def register(family: Family[Any]) -> None:

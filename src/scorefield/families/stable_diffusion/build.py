@@ -1,6 +1,6 @@
 """Stable Diffusion 1, 2, XL and unCLIP out of the files that people have."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from scorefield.request.words import ClipWords
 from scorefield.stages.diffusion import Diffusion
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Family, Kind, ModelIdentity, Task
-from scorefield.weights.model_files import components
+from scorefield.weights.model_files import components, has_several
 
 _WORDS: frozenset[type[Group]] = frozenset({ClipWords})
 _PARTS = {  # of the models that can be drawn with; a file with another part is none of them
@@ -56,7 +56,7 @@ class StableDiffusion:
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
         """The model, if the files are a whole one; UnsupportedError for a kind that cannot be drawn with."""
-        return recognised(checkpoint)
+        return None if has_several(checkpoint.path) else recognised(checkpoint)
 
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
         """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
@@ -90,14 +90,17 @@ class StableDiffusion:
 
 
 def recognised(checkpoint: Checkpoint, networks: Networks | None = None) -> Recognised | None:
-    """The files with the sizes that a folder states, or those of their family, or `networks`; None for no whole model.
+    """The files with the sizes that a folder states, or those of their family, or `networks`; None for another model.
 
-    It may lack parts, which a choice may bring. UnsupportedError for a model that no picture can be drawn with.
+    It may lack parts, which a choice may bring. UnsupportedError for a task that no picture can be drawn for.
     """
     found = checkpoint.identity
     if not isinstance(found, ModelIdentity) or found.kind is Kind.UNET:
         return None
-    if reason := _refusal(found, None if networks else NETWORKS):
+    states_its_sizes = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.channels
+    if not (networks or found.family in NETWORKS or states_its_sizes):
+        return None
+    if reason := _refusal(found):
         raise UnsupportedError(f"{checkpoint.path} {reason}")
     if checkpoint.is_folder:
         _check_settings(checkpoint)
@@ -127,15 +130,9 @@ def _check_settings(checkpoint: Checkpoint) -> None:
     check(path, "scheduler", checkpoint.folder.scheduler or {})
 
 
-def _refusal(found: ModelIdentity, known: Iterable[Family] | None) -> str | None:
-    """Why no picture can be drawn with the files, in words that follow their path; None if one can.
-
-    `known` None accepts any family.
-    """
+def _refusal(found: ModelIdentity) -> str | None:
+    """Why no picture can be drawn with the files, in words that follow their path; None if one can."""
     named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
-    states_its_sizes = found.kind is Kind.PIPELINE and found.family is Family.UNKNOWN and found.channels
-    if known is not None and found.family not in known and not states_its_sizes:
-        return f"is {named}, with which nothing can be drawn; what can: {', '.join(known)}"
     if found.task not in (Task.TEXT, Task.INPAINTING, Task.VARIATION):
         task = found.task or "another task"
         return f"is {named} for {task}; only those for text to image, inpainting and variation can be drawn with"

@@ -1,8 +1,9 @@
 """Wan 2.1 and 2.2 out of the files that people have: the original folder, and that of diffusers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
@@ -10,30 +11,31 @@ from scorefield.core.denoiser import Preconditioned
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
 from scorefield.families.fill import Filling
 from scorefield.families.wan import configs
-from scorefield.families.wan.specs import SPECS, Networks, spec_of
+from scorefield.families.wan.specs import SPECS, TASKS, Networks, spec_of, task_of
 from scorefield.latent.film_codec import FilmCodec
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
 from scorefield.nets.causal_vae import CausalVae
+from scorefield.nets.clip import ImageEncoder
 from scorefield.nets.experts import Experts
 from scorefield.nets.umt5 import Umt5Encoder
 from scorefield.nets.video_dit import VideoDit
+from scorefield.prompt.film_pictures import FilmPicturesConditioner
 from scorefield.prompt.sentence_pieces import Umt5Conditioner, Umt5Tokenizer
 from scorefield.request import Group, ModelChoice
+from scorefield.request.model_choice import Numerics
 from scorefield.request.sampling import FlowShift, SecondGuidance
 from scorefield.request.size import Film
 from scorefield.stages.diffusion import Diffusion
 from scorefield.weights.checkpoint import Checkpoint, Reader
-from scorefield.weights.key_map import Entry
-from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
+from scorefield.weights.key_map import Entry, needed_keys
+from scorefield.weights.key_maps import clip_keys, umt5_keys, wan_keys, wan_vae_keys
 
-_TAKES: frozenset[type[Group]] = frozenset({Film, FlowShift})
-_PIPELINE = "WanPipeline"
+_TAKES: frozenset[type[Group]] = frozenset({Film, FlowShift, Numerics})
+_PIPELINES = frozenset(task.pipeline for task in TASKS.values())
 # The files of the original folder besides its transformers and its autoencoder.
 _TEXT, _TOKENIZER = "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl"
-
-
-Source = tuple[Sequence[Entry], Reader, Sequence[str]]  # of the weights of a network
+_IMAGE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class Wan:
 
     def specs(self) -> Sequence[ModelSpec]:
         """The kinds that are loaded from files."""
-        return tuple(SPECS.values())
+        return SPECS
 
     def recognise(self, checkpoint: Checkpoint) -> Recognised | None:
         """The model, if the files are a Wan; UnsupportedError for one that cannot be drawn with."""
@@ -60,9 +62,14 @@ class Wan:
             name = checkpoint.folder.name
             if not name.startswith("Wan"):
                 return None
-            if name != _PIPELINE:
-                raise UnsupportedError(f"{path} is a {name} that cannot be drawn with yet: only Wan from words can")
-            return Recognised(checkpoint=checkpoint, networks=configs.of_folder(checkpoint))
+            if name not in _PIPELINES:
+                raise UnsupportedError(
+                    f"{path} is a {name} that cannot be drawn with yet: only Wan from words and pictures can"
+                )
+            networks = configs.of_folder(checkpoint)
+            if name != (fitting := task_of(networks).pipeline):
+                raise UnsupportedError(f"{path} is a {name} with the transformer of a {fitting}")
+            return Recognised(checkpoint=checkpoint, networks=networks)
         if not configs.vae_of(path):
             return None
         return Recognised(checkpoint=checkpoint, networks=configs.original(path))
@@ -70,29 +77,25 @@ class Wan:
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
         """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
         checkpoint, networks = identity.checkpoint, identity.networks
+        if choice.like is not None:
+            networks = replace(networks, transformer=replace(networks.transformer, like=choice.like))
         _refuse(choice)
-        spec, fill = spec_of(networks), Filling(place)
+        spec, fill = spec_of(networks, choice.model), Filling(place)
         if stated := configs.shift(checkpoint):
             spec = replace(spec, defaults=replace(spec.defaults, shift=stated))
-        transformers, vae, text = _sources(checkpoint, networks)
+        transformers, vae, *_ = sources = _sources(checkpoint, networks)
         net = _net(fill, networks, transformers)
         autoencoder = fill(lambda: CausalVae(networks.vae), "autoencoder", *vae)
-        encoder = fill(lambda: Umt5Encoder(networks.text), "text encoder", *text)
-        folder = "tokenizer" if checkpoint.is_folder else _TOKENIZER
-        try:
-            conditioner = Umt5Conditioner(checkpoint.read(folder, Umt5Tokenizer.from_folder), encoder)
-        except ValueError as error:
-            raise DamagedError(f"{checkpoint.path}: {error}") from None
         stage = Diffusion(
             spec=spec,
             denoiser=Preconditioned(net, spec.prediction, spec.clock),
-            conditioner=conditioner,
+            conditioner=_conditioner(checkpoint, networks, sources, fill),
             codec=FilmCodec(autoencoder, networks.latents).to(fill.networks),
             device=place.device,
             further=_TAKES if networks.boundary is None else _TAKES | {SecondGuidance},
         )
         return System(
-            choice=choice.model_copy(update={"prediction": None}),
+            choice=choice.model_copy(update={"prediction": None, "like": networks.transformer.like}),
             stages=(stage,),
             device=place.device,
             dtype=place.dtype,
@@ -108,7 +111,7 @@ def _refuse(choice: ModelChoice) -> None:
             raise RequestError(f"{name} is not an option of Wan", option=name)
 
 
-def _net(fill: Filling, networks: Networks, sources: Sequence[Source]) -> nn.Module:
+def _net(fill: Filling, networks: Networks, sources: Sequence["Source"]) -> nn.Module:
     """The video transformer, or both experts."""
 
     def transformer() -> VideoDit:
@@ -124,22 +127,64 @@ def _net(fill: Filling, networks: Networks, sources: Sequence[Source]) -> nn.Mod
     return Experts(high, low, networks.boundary)
 
 
-def _sources(checkpoint: Checkpoint, networks: Networks) -> tuple[list[Source], Source, Source]:
-    """The weights of the transformers, the autoencoder and the text encoder, by their maps."""
+def _conditioner(checkpoint: Checkpoint, networks: Networks, sources: "Sources", fill: Filling) -> Umt5Conditioner:
+    encoder = fill(lambda: Umt5Encoder(networks.text), "text encoder", *sources.text)
+    folder = "tokenizer" if checkpoint.is_folder else _TOKENIZER
+    try:
+        words = Umt5Conditioner(checkpoint.read(folder, Umt5Tokenizer.from_folder), encoder)
+    except ValueError as error:
+        raise DamagedError(f"{checkpoint.path}: {error}") from None
+    if sources.image is None or (clip := networks.image_clip) is None:
+        return words
+    image = fill(lambda: ImageEncoder(clip.vision, None, clip.activation), "image encoder", *sources.image)
+    return FilmPicturesConditioner(words.tokenizer, encoder, image)
+
+
+Source = tuple[Sequence[Entry], Reader, Sequence[str]]
+
+
+class Sources(NamedTuple):
+    """The weights of each network: their map, their file, and the keys of it that the network needs."""
+
+    transformers: Sequence[Source]
+    vae: Source
+    text: Source
+    image: Source | None
+
+
+def _sources(checkpoint: Checkpoint, networks: Networks) -> Sources:
     path, count = checkpoint.path, 1 if networks.boundary is None else 2
     if checkpoint.is_folder:
-        entries = [*wan_keys.diffusers(networks.transformer)], [*wan_vae_keys.diffusers(networks.vae)]
-        experts = [checkpoint.reader(part) for part in configs.EXPERTS[:count]]
-        vae, text = checkpoint.reader("vae"), checkpoint.reader("text_encoder")
+        listed = [*wan_keys.diffusers(networks.transformer)], [*wan_vae_keys.diffusers(networks.vae)]
+        experts = [checkpoint.reader(name) for name in configs.EXPERTS[:count]]
+        names = "vae", "text_encoder", "image_encoder"
     else:
-        entries = [*wan_keys.original(networks.transformer)], [*wan_vae_keys.original(networks.vae)]
+        listed = [*wan_keys.original(networks.transformer)], [*wan_vae_keys.original(networks.vae)]
         experts = [Reader(path / name) for name in (configs.ORIGINAL_EXPERTS if count == 2 else ("",))]
-        vae, text = (_file(path, name) for name in (configs.vae_of(path), _TEXT))
-    return (
-        [(entries[0], one, [*one.tensors]) for one in experts],
-        (entries[1], vae, [*vae.tensors]),
-        (umt5_keys.stored(networks.text, text.tensors), text, umt5_keys.needed(text.tensors)),
+        names = configs.vae_of(path), _TEXT, _IMAGE
+    vae, text, *others = (
+        checkpoint.reader(name) if checkpoint.is_folder else _file(path, name)
+        for name in (names if networks.image_clip else names[:2])
     )
+    image = None
+    if networks.image_clip is not None:
+        (file,) = others
+        image = _needed(
+            clip_keys.stored_vision(networks.image_clip.vision, file.tensors),
+            file,
+            clip_keys.needed_vision(file.tensors),
+        )
+    return Sources(
+        transformers=[_needed(listed[0], one, one.tensors) for one in experts],
+        vae=(listed[1], vae, [*vae.tensors]),
+        text=(umt5_keys.stored(networks.text, text.tensors), text, umt5_keys.needed(text.tensors)),
+        image=image,
+    )
+
+
+def _needed(entries: Sequence[Entry], source: Reader, keys: Iterable[str]) -> Source:
+    """A source without the keys that files hold and no film depends on."""
+    return entries, source, needed_keys(entries, keys)
 
 
 def _file(folder: Path, name: str) -> Reader:

@@ -1,15 +1,17 @@
 """The configurations of a Wan, read: those of the original folder, and those of diffusers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.sizes import Sizes
-from scorefield.families.wan.specs import WAN22_A14B, Networks
+from scorefield.families.wan.specs import TASKS, Networks
 from scorefield.input_files import Json, read_json
 from scorefield.latent.wan_latents import WAN_21, WAN_22, FilmLatents
 from scorefield.nets.causal_vae import WAN_22_VAE, WAN_VAE, CausalVaeConfig
+from scorefield.nets.clip import DEVIATION, MEAN, VIT_H_14, Activation, ClipConfig, VisionConfig
 from scorefield.nets.umt5 import Umt5Config
 from scorefield.nets.video_dit import VideoDitConfig
 from scorefield.printable import one_line
@@ -33,16 +35,24 @@ _TEXT = {
     "vocab_size": "vocab_size", "d_model": "width", "num_layers": "layers", "num_heads": "heads",
     "d_kv": "head_width", "d_ff": "mlp_width",
 }  # fmt: skip
+_IMAGE = {
+    "hidden_size": "width", "num_hidden_layers": "layers", "num_attention_heads": "heads", "patch_size": "patch_size",
+    "image_size": "image_size",
+}  # fmt: skip
 # The settings that this program has one value for.
 _FIXED: Mapping[str, Mapping[str, Json]] = {
     "transformer": {
-        "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "added_kv_proj_dim": None,
-        "image_dim": None, "pos_embed_seq_len": None,
+        "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "eps": 1e-6,
     },
     "vae": {"attn_scales": [], "dropout": 0.0},
     "text_encoder": {
         "feed_forward_proj": "gated-gelu", "relative_attention_num_buckets": 32,
         "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6,
+    },
+    "image_encoder": {"layer_norm_eps": 1e-5, "num_channels": 3},
+    "image_processor": {
+        "do_resize": True, "do_center_crop": True, "do_rescale": True, "do_normalize": True, "resample": 3,
+        "rescale_factor": 1 / 255, "image_mean": [*MEAN], "image_std": [*DEVIATION],
     },
     "scheduler": {"prediction_type": "flow_prediction", "num_train_timesteps": 1000, "use_flow_sigmas": True},
 }  # fmt: skip
@@ -52,13 +62,20 @@ def original(path: Path) -> Networks:
     """The networks of the original folder, whose config.json is that of its transformer, or of each expert."""
     two = any((path / name).is_dir() for name in ORIGINAL_EXPERTS)
     files = [path / name / "config.json" for name in (ORIGINAL_EXPERTS if two else ("",))]
-    vae, latents = VAES[vae_of(path)]
-    return Networks(
-        transformer=_alike([_original_transformer(Sizes(file, read_json(file), _MODEL)) for file in files], path),
-        boundary=WAN22_A14B.boundary if two else None,  # the original has it in its code
+    sizes = [Sizes(file, read_json(file), _MODEL) for file in files]
+    named = str(sizes[0].settings.get("model_type"))
+    if (task := TASKS.get(named)) is None or (two and task.experts is None):
+        raise UnsupportedError(f"{path} is a Wan for {one_line(named)[:80]}; those for {', '.join(TASKS)} can be drawn")
+    own = replace(task.transformer, image_width=None) if two else task.transformer
+    vae, statistics = VAES[vae_of(path)]
+    networks = Networks(
+        transformer=_alike([_original_transformer(one, own) for one in sizes], path),
+        boundary=task.experts.boundary if two and task.experts else None,  # the original has it in its code
         vae=vae,
-        latents=latents,
+        latents=statistics,
+        image_clip=VIT_H_14 if own.image_width else None,
     )
+    return _checked(networks, sizes[0])
 
 
 def vae_of(path: Path) -> str:
@@ -66,11 +83,13 @@ def vae_of(path: Path) -> str:
     return next((name for name in VAES if (path / name).is_file()), "")
 
 
-def _original_transformer(sizes: Sizes) -> VideoDitConfig:
-    if (task := sizes.settings.get("model_type")) not in ("t2v", "ti2v"):
-        raise UnsupportedError(f"{sizes.path.parent} is a Wan for {task}; only films from words (t2v) can be drawn yet")
+def _original_transformer(sizes: Sizes, own: VideoDitConfig) -> VideoDitConfig:
     sizes.hold_few("num_layers")
-    return VideoDitConfig(**cast(dict[str, Any], sizes.fields(_ORIGINAL)))
+    return VideoDitConfig(
+        **cast(dict[str, Any], sizes.fields(_ORIGINAL)),
+        image_width=own.image_width,
+        image_positions=own.image_positions,
+    )
 
 
 def _alike(experts: list[VideoDitConfig], path: Path) -> VideoDitConfig:
@@ -83,19 +102,56 @@ def _alike(experts: list[VideoDitConfig], path: Path) -> VideoDitConfig:
 def of_folder(checkpoint: Checkpoint) -> Networks:
     """The networks of diffusers' folder; UnsupportedError for a setting that this program does not have."""
     boundary = _boundary(checkpoint)
-    experts = [_transformer(_sizes(checkpoint, part)) for part in (EXPERTS if boundary else EXPERTS[:1])]
+    experts = [_sizes(checkpoint, part) for part in (EXPERTS if boundary else EXPERTS[:1])]
     vae, text = (_sizes(checkpoint, part) for part in ("vae", "text_encoder"))
     if (scheduler := checkpoint.folder.scheduler) is not None:
         _check(Sizes(checkpoint.path / "scheduler", scheduler, _MODEL), "scheduler")
     text.hold_few("num_layers")
     vae.hold_few("num_res_blocks")
-    return Networks(
-        transformer=_alike(experts, checkpoint.path),
+    transformer = _alike([_transformer(one) for one in experts], checkpoint.path)
+    networks = Networks(
+        transformer=transformer,
         boundary=boundary,
         vae=_vae(vae),
         text=Umt5Config(**text.fields(_TEXT)),
         latents=latents(vae),
+        image_clip=_image_clip(checkpoint) if transformer.image_width else None,
     )
+    return _checked(networks, experts[0])
+
+
+def _checked(networks: Networks, sizes: Sizes) -> Networks:
+    """The networks; DamagedError for a transformer, whose settings are `sizes`, that does not fit the others."""
+    transformer, vae, clip = networks.transformer, networks.vae, networks.image_clip
+    inputs, outputs = ("in_dim", "out_dim") if "in_dim" in sizes.settings else ("in_channels", "out_channels")
+    mask = 2 ** sum(vae.halves_time)  # a channel for each frame of a latent
+    sizes.hold(transformer.out_channels == vae.channels, outputs)
+    joined = mask + vae.channels
+    sizes.hold(transformer.in_channels - vae.channels in ((joined,) if clip else (0, joined)), inputs)
+    if clip is not None:
+        states = 1 + (clip.vision.image_size // clip.vision.patch_size) ** 2
+        sizes.hold(transformer.image_width == clip.vision.width, "image_dim")
+        sizes.hold(transformer.image_positions in (None, 2 * states), "pos_embed_seq_len")
+    return networks
+
+
+def _image_clip(checkpoint: Checkpoint) -> ClipConfig:
+    """The image encoder of diffusers' folder, and a check of what its image processor does to pictures."""
+    sizes = _sizes(checkpoint, "image_encoder")
+    sizes.hold_few("num_hidden_layers")
+    width, activation = sizes.number("hidden_size"), sizes.settings.get("hidden_act", "quick_gelu")
+    sizes.hold(sizes.number("intermediate_size") == 4 * width, "intermediate_size")
+    sizes.hold(width % sizes.number("num_attention_heads") == 0, "num_attention_heads")
+    sizes.hold(activation in ("gelu", "quick_gelu"), "hidden_act")
+    side, part = sizes.number("image_size"), "image_processor"
+    name = f"{part}/preprocessor_config.json"
+    processor = Sizes(checkpoint.path / name, checkpoint.json(name), _MODEL)
+    _check(processor, part)
+    square: tuple[Json, ...] = (None, side, {"height": side, "width": side})
+    for setting, values in (("size", (None, side, {"shortest_edge": side})), ("crop_size", square)):
+        processor.hold(processor.settings.get(setting) in values, setting)
+    vision = VisionConfig(**sizes.fields(_IMAGE), stem="patch")
+    return ClipConfig(vision=vision, activation=cast(Activation, activation))
 
 
 def shift(checkpoint: Checkpoint) -> float | None:
@@ -126,8 +182,14 @@ def _boundary(checkpoint: Checkpoint) -> float | None:
 def _transformer(sizes: Sizes) -> VideoDitConfig:
     sizes.hold_few("num_layers")
     patch = sizes.numbers("patch_size", 3)
+    joined = {
+        field: sizes.number(name)
+        for name, field in (("image_dim", "image_width"), ("pos_embed_seq_len", "image_positions"))
+        if sizes.settings.get(name) is not None
+    }
     return VideoDitConfig(
         **cast(dict[str, Any], sizes.fields(_TRANSFORMER)),
+        **cast(dict[str, Any], joined),
         width=sizes.number("num_attention_heads") * sizes.number("attention_head_dim"),
         patch_size=(patch[0], patch[1], patch[2]),
         like="diffusers",
