@@ -3,18 +3,20 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import nn
 
 from scorefield.adapters.compiled import compiled
 from scorefield.adapters.learned_words import check_hash
+from scorefield.core.presence import State, on_demand
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.model.system import AppliedLora, System
 from scorefield.nets.clip import TextConfig
-from scorefield.nets.packed import dense, pack
+from scorefield.nets.packed import Conv2d, Linear, dense, layers, pack
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.notes import UnusedKeysWarning, note
 from scorefield.prompt.conditioner import Conditioner
@@ -66,7 +68,7 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     if system.loras:
         raise RequestError("this model has LoRAs already: give all of them at once to the one without")
     stack = stacked(net.config, {part: one.encoder.config.text for part, one in encoders.items()}, loras)
-    read = [one.with_encoder(_merged(one.encoder, part, "", stack)) for part, one in encoders.items()]
+    read = [one.with_encoder(_merged(one.encoder, part, stack)) for part, one in encoders.items()]
     worded = stage.conditioner.with_encoders(*read) if isinstance(stage.conditioner, XlConditioner) else read[0]
     applied = tuple(
         AppliedLora(path=one.asked.path, scales=_scales(one.asked), sha256=one.file.sha256, unused=tuple(unused))
@@ -75,7 +77,7 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     _note_unused(applied)
     made = replace(
         system,
-        stages=(replace(stage, denoiser=_merged(stage.denoiser, UNET, "net.", stack), conditioner=worded),),
+        stages=(replace(stage, denoiser=stage.denoiser.with_net(_merged(net, UNET, stack)), conditioner=worded),),
         choice=system.choice.model_copy(update={"loras": tuple(map(_recorded, applied))}),
         loras=applied,
     )
@@ -128,17 +130,27 @@ def _names(net: UnetConfig, texts: Mapping[str, TextConfig]) -> Iterator[tuple[s
             yield from names(part, clip_keys.transformers_text(text, projected=part == TEXT_2, prefix=prefix))
 
 
-def _merged(module: M, part: str, prefix: str, stack: Stack) -> M:
-    """A copy of `module` that shares its tensors, except those that the stack changes."""
-    held = dict(module.named_parameters()) | dict(module.named_buffers())
+def _merged(net: M, part: str, stack: Stack) -> M:
+    """A copy of `net` that shares its tensors, except those that the stack changes; one on demand has them changed."""
+    if (found := on_demand(net)) is not None:
+        return cast(M, found.changed(partial(_change, layers(net), part, stack)))
+    held = dict(net.named_parameters()) | dict(net.named_buffers())
     kept: dict[int, object] = {id(tensor): tensor for tensor in held.values()}
     for ours in stack.touched(part):
-        weight = held[prefix + ours]
+        weight = held[ours]
         if weight.is_meta:  # of a hollow model, which has no numbers to change
             continue
         rows = dense(weight)
         if (made := stack.merged(part, ours, rows)) is not rows:
             kept[id(weight)] = nn.Parameter(made, requires_grad=False)
-    merged = copy.deepcopy(module, kept)
+    merged = copy.deepcopy(net, kept)
     pack(merged)
     return merged
+
+
+def _change(packable: Mapping[str, Linear | Conv2d], part: str, stack: Stack, state: State) -> None:
+    """Change the tensors of a part, which have just been read."""
+    for ours in stack.touched(part):
+        weight, rows = state[ours], dense(state[ours])
+        if (made := stack.merged(part, ours, rows)) is not rows:
+            state[ours] = packable[ours].packed(made) if weight.is_mkldnn else made

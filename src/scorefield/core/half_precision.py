@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from scorefield.core.presence import OnDemand
 from scorefield.notes import HalfPrecisionWarning, note
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -67,7 +68,9 @@ def run_in_dtype(side: Callable[[N, Tensor], Tensor], net: N, values: Tensor, wh
     def run(net: N, rows: Rows, dtype: torch.dtype) -> Tensor:
         return side(net, values[rows].to(dtype)).float()
 
-    return repaired(run, net, lambda text: note(HalfPrecisionWarning, f"{what} {text}"))
+    turns: OnDemand[N] | None = getattr(net, "on_demand", None)
+    with nullcontext() if turns is None else turns.turn():
+        return repaired(run, net, lambda text: note(HalfPrecisionWarning, f"{what} {text}"))
 
 
 def in_float32(net: N) -> N:

@@ -11,6 +11,7 @@ from scorefield.families.fill import Filling
 from scorefield.families.wan import configs
 from scorefield.families.wan.specs import SPECS, TASKS, Networks, spec_of, task_of
 from scorefield.latent.film_codec import FilmCodec
+from scorefield.model.part_names import Part
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
 from scorefield.nets.causal_vae import CausalVae
@@ -81,13 +82,15 @@ class Wan:
         if stated := configs.shift(checkpoint):
             spec = replace(spec, defaults=replace(spec.defaults, shift=stated))
         transformer, vae, *_ = sources = _sources(checkpoint, networks)
-        net = fill(lambda: VideoDit(networks.transformer), "video transformer", *transformer)
-        autoencoder = fill(lambda: CausalVae(networks.vae), "autoencoder", *vae)
+        net = fill(lambda: VideoDit(networks.transformer), Part.TRANSFORMER, *transformer)
+        autoencoder = fill(lambda: CausalVae(networks.vae), Part.AUTOENCODER, *vae)
+        with fill.networks:
+            codec = FilmCodec(autoencoder, networks.latents)
         stage = Diffusion(
             spec=spec,
             denoiser=Preconditioned(net, spec.prediction, spec.clock),
             conditioner=_conditioner(checkpoint, networks, sources, fill),
-            codec=FilmCodec(autoencoder, networks.latents).to(fill.networks),
+            codec=codec,
             device=place.device,
             further=_TAKES,
         )
@@ -109,16 +112,17 @@ def _refuse(choice: ModelChoice) -> None:
 
 
 def _conditioner(checkpoint: Checkpoint, networks: Networks, sources: "Sources", fill: Filling) -> Umt5Conditioner:
-    encoder = fill(lambda: Umt5Encoder(networks.text), "text encoder", *sources.text)
+    encoder = fill(lambda: Umt5Encoder(networks.text), Part.TEXT, *sources.text, late=True)
     folder = "tokenizer" if checkpoint.is_folder else _TOKENIZER
     try:
-        words = Umt5Conditioner(checkpoint.read(folder, Umt5Tokenizer.from_folder), encoder)
+        tokenizer = checkpoint.read(folder, Umt5Tokenizer.from_folder)
+        words = Umt5Conditioner(tokenizer, encoder, fill.vectors(Part.TEXT))
     except ValueError as error:
         raise DamagedError(f"{checkpoint.path}: {error}") from None
     if sources.image is None or (clip := networks.image_clip) is None:
         return words
-    image = fill(lambda: ImageEncoder(clip.vision, None, clip.activation), "image encoder", *sources.image)
-    return FilmPicturesConditioner(words.tokenizer, encoder, image)
+    image = fill(lambda: ImageEncoder(clip.vision, None, clip.activation), Part.IMAGE, *sources.image)
+    return FilmPicturesConditioner(tokenizer, encoder, image, words.vectors)
 
 
 Source = tuple[Sequence[Entry], Reader, Sequence[str]]
