@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from scorefield.api import Film
 from scorefield.cli import common
 from scorefield.cli.main import run
 from scorefield.files import films, mp4, picture, video
+from scorefield.files.frame_store import FrameStore
 from scorefield.files.open_picture import PictureError
 from scorefield.files.output_names import OutputError, OutputNames
 from scorefield.notes import ScorefieldWarning
@@ -182,6 +184,24 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert code == 1
     assert capsys.readouterr().err == "error: cannot use new: File too large\n"
     assert os.listdir() == []
+
+
+def test_a_full_folder_of_temporary_files_is_one_line_and_leaves_nothing(
+    here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = pytest.importorskip("resource")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setitem(FrameStore.__init__.__kwdefaults__, "in_memory", 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        code = run(["generate", "a tree", "-m", "toy-film", "-o", "new/x.mp4", "-q"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (code, capsys.readouterr().err) == (1, f"error: cannot use {temporary}: File too large\n")
+    assert (os.listdir(), os.listdir(temporary)) == (["temporary"], [])
 
 
 def test_frames_that_cannot_all_be_published_are_withdrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PACKAGE = "scorefield"
-EVERYWHERE = {"errors", "notes", "atomic", "printable", "input_files"}  # the ground
+EVERYWHERE = {"errors", "notes", "atomic", "printable", "input_files", "disk_cache"}  # the ground
 LAZY = {"__init__", "cli"}  # the faces, which import at function level
 SHARED_NAMES = {  # files of one name in two rooms, and why
     "replay.py": "the command, and the work that it runs",

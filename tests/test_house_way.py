@@ -11,6 +11,7 @@ import pytest
 from docs.notebooks.tiny_stable import tiny_stable
 from PIL import Image
 from tests.loras import kohya, pair, save
+from tests.opened import opening
 
 import scorefield as sf
 from scorefield.api import prepare
@@ -26,23 +27,11 @@ HOUSE = Path(sf.__file__).parent
 # As measured, so that they can only fall.
 MOST_ROOMS_OF_A_PICTURE, MOST_FILES_OF_A_PICTURE, MOST_FILES_OF_A_LOAD = 36, 40, 31
 
-_OPENED: list[str] | None = None  # names of the files that Python opens, while a test collects them
-
-
-def _hook(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "open" and _OPENED is not None:
-        _OPENED.append(str(arguments[0]))
-
-
-sys.addaudithook(_hook)
-
 
 @pytest.fixture
 def opened() -> Iterator[list[str]]:
-    global _OPENED
-    _OPENED = []
-    yield _OPENED
-    _OPENED = None
+    with opening() as names:
+        yield names
 
 
 @pytest.fixture(scope="module")

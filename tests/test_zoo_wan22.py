@@ -23,7 +23,7 @@ from scorefield.api import Pipeline
 from scorefield.core import noise
 from scorefield.errors import DamagedError, MissingError, RequestError
 from scorefield.families.fill import hollow
-from scorefield.families.wan import configs
+from scorefield.families.wan import configs, separate_files
 from scorefield.families.wan.specs import WAN22_5B, WAN22_I2V, WAN22_T2V, Networks, spec_of
 from scorefield.latent.wan_latents import WAN_22
 from scorefield.model.codec import Canvas
@@ -150,6 +150,22 @@ def test_each_expert_draws_some_steps_and_another_boundary_another_film(experts:
     assert np.abs(with_both - other).max() > 1
 
 
+def test_offloaded_one_expert_is_in_memory_at_a_time_and_each_is_read_once_a_walk(
+    experts: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = ours(experts.pipe)
+    pipe = sf.load(experts.folder, device="cpu", offload=True)
+    net, read = pipe.stage.denoiser.net, list[str]()
+    for name in ("high", "low"):
+        turns = getattr(net, name).on_demand
+        real = turns._read
+        monkeypatch.setattr(turns, "_read", lambda name=name, real=real: read.append(name) or real())
+    assert np.array_equal(ours(pipe), plain)
+    assert read == ["high", "low"]
+    assert all(weight.is_meta for weight in net.parameters())
+    assert pipe.system.sha256 == experts.pipe.system.sha256
+
+
 def test_the_record_has_both_guidances_and_draws_the_film_again(experts: Made) -> None:
     (film,) = experts.pipe(PROMPT, size=32, **SIZE).films
     assert (film.request.cfg_scale, film.request.cfg_scale_2) == (4, 3)
@@ -251,10 +267,10 @@ def test_the_original_folder_holds_the_same_model(
 
     def small(path: Path) -> Networks:
         """Its configuration says the sizes of the transformers alone."""
-        transformer = replace(real(path).transformer, text_width=32, like="diffusers")
-        return replace(real(path), transformer=transformer, vae=sizes.vae, text=sizes.text, latents=sizes.latents)
+        return replace(real(path), transformer=replace(real(path).transformer, text_width=32, like="diffusers"))
 
     monkeypatch.setattr(configs, "original", small)
+    monkeypatch.setitem(separate_files._LATENTS, sizes.vae.channels, sizes.latents)
     pipe = sf.load(folder, device="cpu")
     assert pipe.system.sha256 == model.pipe.system.sha256
     given = {"steps": 3, "shift": 5.0} | ({"image": picture(64)} if kind == "continued" else {})

@@ -179,7 +179,7 @@ def test_a_record_names_its_files_and_a_moved_one_is_said_with_its_option(copied
     assert "if it was moved, give its new path with --text-encoder" in str(lost(request, caught.value))
     now: Now = {
         "model": None, "device": None, "vae": None, "text_encoder": str(moved), "lora": (), "embedding": (),
-        "image": None, "mask": None, "image_prompt": None,
+        "image": None, "last_image": None, "mask": None, "image_prompt": None,
     }  # fmt: skip
     assert prepare(relocated(request, now)).plan.request.text_encoder == str(moved)
 

@@ -131,6 +131,14 @@ def test_a_film_is_that_of_diffusers(negative: str, made: Made) -> None:
     assert drawn.std() > 10
 
 
+def test_an_offloaded_film_is_the_same_to_the_bit(made: Made) -> None:
+    offloaded = sf.load(made.folder, device="cpu", offload=True)
+    drawn = [ours(pipe, steps=2, **made.pictures) for pipe in (made.pipe, offloaded)]
+    assert np.array_equal(*drawn)
+    assert offloaded.system.sha256 == made.pipe.system.sha256
+    assert all(weight.is_meta for weight in offloaded.stage.conditioner.image_encoder.parameters())
+
+
 def test_a_film_depends_on_each_picture_and_on_the_words(made: Made) -> None:
     drawn = ours(made.pipe, steps=2, **made.pictures)
     for changed in made.pictures:

@@ -43,6 +43,14 @@ class PictureWarning(ScorefieldWarning):
     """A picture contains something that cannot be used, and was read without it."""
 
 
+class CacheWarning(ScorefieldWarning):
+    """The cache on the disk cannot be used; what it would hold is computed again."""
+
+
+class NoEffectWarning(ScorefieldWarning):
+    """An option changes nothing for the model that was asked for."""
+
+
 class Note(NamedTuple):
     """One note: its kind, which is the class of the warning in Python, and its text of one line."""
 

@@ -3,19 +3,21 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import nn
 
 from scorefield.adapters.compiled import compiled
 from scorefield.adapters.learned_words import check_hash
+from scorefield.core.presence import Alternating, State, on_demand
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.model.system import AppliedLora, System
 from scorefield.nets.clip import TextConfig
 from scorefield.nets.experts import Experts
-from scorefield.nets.packed import dense, pack
+from scorefield.nets.packed import Conv2d, Linear, dense, layers, pack
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.nets.video_dit import VideoDit, VideoDitConfig
 from scorefield.notes import UnusedKeysWarning, note
@@ -67,11 +69,11 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     if system.loras:
         raise RequestError("this model has LoRAs already: give all of them at once to the one without")
     part, stacks = _stacks(system, net, encoders, loras)
-    read = [one.with_encoder(_merged(one.encoder, name, {"": stacks["net."]})) for name, one in encoders.items()]
+    read = [one.with_encoder(_merged(one.encoder, name, stacks[0])) for name, one in encoders.items()]
     worded = stage.conditioner
     if read:
         worded = worded.with_encoders(*read) if isinstance(worded, XlConditioner) else read[0]
-    unused = {file: keys for stack in stacks.values() for file, keys in stack.unused.items()}
+    unused = {file: keys for stack in stacks for file, keys in stack.unused.items()}
     applied = tuple(
         AppliedLora(
             path=one.asked.path, scales=_scales(one.asked), sha256=one.file.sha256, unused=tuple(unused[one.file])
@@ -81,7 +83,7 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     _note_unused(applied)
     made = replace(
         system,
-        stages=(replace(stage, denoiser=_merged(stage.denoiser, part, stacks), conditioner=worded),),
+        stages=(replace(stage, denoiser=stage.denoiser.with_net(_changed(net, part, stacks)), conditioner=worded),),
         choice=system.choice.model_copy(update={"loras": tuple(map(_recorded, applied))}),
         loras=applied,
     )
@@ -99,22 +101,22 @@ def _note_unused(loras: Sequence[AppliedLora]) -> None:
 
 def _stacks(
     system: System, net: nn.Module, encoders: Mapping[str, PublishedConditioner], loras: Sequence[OpenedLora]
-) -> tuple[str, Mapping[str, Stack]]:
-    """The part that the network of a model is, and the LoRAs fitted to it, by the prefix of its names.
+) -> tuple[str, Sequence[Stack]]:
+    """The part that the network of a model is, and the LoRAs fitted to it, or to each of its experts.
 
     A LoRA whose file is named for one expert of a Wan 2.2, high or low noise, changes that one, any other both.
     """
     if isinstance(net, Unet) and encoders:
         texts = {part: one.encoder.config.text for part, one in encoders.items()}
-        return UNET, {"net.": stacked(net.config, texts, loras)}
+        return UNET, [stacked(net.config, texts, loras)]
     if isinstance(net, VideoDit):
-        return TRANSFORMER, {"net.": _stacked_on_wan(net.config, loras)}
+        return TRANSFORMER, [_stacked_on_wan(net.config, loras)]
     if isinstance(net, Experts) and isinstance(net.high, VideoDit) and isinstance(net.low, VideoDit):
         named = [(one, expert_of(Path(one.asked.path).name)) for one in loras]
-        return TRANSFORMER, {
-            f"net.{noise}.": _stacked_on_wan(one.config, [lora for lora, of in named if of is None or of[0] == noise])
+        return TRANSFORMER, [
+            _stacked_on_wan(one.config, [lora for lora, of in named if of is None or of[0] == noise])
             for noise, one in (("high", net.high), ("low", net.low))
-        }
+        ]
     raise UnsupportedError(f"the model {system.name} takes no LoRA: they are for Stable Diffusion and Wan")
 
 
@@ -167,17 +169,37 @@ def _names(net: UnetConfig, texts: Mapping[str, TextConfig]) -> Iterator[tuple[s
             yield from names(part, clip_keys.transformers_text(text, projected=part == TEXT_2, prefix=prefix))
 
 
-def _merged(module: M, part: str, stacks: Mapping[str, Stack]) -> M:
-    """A copy of `module` that shares its tensors, except those that the stacks change, each behind its prefix."""
-    held = dict(module.named_parameters()) | dict(module.named_buffers())
+def _changed(net: nn.Module, part: str, stacks: Sequence[Stack]) -> nn.Module:
+    """A copy of `net` with its stack, or of each of its experts with its own."""
+    if not isinstance(net, Experts):
+        return _merged(net, part, stacks[0])
+    high, low = (_merged(one, part, stack) for one, stack in zip((net.high, net.low), stacks, strict=True))
+    experts = Experts(high, low, net.boundary)
+    Alternating(experts, (high, low))
+    return experts.eval()
+
+
+def _merged(net: M, part: str, stack: Stack) -> M:
+    """A copy of `net` that shares its tensors, except those that the stack changes; one on demand has them changed."""
+    if (found := on_demand(net)) is not None:
+        return cast(M, found.changed(partial(_change, layers(net), part, stack)))
+    held = dict(net.named_parameters()) | dict(net.named_buffers())
     kept: dict[int, object] = {id(tensor): tensor for tensor in held.values()}
-    for prefix, ours in ((prefix, ours) for prefix, stack in stacks.items() for ours in stack.touched(part)):
-        weight = held[prefix + ours]
+    for ours in stack.touched(part):
+        weight = held[ours]
         if weight.is_meta:  # of a hollow model, which has no numbers to change
             continue
         rows = dense(weight)
-        if (made := stacks[prefix].merged(part, ours, rows)) is not rows:
+        if (made := stack.merged(part, ours, rows)) is not rows:
             kept[id(weight)] = nn.Parameter(made, requires_grad=False)
-    merged = copy.deepcopy(module, kept)
+    merged = copy.deepcopy(net, kept)
     pack(merged)
     return merged
+
+
+def _change(packable: Mapping[str, Linear | Conv2d], part: str, stack: Stack, state: State) -> None:
+    """Change the tensors of a part, which have just been read."""
+    for ours in stack.touched(part):
+        weight, rows = state[ours], dense(state[ours])
+        if (made := stack.merged(part, ours, rows)) is not rows:
+            state[ours] = packable[ours].packed(made) if weight.is_mkldnn else made

@@ -14,6 +14,7 @@ from scorefield import __version__
 from scorefield.api.resolve import Plan
 from scorefield.api.result import Film, Origin, Picture
 from scorefield.errors import ScorefieldError
+from scorefield.files.frame_store import FrameStore
 from scorefield.model.events import Batch, Event, Finished, Loading, Output, Step
 from scorefield.model.system import COMPUTED, System, check_fork
 from scorefield.notes import collecting, collection
@@ -86,7 +87,8 @@ class Job:
         plan = self.plan
         done, total = number * plan.steps, len(plan.batches) * plan.steps
         made: object = None
-        frames: list[list[Image.Image]] = [[] for _ in batch.seeds]
+        frames: list[FrameStore | list[Image.Image]]
+        frames = [FrameStore() if plan.canvas.frames > 1 else [] for _ in batch.seeds]
         start = time.perf_counter()
         for k, (stage, stage_plan) in enumerate(zip(self.system.stages, plan.stages, strict=True)):
             for step in stage.run(stage_plan, batch, made):
@@ -99,7 +101,8 @@ class Job:
             raise TypeError(f"the last stage made {type(made).__name__} in place of frames")
         for chunk in made:
             for held, output in zip(frames, chunk.numpy(), strict=True):
-                held += map(Image.fromarray, output)
+                for frame in output:
+                    held.append(Image.fromarray(frame))
         yield from _outputs(plan, batch, origin, frames)
         seconds["walk"] += middle - start
         seconds["decode"] += time.perf_counter() - middle
@@ -116,10 +119,14 @@ def origin_of(plan: Plan, system: System) -> Origin:
     )
 
 
-def _outputs(plan: Plan, batch: Batch, origin: Origin, frames: Sequence[Sequence[Image.Image]]) -> Iterator[Output]:
+def _outputs(
+    plan: Plan, batch: Batch, origin: Origin, frames: Sequence[FrameStore | list[Image.Image]]
+) -> Iterator[Output]:
     rows = enumerate(zip(frames, batch.prompts, batch.seeds, strict=True), batch.first)
-    for index, (images, prompt, seed) in rows:
-        build: Callable[..., Picture | Film] = partial(Picture, image=images[0])
-        if plan.canvas.frames > 1:
-            build = partial(Film, frames=tuple(images), fps=plan.canvas.fps or _FPS)
+    for index, (held, prompt, seed) in rows:
+        build: Callable[..., Picture | Film]
+        if isinstance(held, FrameStore):
+            build = partial(Film, frames=held, fps=plan.canvas.fps or _FPS)
+        else:
+            build = partial(Picture, image=held[0])
         yield Output(media=build(prompt=prompt, seed=seed, index=index, request=plan.request, origin=origin))

@@ -29,6 +29,8 @@ def load(
     embeddings: Embeddings = (),
     compiled: bool = False,
     like: str | None = None,
+    offload: bool = False,
+    cache: bool = True,
 ) -> Pipeline:
     """Load a model as a pipeline.
 
@@ -47,6 +49,8 @@ def load(
     - `embeddings`: textual inversions, files that teach the model words.
     - `compiled`: have torch compile the network, which takes minutes at the first step (`nets.shared_copy`).
     - `like`: whose numbers a Wan follows, original or diffusers, by its files where left out.
+    - `offload`: hold one network in memory at a time, each read for its turn; the pictures are the same.
+    - `cache`: remember on the disk what a large text encoder made of a prompt, and the hashes of files.
 
     ScorefieldError for what is unknown, missing, damaged or does not fit, and where nothing can be compiled.
     """
@@ -54,7 +58,7 @@ def load(
         {
             "model": model, "device": device, "dtype": dtype, "prediction": prediction, "variant": variant, "ema": ema,
             "vae": vae, "text_encoder": text_encoder, "loras": loras, "embeddings": embeddings, "compiled": compiled,
-            "like": like,
+            "like": like, "offload": offload, "cache": cache,
         }
     )  # fmt: skip
     with collecting() as notes:
@@ -66,8 +70,8 @@ def load(
 
 def prepare(request: Request) -> Job:
     """The job of a whole request; what its model cannot draw is refused before gigabytes of weights are read."""
-    opened = OpenedModel(request)
     with collecting() as notes:
+        opened = OpenedModel(request)
         system = opened.trial if opened.is_large else opened.load()
     plan = resolve(request, system)
     plan = replace(plan, notes=(*notes, *plan.notes))

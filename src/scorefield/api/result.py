@@ -14,6 +14,7 @@ from PIL import Image
 from scorefield import atomic
 from scorefield.errors import RequestError
 from scorefield.files import films, parameters, picture, video
+from scorefield.files.frame_store import FrameStore
 from scorefield.files.output_names import OutputNames
 from scorefield.files.walk_pictures import tiled
 from scorefield.request import Request
@@ -105,7 +106,7 @@ class Picture(Drawn):
 class Film(Drawn):
     """A film."""
 
-    frames: tuple[Image.Image, ...]
+    frames: FrameStore
     fps: float
 
     def __repr__(self) -> str:
@@ -124,7 +125,7 @@ class Film(Drawn):
     @property
     def frames_sha256(self) -> str:
         """The sha256 of the RGB bytes of all frames; a file's format may change the frames themselves."""
-        return films.hash_frames(self.frames)
+        return self.frames.sha256
 
     def record(self) -> dict[str, object]:
         """The `scorefield` entry of a file: plain JSON, with the hash of the frames."""

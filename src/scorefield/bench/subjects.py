@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from scorefield.model.part_names import Part
 from scorefield.nets.causal_layers import Stream
 from scorefield.nets.causal_vae import WAN_VAE, CausalVae, CausalVaeConfig
 from scorefield.nets.unet import SD1, SD2, Unet, UnetConfig
@@ -24,7 +25,7 @@ Given = tuple[Tensor, ...]  # what a network is called with
 class Subject:
     """A network, the same in diffusers, and an input of theirs both."""
 
-    part: str
+    part: Part
     build: Callable[[], nn.Module]
     entries: Sequence[Entry]
     size: int  # pixels along a side, unless another is asked for
@@ -53,7 +54,7 @@ def _unet(config: UnetConfig) -> Subject:
                 yield module.q.weight
 
     return Subject(
-        part="U-Net",
+        part=Part.UNET,
         build=lambda: Unet(config),
         entries=list(unet_keys.diffusers(config)),
         size=512,
@@ -88,7 +89,7 @@ def _video_dit(config: VideoDitConfig) -> Subject:
         return (weight for name, weight in net.named_parameters() if name.endswith("query_norm.weight"))
 
     return Subject(
-        part="video transformer",
+        part=Part.TRANSFORMER,
         build=lambda: VideoDit(config),
         entries=list(wan_keys.diffusers(config)),
         size=256,
@@ -129,7 +130,7 @@ def _causal_vae(config: CausalVaeConfig) -> Subject:
         return decode
 
     return Subject(
-        part="autoencoder",
+        part=Part.AUTOENCODER,
         build=lambda: CausalVae(config),
         entries=list(wan_vae_keys.diffusers(config)),
         size=256,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from scorefield.core.presence import present
 from scorefield.notes import HalfPrecisionWarning, note
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -67,7 +68,8 @@ def run_in_dtype(side: Callable[[N, Tensor], Tensor], net: N, values: Tensor, wh
     def run(net: N, rows: Rows, dtype: torch.dtype) -> Tensor:
         return side(net, values[rows].to(dtype)).float()
 
-    return repaired(run, net, lambda text: note(HalfPrecisionWarning, f"{what} {text}"))
+    with present(net):
+        return repaired(run, net, lambda text: note(HalfPrecisionWarning, f"{what} {text}"))
 
 
 def in_float32(net: N) -> N:

@@ -1,10 +1,10 @@
 """Films as files that carry their record: mp4, animated WebP and GIF, or a PNG for every frame.
 
 PNG has the record in the text chunk of pictures. The others have it as a comment: in mp4's metadata, WebP's EXIF, GIF.
-WebP and GIF join equal frames into one that is shown for longer.
+WebP and GIF join equal frames into one that is shown for longer. Pillow encodes these two from all frames at once; mp4
+and PNG need one frame in memory.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain, pairwise
@@ -19,14 +19,6 @@ from scorefield.files.video import write_mp4
 _EXIF, _USER_COMMENT, _ASCII = 0x8769, 0x9286, b"ASCII\0\0\0"
 _SLOWEST = 0.01  # frames a second: formats limit how long a frame is shown
 _FASTEST_GIF = 50.0  # frames a second; browsers slow faster ones down to 10
-
-
-def hash_frames(frames: Sequence[Image.Image]) -> str:
-    """The sha256 of the RGB bytes of all frames, row by row."""
-    digest = hashlib.sha256()
-    for frame in frames:
-        digest.update(frame.tobytes())
-    return digest.hexdigest()
 
 
 def write(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.core.half_precision import HALVES, dtype_of, in_float32, no_autocast
+from scorefield.core.presence import present
 from scorefield.latent import tiling
 from scorefield.latent.wan_latents import FilmLatents
 from scorefield.nets.causal_layers import Stream
@@ -74,23 +75,25 @@ class FilmCodec(nn.Module):
         """x0 (B, C, T, h, w) of `frames` (B, F, 3, H, W) in [-1, 1]."""
         _, _, height, width = self.autoencoder.latent_shape(frames.shape[1], *frames.shape[-2:])
         tiles = tiling.spans(height, width, self.stride[1], tile)
-        if tiles is None:
-            latents = self._encoded(frames)
-        else:
-            one_by_one = torch.split(frames, 1)
-            latents = torch.cat([tiling.blended(self._encoded, one, *tiles, self.stride[1], 1) for one in one_by_one])
+        with present(self.autoencoder):
+            if tiles is None:
+                latents = self._encoded(frames)
+            else:
+                films, side = torch.split(frames, 1), self.stride[1]
+                latents = torch.cat([tiling.blended(self._encoded, one, *tiles, side, 1) for one in films])
         return (latents - self.mean.float()) / self.deviation.float()
 
     def decode(self, x0: Tensor, tile: tiling.Tile = "auto") -> Iterator[Tensor]:
         """The frames (B, F, 3, H, W) in [-1, 1] of `x0` (B, C, T, h, w): the first one, then those of a latent each."""
         latents = x0 * self.deviation.float() + self.mean.float()
         tiles = tiling.spans(x0.shape[-2], x0.shape[-1], self.stride[1], tile)
-        if tiles is None:
-            yield from self._decoded(latents)
-        else:
-            one_by_one = torch.split(latents, 1)
-            film = torch.cat([tiling.blended(self._film, one, *tiles, 1, self.stride[1]) for one in one_by_one])
-            yield from self._chunks(film)
+        with present(self.autoencoder):
+            if tiles is None:
+                yield from self._decoded(latents)
+            else:
+                one_by_one = torch.split(latents, 1)
+                film = torch.cat([tiling.blended(self._film, one, *tiles, 1, self.stride[1]) for one in one_by_one])
+                yield from self._chunks(film)
 
     def preview(self, x0: Tensor) -> Tensor:
         """Small frames (B, T, 3, h, w) in [-1, 1] of `x0` (B, C, T, h, w), for the price of one product."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.core.half_precision import dtype_of, no_autocast, run_in_dtype
+from scorefield.core.presence import OnDemand
 from scorefield.latent import tiling
 
 Side = Callable[[Any, Tensor], Tensor]  # an autoencoder and a batch
@@ -39,6 +40,7 @@ class LatentCodec(nn.Module):
     def __init__(self, autoencoder: nn.Module, encoder: Side, decoder: Side, factor: float = 1.0) -> None:
         super().__init__()
         self.autoencoder, self.factor = autoencoder, factor
+        self.on_demand: OnDemand[nn.Module] | None = getattr(autoencoder, "on_demand", None)
         self._encoder, self._decoder = encoder, decoder
 
     @property

@@ -12,6 +12,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from scorefield.core.presence import present
+
 Spans = list[tuple[int, int]]  # starts and ends of tiles along a side, in latents
 Tile = int | Literal["auto", "off"]  # the side of a tile in pixels; auto: whole up to WHOLE pixels, else SIDE
 
@@ -31,22 +33,29 @@ class Sides(Protocol):
 
 def decode(codec: Sides, x0: Tensor, tile: Tile = "auto") -> Tensor:
     """codec.decode of `x0` (B, C, H, W), in tiles if the picture is large or `tile` says so."""
-    return _mapped(codec.decode, x0, 1, codec.size_factor, tile)
+    return _mapped(codec, codec.decode, x0, 1, codec.size_factor, tile)
 
 
 def encode(codec: Sides, pixels: Tensor, tile: Tile = "auto") -> Tensor:
     """codec.encode of `pixels` (B, 3, H, W), in tiles if the picture is large or `tile` says so."""
-    return _mapped(codec.encode, pixels, codec.size_factor, 1, tile)
+    return _mapped(codec, codec.encode, pixels, codec.size_factor, 1, tile)
 
 
-def _mapped(run: Callable[[Tensor], Tensor], x: Tensor, before: int, after: int, tile: Tile) -> Tensor:
-    """`run` over `x` (B, C, H, W); one latent is `before` values wide in `x` and `after` values in the result."""
+def _mapped(
+    codec: Sides, run: Callable[[Tensor], Tensor], x: Tensor, before: int, after: int, tile: Tile
+) -> Tensor:  # fmt: skip
+    """`run` over `x` (B, C, H, W); one latent is `before` values wide in `x` and `after` values in the result.
+
+    All parts are run in one turn of the codec's network.
+    """
     height, width = (side // before for side in x.shape[-2:])
     factor = max(before, after)
     tiles = spans(height, width, factor, tile)
-    if tiles is None:
-        return torch.cat([run(part) for part in torch.split(x, max(1, WHOLE // (height * width * factor**2)))])
-    return torch.cat([blended(run, one, *tiles, before, after) for one in torch.split(x, 1)])
+    parts = torch.split(x, max(1, WHOLE // (height * width * factor**2)) if tiles is None else 1)
+    if tiles is None and len(parts) == 1:
+        return run(x)
+    with present(codec):
+        return torch.cat([run(one) if tiles is None else blended(run, one, *tiles, before, after) for one in parts])
 
 
 def spans(height: int, width: int, factor: int, tile: Tile) -> tuple[Spans, Spans] | None:

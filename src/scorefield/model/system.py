@@ -66,6 +66,8 @@ class Place:
     device: torch.device
     dtype: torch.dtype
     hollow: bool = False  # networks have names and shapes and no numbers, to try a request with
+    offload: bool = False  # networks have their numbers in their turns alone
+    cache: bool = False  # hashes of files and vectors of prompts are remembered on the disk
 
 
 class _Computed(threading.local):

@@ -38,6 +38,7 @@ class PromptBatch:
     pictures: Tensor | None = None  # (P, 3, S, S) in [0, 1]: the image prompt, or the given frames of a film
     noise_level: int = 0  # of the image prompt, from 0 to 999
     rules: Rules = PLAIN  # how the prompts are read
+    ahead: Sequence[Prompt] = ()  # all prompts of the request, which a conditioner may read at once
 
 
 class Conditioner(ABC):

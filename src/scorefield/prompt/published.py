@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scorefield.core.cond import Cond
+from scorefield.core.presence import present
 from scorefield.errors import RequestError
 from scorefield.nets.clip import TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
@@ -47,6 +48,11 @@ class PublishedConditioner(Conditioner):
         other.encoder, other.table = encoder, Table(encoder.tokens, self.table.learned)
         return other
 
+    def conditions(self, batches: Sequence[Sequence[Prompt]], rules: Rules = PLAIN) -> list[Cond]:
+        """The condition of each batch of prompts."""
+        with present(self.encoder):
+            return super().conditions(batches, rules)
+
     @torch.no_grad()
     def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
         """Cond(tokens (B, 77 * chunks, D)) of the prompts, on the encoder's device; each is read by itself.
@@ -54,9 +60,9 @@ class PublishedConditioner(Conditioner):
         RequestError also for prompts with different numbers of chunks, which cannot be one batch.
         """
         read = self.tokenized(prompts, rules)
-        states = {
-            text: self._states(chunks, rules) for text, chunks in {one.text: _chunks(one) for one in read}.items()
-        }
+        divided = {one.text: _chunks(one) for one in read}
+        with present(self.encoder):
+            states = {text: self._states(chunks, rules) for text, chunks in divided.items()}
         if len({len(one) for one in states.values()}) > 1:
             raise RequestError("prompts with different numbers of chunks cannot be one condition; read them separately")
         return Cond(tokens=torch.stack([states[one.text] for one in read]))
@@ -70,10 +76,10 @@ class PublishedConditioner(Conditioner):
 
     def summaries(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Tensor:
         """The summaries (B, P) of the prompts' first chunks, for an encoder with a projection; weights are ignored."""
-        ids = torch.cat([_chunks(one).ids[:1] for one in self.tokenized(prompts, rules)]).to(
-            self.encoder.positions.device
-        )
-        return self.encoder.condition_of(self.table(ids), ids)[1]
+        ids = torch.cat([_chunks(one).ids[:1] for one in self.tokenized(prompts, rules)])
+        with present(self.encoder):
+            ids = ids.to(self.encoder.positions.device)
+            return self.encoder.condition_of(self.table(ids), ids)[1]
 
     def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
         """The prompts in chunks; RequestError for one that is longer than `rules` allow."""

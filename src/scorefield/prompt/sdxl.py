@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from scorefield.core.cond import Cond
+from scorefield.core.presence import present
 from scorefield.nets.unet import time_features
 from scorefield.prompt.conditioner import Conditioner, Prompt, PromptBatch, Tokenized
 from scorefield.prompt.inversion import Learned
@@ -39,13 +40,23 @@ class XlConditioner(Conditioner):
         other.first, other.second = first, second
         return other
 
-    @torch.no_grad()
     def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
         """The condition of words alone: the tokens of both encoders, and `pooled` (B, P), the first chunk's summary."""
-        first, second = zip(*map(_both, self.tokenized(prompts, rules)), strict=True)
-        read = [one(tokens, rules).tokens for one, tokens in ((self.first, first), (self.second, second))]
-        tokens = torch.cat([one for one in read if one is not None], -1)
-        return Cond(tokens=tokens, pooled=self.second.summaries(second, rules))
+        return self.conditions([prompts], rules)[0]
+
+    @torch.no_grad()
+    def conditions(self, batches: Sequence[Sequence[Prompt]], rules: Rules = PLAIN) -> list[Cond]:
+        """The condition of each batch of prompts; one encoder reads them all, then the other."""
+        both = [[*map(_both, self.tokenized(prompts, rules))] for prompts in batches]
+        read = self.first.conditions([[first for first, _ in batch] for batch in both], rules)
+        others = [[second for _, second in batch] for batch in both]
+        with present(self.second.encoder):
+            read_again = self.second.conditions(others, rules)
+            summaries = [self.second.summaries(prompts, rules) for prompts in others]
+        return [
+            Cond(tokens=torch.cat([one.tensors()["tokens"], other.tensors()["tokens"]], -1), pooled=summary)
+            for one, other, summary in zip(read, read_again, summaries, strict=True)
+        ]
 
     def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
         """The prompts in chunks for both encoders, which are equally long."""

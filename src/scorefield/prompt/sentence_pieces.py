@@ -12,12 +12,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from scorefield.core.cond import Cond
+from scorefield.core.presence import present
 from scorefield.errors import DamagedError, MissingError, RequestError
 from scorefield.input_files import read_bytes, read_json
 from scorefield.nets.umt5 import Umt5Encoder
 from scorefield.prompt.bpe import mended, too_long
-from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized
+from scorefield.prompt.conditioner import Conditioner, Prompt, PromptBatch, Tokenized
 from scorefield.prompt.rules import PLAIN, Count, Rules, check_plain
+from scorefield.prompt.vector_cache import VectorCache
 
 END, END_ID = "</s>", 1
 CONTEXT_LENGTH = 512
@@ -120,27 +122,46 @@ class Umt5Conditioner(Conditioner):
     ValueError for a tokenizer and an encoder that do not belong together.
     """
 
-    def __init__(self, tokenizer: Umt5Tokenizer, encoder: Umt5Encoder) -> None:
+    def __init__(self, tokenizer: Umt5Tokenizer, encoder: Umt5Encoder, vectors: VectorCache | None = None) -> None:
         if len(tokenizer) > (known := encoder.config.vocab_size):  # whose rows are rounded up
             raise ValueError(
                 f"the tokenizer has {len(tokenizer)} tokens, the text encoder {known}: they do not belong together"
             )
-        self.tokenizer, self.encoder = tokenizer, encoder
+        self.tokenizer, self.encoder, self.vectors = tokenizer, encoder, vectors
 
-    @torch.no_grad()
     def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
         """The condition of the prompts, on the encoder's device; each is read once, and by itself.
 
         The original pads to 512 tokens, hides the padding and drops its states: the same numbers for more work.
         """
-        read = self.tokenized(prompts, rules)
-        states = {text: self._states(ids) for text, ids in {one.text: _ids(one) for one in read}.items()}
-        return Cond(tokens=torch.stack([states[one.text] for one in read]))
+        return self.conditions([prompts], rules)[0]
 
-    def _states(self, ids: Tensor) -> Tensor:
-        """(512, D) of ids (L,)."""
-        states: Tensor = self.encoder(ids[None].to(self.encoder.norm.weight.device))[0]
-        return F.pad(states, (0, 0, 0, CONTEXT_LENGTH - len(ids)))
+    def conditions(self, batches: Sequence[Sequence[Prompt]], rules: Rules = PLAIN) -> list[Cond]:
+        """The condition of each batch of prompts; the encoder is needed for those alone that the cache lacks."""
+        read = [self.tokenized(prompts, rules) for prompts in batches]
+        states = self._states([one for prompts in read for one in prompts])
+        padded = {text: F.pad(one, (0, 0, 0, CONTEXT_LENGTH - len(one))) for text, one in states.items()}
+        return [Cond(tokens=torch.stack([padded[one.text] for one in prompts])) for prompts in read]
+
+    def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
+        """The conditions of a batch; with a cache, what later batches will need is read in the same turn."""
+        if self.vectors is not None:
+            self._states(self.tokenized(batch.ahead, batch.rules))
+        return super().pair(batch)
+
+    @torch.no_grad()
+    def _states(self, prompts: Sequence[Tokenized]) -> dict[str, Tensor]:
+        """The states (L, D) of each prompt, by its text, from the cache or else from the encoder."""
+        ids = {one.text: _ids(one) for one in prompts}
+        known = {text: self.vectors.get(one) for text, one in ids.items()} if self.vectors else {}
+        states = {text: one for text, one in known.items() if one is not None}
+        if states.keys() != ids.keys():
+            with present(self.encoder):
+                for text in ids.keys() - states.keys():
+                    states[text] = self.encoder(ids[text][None].to(self.encoder.norm.weight.device))[0]
+                    if self.vectors:
+                        self.vectors.put(ids[text], states[text])
+        return states
 
     def tokenize(self, prompts: Sequence[str], rules: Rules = PLAIN) -> list[Tokenized]:
         """The prompts in sentence pieces; RequestError for one that is too long, and for rules that are not plain."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from scorefield.core import noise, noise_schedule
 from scorefield.core.cond import Cond
+from scorefield.core.presence import present
 from scorefield.errors import RequestError
 from scorefield.nets.clip import ImageEncoder, TextEncoder
 from scorefield.nets.unet import time_features
@@ -53,11 +54,13 @@ class UnclipConditioner(PublishedConditioner):
 
     def vector(self, picture: Tensor) -> Tensor:
         """CLIP's vectors (B, D) float32 of pictures (B, 3, S, S) in [0, 1]."""
-        return self.image_encoder.embed(self.image_encoder.normalised(picture)).float()
+        with present(self.image_encoder):
+            return self.image_encoder.embed(self.image_encoder.normalised(picture)).float()
 
     def pooled(self, vector: Tensor, seeds: Sequence[int], noise_level: int) -> Tensor:
         """(B, 2 D): `vector` (1, D) with the noise of each seed at level 0 to 999, and time features of that level."""
-        mean, deviation = self.statistics.mean.float(), self.statistics.deviation.float()
+        with present(self.statistics):
+            mean, deviation = self.statistics.mean.float(), self.statistics.deviation.float()
         own = [noise.derived(seed, "image prompt") for seed in seeds]  # not the numbers that the walk starts from
         eps = noise.initial(own, vector.shape[1:], vector.device)
         abar = float(_ABAR[noise_level])

@@ -203,6 +203,16 @@ class Machine(Group):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"), BeforeValidator(_called)] = option(
         "auto", "Where the network runs: auto, cpu, cuda, cuda:N or mps.", expects="auto, cpu, cuda, cuda:N or mps"
     )
+    offload: bool = option(
+        False,
+        "Hold one network in memory at a time: each is read from its file for its turn, and freed after it. The "
+        "picture is the same.",
+    )
+    cache: bool = option(
+        True,
+        "Remember on the disk what a large text encoder made of a prompt, and the hashes of files: the default.",
+        flags=("--cache/--no-cache",),
+    )
     compiled: bool = option(
         False, "Have torch compile the network: the first step of each size takes minutes.", names=("compile",)
     )

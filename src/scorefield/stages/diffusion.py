@@ -14,6 +14,7 @@ from scorefield.core.denoiser import Denoise, Preconditioned, bind, steady
 from scorefield.core.half_precision import no_autocast
 from scorefield.core.level import Level
 from scorefield.core.name_lookup import canonical
+from scorefield.core.presence import Turns
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.guide.cfg import Scale, cfg_batched, within
 from scorefield.guide.inpaint import known
@@ -149,7 +150,9 @@ class Diffusion:
         start = plan.start.encoded(self.codec, plan.canvas, self.device)
         denoise = self._denoise(plan, batch, start)
         run = noise.find(plan.noise)(batch.seeds, plan.shape, self.device)
-        return finite(plan.sampler(denoise, start.state(run.initial, plan.levels[0]), plan.levels, run.step))
+        turns: Turns | None = getattr(self.denoiser.net, "on_demand", None)
+        steps = finite(plan.sampler(denoise, start.state(run.initial, plan.levels[0]), plan.levels, run.step))
+        return steps if turns is None else turns.during(steps)
 
     def make(self, plan: DiffusionPlan, x: Tensor) -> Iterator[Tensor]:
         """The frames (B, f, H, W, 3) uint8 of latents (B, ...), in chunks; NonFiniteError where one is not finite."""
@@ -193,6 +196,7 @@ class Diffusion:
             pictures=plan.pictures,
             noise_level=plan.noise_level,
             rules=plan.rules,
+            ahead=[*plan.prompts.values()],
         )
         scale, denoiser = self._scale(plan), steady(self.denoiser, plan.levels)
         with no_autocast():

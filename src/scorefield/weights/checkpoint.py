@@ -177,6 +177,11 @@ class Reader:
             raise DamagedError(f"{self.index.path} holds no tensor {key!r}")
         return self.index.tensors[key]
 
+    def release(self) -> None:
+        """Free what had to be read whole; it is read again when it is needed again."""
+        with self._lock:
+            self._whole.clear()
+
     def _old(self, file: Path) -> Mapping[str, Tensor]:
         with self._lock:
             if file not in self._whole:

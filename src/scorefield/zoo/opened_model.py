@@ -15,7 +15,7 @@ from scorefield.adapters.lora_weights import open_lora, with_loras
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.model.family import Family
 from scorefield.model.system import COMPUTED, Place, System, check_fork
-from scorefield.notes import collecting
+from scorefield.notes import NoEffectWarning, collecting, note
 from scorefield.request import ModelChoice
 from scorefield.request.model_choice import Numerics
 from scorefield.weights.checkpoint import Checkpoint
@@ -39,6 +39,10 @@ class OpenedModel:
         self.choice = choice.model_copy(
             update={"model": name, "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
         )
+        if choice.compiled and choice.offload:
+            raise RequestError("a compiled network cannot be offloaded; leave out one of the two", option="offload")
+        if choice.offload and not self.is_large:
+            note(NoEffectWarning, f"{name} is small and stays in memory: offload changes nothing for it")
         self.loras = [open_lora(one) for one in choice.loras]
         self.words = [open_word(one) for one in choice.embeddings]
 
@@ -57,7 +61,10 @@ class OpenedModel:
         if COMPUTED.process != os.getpid():
             check_fork()
         plain = self.choice.model_copy(update={"loras": (), "embeddings": (), "compiled": False})
-        system = self.family.build(self.identity, plain, Place(device=self.device, dtype=self.dtype, hollow=hollow))
+        place = Place(
+            device=self.device, dtype=self.dtype, hollow=hollow, offload=self.asked.offload, cache=self.asked.cache
+        )
+        system = self.family.build(self.identity, plain, place)
         _check_taken(plain, system)
         if self.choice.model != self.asked.model:
             system = replace(system, loaded_as=self.asked.model)

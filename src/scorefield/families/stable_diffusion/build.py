@@ -12,6 +12,7 @@ from scorefield.families.stable_diffusion.parts import Parts, parts
 from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS, Networks, from_pure_noise, kinds
 from scorefield.latent import kl_codec
 from scorefield.latent.latent_codec import PictureCodec
+from scorefield.model.part_names import Part
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
 from scorefield.nets.clip import ImageEncoder, TextEncoder
@@ -69,16 +70,18 @@ class StableDiffusion:
             raise UnsupportedError(line + more)
         output, spec = _spec(identity, choice.prediction)
         places, fill, xl = parts(checkpoint, networks, choice), Filling(place), networks.text_2 is not None
-        unet = fill(lambda: Unet(networks.unet), "U-Net", *places.unet)
-        kl = fill(lambda: Kl(networks.kl), "autoencoder", *places.kl)
+        unet = fill(lambda: Unet(networks.unet), Part.UNET, *places.unet)
+        kl = fill(lambda: Kl(networks.kl), Part.AUTOENCODER, *places.kl)
         latents = (other_latents(Path(choice.vae), xl=xl) if choice.vae else None) or networks.latents
         if latents and latents != kl_codec.published(xl=xl):
             fill.add_to_hash(f"autoencoder.latents {tuple(latents)}")
+        with fill.networks:
+            codec = PictureCodec(kl_codec.KlCodec(kl, latents, xl=xl))
         stage = Diffusion(
             spec=spec,
             denoiser=Preconditioned(unet, spec.prediction, spec.clock),
             conditioner=_conditioner(checkpoint.path, networks, places, fill),
-            codec=PictureCodec(kl_codec.KlCodec(kl, latents, xl=xl).to(fill.networks)),
+            codec=codec,
             device=place.device,
             further=_WORDS | {PicturePrompt} if networks.image_clip else _WORDS,
         )
@@ -172,17 +175,17 @@ def unknown_prediction(found: ModelIdentity) -> str:
 
 
 def _conditioner(path: Path, networks: Networks, places: Parts, fill: Filling) -> Conditioner:
-    words = _words(path, places.tokenizer, fill(lambda: TextEncoder(places.encoder), "text encoder", *places.text))
+    words = _words(path, places.tokenizer, fill(lambda: TextEncoder(places.encoder), Part.TEXT, *places.text))
     if places.image and (clip := networks.image_clip):
         weights, statistics = places.image
-        image = fill(lambda: ImageEncoder(clip.vision, clip.embed_dim, clip.activation), "image encoder", *weights)
+        image = fill(lambda: ImageEncoder(clip.vision, clip.embed_dim, clip.activation), Part.IMAGE, *weights)
         if statistics is None:
             known = Statistics(clip.embed_dim).to(fill.networks)
         else:
-            known = fill(lambda: Statistics(clip.embed_dim), "image statistics", *statistics)
+            known = fill(lambda: Statistics(clip.embed_dim), Part.STATISTICS, *statistics)
         return UnclipConditioner(words.tokenizer, words.encoder, image, known)
     if places.second and (config := networks.text_2):
-        second = fill(lambda: TextEncoder(config), "second text encoder", *places.second.weights)
+        second = fill(lambda: TextEncoder(config), Part.TEXT_2, *places.second.weights)
         summary = _words(path, places.second.tokenizer, second)
         return XlConditioner(words, summary, features=networks.size_features, blank=places.second.blank)
     return words

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from scorefield.core.denoiser import Preconditioned
+from scorefield.core.presence import Alternating
 from scorefield.errors import DamagedError, RequestError, UnsupportedError
 from scorefield.families.fill import Filling
 from scorefield.families.wan import configs, parts
@@ -14,6 +15,7 @@ from scorefield.families.wan.parts import Parts
 from scorefield.families.wan.separate_files import Source
 from scorefield.families.wan.specs import SPECS, TASKS, Networks, spec_of, task_of
 from scorefield.latent.film_codec import FilmCodec
+from scorefield.model.part_names import Part
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import Place, System
 from scorefield.nets.causal_vae import CausalVae
@@ -83,12 +85,14 @@ class Wan:
         if stated := configs.shift(checkpoint):
             spec = replace(spec, defaults=replace(spec.defaults, shift=stated))
         net = _net(fill, networks, found.transformers)
-        autoencoder = fill(lambda: CausalVae(networks.vae), "autoencoder", *found.vae)
+        autoencoder = fill(lambda: CausalVae(networks.vae), Part.AUTOENCODER, *found.vae)
+        with fill.networks:
+            codec = FilmCodec(autoencoder, networks.latents)
         stage = Diffusion(
             spec=spec,
             denoiser=Preconditioned(net, spec.prediction, spec.clock),
             conditioner=_conditioner(found, checkpoint.path, fill),
-            codec=FilmCodec(autoencoder, networks.latents).to(fill.networks),
+            codec=codec,
             device=place.device,
             further=_TAKES if networks.boundary is None else _TAKES | {SecondGuidance},
         )
@@ -116,22 +120,24 @@ def _net(fill: Filling, networks: Networks, sources: Sequence[Source]) -> nn.Mod
         return VideoDit(networks.transformer)
 
     if networks.boundary is None:
-        return fill(transformer, "video transformer", *sources[0])
+        return fill(transformer, Part.TRANSFORMER, *sources[0])
     fill.add_to_hash(f"boundary {networks.boundary:g}")
     high, low = (
-        fill(transformer, f"{noise}-noise transformer", *source)
-        for noise, source in zip(("high", "low"), sources, strict=True)
+        fill(transformer, part, *source)
+        for part, source in zip((Part.HIGH_NOISE, Part.LOW_NOISE), sources, strict=True)
     )
-    return Experts(high, low, networks.boundary)
+    experts = Experts(high, low, networks.boundary)
+    Alternating(experts, (high, low))
+    return experts
 
 
 def _conditioner(found: Parts, path: Path, fill: Filling) -> Umt5Conditioner:
-    encoder = fill(lambda: Umt5Encoder(found.networks.text), "text encoder", *found.text)
+    encoder = fill(lambda: Umt5Encoder(found.networks.text), Part.TEXT, *found.text, late=True)
     try:
-        words = Umt5Conditioner(found.tokenizer, encoder)
+        words = Umt5Conditioner(found.tokenizer, encoder, fill.vectors(Part.TEXT))
     except ValueError as error:
         raise DamagedError(f"{path}: {error}") from None
     if found.image is None or (clip := found.networks.image_clip) is None:
         return words
-    image = fill(lambda: ImageEncoder(clip.vision, None, clip.activation), "image encoder", *found.image)
-    return FilmPicturesConditioner(words.tokenizer, encoder, image)
+    image = fill(lambda: ImageEncoder(clip.vision, None, clip.activation), Part.IMAGE, *found.image)
+    return FilmPicturesConditioner(words.tokenizer, encoder, image, words.vectors)
