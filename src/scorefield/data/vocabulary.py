@@ -1,7 +1,7 @@
 """Every word of the grammar of captions, by kind, for pictures and films."""
 
 from scorefield.data.colours import WORDS
-from scorefield.data.motions import DIRECTIONS, FAULTS, MOTIONS, OPENINGS, SPEEDS, WEATHER
+from scorefield.data.motions import DIRECTIONS, FAULTS, MOTIONS, OPENINGS, PACES, WEATHER
 from scorefield.data.phrases import (
     GRAMMAR,
     MOODS,
@@ -43,8 +43,8 @@ def kinds() -> dict[str, tuple[str, ...]]:
         "numbers": (*NUMBERS, *(phrase for phrase in SEVERAL if phrase)),
         "worn": (*WORN, *(f"{worn}s" for worn in WORN)),
         "motions": tuple(dict.fromkeys(phrase for phrases in motions for phrase in phrases if phrase)),
-        "directions": (*(phrase for phrases in DIRECTIONS.values() for phrase in phrases), *SPEEDS),
-        "films": (*OPENINGS, *_all(WEATHER), *FAULTS),
+        "directions": tuple(phrase for one in (DIRECTIONS, PACES) for phrases in one.values() for phrase in phrases),
+        "films": (*OPENINGS, *_all(WEATHER), *_all(FAULTS)),
     }
 
 
