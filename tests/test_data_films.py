@@ -105,7 +105,15 @@ def test_every_word_of_a_caption_is_in_the_vocabulary_and_captions_fit() -> None
 
 def test_a_motion_has_several_phrasings() -> None:
     said = " | ".join(one.caption for one in MANY if one.script.name == "drive")
-    for phrase in ("drives", "is driving", "driving to the", "from left to right", "to the left", "a film of", "slowly"):
+    for phrase in (
+        "drives",
+        "is driving",
+        "driving to the",
+        "from left to right",
+        "to the left",
+        "a film of",
+        "slowly",
+    ):
         assert phrase in said, phrase
     assert any(one.caption == "" for one in MANY)
 

@@ -137,4 +137,3 @@ def film(index: int, seed: int = 0, split: Split = "train", task: FilmTask | Non
         found = _attempt(chosen, split, rng)
         if found is not None:
             return found
-
