@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scorefield.data.film_render import render_film
-from scorefield.data.films import JUDGED, Film, film
+from scorefield.data.film_scenes import JUDGED, Film, film
 from scorefield.evals import film_judge, film_motion
 from scorefield.evals.film_judge import Judged, shares, truth, verdict
 from scorefield.evals.film_motion import At, FilmSeen, course

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from scorefield.data.arrays import Bytes, Mask
-from scorefield.data.films import Film
+from scorefield.data.film_scenes import Film
 from scorefield.data.paint import COLUMNS, ROWS, SIZE, Colour, disc
 from scorefield.data.places import dry
 from scorefield.data.render import FILTERS, render

@@ -6,18 +6,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from scorefield.data.arrays import Bytes, Floats
 from scorefield.data.film_render import FALL
-from scorefield.data.films import FILM_TASKS, JUDGED, Film, film
+from scorefield.data.film_scenes import FILM_TASKS, JUDGED, Film, film
 from scorefield.data.layout import Item
 from scorefield.data.motions import Direction, flipped
 from scorefield.data.paint import SIZE
+from scorefield.data.scripts import FRAMES
 from scorefield.data.sprites import sides, sprite
 from scorefield.evals.drawing import Plane, fit
-from scorefield.data.scripts import FRAMES
 from scorefield.evals.film_motion import OFTEN, RARELY, FilmSeen, motion_fault
 from scorefield.evals.interval import Share, wilson
 from scorefield.evals.judge import Found, Look, Seen

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from scorefield.data.films import Film
+from scorefield.data.film_scenes import Film
 from scorefield.data.motions import Direction
 from scorefield.data.scripts import GAITS, LAST
 from scorefield.evals.judge import Found, Seen
@@ -160,9 +160,9 @@ def _backwards(film: Film, paths: Mapping[str, list[At]], faces: Mapping[str, Di
     """Who goes to one side and faces the other; what turns faces no side."""
     for thing, at in paths.items():
         right, _ = shift(at)
-        if thing in faces and film.script.name != "roll" and abs(right) >= LEAST:
-            if faces[thing] != ("right" if right > 0 else "left"):
-                return f"the {thing} goes backwards"
+        way = "right" if right > 0 else "left"
+        if abs(right) >= LEAST and film.script.name != "roll" and faces.get(thing, way) != way:
+            return f"the {thing} goes backwards"
     return None
 
 
