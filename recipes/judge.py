@@ -46,7 +46,9 @@ def item(rng: np.random.Generator, name: str, placed: list[Item]) -> Item | None
         if all(max(abs(x - one.x), abs(y - one.y)) > 0.36 * (size + one.size) for one in placed):
             colour = str(rng.choice(LABELS.colours)) if name in COLOURED and rng.random() < 0.7 else None
             worn = str(rng.choice(list(WORN))) if name in HATTED and rng.random() < 0.4 else None
-            return Item(thing=name, x=x, y=y, size=size, colour=colour, worn=worn)
+            turn = 15 * int(rng.integers(24)) if worn is None and rng.random() < 0.1 else 0
+            flip = bool(rng.random() < 0.5)  # in films, things face the way they go
+            return Item(thing=name, x=x, y=y, size=size, colour=colour, worn=worn, flip=flip, turn=turn)
     return None
 
 

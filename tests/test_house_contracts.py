@@ -18,7 +18,7 @@ from scorefield.api.replay import read_record, replay_job, replayed
 from scorefield.cli import common
 from scorefield.cli.main import run
 from scorefield.errors import UnsupportedError
-from scorefield.families.scenes.build_scenes import Scenes
+from scorefield.families.scenes.shipped import Scenes
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.model.events import Event, Finished, Output, Step
 from scorefield.request import parse

@@ -38,6 +38,8 @@ FONT_SHA256 = "e5899ed38b8ed83e08bd3ac5de09791e9d19d288333a796de1d35ad17396f1ec"
 SETTINGS = {  # of two steps; the networks are those that ship
     "autoencoder": {"batch": "2"},
     "clip": {"batch": "4"},
+    "film": {"batch": "2", "count": "4", "frames": "5"},
+    "film_autoencoder": {"batch": "1", "frames": "5"},
     "generator": {"batch": "2", "count": "4"},
     "judge": {"batch": "2"},
     "textual_inversion": {"batch": "2", "images": "docs/images/traffic-light"},
@@ -45,6 +47,8 @@ SETTINGS = {  # of two steps; the networks are those that ship
 }
 FEW = {
     "psnr": 32,
+    "film_psnr": 1,
+    "film_statistics": 2,
     "codec": 32,
     "naming": 32,
     "sights": 3,
@@ -78,7 +82,7 @@ def _recipe(name: str, monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, s
 
 def _train(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **more: str) -> Path:
     """Two steps and the file that they end in."""
-    settings = SETTINGS[name] | ({"bank": str(folder / "bank")} if name == "generator" else {}) | more
+    settings = SETTINGS[name] | ({"bank": str(folder / "bank")} if name in ("film", "generator") else {}) | more
     options = run.Options(folder=folder, steps=2, device=torch.device("cpu"), dtype=torch.float32)
     made = run.execute(_recipe(name, monkeypatch, settings), options)
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]

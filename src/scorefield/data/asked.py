@@ -123,13 +123,13 @@ def _motion(rng: random.Random) -> Asked:
     motion = MOTIONS[name]
     if motion.other:
         pair = _different(rng, movers(name), movers(name) if name == "cross" else OFTEN)
-        return Asked(nouns=tuple(Noun(thing=thing) for thing in pair), move=Move(name=name))
+        return Asked(nouns=tuple(Noun(thing=thing) for thing in pair), move=Move(name=name, pace="unseen"))
     thing = choose(rng, movers(name))
     colour = choose(rng, tuple(COLOURS)) if thing in COLOURED and rng.random() < 0.25 else None
     direction: Direction | None = None
     if motion.sideways and rng.random() < 0.9:
         direction = "left" if rng.random() < 0.5 else "right"
-    return Asked(nouns=(Noun(thing=thing, colour=colour),), move=Move(name=name, direction=direction))
+    return Asked(nouns=(Noun(thing=thing, colour=colour),), move=Move(name=name, direction=direction, pace="unseen"))
 
 
 def _whole(rng: random.Random) -> Asked:

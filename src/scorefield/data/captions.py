@@ -3,9 +3,10 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from scorefield.data.colours import WORDS
-from scorefield.data.motions import DIRECTIONS, MOTIONS, OPENINGS, SPEEDS, Direction
+from scorefield.data.motions import DIRECTIONS, MOTIONS, OPENINGS, PACES, Direction, Pace
 from scorefield.data.phrases import (
     MOODS,
     NO_VERB,
@@ -40,10 +41,11 @@ class Noun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A motion in a caption: its name in MOTIONS and its direction, if it has one."""
+    """A motion in a caption: its name in MOTIONS, and its direction and pace, if it has one."""
 
     name: str
     direction: Direction | None = None
+    pace: Pace | Literal["unseen"] | None = None  # a picture does not show it, so its caption may name any
 
 
 def article(words: str) -> str:
@@ -99,6 +101,15 @@ def _listed(said: Sequence[str]) -> str:
     return f"{head} and {last}" if head else last
 
 
+def _paced(move: Move, rng: random.Random) -> str:
+    """A word for the pace, or none."""
+    if move.pace != "unseen":
+        return _any(rng, PACES[move.pace]) if move.pace else ""
+    motion = MOTIONS[move.name]
+    paced = motion.sideways or motion.aloft or move.name == "spin"
+    return _any(rng, tuple(word for words in PACES.values() for word in words)) if paced and rng.random() < 0.15 else ""
+
+
 def _moving(said: Sequence[str], move: Move, rng: random.Random) -> tuple[str, bool]:
     """The nouns with their motion, and whether that is a whole sentence."""
     motion = MOTIONS[move.name]
@@ -109,8 +120,7 @@ def _moving(said: Sequence[str], move: Move, rng: random.Random) -> tuple[str, b
         return f"{_listed(said)} {does}", does != participle
     does = verb if roll < 0.5 else participle if roll < 0.75 else f"is {participle}"
     where = f" {_any(rng, DIRECTIONS[move.direction])}" if move.direction else ""
-    paced = motion.sideways or motion.aloft or move.name == "spin"
-    speed = f" {_any(rng, SPEEDS)}" if paced and rng.random() < 0.15 else ""
+    speed = f" {pace}" if (pace := _paced(move, rng)) else ""
     whom = f"{f' {_any(rng, motion.other)}'.rstrip()} {said[1]}" if motion.other else ""
     return f"{said[0]} {does}{whom}{where}{speed}", does != participle
 
@@ -138,8 +148,13 @@ def caption(
     style: str | None,
     rng: random.Random,
     move: Move | None = None,
+    *,
+    film: bool = False,
 ) -> str:
-    """One caption: style, nouns with their relation or motion, place; a part that is None is left out."""
+    """One caption: style, nouns with their relation or motion, place; a part that is None is left out.
+
+    It may call what it describes a film if that has a motion, or is a `film`.
+    """
     said = [noun_phrase(noun, rng) for noun in nouns]
     where = _pick(rng, PLACES[place]) if place is not None else ""
     if not said:
@@ -157,7 +172,7 @@ def caption(
     if style is not None:
         middle = _styled(middle, style, rng)
     elif not sentence:
-        opening = _any(rng, OPENINGS) if move is not None and rng.random() < 0.4 else _any(rng, PLAIN_STYLE)
+        opening = _any(rng, OPENINGS) if (film or move is not None) and rng.random() < 0.4 else _any(rng, PLAIN_STYLE)
         middle = f"{opening} {middle}".strip()
     if before:
         middle = f"{where}, {middle}"

@@ -94,8 +94,8 @@ def sunset(rng: np.random.Generator) -> Floats:
     return where(ROWS > ridge(rng, 82, 4), fade((86, 56, 66), (52, 36, 50), 78, SIZE), picture)
 
 
-def rain(rng: np.random.Generator) -> Floats:
-    """Grey clouds, slanting drops, puddles."""
+def wet_land(rng: np.random.Generator) -> Floats:
+    """Grey clouds, puddles."""
     picture = fade((104, 114, 130), (168, 178, 190), 0, 84)
     for x in np.linspace(0, SIZE, 8) + rng.uniform(-6, 6, 8):
         picture = where(disc(x, rng.uniform(2, 10), rng.uniform(10, 15)), (84, 92, 108), picture)
@@ -103,6 +103,12 @@ def rain(rng: np.random.Generator) -> Floats:
     for x in rng.uniform(10, 118, 3):
         y = rng.uniform(94, 122)
         picture = where(((COLUMNS - x) / 15) ** 2 + ((ROWS - y) / 3) ** 2 < 1, (140, 162, 184), picture)
+    return picture
+
+
+def rain(rng: np.random.Generator) -> Floats:
+    """Wet land, slanting drops."""
+    picture = wet_land(rng)
     for x, y in zip(rng.uniform(0, 140, 34), rng.uniform(14, 120, 34), strict=True):
         drop = (np.abs(COLUMNS - x + (ROWS - y) * 0.35) < 0.7) & (ROWS > y) & (ROWS < y + 7)
         picture = where(drop, (206, 220, 236), picture)

@@ -6,17 +6,22 @@ from typing import Literal
 from scorefield.data.things import THINGS, Kind
 
 Direction = Literal["left", "right"]
+Pace = Literal["slow", "fast"]
 
 DIRECTIONS: dict[Direction, tuple[str, ...]] = {
     "left": ("to the left", "from right to left"),
     "right": ("to the right", "from left to right"),
 }
-SPEEDS: tuple[str, ...] = ("slowly", "quickly", "fast")
+PACES: dict[Pace, tuple[str, ...]] = {"slow": ("slowly",), "fast": ("quickly", "fast")}
 OPENINGS: tuple[str, ...] = ("a film of", "a video of", "an animation of", "a clip of")
-FAULTS: tuple[str, ...] = (  # words for the faults of a film
-    "blurred", "blurry", "still", "a still picture", "not moving", "frozen", "walking backwards", "moving backwards",
-    "driving backwards", "flying backwards", "flickering", "shaking", "distorted", "deformed", "low quality",
-)  # fmt: skip
+FAULTS: dict[str, tuple[str, ...]] = {  # fault of a film -> its words
+    "blurred": ("blurred", "blurry", "low quality"),
+    "still": ("still", "a still picture", "not moving", "frozen"),
+    "backwards": ("moving backwards", "walking backwards", "driving backwards", "flying backwards"),
+    "flickering": ("flickering",),
+    "shaking": ("shaking",),
+    "distorted": ("distorted", "deformed"),
+}
 WEATHER: dict[str, tuple[str, ...]] = {  # place -> phrases for its weather
     "snow": ("snow falls", "snow is falling", "it is snowing"),
     "rain": ("rain falls", "rain is falling", "it is raining"),

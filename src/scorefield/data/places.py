@@ -42,10 +42,15 @@ def meadow(rng: np.random.Generator) -> Floats:
     return where(ROWS > ridge(rng, 76, 5), fade((104, 184, 70), (66, 144, 48), 72, SIZE), picture)
 
 
+def white_land(rng: np.random.Generator) -> Floats:
+    """Grey-blue sky, white ground."""
+    sky = fade((160, 186, 212), (216, 228, 240), 0, 64)
+    return where(ROWS > ridge(rng, 64, 6), fade((250, 252, 255), (222, 232, 246), 60, SIZE), sky)
+
+
 def snow(rng: np.random.Generator) -> Floats:
-    """Grey-blue sky, white ground, flakes."""
-    picture = fade((160, 186, 212), (216, 228, 240), 0, 64)
-    picture = where(ROWS > ridge(rng, 64, 6), fade((250, 252, 255), (222, 232, 246), 60, SIZE), picture)
+    """White land, flakes."""
+    picture = white_land(rng)
     for x, y in rng.uniform(0, SIZE, (36, 2)):
         picture = where(disc(x, y, rng.uniform(1.0, 1.9)), (255, 255, 255), picture)
     return picture
@@ -167,6 +172,7 @@ PAINTERS: dict[str, Painter] = {
     "moon": landscapes.moon,
     "meeting": landscapes.meeting,
 }
+DRY: dict[str, Painter] = {"snow": white_land, "rain": landscapes.wet_land}  # the places that lack their weather
 GROUND: dict[str, int] = {  # place -> the highest row of its ground, px; the other places have none
     "desert": 74, "beach": 76, "meadow": 72, "snow": 70, "night": 94, "city": 88, "forest": 88, "room": 90,
     "mountains": 86, "lake": 96, "farm": 82, "jungle": 92, "sunset": 84, "rain": 84, "moon": 78, "meeting": 92,
@@ -174,10 +180,21 @@ GROUND: dict[str, int] = {  # place -> the highest row of its ground, px; the ot
 FLOATING = frozenset(PAINTERS.keys() - GROUND.keys())  # places where things float
 
 
+def _painting(painter: Painter, place: str, variant: int) -> Bytes:
+    """What the painter of a place paints as its `variant`-th: (SIZE, SIZE, 3), read-only."""
+    number = list(PAINTERS).index(place)
+    picture = np.clip(painter(np.random.default_rng([number, variant])), 0, 255).astype(np.uint8)
+    picture.flags.writeable = False
+    return picture
+
+
 @cache
 def painted(place: str, variant: int) -> Bytes:
     """The `variant`-th painting of `place`: (SIZE, SIZE, 3), read-only."""
-    number = list(PAINTERS).index(place)
-    picture = np.clip(PAINTERS[place](np.random.default_rng([number, variant])), 0, 255).astype(np.uint8)
-    picture.flags.writeable = False
-    return picture
+    return _painting(PAINTERS[place], place, variant)
+
+
+@cache
+def dry(place: str, variant: int) -> Bytes:
+    """The `variant`-th painting of `place` without weather: (SIZE, SIZE, 3), read-only."""
+    return _painting(DRY[place], place, variant) if place in DRY else painted(place, variant)

@@ -118,9 +118,9 @@ def drawn(item: Item) -> Bytes:
     return sprite(item.thing, item.size, item.colour, item.worn, item.flip, item.turn)
 
 
-def render(scene: Scene, look: Callable[[Item], Bytes] = drawn) -> Bytes:
-    """The scene's picture (128, 128, 3), with the sprites that `look` returns."""
-    picture = painted(scene.place, scene.variant).copy()
+def render(scene: Scene, look: Callable[[Item], Bytes] = drawn, behind: Bytes | None = None) -> Bytes:
+    """The scene's picture (128, 128, 3), with the sprites that `look` returns, before its place or what is `behind`."""
+    picture = (painted(scene.place, scene.variant) if behind is None else behind).copy()
     carried: tuple[Item, ...] = ()
     if scene.relation in ("on", "riding", "holding"):
         carried = scene.items[1:] if scene.relation == "holding" else scene.items[:1]

@@ -1,7 +1,11 @@
 """Every word of the grammar of captions, by kind, for pictures and films."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from scorefield.data.casts import FILM_PLACES, FILM_THINGS, ROLES
 from scorefield.data.colours import WORDS
-from scorefield.data.motions import DIRECTIONS, FAULTS, MOTIONS, OPENINGS, SPEEDS, WEATHER
+from scorefield.data.motions import DIRECTIONS, FAULTS, MOTIONS, OPENINGS, PACES, WEATHER
 from scorefield.data.phrases import (
     GRAMMAR,
     MOODS,
@@ -17,10 +21,10 @@ from scorefield.data.phrases import (
     STYLES,
     VIEWS,
 )
-from scorefield.data.things import THINGS, WORN
+from scorefield.data.things import BY_NAME, THINGS, WORN
 
 
-def _all(table: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _all(table: Mapping[Any, tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(phrase for phrases in table.values() for phrase in phrases)
 
 
@@ -43,8 +47,22 @@ def kinds() -> dict[str, tuple[str, ...]]:
         "numbers": (*NUMBERS, *(phrase for phrase in SEVERAL if phrase)),
         "worn": (*WORN, *(f"{worn}s" for worn in WORN)),
         "motions": tuple(dict.fromkeys(phrase for phrases in motions for phrase in phrases if phrase)),
-        "directions": (*(phrase for phrases in DIRECTIONS.values() for phrase in phrases), *SPEEDS),
-        "films": (*OPENINGS, *_all(WEATHER), *FAULTS),
+        "directions": (*_all(DIRECTIONS), *_all(PACES)),
+        "films": (*OPENINGS, *_all(WEATHER), *_all(FAULTS)),
+    }
+
+
+def film_kinds() -> dict[str, tuple[str, ...]]:
+    """Kind -> the phrases that films are captioned with, which are fewer."""
+    verbs = [verb for name in ROLES if name in MOTIONS for both in MOTIONS[name].verbs for verb in both]
+    return {
+        "things": tuple(name for thing in FILM_THINGS for name in (thing, *BY_NAME[thing].synonyms)),
+        "motions": tuple(dict.fromkeys(verbs)),
+        "relations": _all({name: RELATIONS[name] for name in ROLES if name in RELATIONS}),
+        "directions": (*_all(DIRECTIONS), *_all(PACES)),
+        "places": _all({place: PLACES[place] for place in FILM_PLACES}),
+        "colours": _all(WORDS),
+        "films": (*OPENINGS, *_all(WEATHER), *_all(FAULTS)),
     }
 
 

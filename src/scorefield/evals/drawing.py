@@ -68,9 +68,10 @@ class Plane:
 
 
 def fit(plane: Plane, item: Item) -> Fit:
-    """The best fit of an item with its colour and headgear, anywhere in a picture and near its intended size."""
+    """The best fit of an item as it looks and is turned, anywhere in a picture and near its intended size."""
     sizes = sorted({STEP * round(item.size * percent / 100 / STEP) for percent in SIZES})
-    fits = [plane.best(sprite(item.thing, size, item.colour, item.worn), size) for size in sizes]
+    looks = ((size, sprite(item.thing, size, item.colour, item.worn, item.flip, item.turn)) for size in sizes)
+    fits = [plane.best(look, size) for size, look in looks]
     return max(fits, key=lambda one: one.db)
 
 

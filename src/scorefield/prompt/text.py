@@ -78,6 +78,25 @@ class TextConditioner(Conditioner):
         return {word: near for prompt in prompts for word, near in self.tokenizer.unknown(prompt)}
 
 
+def unmasked(cond: Cond) -> Cond:
+    """The tokens with zeros in place of the rows that the mask hides, and without the mask: how Wan reads words."""
+    if cond.tokens is None or cond.mask is None:
+        raise ValueError("this condition has no masked tokens")
+    return Cond(tokens=cond.tokens * cond.mask[..., None])
+
+
+class UnmaskedTextConditioner(TextConditioner):
+    """A TextConditioner for networks that take no mask: its conditions are tokens alone, see `unmasked`."""
+
+    def conditions(self, batches: Sequence[Sequence[Prompt]], rules: Rules = PLAIN) -> list[Cond]:
+        """The condition of each batch of prompts, on the encoder's device."""
+        return [unmasked(cond) for cond in super().conditions(batches, rules)]
+
+    def read(self, vectors: Tensor, ids: Tensor, mask: Tensor) -> Cond:
+        """The condition of any `vectors` (B, L, D) in place of those of the tokens, as in TextConditioner."""
+        return unmasked(super().read(vectors, ids, mask))
+
+
 def _ids_and_mask(prompt: Tokenized) -> tuple[Tensor, Tensor]:
     match prompt.tokens:
         case (Tensor() as ids, Tensor() as mask):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_type_hints
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from scorefield.errors import DamagedError, MissingError, RequestError
@@ -28,6 +28,15 @@ Samples = Annotated[int, Field(ge=1, le=2**16)]  # of one batch
 Rate = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # seeds that differ by 2^32 would give the same run
+
+
+def _of_latents(frames: int) -> int:
+    if frames % 4 != 1:
+        raise ValueError(f"a film has 4k + 1 frames, such as {frames // 4 * 4 + 1}")
+    return frames
+
+
+Frames = Annotated[int, Field(ge=1, le=10**4), AfterValidator(_of_latents)]  # of a film
 
 _SHOWN = 60  # characters of a value in a message
 

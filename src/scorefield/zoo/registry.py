@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scorefield.families.scenes.build_scenes import Scenes
+from scorefield.families.scenes.shipped import Scenes
 from scorefield.families.stable_diffusion.build import StableDiffusion
 from scorefield.families.wan.build import Wan
 from scorefield.model.family import Family

@@ -1,1 +1,1 @@
-"""The model that ships inside the package."""
+"""The models that ship inside the package."""

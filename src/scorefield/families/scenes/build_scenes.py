@@ -1,17 +1,17 @@
-"""The model that ships inside the package: `scenes`, captioned pictures of 128 x 128."""
+"""The picture model that ships inside the package: `scenes`, captioned pictures of 128 x 128."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 import torch
 from torch import nn
 
 from scorefield.core import clock, gauge, noise_schedule, predict
 from scorefield.core.denoiser import Preconditioned
-from scorefield.errors import DamagedError, MissingError, RequestError
+from scorefield.errors import DamagedError, MissingError
 from scorefield.families.fill import hollow
 from scorefield.input_files import Json
 from scorefield.latent.latent_codec import PictureCodec
@@ -26,7 +26,6 @@ from scorefield.prompt.tokenizer import WordTokenizer
 from scorefield.request import ModelChoice
 from scorefield.stages.diffusion import Diffusion
 from scorefield.weights import scorefield_file
-from scorefield.weights.checkpoint import Checkpoint
 
 ASSETS = Path(__file__).parents[2] / "assets"
 AUTOENCODER, CLIP, GENERATOR = (f"scenes-{part}.safetensors" for part in ("autoencoder", "clip", "generator"))
@@ -48,8 +47,12 @@ C = TypeVar("C")
 M = TypeVar("M", bound=nn.Module)
 
 
-def _read(hint: type[Any], stored: Json | Mapping[str, Json]) -> Any:
+def _read(hint: Any, stored: Json | Mapping[str, Json]) -> Any:
     """A stored value as the type `hint`, where a dataclass is stored by its fields; ValueError for anything else."""
+    if get_origin(hint) is tuple:
+        if not isinstance(stored, list):
+            raise ValueError(f"{stored!r} is no list")
+        return tuple(stored)
     if not is_dataclass(hint):
         if hint in (int, float, str) and not isinstance(stored, hint):
             raise ValueError(f"{stored!r} is no {hint.__name__}")
@@ -58,11 +61,11 @@ def _read(hint: type[Any], stored: Json | Mapping[str, Json]) -> Any:
     values = stored if isinstance(stored, Mapping) else {}
     if odd := sorted(hints.keys() ^ values.keys()):
         raise ValueError(f"{odd[0]} is {'missing' if odd[0] in hints else 'unknown'}")
-    build: Callable[..., Any] = hint
+    build = cast(Callable[..., Any], hint)
     return build(**{name: _read(hints[name], value) for name, value in values.items()})
 
 
-def _network(path: Path, kind: str, config: type[C], build: Callable[[C], M], dtype: torch.dtype) -> M:
+def network(path: Path, kind: str, config: type[C], build: Callable[[C], M], dtype: torch.dtype) -> M:
     """The network in a file of ours; DamagedError if another version of scorefield wrote its configuration."""
     tensors, header = scorefield_file.load(path, kind)
     try:
@@ -79,21 +82,23 @@ def _network(path: Path, kind: str, config: type[C], build: Callable[[C], M], dt
 def codec(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Codec:
     """The autoencoder in `dtype`, with its latents' statistics, which stay in float32."""
     path = folder / AUTOENCODER
-    module = _network(path, "autoencoder", AutoencoderConfig, lambda one: Codec(Autoencoder(one)), torch.float32)
+    module = network(path, "autoencoder", AutoencoderConfig, lambda one: Codec(Autoencoder(one)), torch.float32)
     module.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 
 
 def clip(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Clip:
     """The CLIP pair."""
-    return _network(folder / CLIP, "clip", ClipConfig, Clip, dtype)
+    return network(folder / CLIP, "clip", ClipConfig, Clip, dtype)
 
 
-def conditioner(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> TextConditioner:
-    """The tokenizer and the text encoder."""
+def conditioner(
+    folder: Path = ASSETS, dtype: torch.dtype = torch.float32, build: type[TextConditioner] = TextConditioner
+) -> TextConditioner:
+    """The tokenizer and the text encoder, in a conditioner."""
     own_clip = clip(folder, dtype)
     try:
-        return TextConditioner(WordTokenizer.from_file(folder / TOKENIZER), own_clip)
+        return build(WordTokenizer.from_file(folder / TOKENIZER), own_clip)
     except FileNotFoundError:
         raise MissingError(f"{folder / TOKENIZER}: no such file or folder") from None
     except (OSError, ValueError) as error:
@@ -106,14 +111,14 @@ def spec(folder: Path = ASSETS) -> ModelSpec:
     return replace(SCENES, knows=cast(Mapping[str, Sequence[str]], header.notes.get("knows", {})))
 
 
-def _hash(folder: Path) -> str:
-    """One hash over every file of the model, so that a change in any of them is a change of the model."""
-    return hashlib.sha256(b"".join(hashlib.sha256((folder / name).read_bytes()).digest() for name in FILES)).hexdigest()
+def hash_files(folder: Path, names: Sequence[str] = FILES) -> str:
+    """One hash over every file of a model, so that a change in any of them is a change of the model."""
+    return hashlib.sha256(b"".join(hashlib.sha256((folder / name).read_bytes()).digest() for name in names)).hexdigest()
 
 
 def scenes(place: Place, choice: ModelChoice, folder: Path = ASSETS) -> System:
     """The whole model from the files in `folder`; DamagedError names a file that is missing or damaged."""
-    net = _network(folder / GENERATOR, "generator", DitConfig, Dit, place.dtype)
+    net = network(folder / GENERATOR, "generator", DitConfig, Dit, place.dtype)
     words = conditioner(folder, torch.float32)
     words.clip.to(place.device)
     stage = Diffusion(
@@ -128,30 +133,6 @@ def scenes(place: Place, choice: ModelChoice, folder: Path = ASSETS) -> System:
         stages=(stage,),
         device=place.device,
         dtype=place.dtype,
-        sha256=_hash(folder),
+        sha256=hash_files(folder),
         fixed={"long_prompt": SCENES.defaults.long_prompt},
     )
-
-
-class Scenes:
-    """The family of the models that ship inside the package."""
-
-    names: Mapping[str, ModelSpec] = {SCENES.name: SCENES}
-
-    def specs(self) -> Sequence[ModelSpec]:
-        """The embedded models, with the words that their weights know."""
-        return (spec(),)
-
-    def recognise(self, checkpoint: Checkpoint) -> ModelSpec | None:
-        """None: they are loaded by name."""
-        return None
-
-    def build(self, identity: ModelSpec, choice: ModelChoice, place: Place) -> System:
-        """The model; RequestError for a choice among files, of which it has one set."""
-        applied = {
-            "--prediction": choice.prediction, "--variant": choice.variant, "--vae": choice.vae,
-            "--text-encoder": choice.text_encoder, "--ema": choice.ema,
-        }  # fmt: skip
-        if flag := next((flag for flag, value in applied.items() if value), None):
-            raise RequestError(f"{flag} applies to checkpoint files only; {identity.name} is built in")
-        return scenes(place, choice)

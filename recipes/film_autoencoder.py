@@ -1,0 +1,139 @@
+"""The embedded autoencoder of films: 17 frames to 5 x 16 x 16 latents and back. `scorefield train film-autoencoder`."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scorefield.data.film_render import render_film
+from scorefield.data.film_scenes import film
+from scorefield.data.scenes import Split
+from scorefield.data.scripts import FRAMES
+from scorefield.families.scenes import build_film
+from scorefield.latent.wan_latents import FilmLatents
+from scorefield.nets.causal_layers import CausalConv
+from scorefield.nets.causal_vae import CausalVae
+from scorefield.train.batches import Batch, in_order
+from scorefield.train.optim import Muon, Wsd, hidden_matrices
+from scorefield.train.recipe import Count, Frames, Progress, Rate, Recipe, Samples, Share
+from scorefield.weights import scorefield_file
+
+
+def films(indices: range, frames: int = FRAMES, split: Split = "train", seed: int = 0) -> Tensor:
+    """Parts of `frames` frames of rendered films, (B, F, 3, 128, 128) uint8; where each begins depends on its index."""
+    parts = []
+    for index in indices:
+        start = np.random.default_rng([seed, index]).integers(FRAMES - frames + 1)
+        parts.append(render_film(film(index, seed, split))[start : start + frames])
+    return torch.from_numpy(np.stack(parts)).permute(0, 1, 4, 2, 3)
+
+
+def pixels(frames: Tensor) -> Tensor:
+    """uint8 frames, scaled to [-1, 1]."""
+    return frames.float() / 127.5 - 1
+
+
+def film_psnr(module: CausalVae, count: int = 32) -> float:
+    """Mean PSNR in dB over held-out films; decoded frames are rounded to 8 bits."""
+    values = []
+    for index in range(count):
+        wanted = films(range(index, index + 1), split="heldout")
+        decoded = module.decode(module.encode(pixels(wanted))[0])
+        error = (((decoded.clamp(-1, 1) + 1) * 127.5).round() - wanted).square().mean().clamp(min=1e-4)
+        values.append(10 * math.log10(255**2 / float(error)))
+    return sum(values) / len(values)
+
+
+def film_statistics(module: CausalVae, count: int = 96) -> FilmLatents:
+    """The mean and deviation of the latents of training films, and the linear map from x0 to mean colours."""
+    raw, colours = [], []
+    for index in range(count):
+        frames = pixels(films(range(index, index + 1), seed=1))
+        latents = module.encode(frames)[0]
+        time, factor, _ = module.stride
+        small = F.avg_pool2d(frames[0], factor)  # (F, 3, h, w)
+        means = torch.cat([small[:1], small[1:].view(-1, time, *small.shape[1:]).mean(1)])
+        raw.append(latents[0].movedim(0, -1).flatten(0, 2))
+        colours.append(means.movedim(1, -1).flatten(0, 2))
+    x, y = torch.cat(raw).double(), torch.cat(colours).double()
+    mean, deviation = x.mean(0), x.std(0)
+    x = (x - mean) / deviation
+    fitted = torch.linalg.lstsq(torch.cat([x, torch.ones_like(x[:, :1])], 1), y, driver="gelsd").solution
+    return FilmLatents(mean.tolist(), deviation.tolist(), fitted.tolist())
+
+
+def loss(
+    module: CausalVae, batch: Batch, generator: torch.Generator, weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Squared and a little absolute error, and by `weight` the divergence of the latents from unit noise."""
+    wanted = pixels(batch["frames"])
+    mean, log_variance = module.encode(wanted)
+    noise = torch.randn(mean.shape, generator=generator).to(mean.device)
+    error = module.decode(mean + (0.5 * log_variance).exp() * noise).float() - wanted
+    square = error.square().mean()
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+    total = square + 0.1 * error.abs().mean() + weight * divergence
+    return total, {"db": 10 * torch.log10(4 / square.detach()), "divergence": divergence.detach()}
+
+
+def recipe(
+    steps: Count = 2400,
+    batch: Samples = 4,
+    lr: Rate = 1.5e-3,
+    frames: Frames = 9,
+    divergence: Share = 1e-4,
+    start: Path | None = None,
+) -> Recipe[CausalVae]:
+    """Train on parts of films, of 4k + 1 `frames` each; `divergence` is the weight of the latents' divergence.
+
+    `start` is the file of a film autoencoder that gives the initial weights.
+    """
+    config = build_film.VAE
+
+    def build() -> CausalVae:
+        module: CausalVae = CausalVae(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if start:
+            tensors, _ = scorefield_file.load(start, "film-autoencoder")
+            scorefield_file.fill(module, tensors, torch.float32, start)
+        return module
+
+    def optimizer(module: CausalVae) -> torch.optim.Optimizer:
+        ends = ("encoder.first", "decoder.last", "moments", "entry")
+        kernels = [
+            layer.weight
+            for name, layer in module.named_modules()
+            if isinstance(layer, CausalConv)
+            and not name.startswith(ends)
+            and name not in ("encoder.last", "decoder.first")
+        ]
+        return Muon(module, [*hidden_matrices(module, ends), *kernels], lr)
+
+    def finish(module: CausalVae, progress: Progress) -> Path:
+        header = scorefield_file.Header(
+            kind="film-autoencoder",
+            config=asdict(config),
+            step=progress.step,
+            samples=progress.samples,
+            figures={"heldout_psnr_db": round(film_psnr(module), 2)},
+            notes=build_film.latents_notes(film_statistics(module)),
+        )
+        return scorefield_file.save(progress.folder / build_film.AUTOENCODER, module.state_dict(), header)
+
+    return Recipe(
+        name="film-autoencoder",
+        build=build,
+        batches=in_order(lambda indices: {"frames": films(indices, frames)}, batch),
+        loss=lambda module, given, generator: loss(module, given, generator, divergence),
+        optimizer=optimizer,
+        finish=finish,
+        steps=steps,
+        batch=batch,
+        schedule=Wsd(warmup=100, decay=0.3),
+        ema=0.998,
+        evaluate=lambda module: {"heldout_psnr_db": film_psnr(module, 12)},
+        evaluate_every=500,
+    )
