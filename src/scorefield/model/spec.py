@@ -12,7 +12,7 @@ from scorefield.prompt.rules import LongPrompt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """The settings of a request that leaves them out."""
+    """The settings for a request that leaves them out."""
 
     steps: int
     cfg_scale: float
@@ -23,7 +23,7 @@ class Defaults:
     long_prompt: LongPrompt = "refuse"
     negative_prompt: str = ""
     frames: int = 1
-    fps: float | None = None  # frames a second, of a film
+    fps: float | None = None  # frames per second, of a film
     shift: float | None = None  # of the schedule, see `grid.shifted`; None for models that are not shifted
     schedules: Mapping[str, str] = field(default_factory=dict)  # the default schedule of samplers that have their own
 
@@ -40,6 +40,6 @@ class ModelSpec:
     ladder: Ladder
     defaults: Defaults
     size_multiple: int  # px: both sides of a picture are multiples of it
-    inpaints: bool = False  # the network sees a mask and the picture without its masked region besides the state
-    image_prompt: int | None = None  # px: the side of the picture that it reads besides the words, if it reads one
+    inpaints: bool = False  # besides the state, the network sees a mask and the picture without its masked region
+    image_prompt: int | None = None  # px: the side of the image prompt, if the model reads one
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt
