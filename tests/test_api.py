@@ -281,7 +281,7 @@ def test_a_size_far_from_the_models_own_is_a_warning(pipe, size, warns):
         assert told == []
         return
     assert [one.category for one in caught] == [UnknownSizeWarning]
-    assert f"toy learnt from pictures of 16x16; one of {size} may" in told[0]
+    assert f"toy was trained on pictures of 16x16; one of {size} may" in told[0]
 
 
 def test_known_words_warn_of_nothing(pipe):

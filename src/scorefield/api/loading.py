@@ -30,21 +30,21 @@ def load(
 ) -> Pipeline:
     """Load a model as a pipeline.
 
-    `model` is the name of an embedded model, the path of a Stable Diffusion (a file or a folder), or a name on the
-    Hugging Face hub, owner/name or hf:owner/name@revision:file, of which missing files are downloaded. A path that
-    exists wins over a name on the hub.
+    `model` is the name of an embedded model, the path of a Stable Diffusion (a file or a folder) or of a Wan (a
+    folder), or a name on the Hugging Face hub, owner/name or hf:owner/name@revision:file, whose missing files are
+    downloaded. A path that exists wins over a name on the hub.
 
-    - `device`: auto (CUDA where there is one), cpu, cuda, cuda:N or mps.
-    - `dtype`: float32, bfloat16, float16 or auto, which is float16 for files on CUDA and else float32.
-    - `prediction`: what the network predicts, eps or v, for files that do not say it.
-    - `variant`: which of a folder's files to load where it has several, such as fp16.
-    - `ema`: the averaged copy of the U-Net, for a single file that has both copies.
-    - `vae`: a path whose autoencoder takes the place of the model's own.
+    - `device`: auto (CUDA if there is one), cpu, cuda, cuda:N or mps.
+    - `dtype`: float32, bfloat16, float16, or auto: float16 for files on CUDA, else float32.
+    - `prediction`: what the network predicts, eps or v, if the file does not say.
+    - `variant`: which variant of a folder's files to load, such as fp16.
+    - `ema`: use the averaged (EMA) copy of the U-Net in a single file.
+    - `vae`: the path of an autoencoder to use instead of the model's own.
     - `loras`: files that change the weights, see `Pipeline.with_loras`.
     - `embeddings`: textual inversions, files that teach the model words.
-    - `compiled`: have torch compile the network, which takes minutes at the first step (`nets.shared_copy`).
+    - `compiled`: compile the network with torch; the first step at each size takes minutes (`nets.shared_copy`).
 
-    ScorefieldError for what is unknown, missing, damaged or does not fit, and where nothing can be compiled.
+    ScorefieldError for a model or file that is unknown, missing, damaged or does not fit, and if torch cannot compile.
     """
     choice = parse_choice(
         {
@@ -60,7 +60,7 @@ def load(
 
 
 def prepare(request: Request) -> Job:
-    """The job of a whole request; what its model cannot draw is refused before gigabytes of weights are read."""
+    """The job for a whole request; what its model cannot draw is refused before gigabytes of weights are read."""
     opened = OpenedModel(request)
     with collecting() as notes:
         system = opened.trial if opened.is_large else opened.load()

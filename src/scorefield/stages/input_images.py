@@ -1,4 +1,4 @@
-"""The pictures that a request gives: read, hashed and decoded once, and brought to its size."""
+"""The input pictures of a request: read, hashed and decoded once, and fitted to its size."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +13,7 @@ from scorefield.errors import RequestError
 from scorefield.files import inputs
 from scorefield.request import LONGEST_SIDE, Drawing, InputImage
 
-_WHITE = 128  # a mask's grey values from this on count as white: repainted
+_WHITE = 128  # a mask's grey values from here on count as white: repaint
 
 
 class Opened(NamedTuple):
@@ -24,14 +24,14 @@ class Opened(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The picture in an error."""
+        """The picture's name in errors."""
         return self.given.path or "the picture that was given"
 
 
 def open_image(given: InputImage | None, option: str, *, grey: bool = False) -> Opened | None:
     """The picture in RGB, or `grey`; errors call it by its file.
 
-    RequestError for a picture that never was a file and is not given again, or another one than was recorded.
+    RequestError for a picture that was not a file and is not given again, or that has changed since it was recorded.
     """
     if given is None:
         return None
@@ -44,7 +44,7 @@ def open_image(given: InputImage | None, option: str, *, grey: bool = False) -> 
     digest = sha256(data).hexdigest()
     if given.sha256 not in (None, digest):
         raise RequestError(
-            f"the {option} {given.path} is another one than was recorded: its sha256 is {digest[:10]}, not "
+            f"the {option} {given.path} has changed since it was recorded: its sha256 is {digest[:10]}, not "
             f"{(given.sha256 or '')[:10]}"
         )
     name = given.path or f"the {option} that was given"
@@ -69,7 +69,7 @@ def sides(asked: Drawing, image: Opened | None, default: tuple[int, int], multip
         )
         if max(width, height) > LONGEST_SIDE:
             raise RequestError(
-                f"the picture has {own.width} x {own.height} pixels, and {LONGEST_SIDE} is the longest side; say a size"
+                f"the picture has {own.width} x {own.height} pixels; no side may be over {LONGEST_SIDE}: give a size"
             )
     for name, side in (("width", width), ("height", height)):
         if side % multiple:
@@ -80,16 +80,16 @@ def sides(asked: Drawing, image: Opened | None, default: tuple[int, int], multip
 
 
 def fitted(image: Image.Image, size: tuple[int, int], fit: str, how: Image.Resampling) -> Image.Image:
-    """A picture of other proportions brought to the size, cropped or stretched."""
+    """Crop or stretch a picture to the size."""
     if image.size == size:
         return image
     return image.resize(size, how) if fit == "stretch" else ImageOps.fit(image, size, how)
 
 
 def mask_of(mask: Opened, image: Opened, size: tuple[int, int], fit: str) -> Image.Image:
-    """The mask brought to the size as its picture is: 255 where to repaint, else 0.
+    """The mask, fitted as its picture is: 255 where to repaint, else 0.
 
-    RequestError for a mask that is white nowhere.
+    RequestError for a mask without a white pixel.
     """
     nearest = Image.Resampling.NEAREST
     grey, own = mask.pixels, image.pixels.size
