@@ -243,7 +243,7 @@ def test_a_prompt_that_is_too_long_for_the_model_is_told_before_any_step(pipe, p
 @pytest.mark.parametrize(("name", "value"), [("model", "scenes"), ("device", "cuda"), ("dtype", "bfloat16")])
 def test_what_a_pipeline_is_not_loaded_with_is_refused(pipe, name, value):
     for wanted in ({"prompt": TREE, name: value}, {"prompt": Request.model_validate({"prompt": TREE, name: value})}):
-        with pytest.raises(RequestError, match=f"not loaded with the {name} {value}; give it to load"):
+        with pytest.raises(RequestError, match=f"not loaded with the {name} {value}; pass it to load"):
             pipe.plan(**wanted)
 
 

@@ -266,7 +266,7 @@ def test_what_cannot_be_converted_is_one_line(tmp_path: Path) -> None:
         conversion(tmp_path / "odd.safetensors", to_folder=True)
     shapes = published.sd1()
     shapes["model.diffusion_model.out.2.bias"] = (5,)
-    with pytest.raises(DamagedError, match=r"out\.2\.bias is of shape \(5,\), where this network has \(4,\)"):
+    with pytest.raises(DamagedError, match=r"out\.2\.bias has shape \(5,\), where this network has \(4,\)"):
         conversion(sparse(tmp_path / "shape.safetensors", shapes), to_folder=True)
     del shapes["model.diffusion_model.out.2.bias"]
     with pytest.raises(DamagedError, match=r"1 missing \(model\.diffusion_model\.out\.2\.bias\)"):

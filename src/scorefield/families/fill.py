@@ -1,6 +1,6 @@
-"""Published weights into our networks: every key is accounted for, each tensor is cast and hashed as it is read.
+"""Fill our networks with published weights: every key is accounted for, each tensor is cast and hashed as it is read.
 
-A network is built on the device "meta", where it has names and shapes and no numbers, and filled from its file.
+A network is built on the device "meta", where it has names and shapes but no numbers, and filled from its file.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from scorefield.weights.key_map import Entry, Form, KeysError, check, same_numbe
 
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
 _PACKERS = 2  # threads where they also pack: then they rarely wait, and each holds one more tensor
-# Parts that the hash calls otherwise: a record of any age has to find its model again.
+# Parts that the hash calls by another name, so that records of any age find their model again.
 _HASHED = {
     "text encoder": "text tower", "second text encoder": "second text tower", "image encoder": "image tower",
 }  # fmt: skip
@@ -33,7 +33,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves out what `torch.nn.init` does: on "meta" it needs torch's compiler, whose import takes a second."""
+    """Skips `torch.nn.init`: on "meta" it needs torch's compiler, whose import takes a second."""
 
     def __torch_function__(
         self,
@@ -50,13 +50,13 @@ class _Undrawn(TorchFunctionMode):
 
 @contextmanager
 def hollow() -> Iterator[None]:
-    """Within this, what is built of torch's modules has shapes and no numbers."""
+    """Modules that are built within this block have shapes but no numbers."""
     with torch.device("meta"), _Undrawn():
         yield
 
 
 class _Scratch(threading.local):
-    """Memory for one tensor at a time in each thread; freed and allocated for each, it would take twice as much."""
+    """Memory for one tensor at a time in each thread; allocating it for each tensor would take twice as much."""
 
     buffer = torch.empty(0)
 
@@ -71,7 +71,7 @@ class _Scratch(threading.local):
 class Filling:
     """Fills networks for one device in one dtype, straight from a file, so that no weight is in memory twice.
 
-    It hashes what it reads, our names and the numbers as they are stored: no file is read twice, and a folder and a
+    It hashes what it reads, our names and the numbers as stored: no file is read twice, and a folder and a
     single file with the same tensors have the same hash. The hash is the SHA-256 of a sorted list of lines, one for
     each tensor with the XXH3 (128 bits) of its numbers, so that threads share the work. (SHA-256 of all numbers took a
     quarter of the processor's time.)
@@ -84,11 +84,11 @@ class Filling:
 
     @property
     def sha256(self) -> str:
-        """The hash of all that has been read."""
+        """The hash of everything read so far."""
         return hashlib.sha256("\n".join(sorted(self._lines)).encode()).hexdigest()
 
     def add_to_hash(self, line: str) -> None:
-        """Add a setting that changes pictures and that no tensor holds."""
+        """Add a setting that changes outputs and that no tensor holds."""
         self._lines.append(line)
 
     def __call__(
@@ -119,7 +119,7 @@ class Filling:
                 tensors[name] = scratch.room(wanted[name].shape, self.place.dtype)
             places = views([entry], tensors)
             for key in entry.theirs:
-                if entry.form is Form.TRANSPOSED:  # hashed in our order, which is not that of the file
+                if entry.form is Form.TRANSPOSED:  # hashed in our order, not the file's
                     transposed = source.fetch(key).reshape(places[key].shape).T.contiguous()
                     numbers.update(transposed.view(torch.uint8).numpy().data)
                     tensors[name].copy_(transposed)
@@ -146,7 +146,7 @@ class Filling:
 def fits(
     wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Reader, keys: Iterable[str]
 ) -> None:
-    """DamagedError unless what `source` has under `keys` are the tensors `wanted`, in their shapes, and no others."""
+    """DamagedError unless `source` has, under `keys`, exactly the tensors `wanted`, in their shapes."""
     try:
         check(entries, keys)
     except KeysError as error:
@@ -154,6 +154,6 @@ def fits(
     for key, place in views(entries, wanted).items():
         if not same_numbers(shape := source.tensors[key].shape, place.shape):
             raise DamagedError(
-                f"{source.index.path}: the {part}: {key} is of shape {shape}, where this network has "
+                f"{source.index.path}: the {part}: {key} has shape {shape}, where this network has "
                 f"{tuple(place.shape)}: the file belongs to another model"
             )

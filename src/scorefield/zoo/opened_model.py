@@ -94,8 +94,8 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
     found = checkpoint.identity
     named = found.family if found.resembles is None else found.resembles
     if found.kind in (Kind.CHECKPOINT, Kind.PIPELINE):
-        what = f"a {found.kind} ({named}), with which nothing can be drawn"
-        raise UnsupportedError(f"{path} is {what}: `scorefield models` lists what can")
+        what = f"a {found.kind} ({named}) that cannot be drawn with"
+        raise UnsupportedError(f"{path} is {what}: `scorefield models` lists those that can")
     what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"nothing that is known; it is {named}"
     raise UnsupportedError(f"{path} is not a whole model but {what}: `scorefield inspect` says more")
 

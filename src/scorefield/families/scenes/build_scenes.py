@@ -107,7 +107,7 @@ def spec(folder: Path = ASSETS) -> ModelSpec:
 
 
 def _hash(folder: Path) -> str:
-    """One hash over every file of the model, so that a change in any of them is a change of the model."""
+    """One hash over all files of the model, so that a change to any of them changes it."""
     return hashlib.sha256(b"".join(hashlib.sha256((folder / name).read_bytes()).digest() for name in FILES)).hexdigest()
 
 
@@ -147,7 +147,7 @@ class Scenes:
         return None
 
     def build(self, identity: ModelSpec, choice: ModelChoice, place: Place) -> System:
-        """The model; RequestError for a choice among files, of which it has one set."""
+        """The model; RequestError for a choice of files, of which it has only one set."""
         applied = {
             "--prediction": choice.prediction, "--variant": choice.variant, "--vae": choice.vae, "--ema": choice.ema
         }  # fmt: skip

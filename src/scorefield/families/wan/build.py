@@ -1,4 +1,4 @@
-"""Wan 2.1 out of the files that people have: the original folder, and that of diffusers."""
+"""Build Wan 2.1 from the original folder or from diffusers'."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,7 +62,7 @@ class Wan:
         return Recognised(checkpoint=checkpoint, networks=configs.original(path))
 
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
-        """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
+        """The model; its sha256 is computed while the weights are read, see `Filling`."""
         checkpoint, networks = identity.checkpoint, identity.networks
         _refuse(choice)
         spec, fill = spec_of(networks.transformer), Filling(place)

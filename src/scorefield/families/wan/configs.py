@@ -1,4 +1,4 @@
-"""The configurations of a Wan, read: those of the original folder, and those of diffusers."""
+"""Read the configurations of a Wan, in the original folder or in diffusers'."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ _TEXT = {
     "vocab_size": "vocab_size", "d_model": "width", "num_layers": "layers", "num_heads": "heads",
     "d_kv": "head_width", "d_ff": "mlp_width",
 }  # fmt: skip
-# The settings that this program has one value for.
+# The settings with one supported value.
 _FIXED: Mapping[str, Mapping[str, Json]] = {
     "transformer": {
         "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "added_kv_proj_dim": None,
@@ -44,7 +44,7 @@ _FIXED: Mapping[str, Mapping[str, Json]] = {
 
 
 def original(path: Path) -> Networks:
-    """The networks of the original folder, whose config.json is that of its transformer."""
+    """The networks of the original folder, whose config.json is its transformer's."""
     sizes = Sizes(path / "config.json", read_json(path / "config.json"), _MODEL)
     if (task := sizes.settings.get("model_type")) != "t2v":
         raise UnsupportedError(f"{path} is a Wan for {task}; only films from words (t2v) can be drawn yet")
@@ -53,7 +53,7 @@ def original(path: Path) -> Networks:
 
 
 def of_folder(checkpoint: Checkpoint) -> Networks:
-    """The networks of diffusers' folder; UnsupportedError for a setting that this program does not have."""
+    """The networks of diffusers' folder; UnsupportedError for a setting that is not supported."""
     transformer, vae, text = (_sizes(checkpoint, part) for part in ("transformer", "vae", "text_encoder"))
     if (scheduler := checkpoint.folder.scheduler) is not None:
         _check(Sizes(checkpoint.path / "scheduler", scheduler, _MODEL), "scheduler")
@@ -102,7 +102,7 @@ def _vae(sizes: Sizes) -> CausalVaeConfig:
 
 
 def latents(sizes: Sizes) -> FilmLatents:
-    """The published previews with the folder's own statistics; UnsupportedError for another number of channels."""
+    """The folder's own statistics with the published preview, which is grey for another number of channels."""
     both = []
     for name in ("latents_mean", "latents_std"):
         values = sizes.settings.get(name)
