@@ -20,7 +20,7 @@ from scorefield.weights.tensor_index import Stored, TensorIndex
 
 _READS = (re.compile(r".*attn2[._]to_k"), re.compile(r"(lora_te_|text_encoder\.).*self_attn[._](q_proj|to_q)"))
 _STATED = ("ss_base_model_version", "modelspec.architecture")  # by kohya's trainer, and by the model specification
-_NAMED = {
+_NAMED = {  # how what is stated begins
     Family.SD1: ("sd_v1", "stable-diffusion-v1"), Family.SD2: ("sd_v2", "stable-diffusion-v2"),
     Family.SDXL: ("sdxl", "stable-diffusion-xl"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""CLIP in the layouts of OpenAI's and OpenCLIP's files and of transformers' folders: whole, and each encoder alone."""
+"""CLIP in the layouts of OpenAI's and OpenCLIP's files and of transformers' folders: whole, and each encoder."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from scorefield.weights.key_map import Entry, Form, same, under
 
 
 class EncoderSizes(Protocol):
-    """The settings of a encoder that its map depends on."""
+    """The settings of an encoder that its map depends on."""
 
     @property
     def layers(self) -> int: ...
