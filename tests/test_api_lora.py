@@ -426,7 +426,7 @@ def test_convert_writes_the_weights_with_the_loras_in_them(
 ) -> None:
     save_file(tensors() | {"lora_unet_mixer.diff": torch.ones(1)}, style)
     assert run(["convert", str(base), str(tmp_path / "merged"), "--lora", f"{style}:0.8", "--quiet"]) == 0
-    told = f"{tmp_path / 'merged'}\nleft out: keys of {style} that are of no layer (1)\n"
+    told = f"{tmp_path / 'merged'}\nleft out: keys of {style} that fit no layer (1)\n"
     assert capsys.readouterr().out == told
     save_file(tensors(), style)
     changed = pipe.with_loras([(style, 0.8)])
@@ -447,7 +447,7 @@ def test_convert_puts_no_lora_into_a_part_and_leaves_nothing_where_one_does_not_
     assert run(["convert", str(base), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 2
     assert "is for a weight of shape (64, 32), where this model has (64, 64)" in capsys.readouterr().err
     assert run(["convert", str(base / "vae"), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 2
-    assert "is autoencoder alone; LoRAs go into a whole model" in capsys.readouterr().err
+    assert "is only part of a model (autoencoder); LoRAs need a whole one" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["odd.safetensors"]
 
 
