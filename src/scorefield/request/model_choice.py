@@ -1,4 +1,4 @@
-"""What to load: a model's name and files, its LoRAs and learned words, and the machine to run on."""
+"""The model choice: a model's name and files, its LoRAs and learned words, and the machine to run on."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -191,4 +191,4 @@ class Machine(Group):
 
 
 class ModelChoice(ModelFiles, Machine):
-    """What to load, and how to run it."""
+    """The files of a model, and how to run it."""

@@ -9,7 +9,7 @@ from scorefield.request.option import Group, option
 
 MOST_PROMPTS = 256
 LONGEST_PROMPT = 10_000  # characters
-MOST_BLOCKS = 32  # of a text encoder: XL's second one has so many
+MOST_BLOCKS = 32  # of a text encoder: as in XL's second one
 
 _LORA = re.compile(r"<(?:lora|lyco):[^>]*>?")  # A1111's syntax
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")

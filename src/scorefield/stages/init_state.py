@@ -77,7 +77,7 @@ def steps_walked(steps: int, strength: float | None, *, exact: bool) -> tuple[in
     """How many steps the schedule has, and how many of its last ones are walked.
 
     A strength s walks the last int(N s) of N steps, as in diffusers. `exact` walks N steps, of the shortest schedule
-    that has so many left. RequestError if no step is left.
+    that leaves N. RequestError if no step is left.
     """
     if strength is None:
         return steps, steps

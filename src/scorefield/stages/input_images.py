@@ -55,7 +55,7 @@ def open_image(given: InputImage | None, option: str, *, grey: bool = False) -> 
 def sides(asked: Drawing, image: Opened | None, default: tuple[int, int], multiple: int) -> tuple[int, int]:
     """The width and height of a request: its own, else those of its picture, rounded, else the model's.
 
-    RequestError for a side that is no multiple of `multiple`, or too long.
+    RequestError for a side that is not a multiple of `multiple`, or is too long.
     """
     width, height = asked.width, asked.height
     if image is None:

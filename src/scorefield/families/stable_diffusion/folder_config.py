@@ -74,7 +74,7 @@ def stated(checkpoint: Checkpoint, known: Networks | None = None) -> Networks:
 
 
 def other_latents(path: Path, *, xl: bool) -> Latents | None:
-    """What the folder of an autoencoder, or of a whole model, states about its latents; None if nothing."""
+    """The statistics of the latents that the folder of an autoencoder or of a whole model states; None if none."""
     file = next((one for one in (path / "vae" / "config.json", path / "config.json") if one.is_file()), None)
     if file is None:
         return None
