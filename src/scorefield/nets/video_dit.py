@@ -51,7 +51,7 @@ WAN22_TI2V_5B = VideoDitConfig(
 
 
 class Context(NamedTuple):
-    """What the blocks attend to."""
+    """The tokens that the blocks attend to."""
 
     text: Tensor  # (B, L, width)
     repeats: int  # how many more rows follow that are as the text's last

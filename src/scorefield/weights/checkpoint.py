@@ -52,7 +52,7 @@ class Checkpoint:
 
     @cached_property
     def identity(self) -> AnyIdentity:
-        """What it is, by its names and shapes."""
+        """Its identity, by its names and shapes."""
         return identify_folder(self.folder) if self.is_folder else identify_file(self.reader().index)
 
     def reader(self, part: str = "") -> "Reader":
