@@ -96,7 +96,7 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
     if found.kind in (Kind.CHECKPOINT, Kind.PIPELINE):
         what = f"a {found.kind} ({named}) that cannot be drawn with"
         raise UnsupportedError(f"{path} is {what}: `scorefield models` lists those that can")
-    what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"nothing that is known; it is {named}"
+    what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"of an unknown kind ({named})"
     raise UnsupportedError(f"{path} is not a whole model but {what}: `scorefield inspect` says more")
 
 
