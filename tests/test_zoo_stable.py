@@ -350,7 +350,7 @@ def test_a_part_alone_is_named(one: Made, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"is not a whole model but U-Net"):
         load_system(str(one.folder / "unet"))
     save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
-    with pytest.raises(UnsupportedError, match=r"is not a whole model but of an unknown kind \("):
+    with pytest.raises(UnsupportedError, match=r"is not a whole model but of an unknown kind: "):
         load(str(tmp_path / "odd.safetensors"))
 
 

@@ -96,7 +96,8 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
     if found.kind in (Kind.CHECKPOINT, Kind.PIPELINE):
         what = f"a {found.kind} ({named}) that cannot be drawn with"
         raise UnsupportedError(f"{path} is {what}: `scorefield models` lists those that can")
-    what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"of an unknown kind ({named})"
+    unknown = f"of an unknown kind, most like {found.resembles}" if found.resembles else "of an unknown kind"
+    what = f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else unknown
     raise UnsupportedError(f"{path} is not a whole model but {what}: `scorefield inspect` says more")
 
 
