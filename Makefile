@@ -39,9 +39,10 @@ hostile: $(VENV)/.with-test ## 2,100 hostile inputs at every door, with a report
 parity: $(VENV)/.with-test ## networks and pictures at the published sizes of Stable Diffusion beside diffusers', with the figures
 	@$(BIN)/python -m pytest -q -m slow tests/test_zoo_stable_published.py
 
-speed: $(VENV)/.with-test ## with a GPU: steps of SD 1.5's and 2.1's U-Net at 512 x 512 beside diffusers', compiled too; MODE=reduce-overhead is sooner done
+speed: $(VENV)/.with-test ## with a GPU: steps of SD 1.5, 2.1 and Wan beside diffusers', compiled too; MODE=reduce-overhead is sooner done
 	@mkdir -p outputs/speed
-	for model in sd15 sd21; do
+	$(BIN)/scorefield bench --peer diffusers --model wan-vae --device cuda --repeats 20 | tee outputs/speed/wan-vae.txt
+	for model in sd15 sd21 wan-1.3b; do
 	  $(BIN)/scorefield bench --peer diffusers --model $$model --device cuda --compiled --repeats 20 $(MODE:%=--mode %) | tee outputs/speed/$$model.txt
 	done
 

@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 from scorefield.nets.causal_vae import CausalVaeConfig
-from scorefield.nets.clip import EncoderConfig, TextConfig, VisionConfig
+from scorefield.nets.clip import ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.umt5 import Umt5Config
 from scorefield.nets.unet import UnetConfig
@@ -109,6 +109,13 @@ def vision_config(config: VisionConfig, embed_dim: int, activation: str) -> dict
         "projection_dim": embed_dim,
         "hidden_act": activation,
     }
+
+
+def vision(config: ClipConfig) -> Any:
+    """transformers' image encoder without a projection."""
+    peers = importlib.import_module("transformers")
+    held = vision_config(config.vision, config.embed_dim, config.activation)
+    return peers.CLIPVisionModel(peers.CLIPVisionConfig(**held))
 
 
 def text(config: EncoderConfig) -> Any:

@@ -43,7 +43,7 @@ def settled(pipe: Pipeline, **options: object) -> Request:
 def begun(pipe: Pipeline, **options: object) -> InitState:
     given: Options = {"image": picture(), **options}  # type: ignore[typeddict-item]
     (plan,) = pipe.plan("a tree", **given).stages
-    return plan.start.encoded(pipe.codec, plan.canvas, torch.device("cpu"), inpaints=False)
+    return plan.start.encoded(pipe.codec, plan.canvas, torch.device("cpu"))
 
 
 def wrong(pipe: Pipeline, **options: object) -> str:

@@ -13,6 +13,7 @@ from tests.networks import relative_error
 
 from scorefield.bench import child, compare, ours, theirs
 from scorefield.bench.compare import Row
+from scorefield.bench.subjects import SUBJECTS
 from scorefield.bench.task import PEAK, Setting, flop, inputs, write_weights
 from scorefield.cli import bench
 from scorefield.cli.main import run
@@ -33,7 +34,8 @@ ROW = Row(
     peaked_relative_difference=0.02,
 )
 THEIRS = replace(ROW, program="diffusers", step_s=3.0, memory_bytes=4 * 10**9, relative_difference=0.015)
-ROWS = [replace(THEIRS, dtype="float32", step_s=6.0, relative_difference=0.0), ROW, replace(THEIRS, step_s=3.5), THEIRS]
+EXACT = replace(THEIRS, dtype="float32", step_s=6.0, relative_difference=0.0)
+ROWS = [EXACT, replace(EXACT, program="scorefield", step_s=4.0), ROW, replace(THEIRS, step_s=3.5), THEIRS]
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +88,38 @@ def test_only_queries_grow_for_peaks(folder: Path, dtype: str) -> None:
     assert grown == 22  # 2 + 3 stages on two levels and the middle, each with two kinds of attention
 
 
+@pytest.mark.parametrize("model", ["tiny", "tiny-wan", "tiny-wan-vae"])
+def test_both_programs_do_the_same_work(model: str, tmp_path: Path) -> None:
+    setting = Setting(model=model, size=64)
+    write_weights(model, tmp_path)
+    theirs.write_config(SUBJECTS[model], tmp_path)
+    loaded = [load(setting, tmp_path) for load in (ours.load, theirs.program())]
+    with torch.inference_mode():
+        plain = [step(*inputs(setting)) for step, _ in loaded]
+    assert relative_error(*plain, least=0.1) <= 1e-5
+    for _, peak in loaded:
+        peak(PEAK)
+    with torch.inference_mode():
+        peaked = [step(*inputs(setting)) for step, _ in loaded]
+    assert relative_error(*peaked, least=0.1) <= 2e-5
+    assert torch.equal(peaked[0], plain[0]) == model.endswith("vae")
+
+
+def test_the_command_offers_what_can_be_measured() -> None:
+    assert bench._MODELS == tuple(SUBJECTS)
+
+
 def test_the_work_of_a_step_is_what_is_known_of_it() -> None:
     assert flop(Setting(model="sd15", size=512)) == pytest.approx(1.606e12, rel=1e-3)
+    weights, tokens = 1_418_996_800, 2 * 5 * 16 * 16  # of Wan 1.3B; a product is two operations
+    assert flop(Setting(model="wan-1.3b", size=256)) == pytest.approx(2 * weights * tokens, rel=0.15)
 
 
 def test_the_report_compares_ours_with_their_fastest_and_their_default() -> None:
     report = compare._report(TINY, ROWS, 10**12)
     assert report.speedup_vs_peer_best == 1.5
     assert report.speedup_vs_peer_default == 3.0
+    assert report.float32_speedup == 1.5
     assert report.memory_vs_peer_best == 0.5
     assert report.max_relative_difference == 0.02
     assert report.peer_max_relative_difference == 0.02
@@ -182,7 +208,7 @@ def test_the_last_words_are_the_error_and_not_the_advice_after_it(output: str, w
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--peer", "diffusers", "--size", "100"], "100 is not a multiple of 8"),
+        (["--peer", "diffusers", "--size", "100"], "100 is not a multiple of 16"),
         (["--peer", "other"], "'other' is not 'diffusers'"),
         ([], "Missing option '--peer'"),
     ],
@@ -214,8 +240,11 @@ def measured(model: str, size: int, capsys: pytest.CaptureFixture[str]) -> list[
 
 
 @pytest.mark.slow
-def test_a_run_with_diffusers_gives_the_same_outputs_in_no_more_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    default, exact, short, *others = measured("tiny", 64, capsys)
+@pytest.mark.parametrize("model", ["tiny", "tiny-wan", "tiny-wan-vae"])
+def test_a_run_with_diffusers_gives_the_same_outputs_in_no_more_memory(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default, exact, short, *others = measured(model, 64, capsys)
     assert default["relative_difference"] == 0
     assert exact["relative_difference"] <= 1e-5
     assert short["memory_bytes"] <= min(row["memory_bytes"] for row in others)

@@ -185,14 +185,14 @@ def test_the_quantiles_are_scipys(a: float, b: float) -> None:
 
 def test_trailing_on_a_flow_is_wans_grid_with_its_shift() -> None:
     wan = [1.0, 0.97826, 0.95238, 0.92105, 0.88235, 0.83333, 0.76923, 0.68182, 0.55556, 0.35714, 0.0]
-    near(times(grid.shifted(grid.trailing(FLOW), 5.0)(10)), wan, 5e-6)
+    near(times(grid.trailing(noise_schedule.shifted(FLOW, 5.0))(10)), wan, 5e-6)
 
 
 @pytest.mark.parametrize("shift", [1.0, 1.15, 3.0])
 def test_the_flow_grids_are_those_of_diffusers(shift: float) -> None:
     theirs = FlowMatchEulerDiscreteScheduler(shift=shift)
     theirs.set_timesteps(sigmas=np.linspace(1.0, 1 / 13, 13))
-    near(times(grid.shifted(grid.trailing(FLOW), shift)(13)), theirs.sigmas, 1e-6)
+    near(times(grid.trailing(noise_schedule.shifted(FLOW, shift))(13)), theirs.sigmas, 1e-6)
     plain = FlowMatchEulerDiscreteScheduler()
     plain.set_timesteps(13)
     near(times(grid.linspace(FLOW)(13)), plain.sigmas, 1e-6)
@@ -214,7 +214,8 @@ def test_every_grid_serves_every_model(name: str, ladder: str) -> None:
         assert all(math.isfinite(lam) for lam in lams[1:-1])
         made = grid.levels(gauge.vp, lams)
         assert made[-1] == Level(1.0, 0.0)
-        if name == "flow_unipc":  # as published, it leaves the noisiest rung out
+        if name == "flow_unipc" or (name, ladder) in {("flow_unipc_diffusers", one) for one in ("flow", "zero_snr")}:
+            # As published, they leave pure noise out.
             assert LADDERS[ladder].noisiest < lams[0]
             continue
         if name not in ("leading", "ddim_uniform") or ladder in ("flow", "log_sigma"):
@@ -251,7 +252,7 @@ def test_more_steps_than_trained_levels_are_refused_by_whole_spacings() -> None:
 
 def test_a_shift_must_be_positive() -> None:
     with pytest.raises(ValueError, match="above 0"):
-        grid.shifted(grid.trailing(FLOW), 0.0)
+        noise_schedule.shifted(FLOW, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -292,4 +293,4 @@ def test_the_clock_of_whole_steps_cuts_as_published_schedulers_do() -> None:
 
 def test_the_schedule_of_wan_is_the_published_table() -> None:
     table = [0.99980, 0.97805, 0.95215, 0.92081, 0.88209, 0.83306, 0.76893, 0.68151, 0.55525, 0.35689]
-    near(times(grid.shifted(grid.flow_unipc(FLOW), 5)(10)[:-1]), table, 6e-6)
+    near(times(grid.flow_unipc(noise_schedule.shifted(FLOW, 5))(10)[:-1]), table, 6e-6)

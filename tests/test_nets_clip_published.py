@@ -358,6 +358,38 @@ def test_every_key_of_unclips_image_encoder_is_named() -> None:
     matches(encoder, maps.transformers_vision(config.vision), LISTINGS["hf/unCLIP image"])
 
 
+def test_every_key_of_wans_image_encoder_is_named_in_both_layouts() -> None:
+    """Wan's file holds a text encoder besides, and a projection that no film depends on."""
+    config, listing = published.VIT_H_14, LISTINGS["wan/clip"]
+    with torch.device("meta"):
+        encoder = ImageEncoder(config.vision, None, config.activation)
+    needed = maps.needed_vision(listing["keys"])
+    left = {key: shape for key, shape in listing["keys"].items() if key not in needed}
+    assert {key.partition(".")[0] for key in left} == {"log_scale", "textual", "visual"}
+    assert [key for key in left if key.startswith("visual")] == ["visual.head"]
+    params = listing["params"] - sum(torch.Size(shape).numel() for shape in left.values())
+    held = {key: listing["keys"][key] for key in needed}
+    matches(encoder, iter(maps.stored_vision(config.vision, listing["keys"])), {"params": params, "keys": held})
+    keys = dict(LISTINGS["hf/unCLIP image"]["keys"])
+    del keys["visual_projection.weight"]
+    for prefix in ("vision_model.", ""):
+        held = {key.replace("vision_model.", prefix): shape for key, shape in keys.items()}
+        entries = maps.stored_vision(config.vision, held)
+        matches(encoder, iter(entries), {"params": params, "keys": held})
+
+
+@torch.no_grad()
+def test_the_states_before_the_last_block_are_transformers_penultimate_ones(tmp_path: Path) -> None:
+    """Those that Wan reads, without the last norm."""
+    theirs = randomised(peer_networks.vision(ClipConfig(vision=VISION)))
+    theirs.save_pretrained(tmp_path)
+    encoder, entries = ImageEncoder(VISION, None, "gelu"), maps.transformers_vision(VISION, projected=False, prefix="")
+    ours = filled(encoder, entries, tmp_path / "model.safetensors")
+    seen = encoder.normalised(pixels().sigmoid())
+    wanted = theirs(seen, output_hidden_states=True).hidden_states[-2]
+    assert apart(ours.states(seen, VISION.layers - 1), wanted) < 1e-5
+
+
 @pytest.mark.parametrize("name", RENAMES)
 def test_the_two_layouts_are_each_other_renamed(name: str) -> None:
     theirs = {entry.ours: entry for entry in maps.transformers(WHOLE[name])}

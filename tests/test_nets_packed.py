@@ -4,15 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scorefield.bench.task import UNETS
 from scorefield.core.half_precision import in_float32
 from scorefield.nets.packed import Conv2d, GeluLinear, Linear, layers, pack, packs, unpack
 from scorefield.nets.shared_copy import recomputing, twin
-from scorefield.nets.unet import Stage, Unet
+from scorefield.nets.unet import Stage, Unet, UnetConfig
 
 CPU, HALF = torch.device("cpu"), torch.bfloat16
 pytestmark = pytest.mark.skipif(not packs(CPU, HALF), reason="this processor has no kernels for it")
-CONFIG = UNETS["tiny"]
+CONFIG = UnetConfig(channels=32, multipliers=(1, 2, 2), depths=(1, 1, 0), heads=4, context_width=24)
 ROUNDING = 4e-3  # 2^-8, at most, of a number that is rounded to bfloat16 once or twice
 
 

@@ -168,7 +168,14 @@ def test_the_keyword_arguments_of_the_pipeline_are_options_of_the_request():
     fine = {"cfg_interval": (0, 1), "sampler": "euler", "schedule": "karras", "scheduler": "karras", "noise": "cpu"}
     fine |= {"negative_prompt": "fog", "cfg_rescale": 0.5, "eta": 0.5, "noise": "batch", "batch_size": 4}
     fine |= {"image": "b.png", "mask": "m.png", "strength": 0.5, "exact_steps": True, "fit": "stretch", "paste": False}
-    fine |= {"image_prompt": "b.png", "weighting": "comfy", "long_prompt": "refuse", "clip_skip": 2, "tile": 64}
+    fine |= {
+        "image_prompt": "b.png",
+        "last_image": "c.png",
+        "weighting": "comfy",
+        "long_prompt": "refuse",
+        "clip_skip": 2,
+        "tile": 64,
+    }
     base = {"prompt": "a", "image": "a.png", "image_prompt": "a.png"}
     for name in Options.__annotations__:
         assert parse(base | {name: fine.get(name, 16)}) != parse(base)

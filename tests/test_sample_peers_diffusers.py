@@ -197,7 +197,7 @@ def test_unipc_bh2_agrees(order: int, final: bool) -> None:
     made = scheduler(
         "UniPCMultistepScheduler", solver_order=order, lower_order_final=final, final_sigmas_type="sigma_min"
     )
-    assert_unipc(made, "vp", order=order, lower_order_final=final)
+    assert_unipc(made, "vp", order=order, lower_order_final=final, lower_order_long=final)
 
 
 @pytest.mark.parametrize("order", [2, 3])

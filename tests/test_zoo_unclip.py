@@ -45,8 +45,8 @@ from scorefield.families.stable_diffusion.parts import Weights, parts
 from scorefield.families.stable_diffusion.specs import NETWORKS, SPECS
 from scorefield.files.inputs import crop_middle
 from scorefield.model.system import System
+from scorefield.nets import clip
 from scorefield.nets.clip import ClipConfig, VisionConfig
-from scorefield.prompt import unclip
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.unclip import UnclipConditioner
 from scorefield.request import ModelChoice
@@ -138,7 +138,7 @@ def eps(seeds: Sequence[int]) -> Tensor:
 @pytest.mark.parametrize("sides", [(61, 44), (44, 61), (28, 28), (300, 29), (29, 300)])
 def test_clip_is_shown_the_square_that_transformers_cuts(sides: tuple[int, int], made: Made) -> None:
     theirs = made.peer.feature_extractor(images=picture(*sides), return_tensors="pt").pixel_values
-    mean, deviation = (torch.tensor(value)[:, None, None] for value in (unclip.MEAN, unclip.DEVIATION))
+    mean, deviation = (torch.tensor(value)[:, None, None] for value in (clip.MEAN, clip.DEVIATION))
     torch.testing.assert_close((seen(picture(*sides)) - mean) / deviation, theirs, rtol=0, atol=1e-5)
 
 
@@ -178,7 +178,7 @@ def test_the_picture_depends_on_the_image_prompt_its_noise_and_the_words(made: M
 
 def test_a_sample_depends_on_its_seed_alone(made: Made) -> None:
     batch = PromptBatch(
-        prompts=["a", "b"], negative_prompt="", seeds=[3, 4], width=64, height=64, picture=seen(picture())
+        prompts=["a", "b"], negative_prompt="", seeds=[3, 4], width=64, height=64, pictures=seen(picture())
     )
     pos, neg = made.conditioner.pair(replace(batch, noise_level=400))
     alone, _ = made.conditioner.pair(replace(batch, noise_level=400, prompts=["b"], seeds=[4]))

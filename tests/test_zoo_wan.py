@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, WanPipeline
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler, WanPipeline
 from tests import peer_networks
 from tests.pipelines import randomised
 from tests.test_prompt_umt5 import folder as tokenizer_folder  # noqa: F401 - a fixture
 from transformers import AutoTokenizer
 
 import scorefield as sf
-from scorefield.api import Pipeline
+from scorefield.api import Film, Pipeline
+from scorefield.api.replay import read_record, replay_job, replayed
 from scorefield.core import noise
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
 from scorefield.families.wan import configs
@@ -23,6 +24,7 @@ from scorefield.families.wan.specs import NEGATIVE_PROMPT
 from scorefield.nets.causal_vae import CausalVaeConfig
 from scorefield.nets.umt5 import Umt5Config
 from scorefield.nets.video_dit import VideoDitConfig
+from scorefield.request import parse
 from scorefield.weights.key_map import Entry, write
 from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
 
@@ -35,6 +37,12 @@ DIT = VideoDitConfig(width=32, mlp_width=48, depth=2, heads=2, text_width=32, li
 VAE = CausalVaeConfig(width=4, decoder_width=4, resblocks=1)
 SIZE = {"size": 32, "frames": 9, "steps": 8, "seed": 5}
 PROMPT = "a cat runs in the park"
+
+
+SCHEDULER = {
+    "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 5.0, "num_train_timesteps": 1000,
+}  # fmt: skip
+PEERS = {"unipc": UniPCMultistepScheduler, "dpmpp_2m": DPMSolverMultistepScheduler}
 
 
 class Made(NamedTuple):
@@ -53,9 +61,7 @@ def made(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ma
         text_encoder=randomised(peer_networks.umt5(text)),
         transformer=randomised(peer_networks.video_dit(DIT)),
         vae=randomised(peer_networks.causal_vae(VAE)),
-        scheduler=DPMSolverMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0, num_train_timesteps=1000
-        ),
+        scheduler=UniPCMultistepScheduler(**SCHEDULER),
     )
     folder = tmp_path_factory.mktemp("wan") / "folder"
     peer.save_pretrained(folder)
@@ -63,8 +69,9 @@ def made(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ma
     return Made(peer, sf.load(folder, device="cpu"), folder)
 
 
-def theirs(made: Made, **options: Any) -> np.ndarray:
+def theirs(made: Made, sampler: str, steps: int, **options: Any) -> np.ndarray:
     """The frames (F, H, W, 3) of diffusers, from our noise."""
+    made.peer.scheduler = PEERS[sampler](**SCHEDULER)
     shape = made.pipe.codec.shape(made.pipe.plan(PROMPT, **SIZE).canvas)
     latents = noise.initial([SIZE["seed"]], shape, torch.device("cpu"))
     frames = made.peer(
@@ -72,7 +79,7 @@ def theirs(made: Made, **options: Any) -> np.ndarray:
         height=32,
         width=32,
         num_frames=9,
-        num_inference_steps=SIZE["steps"],
+        num_inference_steps=steps,
         latents=latents,
         output_type="np",
         **options,
@@ -85,12 +92,17 @@ def ours(pipe: Pipeline, **options: Any) -> np.ndarray:
     return np.stack([np.asarray(frame) for frame in film.frames]).astype(int)
 
 
-@pytest.mark.parametrize("negative", ["fog", ""])
-def test_a_film_is_that_of_diffusers(negative: str, made: Made) -> None:
-    """diffusers' DPM++ has the sigmas of Wan's own UniPC, so one table serves both."""
-    drawn = ours(made.pipe, sampler="dpmpp_2m", schedule="flow_unipc", negative_prompt=negative)
-    assert np.abs(drawn - theirs(made, negative_prompt=negative, guidance_scale=6.0)).max() <= 1
+@pytest.mark.parametrize("steps", [2, 3, 4, 5, 8, 20])
+@pytest.mark.parametrize("sampler", PEERS)
+def test_a_film_is_that_of_diffusers_in_few_steps_and_in_many(sampler: str, steps: int, made: Made) -> None:
+    drawn = ours(made.pipe, sampler=sampler, steps=steps, negative_prompt="fog")
+    assert np.abs(drawn - theirs(made, sampler, steps, negative_prompt="fog", guidance_scale=6.0)).max() <= 1
     assert drawn.std() > 10
+
+
+def test_a_film_without_a_negative_prompt_is_that_of_diffusers(made: Made) -> None:
+    drawn = ours(made.pipe, negative_prompt="")
+    assert np.abs(drawn - theirs(made, "unipc", SIZE["steps"], guidance_scale=6.0)).max() <= 1
 
 
 def test_the_default_negative_prompt_is_wans_and_an_empty_one_is_empty(made: Made) -> None:
@@ -102,10 +114,43 @@ def test_a_record_has_all_that_was_decided_and_draws_the_film_again(made: Made) 
     (film,) = made.pipe(PROMPT, **SIZE).films
     request = film.request
     assert (request.sampler, request.schedule, request.shift, request.frames, request.fps) == (
-        "unipc", "flow_unipc", 5.0, 9, 16.0,
+        "unipc", "flow_unipc_diffusers", 5.0, 9, 16.0,
     )  # fmt: skip
     (again,) = made.pipe(request).films
     assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(film.frames, again.frames, strict=True))
+
+
+def test_like_says_whose_numbers_and_levels_a_film_has_and_the_record_keeps_it(made: Made) -> None:
+    """Words stay the original's, and the shift that the folder states stays, too."""
+    pipe = sf.load(made.folder, device="cpu", like="original")
+    assert pipe.system.sha256 == made.pipe.system.sha256
+    films = {}
+    for one, like, schedules in (
+        (made.pipe, "diffusers", ("flow_unipc_diffusers", "flow_unipc")),
+        (pipe, "original", ("flow_unipc", "trailing")),
+    ):
+        assert one.stage.denoiser.net.config.like == like
+        (film,) = one(PROMPT, **SIZE).films
+        asked = film.request
+        assert (asked.like, asked.schedule, asked.shift, asked.negative_prompt) == (
+            like, schedules[0], 5.0, NEGATIVE_PROMPT,
+        )  # fmt: skip
+        assert one.plan(PROMPT, sampler="dpmpp_2m", **SIZE).request.schedule == schedules[1]
+        record = read_record(json.loads(json.dumps(film.record())))
+        again = replayed(record, replay_job(record))
+        assert isinstance(again, Film)
+        assert again.frames_sha256 == film.frames_sha256
+        films[like] = film.frames_sha256
+    assert films["original"] != films["diffusers"]
+    with pytest.raises(RequestError, match="was not loaded with the like diffusers; give it to load"):
+        pipe.plan(parse({"model": str(made.folder), "prompts": PROMPT, "like": "diffusers"}))
+
+
+def test_like_is_for_wan_alone(made: Made) -> None:
+    with pytest.raises(RequestError, match="like is not an option of the model scenes; it is for Wan"):
+        sf.load("scenes", device="cpu", like="original")
+    with pytest.raises(RequestError, match="like must be original or diffusers, not 'comfy'"):
+        sf.load(made.folder, device="cpu", like="comfy")
 
 
 @pytest.mark.parametrize(
@@ -157,10 +202,11 @@ def test_the_original_folder_holds_the_same_model(made: Made, tmp_path: Path, mo
         from dataclasses import replace
 
         found = real(path)
-        return replace(found, transformer=replace(found.transformer, text_width=32, like="diffusers"), **sizes)
+        return replace(found, transformer=replace(found.transformer, text_width=32), **sizes)
 
     monkeypatch.setattr(configs, "original", small)
-    pipe = sf.load(folder, device="cpu")
+    assert sf.load(folder, device="cpu").system.choice.like == "original"
+    pipe = sf.load(folder, device="cpu", like="diffusers")
     assert pipe.system.sha256 == made.pipe.system.sha256
     assert np.array_equal(ours(pipe, steps=2, shift=5.0), ours(made.pipe, steps=2))
     (folder / "Wan2.1_VAE.pth").rename(folder / "vae.pth")
@@ -172,9 +218,13 @@ def test_other_wans_and_odd_settings_are_refused_by_name(made: Made, tmp_path: P
     folder = tmp_path / "folder"
     shutil.copytree(made.folder, folder)
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "WanImageToVideoPipeline"}))
-    with pytest.raises(UnsupportedError, match="is a WanImageToVideoPipeline that cannot be drawn with yet"):
-        sf.load(folder, device="cpu")
+    for name, line in (
+        ("WanVACEPipeline", "is a WanVACEPipeline that cannot be drawn with yet"),
+        ("WanImageToVideoPipeline", "is a WanImageToVideoPipeline with the transformer of a WanPipeline"),
+    ):
+        (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": name}))
+        with pytest.raises(UnsupportedError, match=line):
+            sf.load(folder, device="cpu")
     (folder / "model_index.json").write_text(json.dumps(index))
     config = json.loads((folder / "transformer" / "config.json").read_text())
     (folder / "transformer" / "config.json").write_text(json.dumps(config | {"qk_norm": "layer_norm"}))

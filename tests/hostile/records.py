@@ -11,7 +11,7 @@ from tests.hostile.odd import ESCAPE, NUMBERS, TEXTS, json_text, leaf, things
 
 NAMES = (
     "prompts", "prompt", "model", "steps", "seed", "width", "height", "size", "count", "batch_size", "loras",
-    "embeddings", "image", "mask", "image_prompt", "vae",
+    "embeddings", "image", "last_image", "mask", "image_prompt", "vae",
     "sampler", "schedule", "cfg_scale", "cfg_interval", "cfg_rescale", "eta", "noise", "strength", "fit", "tile",
     "dtype", "device", "weighting", "long_prompt",
     "clip_skip", "negative_prompt", "prediction", "variant", "ema", "frames", "fps", "exact_steps", "paste",

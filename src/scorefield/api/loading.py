@@ -27,6 +27,7 @@ def load(
     loras: Loras = (),
     embeddings: Embeddings = (),
     compiled: bool = False,
+    like: str | None = None,
 ) -> Pipeline:
     """Load a model as a pipeline.
 
@@ -43,13 +44,14 @@ def load(
     - `loras`: files that change the weights, see `Pipeline.with_loras`.
     - `embeddings`: textual inversions, files that teach the model words.
     - `compiled`: compile the network with torch; the first step at each size takes minutes (`nets.shared_copy`).
+    - `like`: whose numbers a Wan follows, original or diffusers; by default as its files are.
 
     ScorefieldError for a model or file that is unknown, missing, damaged or does not fit, and if torch cannot compile.
     """
     choice = parse_choice(
         {
             "model": model, "device": device, "dtype": dtype, "prediction": prediction, "variant": variant, "ema": ema,
-            "vae": vae, "loras": loras, "embeddings": embeddings, "compiled": compiled,
+            "vae": vae, "loras": loras, "embeddings": embeddings, "compiled": compiled, "like": like,
         }
     )  # fmt: skip
     with collecting() as notes:

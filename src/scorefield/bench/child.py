@@ -11,10 +11,11 @@ from typing import TextIO, TypeVar
 import torch
 from torch import Tensor, nn
 
+from scorefield.bench.subjects import Given
 from scorefield.bench.task import PEAK, Setting, inputs
 
 N = TypeVar("N", bound=nn.Module)
-Step = Callable[[Tensor, Tensor, Tensor], Tensor]
+Step = Callable[..., Tensor]
 Peak = Callable[[float], object]  # multiplies all queries by a factor
 Load = Callable[[Setting, Path], tuple[Step, Peak]]
 
@@ -63,7 +64,7 @@ def prepared(net: N, setting: Setting) -> N:
     return net
 
 
-def _made(step: Step, given: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+def _made(step: Step, given: Given) -> Tensor:
     with torch.inference_mode():
         made = step(*given)
     if made.is_cuda:

@@ -14,7 +14,8 @@ from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import torch
 
-from scorefield.bench.task import HALF, UNETS, Setting, flop, write_weights
+from scorefield.bench.subjects import SUBJECTS
+from scorefield.bench.task import HALF, Setting, flop, write_weights
 from scorefield.bench.theirs import write_config
 from scorefield.errors import MachineError
 
@@ -62,6 +63,7 @@ class Report:
     speedup_vs_peer_best: float  # ours not compiled
     speedup_vs_peer_default: float
     speedup_vs_peer_eager: float  # both not compiled
+    float32_speedup: float
     compiled_speedup_vs_peer_compiled: float | None  # both compiled; None if nothing was
     compiled_speedup_vs_peer_eager: float | None
     max_relative_difference: float
@@ -143,7 +145,7 @@ def compare(setting: Setting, *, repeats: int, compiled: bool, say: Say) -> Repo
         folder = Path(name)
         say("writing random weights")
         write_weights(setting.model, folder)
-        write_config(UNETS[setting.model], folder)
+        write_config(SUBJECTS[setting.model], folder)
         for group in groups:
             with _children(group, folder, say) as children:
                 for _ in range(_WARM_UP[setting.device]):
@@ -213,6 +215,8 @@ def _report(setting: Setting, rows: Sequence[Row], operations: int) -> Report:
         speedup_vs_peer_best=best.step_s / ours.step_s,
         speedup_vs_peer_default=theirs[0].step_s / ours.step_s,
         speedup_vs_peer_eager=eager.step_s / ours.step_s,
+        float32_speedup=theirs[0].step_s
+        / _fastest(row for row in rows if row.program == OURS and row.dtype != half).step_s,
         compiled_speedup_vs_peer_compiled=compiled[THEIRS] / compiled[OURS] if compiled else None,
         compiled_speedup_vs_peer_eager=eager.step_s / compiled[OURS] if compiled else None,
         max_relative_difference=_worse(ours),

@@ -1,7 +1,6 @@
-"""The task for both programs: one guided step of a U-Net of published size with random weights."""
+"""The task for both programs: a step of a network of published size with random weights."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,18 +9,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from scorefield.nets.unet import SD1, SD2, Unet, UnetConfig
+from scorefield.bench.subjects import SUBJECTS, Given
+from scorefield.families.fill import hollow
 from scorefield.weights import key_map
-from scorefield.weights.key_maps import unet_keys as maps
 
-UNETS: Mapping[str, UnetConfig] = {
-    "sd15": SD1,
-    "sd21": SD2,
-    # To try the command.
-    "tiny": UnetConfig(channels=32, multipliers=(1, 2, 2), depths=(1, 1, 0), heads=4, context_width=24),
-}
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-TOKENS = 77
 HALF = {"cpu": "bfloat16", "cuda": "float16"}  # the usual choice on each device
 MODES = {"cpu": "default", "cuda": "max-autotune"}  # of torch.compile, for inputs of fixed size
 PEAK = 4.0  # factor on the queries, and so on the scores, for peaked attention
@@ -55,13 +47,11 @@ class Setting:
         return dtype
 
 
-def inputs(setting: Setting) -> tuple[Tensor, Tensor, Tensor]:
-    """x (2, 4, size / 8, size / 8), time (2,) and tokens (2, 77, width) for a step with guidance: batch 2."""
-    config, generator = UNETS[setting.model], torch.Generator().manual_seed(1)
-    x = torch.randn(1, config.in_channels, setting.size // 8, setting.size // 8, generator=generator).repeat(2, 1, 1, 1)
-    tokens = torch.randn(2, TOKENS, config.context_width, generator=generator)
+def inputs(setting: Setting) -> Given:
+    """The inputs of a step; times stay float32."""
+    given = SUBJECTS[setting.model].given(torch.Generator().manual_seed(1), setting.size)
     device, dtype = torch.device(setting.device), setting.torch_dtype
-    return x.to(device, dtype), torch.tensor([500.0, 500.0], device=device), tokens.to(device, dtype)
+    return tuple(one.to(device, dtype if one.ndim > 1 else torch.float32) for one in given)
 
 
 def write_weights(model: str, folder: Path) -> None:
@@ -69,11 +59,11 @@ def write_weights(model: str, folder: Path) -> None:
 
     Every weight is random, including those that are usually initialised to 0 or 1.
     """
-    config, generator = UNETS[model], torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        empty = Unet(config)
+    subject, generator = SUBJECTS[model], torch.Generator().manual_seed(0)
+    with hollow():
+        empty = subject.build()
     weights = {name: _drawn(name, weight.shape, generator) for name, weight in empty.named_parameters()}
-    save_file(key_map.write(list(maps.diffusers(config)), weights), folder / WEIGHTS)
+    save_file(key_map.write(subject.entries, weights), folder / WEIGHTS)
 
 
 def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
@@ -85,9 +75,10 @@ def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 def flop(setting: Setting) -> int:
     """The floating-point operations of a step: matrix products, convolutions and attention."""
-    with torch.device("meta"):
-        net = Unet(UNETS[setting.model])
+    subject = SUBJECTS[setting.model]
+    with hollow():
+        net = subject.build()
     given = [tensor.to("meta", torch.float32) for tensor in inputs(setting)]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(*given)
+        subject.step(net)(*given)
     return int(counter.get_total_flops())

@@ -1,4 +1,4 @@
-"""scorefield bench: the speed of our U-Net, compared with another program's."""
+"""scorefield bench: the speed of our networks, compared with another program's."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 _HEAD = ("", "s per step", "GFLOP/s", "peak memory", "load", "import", "difference", "with peaks")
 
 
-def _size(context: click.Context, parameter: click.Parameter, value: int) -> int:
-    if value % 8:
-        raise click.BadParameter(f"{value} is not a multiple of 8")
+# Those of `bench.subjects`, which is imported when it is needed.
+_MODELS = ("sd15", "sd21", "wan-1.3b", "wan-vae", "tiny", "tiny-wan", "tiny-wan-vae")
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: int | None) -> int | None:
+    if value and value % 16:
+        raise click.BadParameter(f"{value} is not a multiple of 16")
     return value
 
 
@@ -24,14 +28,12 @@ def _size(context: click.Context, parameter: click.Parameter, value: int) -> int
 @click.option("--peer", type=click.Choice(["diffusers"]), required=True, help="The program to compare with.")
 @click.option(
     "--model",
-    type=click.Choice(["sd15", "sd21", "tiny"]),
+    type=click.Choice(_MODELS),
     default="sd15",
     show_default=True,
-    help="Whose U-Net; tiny is not a published one, but serves to try the command.",
+    help="Which network; the tiny ones are not published, but serve to try the command.",
 )
-@click.option(
-    "--size", type=click.IntRange(64, 2048), default=512, show_default=True, callback=_size, help="Pixels along a side."
-)
+@click.option("--size", type=click.IntRange(64, 2048), callback=_size, help="Pixels along a side [512; 256 for Wan].")
 @click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Steps for each setting.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to run.")
 @click.option("--compiled", is_flag=True, help="Also measure both compiled, which takes minutes.")
@@ -42,26 +44,30 @@ def _size(context: click.Context, parameter: click.Parameter, value: int) -> int
 )
 @common.format_option
 def command(
-    peer: str, model: str, size: int, repeats: int, device: str, compiled: bool, mode: str | None, form: str
+    peer: str, model: str, size: int | None, repeats: int, device: str, compiled: bool, mode: str | None, form: str
 ) -> None:
-    """Measure steps of a U-Net of published size with random weights, here and in another program.
+    """Measure steps of a network of published size with random weights, here and in another program.
 
-    A step has guidance: two pictures with 77 tokens each. Every setting runs in its own process; all step in turn, and
-    the fastest step of each counts. Differences are relative to the peer's output in float32; "with peaks" has queries
-    4 times as large. It needs up to 15 GB of memory, and 2 GB of disk while it runs.
+    A step of a U-Net or of Wan's transformer has guidance: two pictures with 77 tokens each, or two films of 17 frames
+    with 512. A step of Wan's autoencoder decodes a film of 17 frames. Every setting runs in its own process; all step
+    in turn, and the fastest step of each counts. Differences are relative to the peer's output in float32; "with
+    peaks" has queries 4 times as large. It needs up to 15 GB of memory, and 3 GB of disk while it runs.
     """
     if find_spec(peer) is None:
         raise click.ClickException("diffusers is not installed: pip install 'scorefield[bench]'")
     import torch
 
+    if compiled and model.endswith("vae"):
+        raise click.ClickException("an autoencoder of films is not compiled: leave --compiled out")
     if device == "cuda" and not torch.cuda.is_available():
         raise click.ClickException("torch finds no GPU: leave --device out")
     from dataclasses import asdict
 
     from scorefield.bench.compare import BenchError, compare
+    from scorefield.bench.subjects import SUBJECTS
     from scorefield.bench.task import MODES, Setting
 
-    setting = Setting(model=model, size=size, device=device, mode=mode or MODES[device])
+    setting = Setting(model=model, size=size or SUBJECTS[model].size, device=device, mode=mode or MODES[device])
     try:
         report = compare(setting, repeats=repeats, compiled=compiled, say=common.say)
     except BenchError as error:
@@ -83,7 +89,8 @@ def _text(report: "Report") -> str:
             *lines,
             f"{report.speedup_vs_peer_best:.2f} times as fast as the peer's best, "
             f"{report.speedup_vs_peer_default:.2f} times as fast as its default; "
-            f"{report.memory_vs_peer_best:.2f} of the memory of its best",
+            f"{report.memory_vs_peer_best:.2f} of the memory of its best; both in float32, "
+            f"{report.float32_speedup:.2f} times as fast",
             *_compiled(report),
         ]
     )

@@ -28,7 +28,7 @@ SAMPLERS = (
 )
 SCHEDULES = (
     "karras, exponential, polyexponential, kl_optimal, normal, sgm_uniform, simple, ddim_uniform, beta, beta_sigma, "
-    "linear_quadratic, smoothstep, flow_unipc, trailing, leading, linspace"
+    "linear_quadratic, smoothstep, flow_unipc, flow_unipc_diffusers, trailing, leading, linspace"
 )
 EPILOG = (
     f"Samplers: {SAMPLERS}.\n\nSchedules: {SCHEDULES}.\n\nOther programs' names for these work, too. "

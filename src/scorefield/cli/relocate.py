@@ -19,6 +19,7 @@ class Now(TypedDict):
     lora: tuple[str, ...]
     embedding: tuple[str, ...]
     image: str | None
+    last_image: str | None
     mask: str | None
     image_prompt: str | None
 
@@ -33,7 +34,10 @@ def relocated(request: Request, now: Now) -> Request:
 
     asked = {"model": now["model"], "device": now["device"], "vae": now["vae"]}
     given = parse_choice({name: value for name, value in asked.items() if value})
-    pictures = {"image": now["image"], "mask": now["mask"], "image_prompt": now["image_prompt"]}
+    pictures = {
+        "image": now["image"], "last_image": now["last_image"], "mask": now["mask"],
+        "image_prompt": now["image_prompt"],
+    }  # fmt: skip
     loras = {path: LoraFile(Path(path)).sha256 for path in now["lora"]}
     words = {path: TextualInversionFile(Path(path)).sha256 for path in now["embedding"]}
     return request.model_copy(

@@ -39,6 +39,7 @@ class Verdict(NamedTuple):
 @click.option("--lora", metavar="PATH", multiple=True, help="A LoRA that is not where the record says.")
 @click.option("--embedding", metavar="PATH", multiple=True, help="A textual inversion not at its recorded path.")
 @click.option("--image", metavar="FILE", help="The picture it starts from, if it is not where the record says.")
+@click.option("--last-image", metavar="FILE", help="The film's last picture, if it is not where the record says.")
 @click.option("--mask", metavar="FILE", help="Its mask, if it is not where the record says.")
 @click.option("--image-prompt", metavar="FILE", help="Its image prompt, if it is not where the record says.")
 @click.option("--compiled", is_flag=True, help="Compile the network, if it was compiled: this starts a C++ compiler.")

@@ -9,11 +9,10 @@ from typing import cast
 from scorefield.families.stable_diffusion import folder_settings
 from scorefield.input_files import Json
 from scorefield.latent.kl_codec import Latents
-from scorefield.nets.clip import ClipConfig, EncoderConfig, TextConfig, VisionConfig
+from scorefield.nets.clip import DEVIATION, MEAN, ClipConfig, EncoderConfig, TextConfig, VisionConfig
 from scorefield.nets.kl import KlConfig
 from scorefield.nets.unet import UnetConfig
 from scorefield.prompt.bpe import MERGES, ClipTokenizer
-from scorefield.prompt.unclip import DEVIATION, MEAN
 
 _CLASSES: dict[str, Json] = {  # of every part that a model may have
     "unet": ["diffusers", "UNet2DConditionModel"],

@@ -18,7 +18,8 @@ class Cond:
     mask: Tensor | None = None  # (B, L) bool, True for real tokens
     pooled: Tensor | None = None  # (B, P)
     label: Tensor | None = None  # (B,)
-    image: Tensor | None = None  # (B, C, H, W), concatenated on channels
+    image: Tensor | None = None  # (B, C, H, W) or (B, C, T, H, W), concatenated on channels
+    image_tokens: Tensor | None = None  # (B, M, D) states of an image encoder
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are set, by name."""

@@ -41,13 +41,6 @@ def levels(gauge: Gauge, lams: Sequence[float]) -> list[Level]:
     return path
 
 
-def shifted(grid: Grid, shift: float) -> Grid:
-    """`grid` moved towards noise: the flow shift t' = s t / (1 + (s - 1) t), which is lam - log(s) in any gauge."""
-    if not shift > 0:
-        raise RequestError(f"the shift of a grid must be above 0, got {shift}")
-    return lambda steps: [lam - math.log(shift) for lam in grid(steps)]
-
-
 def skip_last(grid: Grid) -> Grid:
     """`grid` for one more step, without the level before its end.
 
@@ -201,6 +194,20 @@ def flow_unipc(ladder: Ladder) -> Grid:
     return grid
 
 
+def flow_unipc_diffusers(ladder: Ladder) -> Grid:
+    """`sgm_uniform`, where pure noise is replaced by t = 1 - 1e-6 of a flow (diffusers' UniPC with use_flow_sigmas).
+
+    diffusers has it since 0.37; before, its UniPC had the levels of `flow_unipc`.
+    """
+    noisiest = math.log(1e-6) - math.log1p(-1e-6)
+
+    def grid(steps: int) -> list[float]:
+        first, *others = sgm_uniform(ladder)(steps)
+        return [max(first, noisiest), *others]
+
+    return grid
+
+
 def karras(ladder: Ladder, rho: float = 7.0) -> Grid:
     """sigma^(1/rho) falls in equal parts (Karras et al. 2022, eq. 5); sigma is sigma / alpha in every gauge."""
     noisy, clean = (math.exp(-lam / rho) for lam in finite_ends(ladder))
@@ -261,6 +268,7 @@ SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
         "linear_quadratic": linear_quadratic,
         "smoothstep": smoothstep,
         "flow_unipc": flow_unipc,
+        "flow_unipc_diffusers": flow_unipc_diffusers,
         "trailing": trailing,
         "leading": leading,
         "linspace": linspace,

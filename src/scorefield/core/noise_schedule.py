@@ -5,7 +5,7 @@ Tables are float64; published code that uses float32 differs by about 1e-7.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -100,6 +100,13 @@ def flow(count: int = 1000) -> Ladder:
         return math.log1p(-time) - math.log(time) if time > 0 else math.inf
 
     return Ladder(count=count, lam=lam, whole=False)
+
+
+def shifted(ladder: Ladder, shift: float) -> Ladder:
+    """`ladder` moved towards noise: the flow shift t' = s t / (1 + (s - 1) t), which is lam - log(s) in any gauge."""
+    if not shift > 0:
+        raise ValueError(f"the shift of a ladder must be above 0, got {shift}")
+    return replace(ladder, lam=lambda rung: ladder.lam(rung) - math.log(shift))
 
 
 def log_sigma(lowest: float = 0.002, highest: float = 80.0, count: int = 1000) -> Ladder:

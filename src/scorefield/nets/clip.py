@@ -77,6 +77,10 @@ VIT_H_14 = ClipConfig(
     text=TextConfig(width=1024, layers=24, heads=16, context_length=77, vocab_size=49408, end_id=49407),
     embed_dim=1024,
 )
+# Of the pixels that every published CLIP was trained on, by channel (Radford et al. 2021).
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
 BIG_G_TEXT = TextConfig(width=1280, layers=32, heads=20, context_length=77, vocab_size=49408, end_id=49407)
 
 SD1_TEXT = EncoderConfig(text=VIT_L_14.text)
@@ -158,7 +162,7 @@ def _stem(config: VisionConfig) -> nn.Module:
 class ImageEncoder(nn.Module):
     """A ViT: (B, 3, S, S) pixels -> (B, 1 + patches, width) states, the class token's first."""
 
-    def __init__(self, config: VisionConfig, embed_dim: int, activation: Activation) -> None:
+    def __init__(self, config: VisionConfig, embed_dim: int | None, activation: Activation) -> None:
         super().__init__()
         self.image_size = config.image_size
         patches, scale = (config.image_size // config.patch_size) ** 2, config.width**-0.5
@@ -168,11 +172,15 @@ class ImageEncoder(nn.Module):
         self.norm_pre = nn.LayerNorm(config.width)
         self.blocks = _blocks(config.width, config.layers, config.heads, activation)
         self.norm_post = nn.LayerNorm(config.width)
-        self.projection = nn.Linear(config.width, embed_dim, bias=False)
-        for weight in (self.class_token, self.positions, self.projection.weight):
+        self.projection = nn.Identity() if embed_dim is None else nn.Linear(config.width, embed_dim, bias=False)
+        for weight in (self.class_token, self.positions, *self.projection.parameters()):
             nn.init.normal_(weight, std=scale)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        return self.states(pixels, len(self.blocks))
+
+    def states(self, pixels: Tensor, blocks: int) -> Tensor:
+        """The states (B, 1 + patches, width) after the first `blocks` blocks."""
         if pixels.shape[1:] != (3, self.image_size, self.image_size):
             raise ValueError(
                 f"pixels {tuple(pixels.shape)}: this CLIP sees (B, 3, {self.image_size}, {self.image_size})"
@@ -180,7 +188,7 @@ class ImageEncoder(nn.Module):
         x = self.patch(channels_last(pixels)).flatten(2).transpose(1, 2)
         x = torch.cat([self.class_token.to(x.dtype).expand(len(x), 1, -1), x], 1) + self.positions.to(x.dtype)
         x = self.norm_pre(x)
-        for block in self.blocks:
+        for block in self.blocks[:blocks]:
             x = block(x)
         states: Tensor = x
         return states
@@ -189,6 +197,15 @@ class ImageEncoder(nn.Module):
         """The pictures' vectors (B, embed_dim), not normalised."""
         projected: Tensor = self.projection(self.norm_post(self(pixels)[:, 0]))
         return projected
+
+    def normalised(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S) in [0, 1] as a published CLIP sees them, on the encoder's device in its dtype."""
+        place = self.positions
+        mean, deviation = (
+            torch.tensor(channels, dtype=torch.float32, device=place.device)[:, None, None]
+            for channels in (MEAN, DEVIATION)
+        )
+        return ((pictures.to(place.device) - mean) / deviation).to(place.dtype)
 
 
 class TextTransformer(nn.Module):

@@ -35,7 +35,7 @@ class PromptBatch:
     seeds: Sequence[int]
     width: int  # px
     height: int  # px
-    picture: Tensor | None = None  # the image prompt (1, 3, S, S) in [0, 1]
+    pictures: Tensor | None = None  # (P, 3, S, S) in [0, 1]: the image prompt, or the given frames of a film
     noise_level: int = 0  # of the image prompt, from 0 to 999
     rules: Rules = PLAIN  # how the prompts are read
 

@@ -15,10 +15,6 @@ from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.conditioner import PromptBatch
 from scorefield.prompt.published import PublishedConditioner
 
-# Of the pixels that every published CLIP was trained on, by channel (Radford et al. 2021).
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-
 _ABAR = noise_schedule.cumulative(noise_schedule.cosine())  # alpha^2 of the levels of noise on the vector
 
 
@@ -49,21 +45,15 @@ class UnclipConditioner(PublishedConditioner):
     @torch.no_grad()
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
         """The conditions of a batch; RequestError if it has no picture."""
-        if batch.picture is None:
+        if batch.pictures is None:
             raise RequestError("this model needs a picture as prompt: give an image prompt")
         pos, neg = super().pair(batch)
-        pooled = self.pooled(self.vector(batch.picture), batch.seeds, batch.noise_level)
+        pooled = self.pooled(self.vector(batch.pictures), batch.seeds, batch.noise_level)
         return replace(pos, pooled=pooled), replace(neg, pooled=torch.zeros_like(pooled))
 
     def vector(self, picture: Tensor) -> Tensor:
         """CLIP's vectors (B, D) float32 of pictures (B, 3, S, S) in [0, 1]."""
-        weight = self.image_encoder.positions
-        mean, deviation = (
-            torch.tensor(channels, dtype=torch.float32, device=weight.device)[:, None, None]
-            for channels in (MEAN, DEVIATION)
-        )
-        seen = (picture.to(weight.device) - mean) / deviation
-        return self.image_encoder.embed(seen.to(weight.dtype)).float()
+        return self.image_encoder.embed(self.image_encoder.normalised(picture)).float()
 
     def pooled(self, vector: Tensor, seeds: Sequence[int], noise_level: int) -> Tensor:
         """(B, 2 D): `vector` (1, D) with the noise of each seed at level 0 to 999, and time features of that level."""

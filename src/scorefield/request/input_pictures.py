@@ -1,4 +1,4 @@
-"""The input pictures of a request: a start picture, its mask, and an image prompt."""
+"""The input pictures of a request: a start picture, its mask, a film's last frame, and an image prompt."""
 
 import io
 import sys
@@ -55,13 +55,32 @@ def _picture(description: str, *, names: Sequence[str] = (), letter: str | None 
 
 
 class StartPicture(Group):
-    """A picture to start from, how much of it to change, and where."""
+    """A picture to start from, and how it is fitted to the size."""
 
     title: ClassVar[str] = "Start from a picture"
 
     image: _Given = _picture(
-        "Start from this picture instead of pure noise.", names=("init_image", "init_img"), letter="i"
+        "Start from this picture instead of pure noise; for a film, its first frame.",
+        names=("init_image", "init_img", "first_frame"),
+        letter="i",
     )
+    fit: Literal["crop", "stretch"] = option("crop", "How to fit a picture of another aspect ratio: crop or stretch.")
+
+
+class LastPicture(Group):
+    """The picture that a film ends with."""
+
+    title: ClassVar[str] = "Start from a picture"
+    instead: ClassVar[str] = "a last frame needs a film model that reads a first and a last one"
+
+    last_image: _Given = _picture("The last frame of the film, for models that read one.", names=("last_frame",))
+
+
+class PictureChange(Group):
+    """How much of the start picture changes, and where."""
+
+    title: ClassVar[str] = "Start from a picture"
+
     mask: _Given = _picture("Repaint where this picture is white, and keep the rest of --image.", names=("mask_image",))
     strength: float | None = option(
         None,
@@ -71,19 +90,11 @@ class StartPicture(Group):
         le=1,
     )
     exact_steps: bool = option(False, "Walk all of --steps at any strength, as smaller steps over the same range.")
-    fit: Literal["crop", "stretch"] = option("crop", "How to fit a picture of another aspect ratio: crop or stretch.")
     paste: bool = option(
         True,
         "Restore the pixels outside the mask exactly (the default).",
         flags=("--paste/--no-paste",),
     )
-
-    @model_validator(mode="after")
-    def _has_the_picture_that_options_need(self) -> Self:
-        of_image = {"mask": self.mask, "strength": self.strength, "exact_steps": self.exact_steps or None}
-        if self.image is None and (name := next((name for name, value in of_image.items() if value is not None), None)):
-            raise ValueError(f"{name} needs an image to start from (--image)")
-        return self
 
 
 class PicturePrompt(Group):

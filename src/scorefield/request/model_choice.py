@@ -174,6 +174,18 @@ class ModelFiles(Group):
     )
 
 
+class Numerics(Group):
+    """Whose numbers a model follows where two published programs compute it differently."""
+
+    title: ClassVar[str] = "Model"
+    instead: ClassVar[str] = "it is for Wan"
+
+    like: Literal["original", "diffusers"] | None = option(
+        None,
+        "Whose numbers a Wan follows, original or diffusers (default: as its files are).",
+    )
+
+
 class Machine(Group):
     """Where and how the networks run."""
 
@@ -190,5 +202,5 @@ class Machine(Group):
     )
 
 
-class ModelChoice(ModelFiles, Machine):
+class ModelChoice(ModelFiles, Numerics, Machine):
     """The files of a model, and how to run it."""

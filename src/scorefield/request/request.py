@@ -8,8 +8,8 @@ from typing import Literal, Self, TypedDict, TypeVar
 from pydantic import ValidationError, model_validator
 
 from scorefield.errors import RequestError
-from scorefield.request.input_pictures import ImageLike, PicturePrompt, StartPicture
-from scorefield.request.model_choice import Machine, ModelChoice, ModelFiles
+from scorefield.request.input_pictures import ImageLike, LastPicture, PictureChange, PicturePrompt, StartPicture
+from scorefield.request.model_choice import Machine, ModelChoice, ModelFiles, Numerics
 from scorefield.request.option import Group, Option, names_of, short, shown
 from scorefield.request.sampling import FlowShift, Sampling
 from scorefield.request.size import MOST_PICTURES, Decoding, Film, Pictures
@@ -17,11 +17,15 @@ from scorefield.request.words import ClipWords, Prompts
 
 # In the order of the help.
 GROUPS: tuple[type[Group], ...] = (
-    Prompts, ClipWords, PicturePrompt, ModelFiles, Sampling, FlowShift, Pictures, Film, StartPicture, Decoding, Machine,
+    Prompts, ClipWords, PicturePrompt, ModelFiles, Numerics, Sampling, FlowShift, Pictures, Film, StartPicture,
+    LastPicture, PictureChange, Decoding, Machine,
 )  # fmt: skip
 
 
-class Drawing(Prompts, ClipWords, PicturePrompt, Sampling, FlowShift, Pictures, Film, StartPicture, Decoding):
+class Drawing(
+    Prompts, ClipWords, PicturePrompt, Sampling, FlowShift, Pictures, Film, StartPicture, LastPicture, PictureChange,
+    Decoding,
+):  # fmt: skip
     """The pictures or films to draw; an option that is None is left to the model.
 
     They are numbered through the whole request: `count` for the first prompt, then for the second, and so on. Number k
@@ -34,8 +38,15 @@ class Drawing(Prompts, ClipWords, PicturePrompt, Sampling, FlowShift, Pictures, 
             raise ValueError(f"{pictures} pictures are too many for one request; ask for at most {MOST_PICTURES}")
         return self
 
+    @model_validator(mode="after")
+    def _has_the_picture_that_options_need(self) -> Self:
+        of_image = {"mask": self.mask, "strength": self.strength, "exact_steps": self.exact_steps or None}
+        if self.image is None and (name := next((name for name, value in of_image.items() if value is not None), None)):
+            raise ValueError(f"{name} needs an image to start from (--image)")
+        return self
 
-class Request(ModelChoice, Drawing):
+
+class Request(ModelChoice, Drawing):  # type: ignore[misc]  # pydantic's plugin: 3 bases there, 9 here
     """Which model to load, and what to draw with it."""
 
 
@@ -73,10 +84,11 @@ class Options(TypedDict, total=False):
     frames: int | None
     fps: float | None
     image: ImageLike
+    fit: str
+    last_image: ImageLike
     mask: ImageLike
     strength: float | None
     exact_steps: bool
-    fit: str
     paste: bool
     tile: int | str
     noise: str

@@ -13,7 +13,7 @@ from scorefield.core.denoiser import Denoise
 from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.sample import formulas
-from scorefield.sample.walk import History, Reach, Step, denoise_once, recent, walk
+from scorefield.sample.walk import ANY_STEP, TWO_STEPS, History, Reach, Step, denoise_once, recent, walk
 
 THREE_STEPS = Reach(clean=1.0, noisy=0.7)  # of a parabola through the last three predictions
 
@@ -25,9 +25,13 @@ def dpmpp_2m(
     noise: Noise,
     *,
     kind: formulas.Kind = "midpoint",
+    lower_order_long: bool = True,
 ) -> Iterator[Step]:
-    """DPM-Solver++(2M), order 2 with one evaluation (Lu et al. 2022b, algorithm 2). The same in every gauge."""
-    return dpmpp_2m_sde(denoise, x, levels, noise, eta=0.0, kind=kind)
+    """DPM-Solver++(2M), order 2 with one evaluation (Lu et al. 2022b, algorithm 2). The same in every gauge.
+
+    `lower_order_long` makes the order 1 in steps beyond TWO_STEPS.
+    """
+    return dpmpp_2m_sde(denoise, x, levels, noise, eta=0.0, kind=kind, lower_order_long=lower_order_long)
 
 
 def dpmpp_2m_sde(
@@ -38,19 +42,30 @@ def dpmpp_2m_sde(
     *,
     eta: float = 1.0,
     kind: formulas.Kind = "midpoint",
+    lower_order_long: bool = True,
 ) -> Iterator[Step]:
-    """DPM-Solver++(2M) SDE: the same prediction, with noise drawn for each interval (k-diffusion; Lu et al. 2022b)."""
-    return _multistep(denoise, x, levels, noise, order=2, eta=eta, kind=kind)
+    """DPM-Solver++(2M) SDE: the same prediction, with noise drawn for each interval (k-diffusion; Lu et al. 2022b).
+
+    `lower_order_long` as in `dpmpp_2m`.
+    """
+    return _multistep(denoise, x, levels, noise, order=2, eta=eta, kind=kind, lower_order_long=lower_order_long)
 
 
 def dpmpp_3m_sde(
-    denoise: Denoise, x: Tensor, levels: Sequence[Level], noise: Noise, *, eta: float = 1.0
+    denoise: Denoise,
+    x: Tensor,
+    levels: Sequence[Level],
+    noise: Noise,
+    *,
+    eta: float = 1.0,
+    lower_order_long: bool = True,
 ) -> Iterator[Step]:
     """DPM-Solver++(3M) SDE: from the last three predictions, or as many as there are (k-diffusion).
 
-    A step beyond THREE_STEPS uses two, since the error of extrapolation grows fastest with the third.
+    With `lower_order_long`, a step beyond THREE_STEPS uses two, since the error of extrapolation grows fastest with the
+    third, and one beyond TWO_STEPS uses one.
     """
-    return _multistep(denoise, x, levels, noise, order=3, eta=eta, kind="heun")
+    return _multistep(denoise, x, levels, noise, order=3, eta=eta, kind="heun", lower_order_long=lower_order_long)
 
 
 def _multistep(
@@ -62,10 +77,13 @@ def _multistep(
     order: int,
     eta: float,
     kind: formulas.Kind,
+    lower_order_long: bool,
 ) -> Iterator[Step]:
+    two, three = (TWO_STEPS, THREE_STEPS) if lower_order_long else (ANY_STEP, ANY_STEP)
+
     def advance(history: History, to: Level) -> Tensor:
         now = history[-1]
-        steps = recent(history, order if THREE_STEPS.holds(now.at, to) else 2, to)
+        steps = recent(history, order if three.holds(now.at, to) else 2, to, two)
         x0s, lams = [step.x0 for step in steps], [float(step.at.lam) for step in steps]
         if len(steps) == 1:
             x0 = now.x0

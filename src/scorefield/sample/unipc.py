@@ -10,7 +10,7 @@ from scorefield.core.level import Level
 from scorefield.core.noise import Noise
 from scorefield.errors import RequestError
 from scorefield.sample import formulas
-from scorefield.sample.walk import Evaluate, History, Step, recent, walk
+from scorefield.sample.walk import ANY_STEP, TWO_STEPS, Evaluate, History, Step, recent, walk
 
 
 def unipc(
@@ -22,20 +22,22 @@ def unipc(
     order: int = 2,
     kind: formulas.Basis = "bh2",
     lower_order_final: bool = True,
+    lower_order_long: bool = True,
 ) -> Iterator[Step]:
     """UniPC-p with data prediction, one evaluation per step (Zhao et al. 2023, algorithms 1 and 2).
 
     A step's x is the corrected state; its x0 was predicted from the uncorrected one. `order` p is 1 to 3, else
-    RequestError. `lower_order_final` lowers it to 1 over the last p steps, as published, and in steps beyond TWO_STEPS.
+    RequestError. `lower_order_final` lowers it to 1 over the last p steps, as published, and `lower_order_long` to 1 in
+    steps beyond TWO_STEPS.
     """
     if not 1 <= order <= 3:
         raise RequestError(f"unipc has orders 1 to 3, got {order}")
 
+    reach = TWO_STEPS if lower_order_long else ANY_STEP
+
     def bases(history: History, to: Level) -> list[Step]:
         now = history[-1]
-        if not lower_order_final:
-            return recent(history, order if math.isfinite(to.lam) else 1)
-        return recent(history, min(order, now.n - now.i), to)
+        return recent(history, min(order, now.n - now.i) if lower_order_final else order, to, reach)
 
     def advance(history: History, to: Level) -> Tensor:
         now, *_ = steps = bases(history, to)

@@ -57,9 +57,11 @@ class Reach(NamedTuple):
 
     def holds(self, at: Level, to: Level) -> bool:
         """Whether the step is short enough; never from pure noise nor to the clean end."""
-        return bool(to.lam - at.lam <= (self.noisy if at.lam < 0 else self.clean))
+        length = float(to.lam - at.lam)
+        return math.isfinite(length) and length <= (self.noisy if at.lam < 0 else self.clean)
 
 
+ANY_STEP = Reach(clean=math.inf, noisy=math.inf)  # every step between finite levels, as published
 TWO_STEPS = Reach(clean=1.8, noisy=1.25)  # of a line through the last two predictions
 
 
@@ -90,14 +92,14 @@ def _steps(
     yield Step(n, n, levels[-1], x, x)
 
 
-def recent(history: History, most: int, to: Level | None = None) -> list[Step]:
+def recent(history: History, most: int, to: Level | None = None, reach: Reach = TWO_STEPS) -> list[Step]:
     """The last steps, newest first, that a polynomial in lam can interpolate: at least one, at most `most`.
 
     A level of pure noise has no finite lam, so it and the steps before it are left out, unless it is the last step. If
-    the step to the next level, `to`, is beyond TWO_STEPS, only the last step is returned.
+    the step to the next level, `to`, is beyond `reach`, only the last step is returned.
     """
     steps = [history[-1]]
-    if to is not None and not TWO_STEPS.holds(steps[0].at, to):
+    if to is not None and not reach.holds(steps[0].at, to):
         return steps
     for step in list(history)[-2::-1]:
         if len(steps) == most or math.isinf(step.at.lam) or math.isinf(steps[-1].at.lam):

@@ -9,13 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from scorefield.core import grid, noise
+from scorefield.core import grid, noise, noise_schedule
 from scorefield.core.denoiser import Denoise, Preconditioned, bind, steady
 from scorefield.core.half_precision import no_autocast
 from scorefield.core.level import Level
 from scorefield.core.name_lookup import canonical
 from scorefield.errors import RequestError, UnsupportedError
-from scorefield.files.inputs import crop_middle
 from scorefield.guide.cfg import cfg_batched, within
 from scorefield.guide.inpaint import known
 from scorefield.model.codec import Canvas, Codec
@@ -25,17 +24,19 @@ from scorefield.model.stage import StagePlan
 from scorefield.prompt.conditioner import Conditioner, PromptBatch, Tokenized
 from scorefield.prompt.rules import Rules
 from scorefield.request import Drawing, Group
-from scorefield.request.input_pictures import StartPicture
+from scorefield.request.input_pictures import LastPicture, PictureChange, StartPicture
 from scorefield.request.sampling import FlowShift, Sampling
 from scorefield.request.size import Decoding, Film, Pictures
 from scorefield.request.words import ClipWords, Prompts
 from scorefield.sample import samplers
 from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
-from scorefield.stages.init_state import InitState, StartImages, steps_walked
-from scorefield.stages.input_images import Opened, as_tensor, fitted, mask_of, open_image, sides
+from scorefield.stages import given_frames
+from scorefield.stages.init_state import InitState, Start, StartImages, steps_walked
+from scorefield.stages.input_images import Opened, fitted, mask_of, open_pictures, seen_by_encoder, sides
 from scorefield.stages.unseen import note_unseen
 
-_READ: frozenset[type[Group]] = frozenset({Prompts, Sampling, Pictures, StartPicture, Decoding})
+_READ: frozenset[type[Group]] = frozenset({Prompts, Sampling, Pictures, Decoding})
+_OF_PICTURES: frozenset[type[Group]] = frozenset({StartPicture, PictureChange})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,8 @@ class DiffusionPlan(StagePlan):
     cfg_rescale: float
     cfg_interval: tuple[float, float] | None
     noise: str
-    start: StartImages
-    image_prompt: Tensor | None  # (1, 3, S, S) in [0, 1]
+    start: Start
+    pictures: Tensor | None  # (P, 3, S, S) in [0, 1]: those that the conditioner reads
     noise_level: int
 
 
@@ -70,17 +71,23 @@ class Diffusion:
     @property
     def takes(self) -> frozenset[type[Group]]:
         """The groups of options that it reads."""
-        return (_READ - {StartPicture} if Film in self.further else _READ) | self.further
+        return _READ | self._pictures | self.further
+
+    @property
+    def _pictures(self) -> frozenset[type[Group]]:
+        """The groups about given pictures."""
+        if (given := self.spec.given_frames) is not None:
+            return frozenset({StartPicture, LastPicture} if given.last else {StartPicture})
+        return frozenset() if Film in self.further else _OF_PICTURES
 
     def plan(self, asked: Drawing) -> DiffusionPlan:
         """Decide and read everything; RequestError for what this model cannot draw."""
         spec, defaults = self.spec, self.spec.defaults
-        image, mask = open_image(asked.image, "image"), open_image(asked.mask, "mask", grey=True)
-        image_prompt = self._image_prompt(asked)
-        canvas = self._canvas(asked, image)
+        opened = open_pictures(asked, spec)
+        canvas = self._canvas(asked, opened.get("image"))
         strength = asked.strength
-        if strength is None and image is not None:
-            strength = 0.75 if mask is None else 1.0
+        if strength is None and "image" in opened and spec.given_frames is None:
+            strength = 1.0 if "mask" in opened else 0.75
         steps = asked.steps or defaults.steps
         whole, last = steps_walked(steps, strength, exact=asked.exact_steps)
         rules = Rules(
@@ -112,9 +119,7 @@ class Diffusion:
                 **({"long_prompt": rules.long_prompt} if ClipWords in self.further else {}),
                 **({"frames": canvas.frames, "fps": canvas.fps} if Film in self.further else {}),
                 **({"shift": asked.shift or defaults.shift} if FlowShift in self.further else {}),
-                "image": image and image.given,
-                "mask": mask and mask.given,
-                "image_prompt": image_prompt and image_prompt.given,
+                **{name: one.given for name, one in opened.items()},
             },
             canvas=canvas,
             steps=last,
@@ -126,19 +131,19 @@ class Diffusion:
             prompts=tokenized,
             negative_prompt=negative_prompt,
             rules=rules,
-            sampler=_with_eta(record, asked.eta),
+            sampler=_bound(record, asked.eta, lower_order_long=spec.lower_order_long),
             cfg_scale=guidance,
             cfg_rescale=asked.cfg_rescale,
             cfg_interval=asked.cfg_interval,
             noise=policy,
-            start=_start_images(asked, image, mask, canvas, strength),
-            image_prompt=image_prompt and as_tensor(crop_middle(image_prompt.pixels, spec.image_prompt or 0)) / 255,
+            start=_start(asked, spec, opened, canvas, strength),
+            pictures=seen_by_encoder(opened, spec),
             noise_level=asked.noise_level,
         )
 
     def run(self, plan: DiffusionPlan, batch: Batch, given: object = None) -> Iterator[Step]:
         """Walk from noise to the latents of a batch, a Step for each level; NonFiniteError where one is not finite."""
-        start = plan.start.encoded(self.codec, plan.canvas, self.device, inpaints=self.spec.inpaints)
+        start = plan.start.encoded(self.codec, plan.canvas, self.device)
         denoise = self._denoise(plan, batch, start)
         run = noise.find(plan.noise)(batch.seeds, plan.shape, self.device)
         return finite(plan.sampler(denoise, start.state(run.initial, plan.levels[0]), plan.levels, run.step))
@@ -155,7 +160,13 @@ class Diffusion:
     def _canvas(self, asked: Drawing, image: Opened | None) -> Canvas:
         """The size of the outputs; RequestError for a side or a number of frames that does not fit the latents."""
         defaults = self.spec.defaults
-        width, height = sides(asked, image, (defaults.width, defaults.height), self.spec.size_multiple)
+        width, height = sides(
+            asked,
+            image,
+            (defaults.width, defaults.height),
+            self.spec.size_multiple,
+            keeps_area=self.spec.given_frames is not None,
+        )
         if Film not in self.further:
             return Canvas(width, height)
         frames, step = asked.frames or defaults.frames, self.codec.stride[0]
@@ -164,11 +175,6 @@ class Diffusion:
                 f"frames {frames} is not {step}k + 1; use {frames - over} or {frames - over + step}", option="frames"
             )
         return Canvas(width, height, frames, asked.fps or defaults.fps)
-
-    def _image_prompt(self, asked: Drawing) -> Opened | None:
-        if self.spec.image_prompt is not None and asked.image_prompt is None:
-            raise RequestError(f"the model {self.spec.name} needs an image prompt (--image-prompt)")
-        return open_image(asked.image_prompt, "image-prompt")
 
     def _denoise(self, plan: DiffusionPlan, batch: Batch, start: InitState) -> Denoise:
         guided = self._guided(plan, batch, start)
@@ -181,7 +187,7 @@ class Diffusion:
             seeds=batch.seeds,
             width=plan.canvas.width,
             height=plan.canvas.height,
-            picture=plan.image_prompt,
+            pictures=plan.pictures,
             noise_level=plan.noise_level,
             rules=plan.rules,
         )
@@ -216,9 +222,10 @@ def _course(
     record, named = samplers.find(asked.sampler or spec.defaults.sampler)
     default = spec.defaults.schedules.get(record.name, spec.defaults.schedule)
     schedule = canonical("schedule", asked.schedule or named or default, grid.SCHEDULES, grid.ALIASES)
-    lams, shift = grid.find(schedule)(spec.ladder), asked.shift or spec.defaults.shift
+    shift = asked.shift or spec.defaults.shift
+    ladder = noise_schedule.shifted(spec.ladder, shift) if shift else spec.ladder
     try:
-        levels = grid.levels(spec.gauge, (grid.shifted(lams, shift) if shift else lams)(whole))
+        levels = grid.levels(spec.gauge, grid.find(schedule)(ladder)(whole))
     except RequestError as error:
         if last == whole:
             raise
@@ -226,30 +233,38 @@ def _course(
     return record, schedule, tuple(levels[-last - 1 :])
 
 
-def _with_eta(record: samplers.SamplerRecord, eta: float | None) -> Sampler:
-    """The sampler with its eta bound; RequestError for an eta that it does not take."""
-    if eta is None:
-        return record.sampler
+def _bound(record: samplers.SamplerRecord, eta: float | None, *, lower_order_long: bool) -> Sampler:
+    """The sampler with the options bound that it has; RequestError for an eta that it does not take."""
     sampler: Callable[..., Iterator[Step]] = record.sampler  # some have options besides the common arguments
-    if "eta" not in inspect.signature(sampler).parameters:
-        raise RequestError(
-            f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral", option="eta"
-        )
-    return functools.partial(sampler, eta=eta)
+    takes = inspect.signature(sampler).parameters
+    if eta is not None:
+        if "eta" not in takes:
+            raise RequestError(
+                f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral", option="eta"
+            )
+        sampler = functools.partial(sampler, eta=eta)
+    if "lower_order_long" in takes and not lower_order_long:
+        sampler = functools.partial(sampler, lower_order_long=False)
+    return sampler
 
 
-def _start_images(
-    asked: Drawing, image: Opened | None, mask: Opened | None, canvas: Canvas, strength: float | None
-) -> StartImages:
+def _start(
+    asked: Drawing, spec: ModelSpec, opened: Mapping[str, Opened], canvas: Canvas, strength: float | None
+) -> Start:
+    """The start of a walk from the opened pictures."""
+    image, mask, size = opened.get("image"), opened.get("mask"), (canvas.width, canvas.height)
     if image is None:
-        return StartImages(tile=asked.tile)
-    size = canvas.width, canvas.height
+        return StartImages(tile=asked.tile, inpaints=spec.inpaints)
+    if spec.given_frames is not None:
+        like, grid = spec.given_frames.like, spec.size_multiple
+        return given_frames.start(asked, image, opened.get("last_image"), canvas, like=like, grid=grid)
     return StartImages(
         image=fitted(image.pixels, size, asked.fit, Image.Resampling.LANCZOS),
         mask=None if mask is None else mask_of(mask, image, size, asked.fit),
         strength=strength,
         paste=asked.paste,
         tile=asked.tile,
+        inpaints=spec.inpaints,
     )
 
 

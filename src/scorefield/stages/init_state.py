@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from math import hypot
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ class InitState:
 
     x0: Tensor | None = None  # (1, C, H, W): latents of the picture; None to start from noise alone
     keep: Tensor | None = None  # (1, 1, H, W): 1 where the picture stays as it is, for an ordinary network
-    image: Tensor | None = None  # (1, C + 1, H, W): what an inpainting network sees besides the state
+    image: Tensor | None = None  # (1, M, ...): channels that the network sees besides the state
     from_noise: bool = False  # the masked region starts from pure noise, without a trace of what was there
 
     def state(self, eps: Tensor, at: Level) -> Tensor:
@@ -34,26 +35,45 @@ class InitState:
         return state if self.keep is None or not self.from_noise else torch.where(self.keep > 0, state, blank)
 
 
+class Start(Protocol):
+    """The pictures that a request starts from, read and in its size."""
+
+    @property
+    def tile(self) -> Tile: ...
+
+    def encoded(self, codec: Codec, canvas: Canvas, device: torch.device) -> InitState:
+        """The start of the walk, the same for all outputs of a request."""
+        ...
+
+    def pasted(self, frames: Tensor) -> Tensor:
+        """Frames (B, f, H, W, 3) uint8 with what must stay as it was."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartImages:
-    """The pictures that a walk starts from, in the size of the request."""
+    """The pictures that a walk starts from, in the size of the request.
+
+    A network that `inpaints` sees the mask and what is kept of the picture besides the state.
+    """
 
     image: Image.Image | None = None  # RGB
     mask: Image.Image | None = None  # 255 where to repaint, else 0
     strength: float | None = None
     paste: bool = True
     tile: Tile = "auto"
+    inpaints: bool = False
 
-    def encoded(self, codec: Codec, canvas: Canvas, device: torch.device, *, inpaints: bool) -> InitState:
+    def encoded(self, codec: Codec, canvas: Canvas, device: torch.device) -> InitState:
         """The encoded start, the same for all pictures of a request: encoding is not random (in diffusers it is)."""
-        if self.image is None and not inpaints:
+        if self.image is None and not self.inpaints:
             return InitState()
         blank = torch.zeros(1, 3, canvas.height, canvas.width)
         pixels = blank if self.image is None else as_tensor(self.image) / 127.5 - 1
         paint = torch.ones_like(pixels[:, :1]) if self.mask is None else as_tensor(self.mask) / 255
         shape = codec.shape(canvas)[-2:]
         seen = keep = None
-        if inpaints:  # without a mask the whole picture is masked, and without a picture a grey one is
+        if self.inpaints:  # without a mask the whole picture is masked, and without a picture a grey one is
             masked = codec.encode((pixels * (1 - paint)).to(device)[:, None], self.tile)
             seen = torch.cat([F.interpolate(paint, shape).to(device), masked], 1)
         elif self.mask is not None:

@@ -31,7 +31,8 @@ def note_unseen(
             "leave it out, or take another --weighting (none, a1111, comfy, compel)",
         )
     width, height = spec.defaults.width, spec.defaults.height
-    if not all(1 / _FAR <= ratio <= _FAR for ratio in (canvas.width / width, canvas.height / height)):
+    pairs = zip(sorted((canvas.width, canvas.height)), sorted((width, height)), strict=True)  # upright or lying
+    if not all(1 / _FAR <= side / own <= _FAR for side, own in pairs):
         note(
             UnknownSizeWarning,
             f"the model {spec.name} was trained on pictures of {width}x{height}; "

@@ -25,6 +25,7 @@ class Form(Enum):
     TRANSPOSED = "rows and columns swapped"
     CONVOLUTION = "a 1 x 1 convolution's (out, in, 1, 1) for our linear layer's (out, in)"
     CONVOLUTION_3D = "likewise, of three dimensions: (..., 1, 1, 1) for our (...)"
+    SAMPLE = "a batch of one sample, of three dimensions: (1, 1, width) or (1, length, width) for ours"
     FRAMES = "a three-dimensional convolution's (out, in, 3, H, W) for our (3 * out, in, H, W)"
 
 
@@ -95,6 +96,8 @@ def views(entries: Iterable[Entry], ours: Mapping[str, Tensor]) -> dict[str, Ten
                 tensor = tensor[..., None, None]
             case Form.CONVOLUTION_3D:
                 tensor = tensor[..., None, None, None]
+            case Form.SAMPLE:
+                tensor = tensor.view(*(1,) * (3 - tensor.ndim), *tensor.shape)
             case Form.FRAMES:
                 tensor = tensor.view(3, -1, *tensor.shape[1:]).permute(1, 2, 0, 3, 4)
         pieces = (tensor,) if len(entry.theirs) == 1 else tensor.chunk(len(entry.theirs))

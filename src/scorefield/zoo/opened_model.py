@@ -17,6 +17,7 @@ from scorefield.model.family import Family
 from scorefield.model.system import COMPUTED, Place, System, check_fork
 from scorefield.notes import collecting
 from scorefield.request import ModelChoice
+from scorefield.request.model_choice import Numerics
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Kind
 from scorefield.zoo import hub, registry
@@ -57,11 +58,19 @@ class OpenedModel:
             check_fork()
         plain = self.choice.model_copy(update={"loras": (), "embeddings": (), "compiled": False})
         system = self.family.build(self.identity, plain, Place(device=self.device, dtype=self.dtype, hollow=hollow))
+        _check_taken(plain, system)
         if self.choice.model != self.asked.model:
             system = replace(system, loaded_as=self.asked.model)
         if self.loras:
             system = with_loras(system, self.loras)
         return with_embeddings(system, self.words) if self.words else system
+
+
+def _check_taken(choice: ModelChoice, system: System) -> None:
+    """RequestError for a choice that no stage of the model was built by."""
+    for name in Numerics.model_fields:
+        if getattr(choice, name) is not None and not any(Numerics in stage.takes for stage in system.stages):
+            raise RequestError(f"{name} is not an option of the model {system.name}; {Numerics.instead}", option=name)
 
 
 def load(choice: ModelChoice) -> System:

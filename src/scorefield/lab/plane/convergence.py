@@ -87,7 +87,7 @@ def no_noise(at: Level, to: Level) -> Tensor:
 
 def exact(denoise: Denoise, x: Tensor, steps: int) -> tuple[Tensor, float]:
     """The solution at CLEAN by UniPC of order 3, and a bound on its error: its distance to that in half the steps."""
-    third = functools.partial(unipc, order=3, lower_order_final=False)
+    third = functools.partial(unipc, order=3, lower_order_final=False, lower_order_long=False)
     solution = end(third, denoise, x, steps)
     return solution, rms(solution - end(third, denoise, x, steps // 2))
 

@@ -1,6 +1,6 @@
-"""CLIP in the layouts of OpenAI's and OpenCLIP's files and of transformers' folders: whole, and each encoder."""
+"""CLIP in the layouts of OpenAI's, OpenCLIP's and Wan's files and of transformers' folders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from scorefield.weights.key_map import Entry, Form, same, under
@@ -33,6 +33,12 @@ _TRANSFORMERS_BLOCK = (
     *same("attention.out", "self_attn.out_proj"), *same("norm1", "layer_norm1"), *same("norm2", "layer_norm2"),
     *same("fc1", "mlp.fc1"), *same("fc2", "mlp.fc2"),
 )  # fmt: skip
+_WAN_BLOCK = (
+    *same("attention.qkv", "attn.to_qkv"), *same("attention.out", "attn.proj"), *same("norm1", "norm1"),
+    *same("norm2", "norm2"), *same("fc1", "mlp.0"), *same("fc2", "mlp.2"),
+)  # fmt: skip
+_WAN, _WAN_UNREAD = "visual.", "visual.head"
+_PROJECTION = "visual_projection.weight"
 
 
 def openai(config: Sizes) -> Iterator[Entry]:
@@ -72,15 +78,45 @@ def transformers(config: Sizes) -> Iterator[Entry]:
     yield from under("text.", "", transformers_text(config.text, projected=True))
 
 
-def transformers_vision(config: EncoderSizes) -> Iterator[Entry]:
-    """The image encoder as CLIPVisionModelWithProjection."""
-    model = "vision_model."
-    yield Entry("projection.weight", ("visual_projection.weight",))
-    yield Entry("patch.weight", (f"{model}embeddings.patch_embedding.weight",))
-    yield Entry("class_token", (f"{model}embeddings.class_embedding",))
-    yield Entry("positions", (f"{model}embeddings.position_embedding.weight",))
-    yield from (*same("norm_pre", f"{model}pre_layrnorm"), *same("norm_post", f"{model}post_layernorm"))  # published so
-    yield from _blocks(config, f"{model}encoder.layers", _TRANSFORMERS_BLOCK)
+def transformers_vision(
+    config: EncoderSizes, *, projected: bool = True, prefix: str = "vision_model."
+) -> Iterator[Entry]:
+    """The image encoder as CLIPVisionModelWithProjection, or as CLIPVisionModel unless it is `projected`.
+
+    A CLIPVisionModel of transformers 5 writes files without the `prefix`.
+    """
+    if projected:
+        yield Entry("projection.weight", (_PROJECTION,))
+    yield Entry("patch.weight", (f"{prefix}embeddings.patch_embedding.weight",))
+    yield Entry("class_token", (f"{prefix}embeddings.class_embedding",))
+    yield Entry("positions", (f"{prefix}embeddings.position_embedding.weight",))
+    yield from same("norm_pre", f"{prefix}pre_layrnorm")  # published so
+    yield from same("norm_post", f"{prefix}post_layernorm")
+    yield from _blocks(config, f"{prefix}encoder.layers", _TRANSFORMERS_BLOCK)
+
+
+def wan_vision(config: EncoderSizes) -> Iterator[Entry]:
+    """The image encoder, not projected, in Wan's file, which holds a text encoder besides."""
+    yield Entry("patch.weight", (f"{_WAN}patch_embedding.weight",))
+    yield Entry("class_token", (f"{_WAN}cls_embedding",), Form.SAMPLE)
+    yield Entry("positions", (f"{_WAN}pos_embedding",), Form.SAMPLE)
+    yield from (*same("norm_pre", f"{_WAN}pre_norm"), *same("norm_post", f"{_WAN}post_norm"))
+    yield from _blocks(config, f"{_WAN}transformer", _WAN_BLOCK)
+
+
+def stored_vision(config: EncoderSizes, keys: Collection[str]) -> list[Entry]:
+    """The entries of an image encoder, not projected, in a file with these `keys`: Wan's or transformers' layout."""
+    if f"{_WAN}cls_embedding" in keys:
+        return list(wan_vision(config))
+    prefix = "vision_model." if any(key.startswith("vision_model.") for key in keys) else ""
+    return list(transformers_vision(config, projected=False, prefix=prefix))
+
+
+def needed_vision(keys: Collection[str]) -> list[str]:
+    """Of a file's `keys`, those of the image encoder without its projection."""
+    if f"{_WAN}cls_embedding" in keys:
+        return [key for key in keys if key.startswith(_WAN) and key != _WAN_UNREAD]
+    return [key for key in keys if key != _PROJECTION]
 
 
 def transformers_text(config: EncoderSizes, *, projected: bool, prefix: str = "text_model.") -> Iterator[Entry]:
