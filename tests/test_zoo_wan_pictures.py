@@ -172,7 +172,7 @@ def test_a_record_keeps_the_pictures_hashes_and_draws_the_film_again(made: Made,
     (again,) = made.pipe(request).films
     assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(film.frames, again.frames, strict=True))
     picture(4).save(paths["image"])
-    with pytest.raises(RequestError, match="is another one than was recorded"):
+    with pytest.raises(RequestError, match="has changed since it was recorded"):
         made.pipe(request)
 
 
@@ -320,10 +320,10 @@ def test_odd_folders_are_refused_by_name(made: Made, tmp_path: Path) -> None:
         (folder / name).write_text(json.dumps(json.loads(text) | settings))
 
     for name, settings, error, line in (
-        ("transformer/config.json", {"in_channels": 32}, DamagedError, "in_channels 32 is not that of a Wan"),
-        ("transformer/config.json", {"image_dim": 16}, DamagedError, "image_dim 16 is not that of a Wan"),
+        ("transformer/config.json", {"in_channels": 32}, DamagedError, "in_channels 32 is not valid for a Wan"),
+        ("transformer/config.json", {"image_dim": 16}, DamagedError, "image_dim 16 is not valid for a Wan"),
         ("transformer/config.json", {"pos_embed_seq_len": 5}, DamagedError, "pos_embed_seq_len 5 is not that"),
-        ("image_encoder/config.json", {"hidden_act": "relu"}, DamagedError, "hidden_act relu is not that of a Wan"),
+        ("image_encoder/config.json", {"hidden_act": "relu"}, DamagedError, "hidden_act relu is not valid for a Wan"),
         ("image_encoder/config.json", {"num_hidden_layers": 4}, DamagedError, "the image encoder"),
         ("image_processor/preprocessor_config.json", {"do_center_crop": False}, UnsupportedError, "do_center_crop"),
         ("image_processor/preprocessor_config.json", {"crop_size": 20}, DamagedError, "crop_size 20 is not that"),
@@ -371,7 +371,7 @@ def test_the_command_line_draws_a_film_from_its_pictures_and_draws_it_again(
     assert run(["replay", str(film), *places]) == 0
     capsys.readouterr()
     assert run(["generate", PROMPT, *options, "--output", str(film), "--device", "cpu"]) == 2
-    assert "give it one with --image" in capsys.readouterr().err
+    assert "needs a first frame (--image)" in capsys.readouterr().err
 
 
 def test_the_published_kinds_have_the_settings_of_wans_code() -> None:

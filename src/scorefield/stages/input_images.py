@@ -153,7 +153,7 @@ def as_tensor(image: Image.Image) -> Tensor:
 
 
 def seen_by_encoder(opened: Mapping[str, Opened], spec: ModelSpec) -> Tensor | None:
-    """The pictures that an image encoder sees, (P, 3, S, S) in about [0, 1]: an image prompt, or given frames; or None."""
+    """The pictures that an image encoder sees, (P, 3, S, S) in about [0, 1]: an image prompt, or given frames."""
     if (prompt := opened.get("image_prompt")) is not None:
         return as_tensor(inputs.crop_middle(prompt.pixels, spec.image_prompt or 0)) / 255
     if (frames := spec.given_frames) is None or (side := frames.encoder_side) is None:
