@@ -142,7 +142,7 @@ def test_like_says_whose_numbers_and_levels_a_film_has_and_the_record_keeps_it(m
         assert again.frames_sha256 == film.frames_sha256
         films[like] = film.frames_sha256
     assert films["original"] != films["diffusers"]
-    with pytest.raises(RequestError, match="was not loaded with the like diffusers; give it to load"):
+    with pytest.raises(RequestError, match="was not loaded with the like diffusers; pass it to load"):
         pipe.plan(parse({"model": str(made.folder), "prompts": PROMPT, "like": "diffusers"}))
 
 

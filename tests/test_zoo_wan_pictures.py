@@ -322,11 +322,11 @@ def test_odd_folders_are_refused_by_name(made: Made, tmp_path: Path) -> None:
     for name, settings, error, line in (
         ("transformer/config.json", {"in_channels": 32}, DamagedError, "in_channels 32 is not valid for a Wan"),
         ("transformer/config.json", {"image_dim": 16}, DamagedError, "image_dim 16 is not valid for a Wan"),
-        ("transformer/config.json", {"pos_embed_seq_len": 5}, DamagedError, "pos_embed_seq_len 5 is not that"),
+        ("transformer/config.json", {"pos_embed_seq_len": 5}, DamagedError, "pos_embed_seq_len 5 is not valid"),
         ("image_encoder/config.json", {"hidden_act": "relu"}, DamagedError, "hidden_act relu is not valid for a Wan"),
         ("image_encoder/config.json", {"num_hidden_layers": 4}, DamagedError, "the image encoder"),
         ("image_processor/preprocessor_config.json", {"do_center_crop": False}, UnsupportedError, "do_center_crop"),
-        ("image_processor/preprocessor_config.json", {"crop_size": 20}, DamagedError, "crop_size 20 is not that"),
+        ("image_processor/preprocessor_config.json", {"crop_size": 20}, DamagedError, "crop_size 20 is not valid"),
         ("model_index.json", {"_class_name": "WanPipeline"}, UnsupportedError, "with the transformer of a WanImage"),
     ):
         changed(name, **settings)
