@@ -243,7 +243,7 @@ def test_a_prompt_that_is_too_long_for_the_model_is_told_before_any_step(pipe, p
 @pytest.mark.parametrize(("name", "value"), [("model", "scenes"), ("device", "cuda"), ("dtype", "bfloat16")])
 def test_what_a_pipeline_is_not_loaded_with_is_refused(pipe, name, value):
     for wanted in ({"prompt": TREE, name: value}, {"prompt": Request.model_validate({"prompt": TREE, name: value})}):
-        with pytest.raises(RequestError, match=f"not loaded with the {name} {value}; give it to load"):
+        with pytest.raises(RequestError, match=f"not loaded with the {name} {value}; pass it to load"):
             pipe.plan(**wanted)
 
 
@@ -281,7 +281,7 @@ def test_a_size_far_from_the_models_own_is_a_warning(pipe, size, warns):
         assert told == []
         return
     assert [one.category for one in caught] == [UnknownSizeWarning]
-    assert f"toy learnt from pictures of 16x16; one of {size} may" in told[0]
+    assert f"toy was trained on pictures of 16x16; one of {size} may" in told[0]
 
 
 def test_known_words_warn_of_nothing(pipe):

@@ -89,5 +89,5 @@ def test_where_nothing_can_be_compiled_one_line_says_why(
     assert main.run(["generate", "a tree", "--compiled", "-o", "x.png"]) == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "can compile nothing here (InvalidCxxCompiler: No working C++ compiler found)" in told
+    assert "cannot compile here (InvalidCxxCompiler: No working C++ compiler found)" in told
     assert not Path("x.png").exists()

@@ -71,9 +71,7 @@ def test_the_last_network_of_a_folder_is_tried_before_the_first_is_read(tmp_path
     held = load_file(encoder)
     name = next(name for name in held if name.endswith("final_layer_norm.weight"))
     save_file(held | {name: torch.ones(31)}, encoder)
-    with pytest.raises(
-        DamagedError, match=r"final_layer_norm.weight is of shape \(31,\), where this network has \(32,"
-    ):
+    with pytest.raises(DamagedError, match=r"final_layer_norm.weight has shape \(31,\), where this network has \(32,"):
         sf.load(str(tmp_path), device="cpu")
 
 

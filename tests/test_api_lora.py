@@ -226,7 +226,7 @@ def test_a_compiled_model_with_loras_is_compiled(pipe: Pipeline, style: Path, mo
 
 
 def test_loras_are_given_all_at_once(pipe: Pipeline, style: Path) -> None:
-    with pytest.raises(RequestError, match="has LoRAs already: give all of them at once to the one without"):
+    with pytest.raises(RequestError, match="already has LoRAs: give all of them together to the model without any"):
         pipe.with_loras([style]).with_loras([style])
     assert pipe.with_loras([]).system is pipe.system
 
@@ -335,14 +335,14 @@ def test_u_net_and_text_encoder_may_have_scales_of_their_own(given: object) -> N
 
 @pytest.mark.parametrize("given", ["a.pt:0.8:0.5", "a.pt:te=0.5", "a.pt:unet=1:unet=1", ("a.pt", {"unet": 0.8})])
 def test_two_scales_are_both_named(given: object) -> None:
-    with pytest.raises(RequestError, match=r"^two scales of a LoRA are named, as PATH:unet=0\.8:te=0\.5"):
+    with pytest.raises(RequestError, match=r"^name a LoRA's two scales, as in PATH:unet=0\.8:te=0\.5"):
         parse({"prompt": "a tree", "lora": [given]})
 
 
 @pytest.mark.parametrize("prompt", ["a tree <lora:style:0.8>", "<lora:style>", "a <lyco:x:1:2> tree", "<lora:style"])
 def test_a_lora_in_a_prompt_is_refused_with_the_way_to_give_it(prompt: str) -> None:
     for name in ("prompt", "negative_prompt"):
-        with pytest.raises(RequestError, match=r"in a prompt is not read here: .* --lora PATH:SCALE"):
+        with pytest.raises(RequestError, match=r"is not supported in a prompt: .* --lora PATH:SCALE"):
             parse({"prompt": "a tree", name: prompt})
 
 
@@ -404,7 +404,7 @@ def test_the_command_line_says_what_is_wrong_and_what_is_not_used(
     assert run(call(base, tmp_path, "--lora", "nowhere.safetensors")) == 1
     assert capsys.readouterr().err == "error: nowhere.safetensors: no such file or folder\n"
     assert run(call(base, tmp_path, "--lora", f"{style}:abc")) == 2
-    told = f"{style}:abc: a scale follows the colon, which is a number, not 'abc'"
+    told = f"{style}:abc: the scale after the colon must be a number, not 'abc'"
     assert capsys.readouterr().err == f"error: {told}\n"
     assert run(["convert", str(base), str(tmp_path / "all.safetensors"), "--lora", f"{style}:abc"]) == 2
     assert capsys.readouterr().err == f"error: {told}\n"
@@ -426,7 +426,7 @@ def test_convert_writes_the_weights_with_the_loras_in_them(
 ) -> None:
     save_file(tensors() | {"lora_unet_mixer.diff": torch.ones(1)}, style)
     assert run(["convert", str(base), str(tmp_path / "merged"), "--lora", f"{style}:0.8", "--quiet"]) == 0
-    told = f"{tmp_path / 'merged'}\nleft out: keys of {style} that are of no layer (1)\n"
+    told = f"{tmp_path / 'merged'}\nleft out: keys of {style} that fit no layer (1)\n"
     assert capsys.readouterr().out == told
     save_file(tensors(), style)
     changed = pipe.with_loras([(style, 0.8)])
@@ -447,7 +447,7 @@ def test_convert_puts_no_lora_into_a_part_and_leaves_nothing_where_one_does_not_
     assert run(["convert", str(base), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 2
     assert "is for a weight of shape (64, 32), where this model has (64, 64)" in capsys.readouterr().err
     assert run(["convert", str(base / "vae"), str(tmp_path / "new"), "--lora", str(tmp_path / "odd.safetensors")]) == 2
-    assert "is autoencoder alone; LoRAs go into a whole model" in capsys.readouterr().err
+    assert "is only part of a model (autoencoder); LoRAs need a whole one" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["odd.safetensors"]
 
 

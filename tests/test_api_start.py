@@ -206,7 +206,7 @@ def test_bad_pictures_are_one_line(pipe: Pipeline, tmp_path: Path) -> None:
         wrong(pipe, mask=mask(0, 0, 0, 0))
         == "the mask that was given has no white pixel, so there is nothing to repaint"
     )
-    assert "4096 is the longest side" in wrong(pipe, image=Image.new("L", (5000, 10)))
+    assert "no side may be over 4096: give a size" in wrong(pipe, image=Image.new("L", (5000, 10)))
     assert wrong(pipe, size=20).startswith("width 20 is not a multiple of 8")
 
 
@@ -218,7 +218,7 @@ def test_a_picture_that_is_not_the_recorded_one_is_refused(pipe: Pipeline, tmp_p
     meant = held.model_copy(update={"data": None})
     assert settled(pipe, image=meant).image == held
     Image.new("RGB", (16, 16)).save(path)
-    assert wrong(pipe, image=meant).startswith(f"the image {path} is another one than was recorded: its sha256 is ")
+    assert wrong(pipe, image=meant).startswith(f"the image {path} has changed since it was recorded: its sha256 is ")
     assert "must be given again with --image" in wrong(pipe, image=InputImage(sha256="00"))
 
 

@@ -70,7 +70,7 @@ def test_the_front_door_converts_too(folder: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there = tmp_path / "there"
     there.mkdir()
-    assert "is there already; name another, or remove it" in _refused(capsys, str(folder), str(there))
+    assert "already exists; choose another name, or remove it" in _refused(capsys, str(folder), str(there))
     told = _refused(capsys, str(folder), str(tmp_path / "x"), "--to", "ldm")
     assert "the layout ldm is one file, whose name ends in .safetensors" in told
     told = _refused(capsys, str(folder), str(tmp_path / "x.safetensors"), "--to", "diffusers")

@@ -288,7 +288,7 @@ def test_a_wrong_call_is_one_line_and_leaves_nothing(failed, args, says):
 
 
 def test_an_unknown_model_is_one_line(failed):
-    line = "--model: no model 'tyo'; there is toy, or give a path, or owner/name of the Hugging Face hub"
+    line = "--model: no model 'tyo'; give toy, a path, or owner/name on the Hugging Face hub"
     assert failed("generate", "a tree", "--model", "tyo") == (2, line)
 
 
@@ -470,7 +470,7 @@ def test_models_lists_the_kinds_that_are_loaded_from_files_those_for_inpainting_
         ("stable-diffusion-xl-inpainting", True), ("stable-diffusion-xl-v-inpainting", True),
     }  # fmt: skip
     out = scorefield("models")[1]
-    assert "\nstable-diffusion-1-inpainting: Stable Diffusion 1 of CompVis" in out
+    assert "\nstable-diffusion-1-inpainting: Stable Diffusion 1 by CompVis" in out
     assert out.count("\n  for inpainting: ") == 6
 
 

@@ -73,7 +73,7 @@ def test_a_picture_that_is_gone_or_another_is_one_line(scorefield: Call) -> None
     Image.new("RGB", (16, 16)).save("a.png")
     code, _, err = scorefield("replay", "x.png")
     assert code == 2
-    assert err.startswith("error: the image a.png is another one than was recorded")
+    assert err.startswith("error: the image a.png has changed since it was recorded")
     assert err.count("\n") == 1
     assert scorefield("replay", "x.png", "--image", "b.png") == (0, "identical\n", "")
     assert scorefield("replay", "x.png", "--image", "mask.png")[0] == 2

@@ -214,7 +214,7 @@ def test_a_film_of_another_size_is_one_clear_error() -> None:
     net, _ = pair(TINY)
     assert net.stride == (4, 8, 8)
     assert net.latent_shape(9, 32, 24) == (4, 3, 4, 3)
-    with pytest.raises(ValueError, match="film of 8 frames: their number must be a multiple of 4, and 1"):
+    with pytest.raises(ValueError, match="film of 8 frames: their number must be a multiple of 4, plus 1"):
         net.encode(film(net, 8))
     with pytest.raises(ValueError, match="film of 30 x 32: sides must be multiples of 8"):
         net.latent_shape(9, 32, 30)

@@ -194,4 +194,4 @@ def test_a_prompt_of_10000_words_is_one_line(
     monkeypatch.chdir(tmp_path)
     code, out, err = scorefield(capsys, "generate", "tree " * 10_000, "-m", folder)
     assert (code, out) == (2, "")
-    assert "a prompt of 50000 characters is too long; 10000 are the most" in err.splitlines()[-1]
+    assert "a prompt of 50000 characters is too long; the limit is 10000" in err.splitlines()[-1]

@@ -220,7 +220,7 @@ def test_other_files_are_refused_in_one_line(folder: Path, tmp_path: Path) -> No
     text = (folder / "tokenizer.json").read_text(encoding="utf-8")
     for damaged, reason in [
         (text[:-9], "is damaged: it is not JSON"),
-        (json.dumps({"model": {"type": "BPE"}}), "is not of sentence pieces"),
+        (json.dumps({"model": {"type": "BPE"}}), "has no sentence pieces"),
         (text.replace("</s>", "<end>"), "</s> is token None, not 1"),
     ]:
         path.write_text(damaged, encoding="utf-8")

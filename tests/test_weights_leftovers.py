@@ -180,5 +180,5 @@ def test_shapes_that_differ_by_more_are_refused(tmp_path: Path) -> None:
     _, held = vae("ldm")
     name = "encoder.mid.attn_1.q.bias"
     held[name] = held[name].reshape(8, -1)
-    with pytest.raises(ScorefieldError, match=rf"{name} is of shape \(8, 8\), where this network has \(64,\)"):
+    with pytest.raises(ScorefieldError, match=rf"{name} has shape \(8, 8\), where this network has \(64,\)"):
         loaded(tmp_path / "x.safetensors", held, "")

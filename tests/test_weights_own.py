@@ -103,7 +103,7 @@ def test_a_missing_folder_is_made_and_the_file_is_readable_by_all(tmp_path: Path
 def test_values_that_half_precision_lacks_are_refused_and_nothing_is_written(tmp_path: Path, value: float) -> None:
     path = _saved(tmp_path)
     before = path.read_bytes()
-    with pytest.raises(ScorefieldError, match="tensor sick holds values that float16 cannot"):
+    with pytest.raises(ScorefieldError, match="tensor sick holds values that do not fit float16"):
         scorefield_file.save(path, {"sick": torch.tensor([1.0, value])}, HEADER)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]

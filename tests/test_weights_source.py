@@ -130,7 +130,7 @@ def test_tensors_of_two_levels_have_names_with_a_dot(tmp_path: Path) -> None:
 
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
     torch.save({"a": {"b": torch.zeros(1)}, "a.b": torch.ones(1)}, tmp_path / "x.pt")
-    assert "two tensors of the name 'a.b'" in _told(tmp_path / "x.pt")
+    assert "two tensors named 'a.b'" in _told(tmp_path / "x.pt")
 
 
 def test_a_file_without_tensors_is_told(tmp_path: Path) -> None:
@@ -466,7 +466,7 @@ def test_a_torchscript_archive_is_told_as_such(tmp_path: Path) -> None:
 def test_an_archive_of_another_kind_is_told(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
         archive.writestr("a.txt", "hello")
-    assert "is a zip archive, but not one of torch.save" in _told(tmp_path / "x.pt")
+    assert "is a zip archive that torch.save did not write" in _told(tmp_path / "x.pt")
     torch.save(_tensors(), tmp_path / "x.pt")
     with zipfile.ZipFile(tmp_path / "x.pt") as whole, zipfile.ZipFile(tmp_path / "y.pt", "w", 8) as packed:
         for name in whole.namelist():

@@ -31,5 +31,5 @@ def test_a_tensor_that_is_not_as_planned_or_does_not_come_is_an_error(tmp_path: 
     planned = {"a": Planned(torch.float32, (2,)), "b": Planned(torch.float32, (2,))}
     with pytest.raises(ValueError, match=r"a is torch\.float16"):
         list(saving(tmp_path / "x", planned, [("a", torch.zeros(2).half())], {}))
-    with pytest.raises(ValueError, match="1 tensors did not come, such as b"):
+    with pytest.raises(ValueError, match="1 tensors are missing, such as b"):
         list(saving(tmp_path / "x", planned, [("a", torch.zeros(2))], {}))

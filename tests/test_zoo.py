@@ -285,10 +285,7 @@ def test_tensors_that_the_configuration_does_not_ask_for_are_named(tmp_path: Pat
 def test_an_unknown_model_names_the_nearest(name: str) -> None:
     with pytest.raises(RequestError) as caught:
         load(name)
-    assert (
-        str(caught.value)
-        == f"no model {name!r}; there is scenes, or give a path, or owner/name of the Hugging Face hub"
-    )
+    assert str(caught.value) == f"no model {name!r}; give scenes, a path, or owner/name on the Hugging Face hub"
 
 
 def test_the_model_that_ships_loads_and_reads_every_word_of_its_grammar() -> None:

@@ -167,7 +167,7 @@ def test_what_a_model_cannot_take_is_one_line(files: dict[str, str], tmp_path: P
     assert refused((str(of_xl), "<xl>")) == (
         f"{of_xl} is for two text encoders, as Stable Diffusion XL has them; this model has one text encoder"
     )
-    assert refused((bare, None)).endswith(f"choose a word for it, as EasyNegative={bare}")
+    assert refused((bare, None)).endswith(f"choose one, as in EasyNegative={bare}")
     assert refused((files["birb.bin"], "cat")).startswith("'cat' is already a word of this model")
     assert "two learned words are called" in refused((files["birb.bin"], None), (files["one.safetensors"], "<BIRB>"))
     assert "have 24 numbers, those of this model 16" in refused((str(second), None))

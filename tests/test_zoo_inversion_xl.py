@@ -98,4 +98,4 @@ def test_what_is_for_other_encoders_is_one_line(made: Made, tmp_path: Path) -> N
         f"{of_one} is for one text encoder; this model has two text encoders, as Stable Diffusion XL has them"
     )
     assert "have 64 numbers, those of this model 32" in refused((str(wide), "<birb>"))
-    assert refused((made.birb, None)).endswith(f"choose a word for it, as birb={made.birb}")
+    assert refused((made.birb, None)).endswith(f"choose one, as in birb={made.birb}")

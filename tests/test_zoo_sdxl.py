@@ -210,14 +210,16 @@ def test_a_model_of_v_that_was_trained_to_pure_noise_stays_one(made: Made, tmp_p
 def test_what_one_file_cannot_say_is_refused_with_the_way_out(made: Made, tmp_path: Path) -> None:
     source = changed(made, tmp_path, "model_index.json", force_zeros_for_empty_prompt=False)
     with pytest.raises(
-        UnsupportedError, match=r"^[^\n]*which one file cannot say: draw with the folder, or have force_zeros[^\n]*$"
+        UnsupportedError, match=r"^[^\n]*which a single file cannot store: use the folder, or set force_zeros[^\n]*$"
     ):
         conversion(source, to_folder=False, networks=TINY)
     said = json.loads(conversion(source, to_folder=True, networks=TINY).texts["model_index.json"])
     assert said["force_zeros_for_empty_prompt"] is False
     shutil.rmtree(source)
     source = changed(made, tmp_path, "tokenizer_2/tokenizer_config.json", pad_token="<|endoftext|>")
-    with pytest.raises(UnsupportedError, match=r"^\S* fills prompts up with '<\|endoftext\|>', which one file [^\n]*$"):
+    with pytest.raises(
+        UnsupportedError, match=r"^\S* pads prompts with '<\|endoftext\|>', which a single file [^\n]*$"
+    ):
         conversion(source, to_folder=False, networks=TINY)
     assert conversion(source, to_folder=True, networks=TINY).texts["tokenizer_2/merges.txt"]
 

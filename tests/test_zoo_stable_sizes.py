@@ -87,7 +87,7 @@ def test_the_published_configurations_are_the_published_networks(tmp_path: Path)
 def test_what_no_xl_has_is_one_line(part: str, name: str, value: object, tmp_path: Path) -> None:
     held: dict[str, dict[str, Any]] = {"unet": UNET_XL, "vae": VAE, "text": TEXT_1, "second": TEXT_XL}
     held[part] = held[part] | {name: value}
-    with pytest.raises(ScorefieldError, match=r"config.json: \w+ .* is not that of a Stable Diffusion$") as caught:
+    with pytest.raises(ScorefieldError, match=r"config.json: \w+ .* is not valid for a Stable Diffusion$") as caught:
         stated(Checkpoint(folder(tmp_path / "model", **held)))
     assert "\n" not in str(caught.value)
 
@@ -128,7 +128,9 @@ def test_what_no_such_network_has_is_one_line(part: str, name: str, value: objec
     held = {"unet": UNET_1, "vae": VAE, "text": TEXT_1}
     held[part] = held[part] | {name: value}
     named = "layers_per_block" if name == "transformer_layers_per_block" or value == [32] * 1000 else name
-    with pytest.raises(ScorefieldError, match=rf"config.json: {named} .* is not that of a Stable Diffusion$") as caught:
+    with pytest.raises(
+        ScorefieldError, match=rf"config.json: {named} .* is not valid for a Stable Diffusion$"
+    ) as caught:
         stated(Checkpoint(folder(tmp_path / "model", **held)))
     assert "\n" not in str(caught.value)
 

@@ -251,7 +251,7 @@ def test_other_levels_of_noise_are_refused(made: Made, tmp_path: Path) -> None:
 
 
 def test_a_image_prompt_is_for_models_that_read_one_and_they_need_it(made: Made, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"draws after a picture; give it one with --image-prompt$"):
+    with pytest.raises(RequestError, match=r"needs an image prompt \(--image-prompt\)$"):
         Pipeline(made.model).plan("a fox", size=SIZE)
     with pytest.raises(RequestError, match="image_prompt is not an option of the model scenes; give the picture"):
         load().plan("a tree", image_prompt=picture())

@@ -142,7 +142,7 @@ def test_like_says_whose_numbers_and_levels_a_film_has_and_the_record_keeps_it(m
         assert again.frames_sha256 == film.frames_sha256
         films[like] = film.frames_sha256
     assert films["original"] != films["diffusers"]
-    with pytest.raises(RequestError, match="was not loaded with the like diffusers; give it to load"):
+    with pytest.raises(RequestError, match="was not loaded with the like diffusers; pass it to load"):
         pipe.plan(parse({"model": str(made.folder), "prompts": PROMPT, "like": "diffusers"}))
 
 
@@ -231,7 +231,7 @@ def test_other_wans_and_odd_settings_are_refused_by_name(made: Made, tmp_path: P
     with pytest.raises(UnsupportedError, match="qk_norm layer_norm is not supported"):
         sf.load(folder, device="cpu")
     (folder / "transformer" / "config.json").write_text(json.dumps(config | {"num_layers": 10**9}))
-    with pytest.raises(DamagedError, match="num_layers 1000000000 is not that of a Wan"):
+    with pytest.raises(DamagedError, match="num_layers 1000000000 is not valid for a Wan"):
         sf.load(folder, device="cpu")
     (folder / "transformer" / "config.json").write_text(json.dumps(config | {"num_layers": 3}))
     with pytest.raises(DamagedError, match="video transformer"):

@@ -20,12 +20,12 @@ class ScorefieldError(Exception):
     kind: ClassVar[Kind]
 
     def __str__(self) -> str:
-        """The line, in which nothing that a file says can control a terminal."""
+        """The line, escaped so that no text from a file can control a terminal."""
         return printable(super().__str__())
 
 
 class RequestError(ScorefieldError, ValueError):
-    """A request that cannot be met, and the `option` at fault, if it is one."""
+    """A request that cannot be met, and the `option` at fault, if there is one."""
 
     kind = "request"
 

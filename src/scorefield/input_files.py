@@ -12,13 +12,13 @@ from scorefield.errors import DamagedError, MissingError, ScorefieldError, Unsup
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 _LARGEST = 64_000_000  # bytes; the index of the largest published model has less than one million
-_DEEPEST = 100  # containers inside each other
+_DEEPEST = 100  # nested containers
 _DIGITS = 20  # of an integer: 64 bits have 19 or 20
 _SPECIAL = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
 
 def check_regular(path: Path) -> None:
-    """Raise MissingError if nothing is at `path`, UnsupportedError for what blocks or never ends, such as a pipe."""
+    """Raise MissingError if nothing is at `path`, UnsupportedError if reading it may never end, as with a pipe."""
     with file_errors(path):
         mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
@@ -48,7 +48,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_json(path: Path) -> Mapping[str, Json]:
-    """Read the object that a JSON file holds; DamagedError if it is none, other errors as of `read_bytes`."""
+    """Read the object in a JSON file; DamagedError if it holds something else, other errors as in `read_bytes`."""
     data = read_bytes(path)
     try:
         value = parse_json(data)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class ScorefieldWarning(UserWarning):
-    """A note of scorefield; the request is carried out nevertheless."""
+    """A note from scorefield; the request is carried out anyway."""
 
 
 class UnseenWarning(ScorefieldWarning):

@@ -1,1 +1,1 @@
-"""Changes of a loaded model: LoRAs, learned words, compiled code."""
+"""Changes to a loaded model: LoRAs, learned words, compiled code."""

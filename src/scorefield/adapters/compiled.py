@@ -14,14 +14,14 @@ from scorefield.stages.diffusion import only_stage
 def compiled(system: System) -> System:
     """`system` with a copy of its network that is compiled at its first step; `system` itself is not changed.
 
-    MachineError where nothing can be compiled, as without a C++ compiler; it is tried on one line of arithmetic.
+    MachineError if torch cannot compile here, for example without a C++ compiler; one line of arithmetic is the test.
     """
     stage = only_stage(system.stages)
     try:
         torch.compile(_line)(torch.zeros(8, device=system.device))
     except RuntimeError as error:
         raise MachineError(
-            f"torch can compile nothing here ({_cause(error)}); install a C++ compiler, or draw without compiling"
+            f"torch cannot compile here ({_cause(error)}); install a C++ compiler, or draw without compiling"
         ) from None
     was = stage.denoiser
     made = was.with_net(shared_copy.compiled(was.net))
@@ -37,6 +37,6 @@ def _line(x: Tensor) -> Tensor:
 
 
 def _cause(error: RuntimeError) -> str:
-    """The line of torch's many that says why."""
+    """The line of torch's message that says why."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if not line.endswith("raised:")), type(error).__name__).rstrip(". ")

@@ -1,4 +1,4 @@
-"""A model with textual inversions: a new model of the same networks, whose conditioner knows more words."""
+"""A model with textual inversions: a new model with the same networks, whose conditioner knows more words."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ class OpenedWord(NamedTuple):
 
 
 def open_word(asked: Embedding) -> OpenedWord:
-    """Read its file; RequestError if that has changed since it was recorded."""
+    """Read its file; RequestError if it has changed since it was recorded."""
     file = TextualInversionFile(Path(asked.path))
     check_hash(asked.path, file.sha256, asked.sha256, "textual inversion")
     return OpenedWord(asked, file)
@@ -64,13 +64,10 @@ def with_embeddings(system: System, words: Sequence[OpenedWord]) -> System:
 
 
 def check_hash(path: str, sha256: str, recorded: str | None, what: str) -> None:
-    """RequestError if the file at `path` is not the one whose hash was `recorded`; None accepts any file.
-
-    The error calls the file a `what`.
-    """
+    """RequestError, about a `what`, if the file's hash is not the one `recorded`; None accepts any file."""
     if recorded not in (None, sha256):
         raise RequestError(
-            f"{path} has changed: its hash is {sha256[:10]}, that of the {what} which is asked for is {recorded[:10]}"
+            f"{path} has changed: its hash is {sha256[:10]}, but the recorded {what} has {recorded[:10]}"
         )
 
 
@@ -81,7 +78,5 @@ def _named(requested: str | None, file: TextualInversionFile, encoders: int) -> 
         raise UnsupportedError(f"{file.path} is for {_FOR[len(word.vectors)]}; this model has {_FOR[encoders]}")
     token = requested or word.token
     if token is None:
-        raise RequestError(
-            f"{file.path} does not name its token: choose a word for it, as {file.path.stem}={file.path}"
-        )
+        raise RequestError(f"{file.path} does not name its token: choose one, as in {file.path.stem}={file.path}")
     return token, word

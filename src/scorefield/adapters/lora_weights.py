@@ -1,4 +1,4 @@
-"""A model with LoRAs: a new model, which shares with the first one every tensor that no LoRA changes."""
+"""A model with LoRAs: a new model, which shares every tensor that no LoRA changes."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,10 +46,10 @@ class OpenedLora(NamedTuple):
 
 
 def open_lora(asked: Lora) -> OpenedLora:
-    """Open its file; RequestError if that has changed since it was recorded, or for a scale that is no number."""
+    """Open its file; RequestError if it has changed since it was recorded, or for a scale that is not a number."""
     path, colon, scale = asked.path.rpartition(":")
     if colon and Path(path).exists() and not Path(asked.path).exists():
-        raise RequestError(f"{asked.path}: a scale follows the colon, which is a number, not {scale!r}")
+        raise RequestError(f"{asked.path}: the scale after the colon must be a number, not {scale!r}")
     file = LoraFile(Path(asked.path))
     check_hash(asked.path, file.sha256, asked.sha256, "LoRA")
     return OpenedLora(asked, file)
@@ -67,7 +67,7 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
     stage = only_stage(system.stages)
     net, encoders = stage.denoiser.net, _encoders(stage.conditioner)
     if system.loras:
-        raise RequestError("this model has LoRAs already: give all of them at once to the one without")
+        raise RequestError("this model already has LoRAs: give all of them together to the model without any")
     part, stacks = _stacks(system, net, encoders, loras)
     read = [one.with_encoder(_merged(one.encoder, name, stacks[0])) for name, one in encoders.items()]
     worded = stage.conditioner
@@ -87,7 +87,7 @@ def with_loras(system: System, loras: Sequence[OpenedLora]) -> System:
         choice=system.choice.model_copy(update={"loras": tuple(map(_recorded, applied))}),
         loras=applied,
     )
-    return compiled(made) if system.choice.compiled else made  # copies are not
+    return compiled(made) if system.choice.compiled else made  # a copy is not compiled
 
 
 def _note_unused(loras: Sequence[AppliedLora]) -> None:

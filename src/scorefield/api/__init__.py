@@ -1,6 +1,6 @@
 """The front door: load a model, and draw."""
 
-# First of all, before torch: the garbage collector makes pydantic's import twice as slow on torch's full heap.
+# Before torch: with torch's objects on the heap, the garbage collector makes pydantic's import twice as slow.
 from scorefield.request import Request
 
 # isort: split

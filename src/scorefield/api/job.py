@@ -19,7 +19,7 @@ from scorefield.model.events import Batch, Event, Finished, Loading, Output, Ste
 from scorefield.model.system import COMPUTED, System, check_fork
 from scorefield.notes import collecting, collection
 
-_FPS = 8.0  # frames a second of a film whose model does not say
+_FPS = 8.0  # frames per second of a film whose model does not say
 
 
 class Job:
@@ -49,7 +49,7 @@ class Job:
         return self._system
 
     def look(self, stage: int, x: Tensor) -> Sequence[Image.Image]:
-        """A state from a Step of that stage, as pictures, one an output."""
+        """A state from a Step of that stage as pictures, one per output."""
         return self.system.stages[stage].look(x)
 
     def _run(self) -> Generator[Event, None, None]:
@@ -98,7 +98,7 @@ class Job:
             middle = time.perf_counter()
             made = stage.make(stage_plan, x)
         if not isinstance(made, Iterator):
-            raise TypeError(f"the last stage made {type(made).__name__} in place of frames")
+            raise TypeError(f"the last stage made {type(made).__name__} instead of frames")
         for chunk in made:
             for held, output in zip(frames, chunk.numpy(), strict=True):
                 for frame in output:

@@ -35,24 +35,24 @@ def load(
     """Load a model as a pipeline.
 
     `model` is the name of an embedded model, the path of a Stable Diffusion or a Wan (a file or a folder), or a name on
-    the Hugging Face hub, owner/name or hf:owner/name@revision:file, of which missing files are downloaded. A path that
+    the Hugging Face hub, owner/name or hf:owner/name@revision:file, whose missing files are downloaded. A path that
     exists wins over a name on the hub.
 
-    - `device`: auto (CUDA where there is one), cpu, cuda, cuda:N or mps.
-    - `dtype`: float32, bfloat16, float16 or auto, which is float16 for files on CUDA and else float32.
-    - `prediction`: what the network predicts, eps or v, for files that do not say it.
-    - `variant`: which of a folder's files to load where it has several, such as fp16.
-    - `ema`: the averaged copy of the U-Net, for a single file that has both copies.
-    - `vae`: a path whose autoencoder takes the place of the model's own.
-    - `text_encoder`: a path whose text encoder does, for Wan.
+    - `device`: auto (CUDA if there is one), cpu, cuda, cuda:N or mps.
+    - `dtype`: float32, bfloat16, float16, or auto: float16 for files on CUDA, else float32.
+    - `prediction`: what the network predicts, eps or v, if the file does not say.
+    - `variant`: which variant of a folder's files to load, such as fp16.
+    - `ema`: use the averaged (EMA) copy of the U-Net in a single file.
+    - `vae`: the path of an autoencoder to use instead of the model's own.
+    - `text_encoder`: the path of a text encoder to use instead of the model's own, for Wan.
     - `loras`: files that change the weights, see `Pipeline.with_loras`.
     - `embeddings`: textual inversions, files that teach the model words.
-    - `compiled`: have torch compile the network, which takes minutes at the first step (`nets.shared_copy`).
-    - `like`: whose numbers a Wan follows, original or diffusers, by its files where left out.
+    - `compiled`: compile the network with torch; the first step at each size takes minutes (`nets.shared_copy`).
+    - `like`: whose numbers a Wan follows, original or diffusers; by default as its files are.
     - `offload`: hold one network in memory at a time, each read for its turn; the pictures are the same.
-    - `cache`: remember on the disk what a large text encoder made of a prompt, and the hashes of files.
+    - `cache`: remember on disk what a large text encoder made of a prompt, and the hashes of files.
 
-    ScorefieldError for what is unknown, missing, damaged or does not fit, and where nothing can be compiled.
+    ScorefieldError for a model or file that is unknown, missing, damaged or does not fit, and if torch cannot compile.
     """
     choice = parse_choice(
         {
@@ -69,7 +69,7 @@ def load(
 
 
 def prepare(request: Request) -> Job:
-    """The job of a whole request; what its model cannot draw is refused before gigabytes of weights are read."""
+    """The job for a whole request; what its model cannot draw is refused before gigabytes of weights are read."""
     with collecting() as notes:
         opened = OpenedModel(request)
         system = opened.trial if opened.is_large else opened.load()

@@ -39,14 +39,14 @@ class Pipeline:
         return f"Pipeline({system.name}, {system.device}, {str(system.dtype).removeprefix('torch.')})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A pipeline is pickled as what it was loaded from, and loads it again."""
+        """A pipeline is pickled as its model choice, and loaded again from that."""
         return _loaded_again, (self.system.choice,)
 
     def __call__(self, prompt: Prompt, **options: Unpack[Options]) -> Result:
-        """Draw `count` pictures of every prompt; the k-th of all of them is drawn from seed + k.
+        """Draw `count` pictures or films for every prompt; number k of all of them, from 0, is drawn from seed + k.
 
-        RequestError for what cannot be drawn as it is asked, NonFiniteError if the walk meets a NaN or an infinity.
-        Notes are warnings, such as the UnknownWordsWarning that names words which the model never saw.
+        RequestError for what this model cannot draw, NonFiniteError if the walk meets a NaN or an infinity. Notes
+        become warnings, such as UnknownWordsWarning, which names the words that the model never saw.
         """
         job = self.job(prompt, **options)
         media: list[Picture | Film] = []
@@ -75,7 +75,7 @@ class Pipeline:
         return resolve(asked, self.system)
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Iterator[Step]:
-        """The walk itself: a Step for each level with its number i of n, the level `at`, and x and x0 (B, C, H, W).
+        """The walk itself: a Step for each level with its number i of n, the level `at`, and x and x0 (B, ...).
 
         Step n is the result: `images(step.x)` are its pictures. `codec.preview(step.x0)` is a quick look at any step.
         To cancel, stop iterating. RequestError for more pictures than one batch.
@@ -86,16 +86,16 @@ class Pipeline:
         if len(plan.batches) > 1:
             pictures = sum(len(batch.seeds) for batch in plan.batches)
             if pictures <= plan.request.batch_size:
-                raise RequestError("a stream draws one batch, and these prompts take different numbers of chunks")
+                raise RequestError("a stream draws one batch, but these prompts take different numbers of chunks")
             raise RequestError(f"a stream draws one batch; for {pictures} pictures ask for batch_size={pictures}")
         return _steps(Job(replace(plan, notes=()), self.system))
 
     def with_loras(self, loras: Loras) -> "Pipeline":
         """A new pipeline whose weights are changed by `loras`, each times its scale. This pipeline does not change.
 
-        A LoRA is a path, or a pair (path, scale); a scale {"unet": 0.8, "te": 0.5} is one for the U-Net and one for the
-        text encoders. The two pipelines share every tensor that no LoRA changes. Errors are those of `load`; an
-        UnusedKeysWarning names keys of a file that fit no layer.
+        A LoRA is a path, or a pair (path, scale); {"unet": 0.8, "te": 0.5} gives the U-Net and the text encoders a
+        scale each. The two pipelines share every tensor that no LoRA changes. Errors as in `load`; an UnusedKeysWarning
+        names keys of a file that fit no layer.
         """
         opened = [open_lora(one) for one in parse_choice({"loras": loras}).loras]
         with collecting() as notes:
@@ -107,7 +107,7 @@ class Pipeline:
     def with_embeddings(self, embeddings: Embeddings) -> "Pipeline":
         """A new pipeline that knows these textual inversions and no others. This pipeline does not change.
 
-        The two share every network. Errors are those of `load`.
+        The two share every network. Errors as in `load`.
         """
         words = [open_word(one) for one in parse_choice({"embeddings": embeddings}).embeddings]
         return Pipeline(with_embeddings(self.system, words))
@@ -142,7 +142,7 @@ class Pipeline:
 
     @torch.no_grad()
     def images(self, x0: Tensor) -> list[Image.Image]:
-        """The decoded pictures of `x0` (B, C, H, W), large ones in tiles; NonFiniteError if pixels are not finite."""
+        """The decoded pictures of `x0` (B, ...), of films the first frames; NonFiniteError if pixels are not finite."""
         with collecting() as notes:
             pictures = list(self.system.stages[-1].look(x0))
         for kind, text in notes:

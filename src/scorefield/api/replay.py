@@ -1,4 +1,4 @@
-"""The identical output again, from the record that its file carries."""
+"""Draw an identical output again, from the record in its file."""
 
 import os
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from scorefield.errors import DamagedError, MissingError
 from scorefield.model.events import Batch, Event, Output, Step
 from scorefield.request import Request
 
-_MOST_TOGETHER = 16  # pictures of a batch that are drawn for the sake of one; a larger batch costs more than it tells
+_MOST_TOGETHER = 16  # of a larger batch only the one picture is drawn again: the others cost too much
 
 
 class Record(BaseModel):
@@ -35,13 +35,13 @@ def read_record(stored: object) -> Record:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise DamagedError(f"a scorefield record that cannot be used: {where}: {first['msg']}") from None
+        raise DamagedError(f"this scorefield record cannot be used: {where}: {first['msg']}") from None
 
 
 def replay_job(record: Record) -> Job:
-    """The job that draws the output of `record` again, with the others of its batch, whose number decides rounding.
+    """The job that draws the output of `record` again, with the others of its batch, whose size affects rounding.
 
-    Of a batch of more than 16 it draws the one alone. DamagedError for an index that the request does not have.
+    Of a batch of more than 16 it draws only the one. DamagedError for an index that the request does not have.
     """
     job = prepare(record.request)
     batch = next((one for one in job.plan.batches if 0 <= record.index - one.first < len(one.seeds)), None)
@@ -55,11 +55,11 @@ def replay_job(record: Record) -> Job:
 
 
 def replayed(record: Record, job: Job, events: Iterable[Event] | None = None) -> Picture | Film:
-    """The output again, out of the `events` of `job` if somebody watches them.
+    """Run `job` and return the output; `events` are the job's, if somebody watches them.
 
     MissingError if the model has other weights here than it was drawn with.
     """
-    # How a sum is shared out among threads decides how it is rounded; far too many only make libgomp complain.
+    # How a sum is split among threads decides how it is rounded; far too many threads only make libgomp complain.
     torch.set_num_threads(min(record.threads, 4 * (os.cpu_count() or 1)))
     for event in job if events is None else events:
         if isinstance(event, Step) and job.system.sha256 != record.sha256:

@@ -1,4 +1,4 @@
-"""A request meets a model: everything is decided and read once, and what the model cannot do is refused."""
+"""Resolve a request for a loaded model: decide and read everything once, refuse what the model cannot do."""
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ class Plan:
     request: Request  # complete: a record keeps it
     batches: tuple[Batch, ...]
     stages: tuple[StagePlan, ...]
-    words: tuple[LearnedWord, ...] = ()  # that the model was taught
+    words: tuple[LearnedWord, ...] = ()  # that the model has learned
     notes: tuple[Note, ...] = ()
 
     @property
@@ -69,15 +69,15 @@ def resolve(asked: Drawing, system: System) -> Plan:
 
 
 def _check_loaded(asked: ModelChoice, system: System) -> None:
-    """RequestError if `asked` says explicitly what `system` was not loaded with."""
+    """RequestError if `asked` explicitly states a choice that `system` was not loaded with."""
     for name in ModelChoice.model_fields.keys() & asked.model_fields_set:
         wanted, loaded = getattr(asked, name), getattr(system.choice, name)
         if not _agree(wanted, loaded) and not (name == "model" and wanted == system.loaded_as):
-            raise RequestError(f"this pipeline was not loaded with the {name} {wanted}; give it to load()")
+            raise RequestError(f"this pipeline was not loaded with the {name} {wanted}; pass it to load()")
 
 
 def _agree(asked: object, loaded: object) -> bool:
-    """Whether what was asked is what was loaded, as far as it was said."""
+    """Whether what was loaded is what was asked for, as far as anything was."""
     if asked in (None, False, "auto"):
         return True
     if isinstance(asked, BaseModel):
@@ -88,7 +88,7 @@ def _agree(asked: object, loaded: object) -> bool:
 
 
 def _check_taken(asked: Drawing, system: System) -> None:
-    """RequestError for an option that no stage of the model reads, unless it says what the model does anyway."""
+    """RequestError for an option that no stage of the model reads, unless its value is what the model does anyway."""
     taken = {name for stage in system.stages for group in stage.takes for name in group.model_fields}
     for name in (Drawing.model_fields.keys() & asked.model_fields_set) - taken:
         value = getattr(asked, name)
@@ -101,11 +101,11 @@ def _note_unused_words(asked: Drawing, system: System) -> None:
     said = "\n".join([*asked.prompts, asked.negative_prompt]).lower()
     for word in system.embeddings:
         if word.token.lower() not in said:
-            note(UnusedWordWarning, f"no prompt has {word.token}, the word of {word.path}: it changes nothing")
+            note(UnusedWordWarning, f"no prompt contains {word.token}, the word of {word.path}: it has no effect")
 
 
 def _batches(alike: Sequence[object], most: int) -> Iterator[slice]:
-    """Which neighbours make a batch: at most `most`, all alike.
+    """Divide the outputs into batches of neighbours: at most `most`, all alike.
 
     Prompts of different numbers of chunks could share a batch only if the shorter ones were padded with empty chunks,
     which would change their pictures.

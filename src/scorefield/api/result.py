@@ -24,7 +24,7 @@ _MOST_SHOWN = 4  # pictures that a repr names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """The origin of a picture besides its request: the weights and the machine."""
+    """Where an output comes from, besides its request: the weights and the machine."""
 
     model: str
     sha256: str  # of the model's weights
@@ -35,7 +35,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Drawn(ABC):
-    """One output, the `index`-th of its request, and all that it takes to draw it again."""
+    """One output, number `index` of its request, and everything needed to draw it again."""
 
     prompt: str
     seed: int
@@ -50,7 +50,7 @@ class Drawn(ABC):
 
     @abstractmethod
     def write(self, names: Iterator[Path], *, overwrite: bool = False) -> Path:
-        """Write it with its record to the first free name, with `overwrite` to the first name; returns the name."""
+        """Write it with its record to the first free name, or to the first name with `overwrite`; return the name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -67,7 +67,7 @@ class Picture(Drawn):
         return self.png()
 
     def write(self, names: Iterator[Path], *, overwrite: bool = False) -> Path:
-        """Write it as PNG to the first free name, with `overwrite` to the first name; returns the name."""
+        """Write it as PNG to the first free name, or to the first name with `overwrite`; return the name."""
         return atomic.write(self.png(), names, overwrite=overwrite)
 
     def png(self) -> bytes:
@@ -132,14 +132,14 @@ class Film(Drawn):
         return Drawn.record(self) | {"frames_sha256": self.frames_sha256}
 
     def write(self, names: Iterator[Path], *, overwrite: bool = False) -> Path:
-        """Write it in the format of the names' ending; returns the name: see `files.films.write`."""
+        """Write it in the format that the names' ending states; return the name: see `files.films.write`."""
         return films.write(self.frames, self.fps, json.dumps(self.record()), names, overwrite=overwrite)
 
     def save(self, output: str | Path = ".", *, overwrite: bool = False) -> Path:
-        """Write the film into a folder, or under a name in .mp4, .webp, .gif or .png; returns the name.
+        """Write the film into a folder, or under a name in .mp4, .webp, .gif or .png; return the name.
 
-        It is mp4 in a folder, WebP without PyAV. For film.png every frame is a file: film-0001.png and so on; the first
-        name is returned. Errors are those of Result.save, and MissingExtraError for mp4 without PyAV.
+        In a folder it is mp4, or WebP without PyAV. film.png makes every frame a file, film-0001.png and so on; the
+        first name is returned. Errors as in Result.save, and MissingExtraError for mp4 without PyAV.
         """
         names = OutputNames(Path(output))
         return self.write(names.of(self.prompt, names.ending(film=True)), overwrite=overwrite)
@@ -165,19 +165,19 @@ class Result:
 
     @property
     def images(self) -> tuple[Image.Image, ...]:
-        """The pictures alone."""
+        """The pictures without their records."""
         return tuple(one.image for one in self.pictures)
 
     @property
     def image(self) -> Image.Image:
-        """The only picture; ValueError if there are more."""
+        """The only picture; RequestError if there is not exactly one."""
         if len(self.pictures) != 1:
             raise RequestError(f"there are {len(self.pictures)} pictures; take one of `images`")
         return self.pictures[0].image
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seed of each picture."""
+        """The seed of each output."""
         return tuple(one.seed for one in self.media)
 
     def __repr__(self) -> str:
@@ -209,10 +209,10 @@ class Result:
         return iter(self.images)
 
     def save(self, output: str | Path = ".", *, overwrite: bool = False) -> list[Path]:
-        """Write every output into a folder, or under a name in .png, for films as in Film.save; returns the names.
+        """Write every output into a folder, or under a name in .png, for films as in Film.save; return the names.
 
-        If a file of that name exists, the next free name is taken, unless `overwrite`. No file is ever half written.
-        OutputError for a name with another ending, OSError if the folder cannot be written.
+        If a file of that name exists, the next free name is used, unless `overwrite`. No file is ever half written.
+        OutputError for a name with another ending, OSError if the folder cannot be written to.
         """
         names = OutputNames(Path(output))
         ending = names.ending(film=bool(self.films))

@@ -48,7 +48,7 @@ class Setting:
 
 
 def inputs(setting: Setting) -> Given:
-    """What the step is called with; times stay float32."""
+    """The inputs of a step; times stay float32."""
     given = SUBJECTS[setting.model].given(torch.Generator().manual_seed(1), setting.size)
     device, dtype = torch.device(setting.device), setting.torch_dtype
     return tuple(one.to(device, dtype if one.ndim > 1 else torch.float32) for one in given)

@@ -32,9 +32,9 @@ SCHEDULES = (
 )
 EPILOG = (
     f"Samplers: {SAMPLERS}.\n\nSchedules: {SCHEDULES}.\n\nOther programs' names for these work, too. "
-    "Options that are left out have the model's defaults: see `scorefield models`."
+    "Options that are left out take the model's defaults: see `scorefield models`."
 )
-_OUTPUT = "A folder, or a name in .png; for films .mp4, .webp, .gif or .png."
+_OUTPUT = "A folder, or a name ending in .png; for films .mp4, .webp, .gif or .png."
 _COMPILED = "the network is compiled at its first step, which takes minutes"
 
 
@@ -53,9 +53,9 @@ def command(
     context: click.Context, /, prompts: tuple[str, ...], output: Path, overwrite: bool, sheet: bool, walk_video: bool,
     dry_run: bool, quiet: bool, form: str, **given: str | bool | tuple[str, ...] | None,
 ) -> None:  # fmt: skip
-    """Draw a picture of every PROMPT.
+    """Draw a picture of every PROMPT, or a film if the model draws films.
 
-    Each is a PNG file that records how it was made: see `scorefield inspect` and `scorefield replay`.
+    Each is a file that records how it was made: see `scorefield inspect` and `scorefield replay`.
     """
     with common.failures(typed_flags(context)):
         request = _request(prompts, given)

@@ -118,7 +118,7 @@ def _ends() -> Iterator[None]:
 )
 @click.option("--log-every", type=click.IntRange(1, _MOST), default=50, show_default=True, help="Steps per log line.")
 @click.option(
-    "--resume/--fresh", default=None, help="Resume though settings changed / start again and replace saved states."
+    "--resume/--fresh", default=None, help="Resume even if settings changed / start again and replace saved states."
 )
 @click.option("--finish", is_flag=True, help="Write the final weights from the newest state; do not train.")
 def command(name: str, given: dict[str, str], finish: bool, **how: Unpack[How]) -> None:

@@ -1,1 +1,1 @@
-"""A model's files in another layout."""
+"""Convert a model's files to another layout."""

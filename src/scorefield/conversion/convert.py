@@ -1,4 +1,4 @@
-"""A model's files in another layout: checked first, then written whole or not at all."""
+"""Convert a model's files to another layout: check first, then write all or nothing."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from scorefield.errors import RequestError
 from scorefield.request import Loras, parse_choice
 
 _LAYOUTS = ("diffusers", "ldm")
-_NOT_WRITTEN = (".ckpt", ".pt", ".pth", ".bin")  # pickles: nobody wants a folder of such a name
+_NOT_WRITTEN = (".ckpt", ".pt", ".pth", ".bin")  # pickles: nobody wants a folder with such a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A conversion that can be done, and nothing of it is yet."""
+    """A conversion that has been checked, and not begun."""
 
     conversion: Conversion
     out: Path
@@ -28,7 +28,7 @@ class Job:
     dtype: torch.dtype | None
 
     def run(self) -> Generator[int, None, None]:
-        """Write it; yields bytes as they are written. To cancel, close the iterator: nothing stays."""
+        """Write it; yield the bytes of each tensor. To cancel, close the iterator: nothing is left behind."""
         if self.layout == "diffusers":
             with atomic.staged_folder(self.out) as folder:
                 yield from self.conversion.run(folder, self.dtype)
@@ -48,11 +48,11 @@ class Options(TypedDict, total=False):
 
 
 def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> Job:
-    """The conversion of the file or folder `source` into `out`; RequestError, or DamagedError if damaged.
+    """Check the conversion of the file or folder `source` into `out`; a ScorefieldError says why it cannot be done.
 
-    `to` is diffusers (a folder) or ldm (one .safetensors file), or as the name of `out` says. `dtype` (float16,
-    bfloat16, float32) is what floating numbers become, None for as they are stored; `prediction` (eps, v) is for
-    files of Stable Diffusion 2 that do not tell what they predict; `loras` go into the weights: see `load`.
+    `to` is diffusers (a folder) or ldm (one .safetensors file), by default as the name of `out` says. `dtype`
+    (float16, bfloat16, float32) is for floating-point tensors, which else keep theirs; `prediction` (eps, v) is for
+    files of Stable Diffusion 2 that do not say what they predict; `loras` are merged into the weights: see `load`.
     """
     loras = [open_lora(one) for one in parse_choice({"loras": options.get("loras", ())}).loras]
     layout = _layout(Path(out), options.get("to"))
@@ -66,7 +66,7 @@ def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> 
 
 
 def convert(source: str | Path, out: str | Path, **options: Unpack[Options]) -> Path:
-    """Write the model of `source` in another layout at `out`, and return that: see `prepare`."""
+    """Write the model of `source` in another layout to `out`, and return `out`: see `prepare`."""
     job = prepare(source, out, **options)
     for _ in job.run():
         pass
@@ -74,7 +74,7 @@ def convert(source: str | Path, out: str | Path, **options: Unpack[Options]) -> 
 
 
 def _layout(out: Path, to: str | None) -> str:
-    """The layout that `out` is to have; RequestError for a name that is not of it, or that is taken."""
+    """The layout of `out`; RequestError for a name that does not fit it, or that is taken."""
     single = out.suffix == ".safetensors"
     layout = to or ("ldm" if single else "diffusers")
     if layout not in _LAYOUTS:
@@ -86,5 +86,5 @@ def _layout(out: Path, to: str | None) -> str:
         named = out.with_suffix(".safetensors").name
         raise RequestError(f"{out}: no {out.suffix} is written; name it {named}, or give a folder another name")
     if out.exists():
-        raise RequestError(f"{out} is there already; name another, or remove it")
+        raise RequestError(f"{out} already exists; choose another name, or remove it")
     return layout

@@ -50,7 +50,7 @@ def unet(config: UnetConfig, side: int, features: int | None = None) -> dict[str
         "down_block_types": [f"{kind}DownBlock2D" for kind in kinds],
         "sample_size": side // 8,
         "up_block_types": [f"{kind}UpBlock2D" for kind in reversed(kinds)],
-        "upcast_attention": side == 768,  # as published, for its attention's large numbers
+        "upcast_attention": side == 768,  # as published: its attention has large numbers
         "use_linear_projection": config.linear_projections,
     }  # fmt: skip
 
@@ -116,7 +116,7 @@ def _encoder(
 
 
 def _of_diffusers(name: str) -> dict[str, Json]:
-    return {"_class_name": name, "_diffusers_version": "0.31.0"}  # whose names these are
+    return {"_class_name": name, "_diffusers_version": "0.31.0"}  # the version whose names these are
 
 
 def _fields(config: object, table: Mapping[str, str]) -> dict[str, Json]:
@@ -168,7 +168,7 @@ def pipeline(
 def scheduler(prediction: str, *, zero_snr: bool, xl: bool) -> dict[str, Json]:
     """The scheduler that was published with a model of `prediction` (eps, v).
 
-    `zero_snr` is for models that were trained to pure noise.
+    `zero_snr` is for models that were trained with zero terminal SNR.
     """
     levels = ("beta_end", "beta_schedule", "beta_start", "num_train_timesteps", "trained_betas")
     config = _constants("scheduler", *levels) | {"steps_offset": 1}

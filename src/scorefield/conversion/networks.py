@@ -100,7 +100,7 @@ def text_encoder(
     weights: Weights, config: EncoderConfig, original: Iterable[Entry], *,
     part: str = "text_encoder", written: EncoderConfig | None = None,
 ) -> Network:  # fmt: skip
-    """A text encoder; what a folder gets of it is `written`, where that is less."""
+    """A text encoder; `written` is the part of it that a folder holds, if that is less."""
     written = written or config
     return Network(
         part=part,

@@ -1,4 +1,4 @@
-"""The conversion of a part alone to its other layout: a U-Net, an autoencoder, a CLIP or one of its encoders."""
+"""Convert a single part to its other layout: a U-Net, an autoencoder, a CLIP or one of its encoders."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -33,7 +33,7 @@ Alone = ModelIdentity | VaeIdentity | ClipIdentity  # a U-Net, an autoencoder, a
 
 
 def part_conversion(checkpoint: Checkpoint, found: Alone, *, to_folder: bool) -> Conversion:
-    """The conversion of a part alone to a folder of diffusers or transformers, or to its original layout.
+    """The conversion of a single part to a folder of diffusers or transformers, or to its original layout.
 
     UnsupportedError for a part that has no other layout here, DamagedError for one that is damaged.
     """
@@ -46,13 +46,13 @@ def part_conversion(checkpoint: Checkpoint, found: Alone, *, to_folder: bool) ->
 
 
 def _check_settings(path: Path, found: Alone) -> None:
-    """UnsupportedError if the configuration beside the weights says what neither these networks nor a file can."""
+    """UnsupportedError if the config.json next to the weights has a setting that these networks or a file cannot."""
     if not (file := path / "config.json").is_file() or (isinstance(found, ClipIdentity) and len(found.parts) > 1):
         return  # of a whole CLIP the configuration holds those of its encoders
     settings = read_json(file)
     check(path, "unet" if isinstance(found, ModelIdentity) else next(iter(found.parts)), settings)
     if isinstance(found, VaeIdentity) and settings.get("scaling_factor", SCALE) not in (SCALE, XL_SCALE):
-        raise UnsupportedError(f"{path}: vae scaling_factor {settings['scaling_factor']} has no place in one file")
+        raise UnsupportedError(f"{path}: a single file cannot store vae scaling_factor {settings['scaling_factor']}")
 
 
 def _network(path: Path, found: Alone, source: Reader) -> Network:
@@ -64,8 +64,8 @@ def _network(path: Path, found: Alone, source: Reader) -> Network:
     if isinstance(found, ClipIdentity) and found.family in _CLIPS:
         return _clip(found, source, _CLIPS[found.family])
     raise UnsupportedError(
-        f"{path} is {found.kind} ({found.family}); of parts alone, those of Stable Diffusion 1 and 2 and the CLIPs up "
-        "to ViT-H/14 have another layout here"
+        f"{path} is {found.kind} ({found.family}); the single parts that can be converted are those of Stable "
+        "Diffusion 1 and 2, and CLIPs up to ViT-H/14"
     )
 
 

@@ -29,8 +29,8 @@ from scorefield.weights.lora.lora_keys import TEXT, TEXT_2
 from scorefield.weights.lora.merge import Stack
 from scorefield.weights.model_files import PIPELINE, UNREAD, components
 
-_VOCABULARY = 49408  # tokens of the published tokenizer: a single file has none of its own to say otherwise
-_NOT_IN_ONE_FILE = "which one file cannot say: draw with the folder"
+_VOCABULARY = 49408  # tokens of the published tokenizer; a single file cannot store another
+_NOT_IN_ONE_FILE = "which a single file cannot store: use the folder"
 
 
 def conversion(
@@ -44,8 +44,8 @@ def conversion(
     """The conversion of the model or part at `path` to a diffusers folder or one ldm file; nothing is written yet.
 
     - `prediction`: eps or v, for files that do not say what their network predicts.
-    - `loras`: LoRAs that go into the weights.
-    - `networks`: None for those of its family, or for those that a folder states.
+    - `loras`: LoRAs to merge into the weights.
+    - `networks`: the sizes of the networks; by default those that a folder states, or its family's.
 
     DamagedError for damaged files, UnsupportedError for what has no other layout here.
     """
@@ -53,7 +53,7 @@ def conversion(
     part = checkpoint.identity
     if isinstance(part, VaeIdentity | ClipIdentity) or (isinstance(part, ModelIdentity) and part.kind is Kind.UNET):
         if loras:
-            raise UnsupportedError(f"{path} is {part.kind} alone; LoRAs go into a whole model")
+            raise UnsupportedError(f"{path} is only part of a model ({part.kind}); LoRAs need a whole one")
         return part_conversion(checkpoint, part, to_folder=to_folder)
     model = recognised(checkpoint, networks)
     if model is None:
@@ -78,7 +78,7 @@ class _Whole:
     places: Parts
     networks: Sequence[Network]
     prediction: str | None
-    scheduler: Mapping[str, Json]  # what it states of the schedule
+    scheduler: Mapping[str, Json]  # the setting that states its schedule
     stack: Stack
 
     @property
@@ -88,15 +88,13 @@ class _Whole:
         return {"tokenizer": self.places.tokenizer, **second}
 
     def pieces(self, *, to_folder: bool) -> list[Piece]:
-        """Of each of the networks, with its LoRAs."""
+        """The piece of each network, with its LoRAs."""
         stack = self.stack
         return [one.piece(to_folder=to_folder, change=partial(stack.merged, one.part)) for one in self.networks]
 
     def left(self, pieces: Sequence[Piece]) -> dict[str, int]:
         """Everything of the model and its LoRAs that `pieces` leave out, in words, with the number of tensors."""
-        unused = {
-            f"keys of {one.path} that are of no layer": len(keys) for one, keys in self.stack.unused.items() if keys
-        }
+        unused = {f"keys of {one.path} that fit no layer": len(keys) for one, keys in self.stack.unused.items() if keys}
         return {**left(pieces), **_aside(self.model.checkpoint.path), **unused}
 
 
@@ -118,16 +116,16 @@ def _whole(model: Recognised, prediction: str | None, loras: Sequence[OpenedLora
     for tokenizer in whole.tokenizers.values():
         if len(tokenizer) != _VOCABULARY:
             raise UnsupportedError(
-                f"{path} has {len(tokenizer)} tokens in its tokenizer, where the layouts have {_VOCABULARY}: take its "
-                "added words out, and give them as textual inversions"
+                f"{path} has {len(tokenizer)} tokens in its tokenizer, not the {_VOCABULARY} of the layouts: remove "
+                "its added words, and give them as textual inversions"
             )
         if not _published_words(tokenizer):
-            raise UnsupportedError(f"{path} has a vocabulary of its own, which is not converted: draw with the folder")
+            raise UnsupportedError(f"{path} has a vocabulary of its own, which cannot be converted: use the folder")
     return whole
 
 
 def _unsaid(whole: _Whole) -> Iterator[str]:
-    """What a folder states of its model and no single file does, in words."""
+    """Yield, in words, everything that the folder states about its model and a single file cannot."""
     networks, known = whole.model.networks, published(whole.model.found)
     if networks.latents and networks.latents != kl_codec.published(xl=networks.text_2 is not None):
         yield f"has latents of its own (vae scaling_factor {networks.latents.factor:g}), {_NOT_IN_ONE_FILE}"
@@ -136,14 +134,14 @@ def _unsaid(whole: _Whole) -> Iterator[str]:
         yield f"has text encoders of other sizes than {sizes}, {_NOT_IN_ONE_FILE}"
     if whole.places.second and not whole.places.second.blank:
         yield (
-            f"leads away from the empty prompt where no negative one is given, {_NOT_IN_ONE_FILE}, or have "
-            "force_zeros_for_empty_prompt true in its model_index.json"
+            f"encodes an empty negative prompt instead of zeroing it, {_NOT_IN_ONE_FILE}, or set "
+            "force_zeros_for_empty_prompt to true in its model_index.json"
         )
     pad_ids = (0 if whole.places.encoder.activation == "gelu" else END_ID, 0)  # that a single file implies
     for tokenizer, pad_id in zip(whole.tokenizers.values(), pad_ids, strict=False):
         if tokenizer.pad_id != pad_id:
             pad = _pad(tokenizer)
-            yield f"fills prompts up with {pad!r}, which one file of such a model cannot say: draw with the folder"
+            yield f"pads prompts with {pad!r}, {_NOT_IN_ONE_FILE}"
 
 
 def _one_file(whole: _Whole) -> Conversion:
@@ -189,7 +187,7 @@ def _folder(whole: _Whole) -> Conversion:
 def _pad(tokenizer: ClipTokenizer) -> str:
     word: str | None = tokenizer.tokenizer.id_to_token(tokenizer.pad_id)
     if word is None:
-        raise DamagedError(f"the tokenizer fills prompts up with {tokenizer.pad_id}, which is no token of its own")
+        raise DamagedError(f"the tokenizer pads prompts with {tokenizer.pad_id}, which is not one of its tokens")
     return word
 
 
@@ -200,7 +198,7 @@ def _published_words(tokenizer: ClipTokenizer) -> bool:
 
 
 def _aside(path: Path) -> dict[str, int]:
-    """The parts of a folder that are not converted, since nothing is drawn with them."""
+    """The parts of a folder that are not converted, since drawing does not need them."""
     if not (path / PIPELINE).is_file():
         return {}
     named = components(path)

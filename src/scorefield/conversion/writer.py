@@ -16,9 +16,9 @@ from scorefield.weights.safetensors_file import Planned, saving
 
 Change = Callable[[str, Tensor], Tensor]
 
-METADATA = {"format": "pt"}  # without which transformers reads no file
+METADATA = {"format": "pt"}  # transformers reads no file without it
 
-_WHY = (  # what a key is that the other layout has no place for, by how its name begins
+_WHY = (  # keys that the other layout has no place for: how they begin, and what they are
     ("model_ema.", "averaged copy of the U-Net"),
     ("first_stage_model.loss.", "loss of the autoencoder's training"),
     ("cond_stage_model.model.", "part of Stable Diffusion 2's text encoder that it does not read"),
@@ -39,7 +39,7 @@ class Piece:
     change: Change | None = None  # applied to each tensor of ours, with its name, before it is written
 
     def planned(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Planned]]:
-        """Name, dtype and shape of every tensor that will be written; tensors of whole numbers keep their dtype."""
+        """Name, dtype and shape of every tensor that will be written; integer tensors keep their dtype."""
         for entry, _, ours in self._blank("meta", dtype):
             for name, tensor in write([entry], {entry.ours: ours}).items():
                 yield name, Planned(tensor.dtype, tuple(tensor.shape))
@@ -51,7 +51,7 @@ class Piece:
                 self.source.copy(key, place, lambda _: None)
             if self.source.dtype(stored.theirs[0]) != ours.dtype and not ours.isfinite().all():
                 name = str(ours.dtype).removeprefix("torch.")
-                raise DamagedError(f"{self.source.index.path}: {stored.theirs[0]} holds numbers that {name} cannot")
+                raise DamagedError(f"{self.source.index.path}: {stored.theirs[0]} holds numbers that do not fit {name}")
             ours = ours if self.change is None else self.change(entry.ours, ours)
             yield from write([entry], {entry.ours: ours}).items()
 
@@ -62,7 +62,7 @@ class Piece:
         return {key for entry in self.stored if entry.ours in wanted for key in entry.theirs}
 
     def _blank(self, device: str, dtype: torch.dtype | None) -> Iterator[tuple[Entry, Entry, Tensor]]:
-        """Each tensor to write, in the source's order: its entry, that of the source, and an empty tensor of ours."""
+        """Each tensor to write, in the source's order: its entry, the source's entry, and an empty tensor of ours."""
         by_ours = {entry.ours: entry for entry in self.stored}
         for entry in sorted(self.written, key=lambda one: min(map(self.source.place, by_ours[one.ours].theirs))):
             stored = by_ours[entry.ours]
@@ -73,7 +73,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """Tensors that only one of the layouts has, and which are the same in every model."""
+    """Tensors that only one of the layouts has, the same in every model."""
 
     by_name: Mapping[str, Tensor]
 
@@ -99,11 +99,11 @@ class WeightsFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """All that will be written of a model."""
+    """Everything that will be written of a model."""
 
     files: Sequence[WeightsFile]
     texts: Mapping[str, str]  # the other files of a folder, by name; none for a single file
-    left: Mapping[str, int]  # what the new layout has no place for, in words, and how many tensors or parts that are
+    left: Mapping[str, int]  # what the new layout has no place for, in words: the number of tensors or parts
 
     def size(self, dtype: torch.dtype | None) -> int:
         """Bytes of all tensors."""
@@ -137,5 +137,5 @@ def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
 
 def _why(key: str) -> str:
     if key.endswith("position_ids"):
-        return "positions counted out, which every program knows"
-    return next((why for start, why in _WHY if key.startswith(start)), "table of the training's schedule")
+        return "position ids, which every program knows"
+    return next((why for start, why in _WHY if key.startswith(start)), "table of the training schedule")

@@ -30,7 +30,7 @@ class VarianceDenoiser(Protocol):
 
     def __call__(self, x: Tensor, at: Level, cond: Cond) -> Tensor: ...
     def both(self, x: Tensor, at: Level, cond: Cond) -> tuple[Tensor, Tensor]:
-        """x0 and the share s: the variance is beta^s times that of the posterior to the power 1 - s."""
+        """x0 and the share s: the variance is beta^s times the posterior's to the power 1 - s."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def dtype_of(net: nn.Module) -> torch.dtype:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16; without it, torch emulates it on a CPU, 10 to 100 times slower."""
+    """Whether a device has bfloat16 arithmetic; on a CPU without, torch emulates it, 10 to 100 times slower."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

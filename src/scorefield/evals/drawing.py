@@ -21,7 +21,7 @@ STEP = 2  # px: sizes are multiples of it
 INSIDE = 0.85  # share of a sprite that must be inside the picture
 OPAQUE = 250  # of 255: the background shows through pixels with less alpha
 ROOM = 128  # px beyond the picture, so that no sprite wraps around
-MOST_DB = 40.0  # of a thing that equals its sprite to the bit
+MOST_DB = 40.0  # of a thing that equals its sprite exactly
 
 
 class Fit(NamedTuple):

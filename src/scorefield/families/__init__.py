@@ -1,1 +1,1 @@
-"""One folder a family of models: its published sizes, its files, how it is built."""
+"""Families of models, one folder each: published sizes, files, and how they are built."""

@@ -1,6 +1,6 @@
-"""Published weights into our networks: every key is accounted for, each tensor is cast and hashed as it is read.
+"""Fill our networks with published weights: every key is accounted for, each tensor is cast and hashed as it is read.
 
-A network is built on the device "meta", where it has names and shapes and no numbers, and filled from its file.
+A network is built on the device "meta", where it has names and shapes but no numbers, and filled from its file.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from scorefield.weights.key_map import Entry, Form, KeysError, check, same_numbe
 
 _READERS = 4  # threads: while one waits for the disk, the others hash and cast
 _PACKERS = 2  # threads where they also pack: then they rarely wait, and each holds one more tensor
-# Parts that the hash calls otherwise: a record of any age has to find its model again.
+# Parts that the hash calls by another name, so that records of any age find their model again.
 _HASHED: dict[Part, str] = {
     Part.TEXT: "text tower", Part.TEXT_2: "second text tower", Part.IMAGE: "image tower",
 }  # fmt: skip
@@ -49,7 +49,7 @@ def _digest(lines: Sequence[str]) -> str:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves out what `torch.nn.init` does: on "meta" it needs torch's compiler, whose import takes a second."""
+    """Skips `torch.nn.init`: on "meta" it needs torch's compiler, whose import takes a second."""
 
     def __torch_function__(
         self,
@@ -66,7 +66,7 @@ class _Undrawn(TorchFunctionMode):
 
 @contextmanager
 def hollow() -> Iterator[None]:
-    """Within this, what is built of torch's modules has shapes and no numbers."""
+    """Modules that are built within this block have shapes but no numbers."""
     with torch.device("meta"), _Undrawn():
         yield
 
@@ -160,7 +160,7 @@ class Filling:
 
 
 class _Scratch(threading.local):
-    """Memory for one tensor at a time in each thread; freed and allocated for each, it would take twice as much."""
+    """Memory for one tensor at a time in each thread; allocating it for each tensor would take twice as much."""
 
     buffer = torch.empty(0)
 
@@ -217,7 +217,7 @@ class _Weights:
                 tensors[name] = scratch.room(self._hollow[name].shape, self._place.dtype)
             places = views([entry], tensors)
             for key in entry.theirs:
-                if entry.form is Form.TRANSPOSED:  # hashed in our order, which is not that of the file
+                if entry.form is Form.TRANSPOSED:  # hashed in our order, not the file's
                     transposed = source.fetch(key).reshape(places[key].shape).T.contiguous()
                     numbers.update(transposed.view(torch.uint8).numpy().data)
                     tensors[name].copy_(transposed)
@@ -242,7 +242,7 @@ class _Weights:
 def fits(
     wanted: Mapping[str, Tensor], part: str, entries: Sequence[Entry], source: Reader, keys: Iterable[str]
 ) -> None:
-    """DamagedError unless what `source` has under `keys` are the tensors `wanted`, in their shapes, and no others."""
+    """DamagedError unless `source` has, under `keys`, exactly the tensors `wanted`, in their shapes."""
     try:
         check(entries, keys)
     except KeysError as error:
@@ -250,6 +250,6 @@ def fits(
     for key, place in views(entries, wanted).items():
         if not same_numbers(shape := source.tensors[key].shape, place.shape):
             raise DamagedError(
-                f"{source.index.path}: the {part}: {key} is of shape {shape}, where this network has "
+                f"{source.index.path}: the {part}: {key} has shape {shape}, where this network has "
                 f"{tuple(place.shape)}: the file belongs to another model"
             )

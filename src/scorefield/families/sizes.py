@@ -15,7 +15,7 @@ _MOST_BLOCKS = 1000
 
 
 class Sizes:
-    """One config.json of a folder of `model`, asked for the sizes that it must state."""
+    """The sizes that one config.json in a folder of `model` must state."""
 
     def __init__(self, path: Path, settings: Mapping[str, Json], model: str) -> None:
         self.path, self.settings, self.model = path, settings, model
@@ -25,11 +25,11 @@ class Sizes:
         return self._whole(name, self.settings.get(name))
 
     def fields(self, table: Mapping[str, str]) -> dict[str, int]:
-        """The fields of our configuration by the names that `table` has for the settings."""
+        """The fields of our configuration, each from the setting that `table` pairs with it."""
         return {field: self.number(name) for name, field in table.items()}
 
     def numbers(self, name: str, count: int) -> list[int]:
-        """As many such numbers: a list of them, or one for all."""
+        """`count` such numbers: a list of them, or one for all."""
         value = self.settings.get(name)
         if not isinstance(value, list):
             return [self._whole(name, value)] * count
@@ -37,14 +37,14 @@ class Sizes:
         return [self._whole(name, one) for one in value]
 
     def hold_few(self, name: str, each: int = 1) -> None:
-        """DamagedError for a number of layers, `each` of them so many blocks, that makes too many of a network."""
+        """DamagedError for a number of layers, of `each` blocks, that makes a network too deep."""
         self.hold(self.number(name) * each <= _MOST_BLOCKS, name)
 
     def hold(self, holds: bool, name: str) -> None:
-        """DamagedError about the entry of that name unless something holds."""
+        """DamagedError about the setting of that name, unless `holds`."""
         if not holds:
             value = one_line(str(self.settings.get(name)))[:80]
-            raise DamagedError(f"{self.path}: {name} {value} is not that of a {self.model}")
+            raise DamagedError(f"{self.path}: {name} {value} is not valid for a {self.model}")
 
     def _whole(self, name: str, value: Json) -> int:
         self.hold(type(value) is int and 0 < value <= _LARGEST, name)

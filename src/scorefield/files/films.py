@@ -17,8 +17,8 @@ from scorefield.files import picture
 from scorefield.files.video import write_mp4
 
 _EXIF, _USER_COMMENT, _ASCII = 0x8769, 0x9286, b"ASCII\0\0\0"
-_SLOWEST = 0.01  # frames a second: formats limit how long a frame is shown
-_FASTEST_GIF = 50.0  # frames a second; browsers slow faster ones down to 10
+_SLOWEST = 0.01  # frames per second: formats limit how long a frame is shown
+_FASTEST_GIF = 50.0  # frames per second; browsers slow faster ones down to 10
 
 
 def write(

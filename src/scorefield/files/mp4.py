@@ -1,6 +1,6 @@
 """Read the size and the comment of an mp4 file from its boxes: nothing is decoded, and PyAV is not needed.
 
-The boxes are those of ISO 14496-12; the comment is where QuickTime and ffmpeg have it, in moov/udta/meta/ilst.
+The boxes are those of ISO 14496-12; the comment is where QuickTime and ffmpeg put it, in moov/udta/meta/ilst.
 """
 
 import struct
@@ -26,7 +26,7 @@ class _Box(NamedTuple):
 
 
 def is_mp4(file: IO[bytes]) -> bool:
-    """Whether a file begins like mp4; the file's place is its start before and afterwards."""
+    """Whether a file begins like mp4; the file is at its start before and afterwards."""
     start = file.read(8)
     file.seek(0)
     return start[4:] == b"ftyp"

@@ -33,8 +33,8 @@ class FilmSize(Protocol):
 class FilmCodec(nn.Module):
     """A causal autoencoder with x0 = (latents - mean) / deviation, (B, C, T, h, w) of about unit variance.
 
-    It encodes to the mean of the encoder's distribution, no sample of it. Films go through it a latent at a time, so
-    memory does not grow with their length; only where a film is cut into tiles is the whole of it kept, as pixels.
+    It encodes to the mean of the encoder's distribution, not to a sample. Films go through it a latent at a time, so
+    memory does not grow with their length; only a film that is cut into tiles is kept whole, as pixels.
     Arguments and results are float32; the autoencoder runs in its own dtype, and samples that are not finite in half
     precision run again in float32, with a HalfPrecisionWarning.
     """
@@ -59,7 +59,7 @@ class FilmCodec(nn.Module):
 
     @property
     def stride(self) -> tuple[int, int, int]:
-        """Frames, rows and columns of pixels for each latent; the first frame of a film has a latent of its own."""
+        """Frames, rows and columns of pixels per latent; the first frame of a film has a latent of its own."""
         return self.autoencoder.stride
 
     @property
@@ -68,7 +68,7 @@ class FilmCodec(nn.Module):
         return dtype_of(self.autoencoder)
 
     def shape(self, canvas: FilmSize) -> tuple[int, int, int, int]:
-        """(C, T, h, w) of the latents of a film; ValueError for a number of frames or a side that has none."""
+        """(C, T, h, w) of the latents of a film; ValueError for a number of frames or a side that does not fit."""
         return self.autoencoder.latent_shape(canvas.frames, canvas.height, canvas.width)
 
     def encode(self, frames: Tensor, tile: tiling.Tile = "auto") -> Tensor:
@@ -84,7 +84,7 @@ class FilmCodec(nn.Module):
         return (latents - self.mean.float()) / self.deviation.float()
 
     def decode(self, x0: Tensor, tile: tiling.Tile = "auto") -> Iterator[Tensor]:
-        """The frames (B, F, 3, H, W) in [-1, 1] of `x0` (B, C, T, h, w): the first one, then those of a latent each."""
+        """The frames (B, F, 3, H, W) in [-1, 1] of `x0` (B, C, T, h, w): the first one, then each latent's."""
         latents = x0 * self.deviation.float() + self.mean.float()
         tiles = tiling.spans(x0.shape[-2], x0.shape[-1], self.stride[1], tile)
         with present(self.autoencoder):
@@ -96,7 +96,7 @@ class FilmCodec(nn.Module):
                 yield from self._chunks(film)
 
     def preview(self, x0: Tensor) -> Tensor:
-        """Small frames (B, T, 3, h, w) in [-1, 1] of `x0` (B, C, T, h, w), for the price of one product."""
+        """Small frames (B, T, 3, h, w) in [-1, 1] of `x0` (B, C, T, h, w), at the cost of one product."""
         with no_autocast():
             weight, bias = self.preview_weight.float()[..., None, None, None], self.preview_bias.float()
             return F.conv3d(x0.float(), weight, bias).transpose(1, 2).clamp(-1, 1)

@@ -54,7 +54,7 @@ class LatentCodec(nn.Module):
         return dtype_of(self.autoencoder)
 
     def shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """(C, H, W) of the latents of a picture; ValueError for a side that is no multiple of `size_factor`."""
+        """(C, H, W) of the latents of a picture; ValueError for a side that is not a multiple of `size_factor`."""
         factor = self.size_factor
         if width % factor or height % factor:
             raise ValueError(f"picture of {width} x {height}: sides must be multiples of {factor}")
@@ -99,7 +99,7 @@ class Size(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PictureCodec:
-    """A codec of frames (B, 1, 3, H, W) out of one of pictures."""
+    """A codec of frames (B, 1, 3, H, W), made from one of pictures."""
 
     pictures: PictureLatents
 
@@ -121,5 +121,5 @@ class PictureCodec:
         return iter([tiling.decode(self.pictures, x0, tile)[:, None]])
 
     def preview(self, x0: Tensor) -> Tensor:
-        """A small frame (B, 1, 3, h, w) for the price of one product."""
+        """A small frame (B, 1, 3, h, w) at the cost of one product."""
         return self.pictures.preview(x0)[:, None]

@@ -1,7 +1,7 @@
 """Encode and decode in bounded memory: large pictures in overlapping tiles, blended linearly, many pictures in parts.
 
 A tile is computed without its surroundings. Published autoencoders have group norms, which take their mean and
-deviation from the tile alone, so a tile differs slightly in tone from the same part of a picture decoded whole. The
+deviation from only the tile, so a tile differs slightly in tone from the same part of a picture decoded whole. The
 embedded model's autoencoder has none; there only pixels near the edge of a tile differ.
 """
 

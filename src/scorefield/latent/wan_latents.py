@@ -7,7 +7,7 @@ from typing import NamedTuple
 class FilmLatents(NamedTuple):
     """How latents become x0 = (latents - mean) / deviation, and what x0 looks like.
 
-    There is one mean and one deviation a channel. Each channel of x0 adds its row of `colours` to red, green and blue;
+    Mean and deviation have a number per channel. Each channel of x0 adds its row of `colours` to red, green and blue;
     the last row is the colour where x0 is 0.
     """
 

@@ -1,1 +1,1 @@
-"""Contracts: the parts of a model, what it is asked, and the events of its work."""
+"""Contracts: the parts of a model, its spec, and the events of a job."""

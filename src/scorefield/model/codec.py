@@ -1,4 +1,4 @@
-"""The contract of a codec: what can be seen, as the latents that a model draws, and back."""
+"""The contract of a codec: frames to the latents that a model draws, and back."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -14,15 +14,15 @@ class Canvas(NamedTuple):
     width: int  # px
     height: int  # px
     frames: int = 1
-    fps: float | None = None  # frames a second, of a film
+    fps: float | None = None  # frames per second, of a film
 
 
 class Codec(Protocol):
-    """Frames (B, F, 3, H, W) in [-1, 1] to latents of unit variance and back; scale and shift live here alone."""
+    """Frames (B, F, 3, H, W) in [-1, 1] to latents of unit variance and back; only a codec knows scale and shift."""
 
     @property
     def stride(self) -> tuple[int, int, int]:
-        """Frames, rows and columns of pixels for each latent."""
+        """Frames, rows and columns of pixels per latent."""
         ...
 
     def shape(self, canvas: Canvas) -> tuple[int, ...]:
@@ -38,5 +38,5 @@ class Codec(Protocol):
         ...
 
     def preview(self, x0: Tensor) -> Tensor:
-        """Small frames (B, f, 3, h, w) for next to nothing."""
+        """A cheap preview: small frames (B, f, 3, h, w)."""
         ...

@@ -12,14 +12,14 @@ from scorefield.notes import Note
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """Gigabytes begin to be read, which takes a slow disk a minute."""
+    """Weights are about to be read, which can take a slow disk a minute."""
 
     model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Outputs of a request that are drawn at once: the `first`-th and those that follow."""
+    """Outputs of a request that are drawn together: number `first` and those that follow."""
 
     first: int
     prompts: tuple[str, ...]
@@ -28,10 +28,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of one stage: the state, and the clean output that the network sees in it.
+    """One step of one stage: the state, and the network's estimate of the clean output.
 
-    i = 0..n; step n is the stage's result, whose x0 is its x. Tensors are (B, ...). `at` is None in a stage that knows
-    no noise level. `progress` runs over the whole job, and ends at 1.
+    i = 0..n; step n is the stage's result, whose x0 is its x. Tensors are (B, ...). `at` is None in a stage without
+    noise levels. `progress` runs over the whole job, and ends at 1.
     """
 
     stage: int
@@ -53,7 +53,7 @@ class Media(Protocol):
         ...
 
     def record(self) -> dict[str, object]:
-        """All that it takes to make it again, as plain JSON."""
+        """Everything needed to make it again, as plain JSON."""
         ...
 
 
@@ -66,7 +66,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """All outputs are; `seconds` says how long what took."""
+    """All outputs are finished; `seconds` is how long each part of the job took."""
 
     seconds: Mapping[str, float]
 

@@ -12,11 +12,11 @@ I = TypeVar("I")  # noqa: E741 - the identity of a model: whatever its family ne
 
 
 class Family(Protocol[I]):
-    """A folder of this house, or of a stranger's; `zoo.register` makes it known."""
+    """A family of models, from this package or another; `zoo.register` adds it."""
 
     @property
     def names(self) -> Mapping[str, I]:
-        """The models that are loaded by name, without a file of the user's."""
+        """The models that are loaded by name, without files from the user."""
         ...
 
     def specs(self) -> Sequence[ModelSpec]:
@@ -28,5 +28,5 @@ class Family(Protocol[I]):
         ...
 
     def build(self, identity: I, choice: ModelChoice, place: Place) -> System:
-        """The model; on a hollow place it refuses what the whole one would, and reads names and shapes alone."""
+        """The model; on a hollow place it refuses what the whole one would, and reads only names and shapes."""
         ...

@@ -15,7 +15,7 @@ Like = Literal["original", "diffusers"]  # whose numbers, where the two differ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """The settings of a request that leaves them out."""
+    """The settings for a request that leaves them out."""
 
     steps: int
     cfg_scale: float
@@ -26,7 +26,7 @@ class Defaults:
     long_prompt: LongPrompt = "refuse"
     negative_prompt: str = ""
     frames: int = 1
-    fps: float | None = None  # frames a second, of a film
+    fps: float | None = None  # frames per second, of a film
     cfg_scale_2: float | None = None  # below the boundary; None for models without one
     shift: float | None = None  # of the schedule, see `noise_schedule.shifted`; None for models that are not shifted
     schedules: Mapping[str, str] = field(default_factory=dict)  # the default schedule of samplers that have their own
@@ -61,7 +61,7 @@ class ModelSpec:
     size_multiple: int  # px: both sides of a picture are multiples of it
     lower_order_long: bool = True  # in multistep samplers; no other program does
     boundary: float | None = None  # the clock's number from which on one expert works, before which the other
-    inpaints: bool = False  # the network sees a mask and the picture without its masked region besides the state
-    image_prompt: int | None = None  # px: the side of the picture that it reads besides the words, if it reads one
+    inpaints: bool = False  # besides the state, the network sees a mask and the picture without its masked region
+    image_prompt: int | None = None  # px: the side of the image prompt, if the model reads one
     given_frames: GivenFrames | None = None  # of films that begin with a picture
     knows: Mapping[str, Sequence[str]] = field(default_factory=dict)  # kind of word -> phrases; empty: any prompt

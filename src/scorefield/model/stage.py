@@ -1,4 +1,4 @@
-"""The contract of a stage: one part of a system, which makes something of what it is asked and given."""
+"""The contract of a stage: a part of a system, which computes an output from a drawing and the previous stage's."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ from scorefield.request import Drawing, Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagePlan:
-    """All that a stage has decided and read for one request. It holds no network, so any copy of the model runs it."""
+    """All that a stage decided and read for a request. It holds no network, so any copy of the model can run it."""
 
     filled: Mapping[str, object]  # fields of the request that the stage decided, as a record keeps them
-    canvas: Canvas  # of what it makes
+    canvas: Canvas  # of its output
     steps: int
     levels: tuple[Level, ...] = ()  # that it visits
     lengths: Mapping[str, Count] = field(default_factory=dict)  # of the prompts that it reads, by text
     remarks: tuple[str, ...] = ()  # lines on decisions that differ from the request
-    alike: tuple[Hashable, ...] = ()  # one an output: equal ones may share a batch; empty where all may
+    alike: tuple[Hashable, ...] = ()  # one per output: equal ones may share a batch; empty if all may
 
 
 class StageStep(Protocol):
@@ -35,7 +35,7 @@ class StageStep(Protocol):
     @property
     def n(self) -> int: ...
     @property
-    def at(self) -> Level | None: ...  # None in a stage that knows no noise level
+    def at(self) -> Level | None: ...  # None in a stage without noise levels
     @property
     def x(self) -> Tensor: ...
     @property
@@ -58,16 +58,16 @@ class Stage(Protocol[P]):
         ...
 
     def run(self, plan: P, batch: Batch, given: object) -> Iterator[StageStep]:
-        """Work on a batch, from step 0 to step n, whose x is the result; `given` is what the stage before made."""
+        """Work on a batch, from step 0 to step n, whose x is the result; `given` is the previous stage's output."""
         ...
 
     def make(self, plan: P, x: Tensor) -> object:
-        """What the next stage is given, out of the result `x` (B, ...).
+        """The stage's output, computed from the result `x` (B, ...); the next stage is given it.
 
         The last stage of a system makes frames: an iterator of uint8 tensors (B, f, H, W, 3).
         """
         ...
 
     def look(self, x: Tensor) -> Sequence[Image.Image]:
-        """A state (B, ...) of the stage as pictures, one an output."""
+        """A state (B, ...) of the stage as pictures, one per output."""
         ...

@@ -21,14 +21,14 @@ class LearnedWord:
     """A textual inversion that a model's conditioner knows."""
 
     token: str
-    vectors: int  # each takes a token's place in a prompt
+    vectors: int  # each takes the place of one token in a prompt
     path: str
     sha256: str  # of its file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedLora:
-    """A LoRA that a model's weights were changed with."""
+    """A LoRA that has been merged into a model's weights."""
 
     path: str
     scales: Scales
@@ -38,18 +38,20 @@ class AppliedLora:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """A model ready to draw. What one stage makes is given to the next; one stage is the common case.
+    """A model ready to draw. Each stage's output is given to the next; most systems have one stage.
 
     It keeps no state between calls, so threads may share it.
     """
 
-    choice: ModelChoice  # what it was loaded as, with everything decided: a record keeps it
+    choice: ModelChoice  # what was loaded, with everything decided: a record keeps it
     stages: tuple[Stage[Any], ...]
     device: torch.device
     dtype: torch.dtype
-    sha256: str  # of all that it was loaded from, except textual inversions and LoRAs
-    fixed: Mapping[str, object] = field(default_factory=dict)  # options that it does not take, as it always has them
-    loaded_as: str | None = None  # the name that it was asked for, where the record's name is more exact
+    sha256: str  # of everything that it was loaded from, except textual inversions and LoRAs
+    fixed: Mapping[str, object] = field(
+        default_factory=dict
+    )  # options that it does not take, with the values that always hold
+    loaded_as: str | None = None  # the name that it was requested by, if the recorded name is more exact
     embeddings: tuple[LearnedWord, ...] = ()
     loras: tuple[AppliedLora, ...] = ()
 
@@ -65,7 +67,7 @@ class Place:
 
     device: torch.device
     dtype: torch.dtype
-    hollow: bool = False  # networks have names and shapes and no numbers, to try a request with
+    hollow: bool = False  # networks have names and shapes but no numbers, enough to try a request
     offload: bool = False  # networks have their numbers in their turns alone
     cache: bool = False  # hashes of files and vectors of prompts are remembered on the disk
 
@@ -80,10 +82,10 @@ COMPUTED = _Computed()
 
 
 def check_fork() -> None:
-    """Call before a thread first computes; MachineError in a forked process, where it would never end.
+    """Call before a thread first computes; MachineError in a forked process, where computing would hang.
 
-    OpenMP keeps threads for each thread that computes, and a fork copies what is known of them, but not them. One
-    thread needs no others, and a thread that is started in the forked process gets new ones.
+    OpenMP keeps a pool of threads for each thread that computes; a fork copies the record of the pool, not its threads.
+    One thread needs no pool, and a thread that is started in the forked process gets a new one.
     """
     here, threads = os.getpid(), torch.get_num_threads()
     if COMPUTED.process in (None, here):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_ROWS = 2048  # rows of a norm at once for each thread of a CPU: they stay in its cache, which halves the time
-_LEAST = 16  # channels on either side; below, the sums of two frames at once cost more than they save
+_ROWS = 2048  # rows of a norm at a time for each thread of a CPU: they stay in its cache, which halves the time
+_LEAST = 16  # channels on either side; with fewer, the sums for two frames together cost more than they save
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ class CausalConv(nn.Module):
 
 
 class ShrinkTime(CausalConv):
-    """Half the frames, each of two and the one before them, (n B, width, H, W); the first frame stays alone."""
+    """Half the frames, each from two and the one before them, (n B, width, H, W); the first frame stays alone."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, width, 1)

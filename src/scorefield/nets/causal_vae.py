@@ -1,7 +1,7 @@
-"""The causal autoencoder of films of Wan 2.1 and 2.2 (Wan Team 2025).
+"""The causal autoencoder for films of Wan 2.1 and 2.2 (Wan Team 2025).
 
 No frame sees a later one, so a film goes through in chunks of any length. Layers that look back keep what they need of
-earlier frames in a `Stream`: the numbers are those of the whole film, and the memory is that of one chunk.
+earlier frames in a `Stream`: the numbers are the whole film's, the memory is one chunk's.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ from scorefield.nets.unet_blocks import Grow
 class CausalVaeConfig:
     """Widths and depths, level by level from the finest; each level but the coarsest halves the sides.
 
-    Each that is True in `halves_time` halves the frames, too. The first frame of a film has a latent of its own.
+    Levels that are True in `halves_time` also halve the frames. The first frame of a film has a latent of its own.
     """
 
     channels: int = 16  # of the latents
@@ -208,7 +208,7 @@ class CausalVae(nn.Module):
 
     @property
     def stride(self) -> tuple[int, int, int]:
-        """Frames, rows and columns of pixels for each latent."""
+        """Frames, rows and columns of pixels per latent."""
         side = self.config.patch_size << (len(self.config.multipliers) - 1)
         return 1 << sum(self.config.halves_time), side, side
 
@@ -216,7 +216,7 @@ class CausalVae(nn.Module):
         """(C, T, h, w) of the latents of a film; ValueError if the network does not take its length or its sides."""
         time, factor, _ = self.stride
         if frames < 1 or (frames - 1) % time:
-            raise ValueError(f"film of {frames} frames: their number must be a multiple of {time}, and 1")
+            raise ValueError(f"film of {frames} frames: their number must be a multiple of {time}, plus 1")
         if height % factor or width % factor or min(height, width) < factor:
             raise ValueError(f"film of {width} x {height}: sides must be multiples of {factor}")
         return self.config.channels, 1 + (frames - 1) // time, height // factor, width // factor
@@ -224,7 +224,7 @@ class CausalVae(nn.Module):
     def encode(self, frames: Tensor, stream: Stream | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each (B, C, T, h, w), of `frames` (B, F, 3, H, W) in [-1, 1].
 
-        F is 1 and a multiple of the stride in a first chunk, the multiple alone in a later one.
+        F is 1 plus a multiple of the stride in a first chunk, a multiple of it in later ones.
         """
         stream = stream or Stream(len(frames))
         self.latent_shape(frames.shape[1] + stream.started, *frames.shape[-2:])
@@ -236,7 +236,7 @@ class CausalVae(nn.Module):
     def decode(self, latents: Tensor, stream: Stream | None = None) -> Tensor:
         """Frames (B, F, 3, H, W), unclamped, of `latents` (B, C, T, h, w).
 
-        The first latent of a film gives one frame, each other as many as the stride says.
+        The first latent of a film gives one frame, each other one as many as the stride.
         """
         stream = stream or Stream(len(latents))
         folded = latents.permute(2, 0, 1, 3, 4).flatten(0, 1)

@@ -14,7 +14,7 @@ EPS = 1e-6  # of every norm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Umt5Config:
-    """Widths and depths, and how attention tells distances apart: exactly to a quarter of `buckets`, then by logarithm.
+    """Widths and depths, and how attention distinguishes distances: exactly up to a quarter of `buckets`, then by log.
 
     `farthest`, in tokens, is where the last bucket of either direction begins, which has no end.
     """

@@ -8,7 +8,7 @@ from scorefield.nets.layers import attend, attention
 from scorefield.nets.packed import Conv2d, Linear
 
 GROUPS = 32  # of every group norm, whatever the width
-_ROWS = 1024  # rows of the feed-forward layer at once on a CPU: they fit in the cache, which saves up to a quarter
+_ROWS = 1024  # rows of the feed-forward layer at a time on a CPU: they fit in the cache, which saves up to a quarter
 
 
 def zeroed(layer: nn.Module) -> nn.Module:

@@ -29,7 +29,7 @@ class VideoDitConfig:
     depth: int = 30
     heads: int = 12
     text_width: int = 4096  # of the tokens
-    text_length: int = 512  # fewer tokens are read as if rows of zeros followed, up to so many
+    text_length: int = 512  # shorter prompts are read as if padded with rows of zeros to this length
     image_width: int | None = None  # of an image encoder's tokens; None for a network that reads none
     image_positions: int | None = None  # how many image tokens have a learned position; None for none
     time_features: int = 256
@@ -51,7 +51,7 @@ WAN22_TI2V_5B = VideoDitConfig(
 
 
 class Context(NamedTuple):
-    """What the blocks attend to."""
+    """The tokens that the blocks attend to."""
 
     text: Tensor  # (B, L, width)
     repeats: int  # how many more rows follow that are as the text's last
@@ -104,7 +104,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class SelfAttention(nn.Module):
     """Attention of all positions of a film to each other, (B, ..., width) -> same shape.
 
-    Queries and keys are normalised over all heads at once and turned in float32, then rounded once.
+    Queries and keys are normalised over all heads together and turned in float32, then rounded once.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -296,7 +296,7 @@ class VideoDit(nn.Module):
         The embedding is in the dtype of the residual stream.
         """
         if positions % time.shape[1]:
-            raise ValueError(f"{time.shape[1]} times for {positions} positions: these must be a multiple of them")
+            raise ValueError(f"{time.shape[1]} times for {positions} positions: the first must divide the second")
         if self.config.like == "original":
             features = time_features(time, self.config.time_features, torch.float64)
             embedded = in_float32(self.time, features)

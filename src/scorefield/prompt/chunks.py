@@ -1,4 +1,4 @@
-"""Divide prompts of any length into chunks that a text encoder reads at once, each with a start and an end token."""
+"""Divide prompts of any length into chunks that fit a text encoder, each with a start and an end token."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

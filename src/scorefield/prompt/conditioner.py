@@ -83,7 +83,7 @@ class Conditioner(ABC):
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
         """The conditions of a batch: the one to guide towards, and the one to guide away from.
 
-        The two may differ in length: padding the shorter one would change its pictures. This reads words alone; models
+        The two may differ in length: padding the shorter one would change its pictures. This reads only words; models
         that read more override it.
         """
         pos, neg = self.conditions([batch.prompts, [batch.negative_prompt]], batch.rules)

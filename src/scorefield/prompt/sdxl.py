@@ -21,7 +21,7 @@ class XlConditioner(Conditioner):
 
     The network also gets six numbers, each as `features` time features: the original size of the picture, where it was
     cropped, and its size. With `blank`, the unconditional condition without a negative prompt is zeros, not that of the
-    empty prompt; the published base was trained so.
+    empty prompt; the published base was trained this way.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ class Umt5Tokenizer:
     """Prompts to the ids of sentence pieces, with an end token.
 
     A prompt is cleaned as Wan 2.1 does: encodings repaired, html unescaped, one space between words; capitals stay.
-    The original cuts longer prompts off in silence; here they are an error.
+    The original truncates longer prompts silently; here they are an error.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Umt5Tokenizer:
     def _from_json(cls, path: Path) -> "Umt5Tokenizer":
         model = read_json(path).get("model")
         if not isinstance(model, dict) or model.get("type") != "Unigram":
-            raise DamagedError(f"{path} is not UMT5's tokenizer: it is not of sentence pieces")
+            raise DamagedError(f"{path} is not UMT5's tokenizer: it has no sentence pieces")
         tokenizer = Tokenizer.from_file(str(path))
         tokenizer.no_padding()
         tokenizer.no_truncation()

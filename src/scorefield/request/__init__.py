@@ -1,4 +1,4 @@
-"""The options of a request: one validated, frozen list of options, from which the command line derives its own."""
+"""The options of a request: one validated, frozen list, from which the command line is derived."""
 
 from scorefield.request.input_pictures import ImageLike, InputImage
 from scorefield.request.model_choice import Embedding, Embeddings, Lora, Loras, ModelChoice

@@ -1,4 +1,4 @@
-"""Pictures that a request gives: one to start from, a mask over it, a film's last one, and one to draw after."""
+"""The input pictures of a request: a start picture, its mask, a film's last frame, and an image prompt."""
 
 import io
 import sys
@@ -12,10 +12,10 @@ from scorefield.request.option import Group, option
 
 
 class InputImage(BaseModel):
-    """A picture that the caller gives: the `path` of its file, or the file's `data`.
+    """An input picture: the `path` of its file, or the file's `data`.
 
-    The record of a picture drawn from it holds the path and the sha256 of the data, not the data. Where a sha256 is
-    given, a file with another one is refused.
+    A record keeps the path and the sha256 of the data, not the data. If a sha256 is given, a file with another one is
+    refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,22 +25,22 @@ class InputImage(BaseModel):
     data: Annotated[bytes | None, Field(exclude=True, repr=False)] = None
 
 
-ImageLike = Any  # how a caller may give a picture: a path, a file's bytes, a picture of Pillow's, an InputImage, None
+ImageLike = Any  # what a caller may pass as a picture: a path, a file's bytes, a Pillow image, an InputImage, None
 
 
 def _input_image(value: object) -> object:
-    """A path, a file's bytes or a picture in memory as the fields of `InputImage`; anything else as it is."""
+    """Convert a path, a file's bytes or a picture in memory to the fields of `InputImage`; pass on anything else."""
     if isinstance(value, str | PathLike):
         return {"path": fspath(value)}
     if isinstance(value, bytes):
         return {"data": value}
-    pillow = sys.modules.get("PIL.Image")  # without Pillow in memory, nothing can be a picture of its
+    pillow = sys.modules.get("PIL.Image")  # unless Pillow is imported, no value is one of its pictures
     if pillow is not None and isinstance(value, pillow.Image):
         stream = io.BytesIO()
         try:
             value.save(stream, "PNG")
         except OSError as error:
-            raise ValueError(f"a picture that is no PNG ({error}); convert it to RGB first") from None
+            raise ValueError(f"this picture cannot be stored as PNG ({error}); convert it to RGB first") from None
         return {"data": stream.getvalue()}
     return value
 
@@ -55,18 +55,16 @@ def _picture(description: str, *, names: Sequence[str] = (), letter: str | None 
 
 
 class StartPicture(Group):
-    """A picture to start from, and how it is brought to the size."""
+    """A picture to start from, and how it is fitted to the size."""
 
     title: ClassVar[str] = "Start from a picture"
 
     image: _Given = _picture(
-        "Start from this picture instead of from noise alone; of a film, the first frame.",
+        "Start from this picture instead of pure noise; for a film, its first frame.",
         names=("init_image", "init_img", "first_frame"),
         letter="i",
     )
-    fit: Literal["crop", "stretch"] = option(
-        "crop", "How a picture of other proportions is brought to the size: crop or stretch."
-    )
+    fit: Literal["crop", "stretch"] = option("crop", "How to fit a picture of another aspect ratio: crop or stretch.")
 
 
 class LastPicture(Group):
@@ -86,34 +84,36 @@ class PictureChange(Group):
     mask: _Given = _picture("Repaint where this picture is white, and keep the rest of --image.", names=("mask_image",))
     strength: float | None = option(
         None,
-        "Share of the steps that are walked, so how much of the picture changes: 0.75, with a mask 1.",
+        "How much of the picture changes: the share of the steps that are walked (0.75, with a mask 1).",
         names=("denoising_strength", "denoise"),
         ge=0,
         le=1,
     )
-    exact_steps: bool = option(False, "Walk all of --steps whatever the strength, in smaller steps over the same way.")
+    exact_steps: bool = option(False, "Walk all of --steps at any strength, as smaller steps over the same range.")
     paste: bool = option(
         True,
-        "Put the kept pixels of a masked picture back exactly as they were (this is so by default).",
+        "Restore the pixels outside the mask exactly (the default).",
         flags=("--paste/--no-paste",),
     )
 
 
 class PicturePrompt(Group):
-    """A picture that the model reads besides the words."""
+    """A picture that the model reads in addition to the words."""
 
     title: ClassVar[str] = "Words"
     instead: ClassVar[str] = "give the picture as --image to start from it"
 
     image_prompt: _Given = _picture(
-        "Draw after this picture, with or without words: for models that read one, such as unCLIP."
+        "Use this picture as a prompt, with or without words; for models that read one, such as unCLIP."
     )
-    noise_level: int = option(0, "Noise on --image-prompt: the more, the less closely it is followed.", ge=0, le=999)
+    noise_level: int = option(
+        0, "Noise added to --image-prompt: the more, the less closely it is followed.", ge=0, le=999
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _with_empty_prompt(cls, values: object) -> object:
-        """The empty prompt where there is an image prompt and no words."""
+        """Fill in the empty prompt if there is an image prompt and no words."""
         if not isinstance(values, Mapping) or values.get("image_prompt") is None:
             return values
         return values if values.keys() & {"prompt", "prompts"} else {**values, "prompts": ""}

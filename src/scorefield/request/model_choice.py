@@ -1,4 +1,4 @@
-"""The choice of a model: its name, its files, what changes its weights and words, and the machine that it runs on."""
+"""The model choice: a model's name and files, its LoRAs and learned words, and the machine to run on."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from scorefield.request.option import Group, Name, option
 
 MOST_LORAS, MOST_EMBEDDINGS = 64, 64
-FARTHEST = 100.0  # of a LoRA's strength, either way
+FARTHEST = 100.0  # largest strength of a LoRA, of either sign
 
-_TWO = "two scales of a LoRA are named, as PATH:unet=0.8:te=0.5 (in Python also (PATH, {'unet': 0.8, 'te': 0.5}))"
+_TWO = "name a LoRA's two scales, as in PATH:unet=0.8:te=0.5 (in Python also (PATH, {'unet': 0.8, 'te': 0.5}))"
 
 
 def _path(value: object) -> object:
@@ -25,9 +25,9 @@ Scale = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST, allow_inf_nan=False)]
 
 
 class Lora(BaseModel):
-    """One file and its scale; with a `text_scale`, `scale` is that of the U-Net alone.
+    """A LoRA file and its scale; with a `text_scale`, `scale` applies to the U-Net only.
 
-    `sha256` is the hash of the file, which the record of a picture holds.
+    `sha256` is the hash of the file, as a record keeps it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +58,7 @@ class Lora(BaseModel):
 
 
 def _written(text: str) -> dict[str, object]:
-    parts = text.split(":")  # no pattern: a record may hold a text of megabytes
+    parts = text.split(":")  # not a regular expression: a record may hold megabytes of text
     end = len(parts)
     while end > (1 if parts[0] else 2) and parts[end - 1].startswith(("unet=", "te=")):
         end -= 1
@@ -88,9 +88,9 @@ def _is_number(text: str) -> bool:
 
 
 class Embedding(BaseModel):
-    """One file and the token for its word, None for the one that the file names.
+    """A textual inversion's file and its token; None for the token that the file names.
 
-    `sha256` is the hash of the file, which the record of a picture holds.
+    `sha256` is the hash of the file, as a record keeps it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,10 +115,10 @@ class Embedding(BaseModel):
         return value
 
 
-Loras = Sequence[  # as a caller may write them
+Loras = Sequence[  # as a caller may pass them
     str | PathLike[str] | tuple[str | PathLike[str], float | Mapping[str, float]] | Lora
 ]
-Embeddings = Sequence[str | PathLike[str] | tuple[str, str | PathLike[str]] | Embedding]  # as a caller may write them
+Embeddings = Sequence[str | PathLike[str] | tuple[str, str | PathLike[str]] | Embedding]  # as a caller may pass them
 
 
 def _several(value: object) -> object:
@@ -126,7 +126,7 @@ def _several(value: object) -> object:
 
 
 def _called(value: object) -> object:
-    """The name of a torch.dtype or a torch.device, of which nothing is imported here."""
+    """The name of a torch.dtype or torch.device; anything else unchanged. torch is not imported here."""
     return str(value).removeprefix("torch.") if type(value).__module__ == "torch" else value
 
 
@@ -142,16 +142,16 @@ class ModelFiles(Group):
         expects="a model's name, a path, or owner/name of the hub",
     )
     prediction: Literal["eps", "v"] | None = option(
-        None, "What a file's network predicts, eps or v, where the file does not tell it."
+        None, "What the network predicts, eps or v, if the file does not say."
     )
     variant: Annotated[str, Field(pattern=r"^\w{1,40}$")] | None = option(
         None,
-        "Which of a folder's files to load, where it has several: fp16, non_ema, ...",
+        "Which variant of a folder's files to load: fp16, non_ema, ...",
         expects="a variant's name, such as fp16",
     )
-    ema: bool = option(False, "Draw with the averaged copy of the U-Net, for a single file that has both.")
+    ema: bool = option(False, "Use the averaged (EMA) copy of the U-Net in a single file.")
     vae: _Path | None = option(
-        None, "A path whose autoencoder takes the place of the model's own.", expects="a path", metavar="PATH"
+        None, "An autoencoder to use instead of the model's own.", expects="a path", metavar="PATH"
     )
     text_encoder: _Path | None = option(
         None,
@@ -161,8 +161,8 @@ class ModelFiles(Group):
     )
     loras: Annotated[tuple[Lora, ...], Field(max_length=MOST_LORAS), BeforeValidator(_several)] = option(
         (),
-        "A LoRA that changes the model, and how much (1 where left out), or how much of U-Net and text encoder, as "
-        "PATH:unet=0.8:te=0.5; may be given several times.",
+        "A LoRA and its scale (default 1), or its scales for U-Net and text encoder as PATH:unet=0.8:te=0.5; may be "
+        "repeated.",
         names=("lora",),
         flags=("--lora",),
         expects=f"PATH, PATH:SCALE or PATH:unet=SCALE:te=SCALE, with scales from -{FARTHEST:g} to {FARTHEST:g}",
@@ -171,7 +171,7 @@ class ModelFiles(Group):
     )
     embeddings: Annotated[tuple[Embedding, ...], Field(max_length=MOST_EMBEDDINGS), BeforeValidator(_several)] = option(
         (),
-        "A textual inversion, and the word for it (the file's own where left out); may be repeated.",
+        "A textual inversion and its token (default: the file's own); may be repeated.",
         names=("embedding",),
         flags=("--embedding",),
         expects="PATH, or TOKEN=PATH",
@@ -188,7 +188,7 @@ class Numerics(Group):
 
     like: Literal["original", "diffusers"] | None = option(
         None,
-        "Compute a Wan, and lay out its schedule, as the original or as diffusers does: by its files where left out.",
+        "Whose numbers a Wan follows, original or diffusers (default: as its files are).",
     )
 
 
@@ -201,7 +201,7 @@ class Machine(Group):
         "auto", "Number format of the networks: auto (by device), float32, bfloat16 or float16."
     )
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"), BeforeValidator(_called)] = option(
-        "auto", "Where the network runs: auto, cpu, cuda, cuda:N or mps.", expects="auto, cpu, cuda, cuda:N or mps"
+        "auto", "Device to run on: auto, cpu, cuda, cuda:N or mps.", expects="auto, cpu, cuda, cuda:N or mps"
     )
     offload: bool = option(
         False,
@@ -214,9 +214,9 @@ class Machine(Group):
         flags=("--cache/--no-cache",),
     )
     compiled: bool = option(
-        False, "Have torch compile the network: the first step of each size takes minutes.", names=("compile",)
+        False, "Compile the network with torch; the first step at each size takes minutes.", names=("compile",)
     )
 
 
 class ModelChoice(ModelFiles, Numerics, Machine):
-    """Everything that says what to load."""
+    """The files of a model, and how to run it."""

@@ -1,4 +1,4 @@
-"""How an option is declared and shown on the command line, and the groups that options form."""
+"""How options are declared, shown on the command line, and grouped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How a field is shown: its flags on the command line, and in words the values that it takes."""
+    """How a field is shown: its flags on the command line, and the values that it takes, in words."""
 
     flags: tuple[str, ...]
     expects: str
@@ -31,7 +31,7 @@ class Group(BaseModel):
     )  # fmt: skip
 
     title: ClassVar[str]  # the heading in the help
-    instead: ClassVar[str] = ""  # what helps where a model does not take the group
+    instead: ClassVar[str] = ""  # what to do if a model does not take the group
     written_otherwise: ClassVar[dict[str, tuple[Option, str]]] = {}  # other ways to write fields, with their help
 
 
@@ -61,10 +61,10 @@ def option(
     gt: int | None = None,
     le: int | None = None,
 ) -> Any:
-    """A field of a group; `default` is ... for one that must be given.
+    """Declare a field of a group; `default` is ... if it is required.
 
-    `names` are those that it has in other programs. The command line takes it by all of its names and by one `letter`,
-    or by `flags`. `expects` says what it takes where its type and bounds (ge, gt, le) do not.
+    `names` are its names in other programs. Its command-line flags are `flags`, by default all of its names and the
+    `letter`. `expects` describes its values if its type and bounds (ge, gt, le) do not.
     """
     aliases = AliasChoices(*names) if names else None
     info = cast(FieldInfo, Field(default, description=description, validation_alias=aliases, ge=ge, gt=gt, le=le))
@@ -96,7 +96,7 @@ def shown(name: str, info: FieldInfo) -> Option:
 
 
 def _expects(kind: object, bounds: str) -> str:
-    """What a field of the type `kind` takes, which may be None, too."""
+    """The values of a field of type `kind` in words, apart from None."""
     for one in (kind, *get_args(kind)):
         if get_origin(one) is Literal:
             *words, last = get_args(one)

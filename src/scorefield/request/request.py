@@ -26,10 +26,10 @@ class Drawing(
     Prompts, ClipWords, PicturePrompt, Sampling, SecondGuidance, FlowShift, Pictures, Film, StartPicture, LastPicture,
     PictureChange, Decoding,
 ):  # fmt: skip
-    """One or more pictures to draw; an option that is None is left to the model.
+    """The pictures or films to draw; an option that is None is left to the model.
 
-    Pictures are counted through the whole request, `count` of the first prompt, then of the second, and so on. Picture
-    k is drawn from seed + k.
+    They are numbered through the whole request: `count` for the first prompt, then for the second, and so on. Number k
+    is drawn from seed + k.
     """
 
     @model_validator(mode="after")
@@ -54,7 +54,7 @@ G = TypeVar("G", bound=Group)
 
 
 class Options(TypedDict, total=False):
-    """The keyword arguments of `Pipeline.__call__` and `Pipeline.stream`, also by the names of other programs."""
+    """The keyword arguments of `Pipeline.__call__` and `Pipeline.stream`, including the names of other programs."""
 
     negative_prompt: str
     weighting: Literal["none", "a1111", "comfy", "compel"]
@@ -97,7 +97,7 @@ class Options(TypedDict, total=False):
 
 
 def fields(group: type[Group]) -> Iterator[tuple[str, Option, str]]:
-    """The options of a group in order: name, how it is shown, description; other ways to write one come first."""
+    """Name, form and description of each option of a group, in order; other ways to write a field come first."""
     for name, (option, words) in group.written_otherwise.items():
         yield name, option, words
     for name, field in group.model_fields.items():
@@ -115,7 +115,7 @@ def parse(values: Mapping[str, object]) -> Request:
 
 
 def parse_choice(values: Mapping[str, object]) -> ModelChoice:
-    """The model that `values` choose; errors as of `parse`."""
+    """The model choice that `values` describe; errors as in `parse`."""
     return _parsed(ModelChoice, values)
 
 

@@ -39,7 +39,7 @@ class Sampling(Group):
     written_otherwise: ClassVar[dict[str, tuple[Option, str]]] = {
         "guidance_scale": (
             Option(flags=("--guidance-scale",), expects="a number from 0 to 100"),
-            "The same as diffusers reads it: up to 1 it draws the prompt alone.",
+            "Guidance scale as in diffusers: up to 1 is off.",
         )
     }
 
@@ -58,7 +58,7 @@ class Sampling(Group):
         le=100,
     )
     cfg_rescale: float = option(
-        0.0, "Share of the guided picture's contrast to take back.", ge=0, le=1, metavar="SHARE"
+        0.0, "How much of the contrast that guidance adds to remove: 0 none, 1 all.", ge=0, le=1, metavar="SHARE"
     )
     cfg_interval: _Interval | None = option(
         None,
@@ -75,7 +75,7 @@ class Sampling(Group):
     schedule: Annotated[Name | None, BeforeValidator(_automatic)] = option(
         None, "Which noise levels to visit: karras, uniform, ...", names=("scheduler",), expects="a schedule's name"
     )
-    eta: float | None = option(None, "Fresh noise in each step, for samplers that take it.", ge=0, le=10)
+    eta: float | None = option(None, "How much fresh noise each step adds, for samplers that take it.", ge=0, le=10)
     noise: Name = option(
         "per_sample",
         "Where the noise comes from: per_sample, batch or brownian.",
@@ -86,7 +86,7 @@ class Sampling(Group):
     @model_validator(mode="before")
     @classmethod
     def _read_as_diffusers(cls, values: object) -> object:
-        """In diffusers, whose name `guidance_scale` is, anything up to 1 is off; SD-Turbo's page says to write 0."""
+        """Read `guidance_scale` as diffusers does, where up to 1 is off; SD-Turbo's page says to pass 0."""
         if not isinstance(values, Mapping) or values.get("guidance_scale") is None:
             return values
         others = {name: value for name, value in values.items() if name != "guidance_scale"}
@@ -122,7 +122,7 @@ class FlowShift(Group):
 
     shift: float | None = option(
         None,
-        "Move the schedule towards noise: the larger, the more steps go into the film's layout.",
+        "Shift the schedule towards noise: the larger, the more steps go into the film's layout.",
         names=("flow_shift",),
         gt=0,
         le=100,

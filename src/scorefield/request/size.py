@@ -32,7 +32,7 @@ def _random(value: object) -> object:
 
 
 class Pictures(Group):
-    """Number and size of the pictures, and the seed that they begin with."""
+    """Number and size of the pictures, and their first seed."""
 
     title: ClassVar[str] = "Size and number"
     written_otherwise: ClassVar[dict[str, tuple[Option, str]]] = {
@@ -40,28 +40,26 @@ class Pictures(Group):
             Option(
                 flags=("--size",), expects="WIDTHxHEIGHT such as 128x128, or one number for a square", metavar="WxH"
             ),
-            "Width and height at once, or one number for a square.",
+            "Width and height, or one number for a square.",
         )
     }
 
     seed: Annotated[int | None, BeforeValidator(_random)] = option(
         None,
-        "Where the noise starts from; -1 draws one.",
+        "Seed of the noise; -1 picks one at random.",
         ge=0,
         le=SEEDS - 1,
         expects="a whole number from 0 to 2^64 - 1, or -1 for a random one",
     )
-    count: int = option(
-        1, "Pictures of each prompt.", names=("num_images_per_prompt",), letter="b", ge=1, le=MOST_PICTURES
-    )
-    batch_size: int = option(16, "Pictures drawn at once.", ge=1, le=MOST_PICTURES)
+    count: int = option(1, "Pictures per prompt.", names=("num_images_per_prompt",), letter="b", ge=1, le=MOST_PICTURES)
+    batch_size: int = option(16, "Pictures drawn together.", ge=1, le=MOST_PICTURES)
     width: int | None = option(None, "Width in pixels.", letter="W", ge=8, le=LONGEST_SIDE)
     height: int | None = option(None, "Height in pixels.", letter="H", ge=8, le=LONGEST_SIDE)
 
     @model_validator(mode="before")
     @classmethod
     def _sized(cls, values: object) -> object:
-        """A width and a height in place of a `size`."""
+        """Replace a `size` by a width and a height."""
         if not isinstance(values, Mapping) or values.get("size") is None:
             return values
         width, height = sides(values["size"])
@@ -74,8 +72,8 @@ class Film(Group):
     title: ClassVar[str] = "Size and number"
     instead: ClassVar[str] = "it draws pictures; films need a film model"
 
-    frames: int | None = option(None, "Frames of a film, for models that draw films.", ge=1, le=MOST_FRAMES)
-    fps: float | None = option(None, "Frames a second, for models that draw films.", gt=0, le=120)
+    frames: int | None = option(None, "Number of frames, for models that draw films.", ge=1, le=MOST_FRAMES)
+    fps: float | None = option(None, "Frames per second, for models that draw films.", gt=0, le=120)
 
 
 class Decoding(Group):
@@ -85,6 +83,6 @@ class Decoding(Group):
 
     tile: Annotated[int, Field(ge=64, le=LONGEST_SIDE, multiple_of=8)] | Literal["auto", "off"] = option(
         "auto",
-        "Decode in tiles of so many pixels a side: auto does above 1024 x 1024, off never does.",
+        "Side in pixels of the tiles to decode in: auto uses tiles above 1024 x 1024, off never.",
         expects=f"auto, off, or a multiple of 8 from 64 to {LONGEST_SIDE}",
     )

@@ -9,9 +9,9 @@ from scorefield.request.option import Group, option
 
 MOST_PROMPTS = 256
 LONGEST_PROMPT = 10_000  # characters
-MOST_BLOCKS = 32  # of a text encoder: XL's second one
+MOST_BLOCKS = 32  # of a text encoder: as in XL's second one
 
-_LORA = re.compile(r"<(?:lora|lyco):[^>]*>?")  # as A1111 has it
+_LORA = re.compile(r"<(?:lora|lyco):[^>]*>?")  # A1111's syntax
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -21,14 +21,14 @@ def _several(value: object) -> object:
 
 def _readable(text: str) -> str:
     if len(text) > LONGEST_PROMPT:
-        raise ValueError(f"a prompt of {len(text)} characters is too long; {LONGEST_PROMPT} are the most")
+        raise ValueError(f"a prompt of {len(text)} characters is too long; the limit is {LONGEST_PROMPT}")
     if _CONTROL.search(text):
         raise ValueError(f"the prompt {text[:40]!r} holds a control character; remove it")
     if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError(f"the prompt {text[:40]!r} is not valid text; give it in UTF-8")
     if found := _LORA.search(text):
         raise ValueError(
-            f"{found[0][:60]} in a prompt is not read here: take it out, and give the file as --lora PATH:SCALE "
+            f"{found[0][:60]} is not supported in a prompt: remove it and give the file as --lora PATH:SCALE "
             "(in Python, loras=['PATH:SCALE'])"
         )
     return text
@@ -56,14 +56,16 @@ class ClipWords(Group):
     instead: ClassVar[str] = "it is for Stable Diffusion"
 
     weighting: Literal["none", "a1111", "comfy", "compel"] = option(
-        "none", "Whose signs weigh words, as (this:1.3) does: none, a1111, comfy or compel.", metavar="RULE"
+        "none",
+        "Whose syntax for weighted words, such as (this:1.3), to read: none, a1111, comfy or compel.",
+        metavar="RULE",
     )
     long_prompt: Literal["chunks", "refuse"] | None = option(
-        None, "What becomes of a prompt of more than 75 tokens: chunks or refuse.", metavar="HOW"
+        None, "What to do with a prompt of more than 75 tokens: read it in chunks, or refuse it.", metavar="HOW"
     )
     clip_skip: int = option(
         1,
-        "Which block of the text encoder is read, counted backwards from the model's own, which is 1.",
+        "Which block of the text encoder to read, counted back from the model's own, which is 1.",
         ge=1,
         le=MOST_BLOCKS,
         metavar="BLOCK",

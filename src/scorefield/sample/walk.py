@@ -18,7 +18,7 @@ _SAME = 1e-14  # levels whose alpha / sigma differ by less may have the same lam
 
 
 class Step(NamedTuple):
-    """One level of a walk: the state there, and the clean picture that the denoiser sees in it.
+    """One level of a walk: the state there, and the denoiser's estimate of the clean picture.
 
     i = 0..n; step n is the result, and its x0 is its x. Tensors are (B, ...).
     """

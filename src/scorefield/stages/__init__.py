@@ -1,1 +1,1 @@
-"""Stages: what a system is made of. One stage that diffuses is the common case."""
+"""The stages of a system. Most systems have one, which diffuses."""

@@ -1,4 +1,4 @@
-"""The stage that draws: a walk from noise to latents along a trained field, and their decoding to frames."""
+"""The stage that draws: a walk from noise to latents along a trained field, then decoding to frames."""
 
 import functools
 import inspect
@@ -45,7 +45,7 @@ class DiffusionPlan(StagePlan):
     """Everything decided and read for a walk."""
 
     shape: tuple[int, ...]  # of the latents of one output
-    prompts: Mapping[str, Tokenized]  # the negative prompt, too
+    prompts: Mapping[str, Tokenized]  # by text, including the negative prompt
     negative_prompt: str
     rules: Rules
     sampler: Sampler
@@ -68,7 +68,7 @@ class Diffusion:
     conditioner: Conditioner
     codec: Codec
     device: torch.device
-    further: frozenset[type[Group]] = frozenset()  # groups of options that this model takes besides
+    further: frozenset[type[Group]] = frozenset()  # further groups of options that this model takes
 
     @property
     def takes(self) -> frozenset[type[Group]]:
@@ -164,7 +164,7 @@ class Diffusion:
         return [Image.fromarray(one[0].numpy()) for one in next(map(_as_bytes, self.codec.decode(x)))]
 
     def _canvas(self, asked: Drawing, image: Opened | None) -> Canvas:
-        """The size of the outputs; RequestError for a side or a number of frames that has no latents."""
+        """The size of the outputs; RequestError for a side or a number of frames that does not fit the latents."""
         defaults = self.spec.defaults
         width, height = sides(
             asked,
@@ -236,9 +236,9 @@ def _guidance(asked: Drawing, defaults: Defaults) -> tuple[float, float]:
 def _course(
     asked: Drawing, spec: ModelSpec, whole: int, last: int, strength: float | None
 ) -> tuple[samplers.SamplerRecord, str, tuple[Level, ...]]:
-    """The sampler, the name of its schedule (its own, else that of the name, else the model's), and the last levels.
+    """The sampler, the name of the schedule (as asked, else by the sampler's name, else the model's), the last levels.
 
-    RequestError, in what was asked for, where the schedule has fewer than `whole` steps.
+    RequestError, in the words of the request, if the schedule has fewer than `whole` steps.
     """
     record, named = samplers.find(asked.sampler or spec.defaults.sampler)
     default = spec.defaults.schedules.get(record.name, spec.defaults.schedule)
@@ -256,7 +256,7 @@ def _course(
 
 def _bound(record: samplers.SamplerRecord, eta: float | None, *, lower_order_long: bool) -> Sampler:
     """The sampler with the options bound that it has; RequestError for an eta that it does not take."""
-    sampler: Callable[..., Iterator[Step]] = record.sampler  # each has options besides the common arguments
+    sampler: Callable[..., Iterator[Step]] = record.sampler  # some have options besides the common arguments
     takes = inspect.signature(sampler).parameters
     if eta is not None:
         if "eta" not in takes:
@@ -289,7 +289,9 @@ def _start(
 
 
 def only_stage(stages: Sequence[object]) -> Diffusion:
-    """The stage of a system that has one, and diffuses; UnsupportedError for any other."""
+    """The stage of a system that has only one, which diffuses; UnsupportedError for any other system."""
     if len(stages) == 1 and isinstance(stages[0], Diffusion):
         return stages[0]
-    raise UnsupportedError("this model is not one stage of diffusion, so it has no network, conditioner or codec alone")
+    raise UnsupportedError(
+        "this model is not a single diffusion stage, so it has no single network, conditioner or codec"
+    )

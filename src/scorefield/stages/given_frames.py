@@ -61,7 +61,7 @@ def start(
 ) -> StartFrames:
     """The given frames in the size of the film; RequestError where first and last are one frame.
 
-    A picture that has the film's proportions up to the `grid` of sizes (px) is stretched to it, never cropped.
+    A picture that has the film's aspect ratio up to the `grid` of sizes (px) is stretched to it, never cropped.
     """
     if last is not None and canvas.frames == 1:
         raise RequestError("a film that begins and ends with a picture needs more than 1 frame", option="frames")
@@ -85,13 +85,13 @@ def _frame(image: Image.Image, like: Like, size: tuple[int, int], fit: str) -> T
 
 
 def _is_near(image: Image.Image, size: tuple[int, int], grid: int) -> bool:
-    """Whether the proportions of a picture differ from those of `size` by less than a step of the grid."""
+    """Whether a picture's aspect ratio differs from that of `size` by less than a step of the grid."""
     (width, height), ratio = size, image.height / image.width
     return min(abs(width * ratio - height), abs(height / ratio - width)) < grid
 
 
 def _cropped(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The middle of a picture in the proportions of `size`, to a pixel."""
+    """The middle of a picture in the aspect ratio of `size`, to a pixel."""
     scale = min(image.width / size[0], image.height / size[1])
     width, height = (max(1, round(scale * side)) for side in size)
     left, top = (image.width - width) // 2, (image.height - height) // 2

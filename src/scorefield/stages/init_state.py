@@ -23,8 +23,8 @@ class InitState:
 
     x0: Tensor | None = None  # (1, C, H, W): latents of the picture; None to start from noise alone
     keep: Tensor | None = None  # (1, 1, H, W): 1 where the picture stays as it is, for an ordinary network
-    image: Tensor | None = None  # (1, M, ...): what the network sees besides the state
-    from_noise: bool = False  # what is painted starts from noise alone, without a trace of what was there
+    image: Tensor | None = None  # (1, M, ...): channels that the network sees besides the state
+    from_noise: bool = False  # the masked region starts from pure noise, without a trace of what was there
 
     def state(self, eps: Tensor, at: Level) -> Tensor:
         """The state (B, ...) at level `at` with the unit normal noise `eps` (B, ...)."""
@@ -65,7 +65,7 @@ class StartImages:
     inpaints: bool = False
 
     def encoded(self, codec: Codec, canvas: Canvas, device: torch.device) -> InitState:
-        """The same for all pictures of a request: encoding is not random (in diffusers it is)."""
+        """The encoded start, the same for all pictures of a request: encoding is not random (in diffusers it is)."""
         if self.image is None and not self.inpaints:
             return InitState()
         blank = torch.zeros(1, 3, canvas.height, canvas.width)
@@ -94,10 +94,10 @@ class StartImages:
 
 
 def steps_walked(steps: int, strength: float | None, *, exact: bool) -> tuple[int, int]:
-    """How many steps the schedule has, and how many of the last of them are walked.
+    """How many steps the schedule has, and how many of its last ones are walked.
 
     A strength s walks the last int(N s) of N steps, as in diffusers. `exact` walks N steps, of the shortest schedule
-    that has so many left. RequestError if no step is left.
+    that leaves N. RequestError if no step is left.
     """
     if strength is None:
         return steps, steps
@@ -110,6 +110,6 @@ def steps_walked(steps: int, strength: float | None, *, exact: bool) -> tuple[in
 
 
 def _least(steps: int) -> float:
-    """The least strength that leaves a step, in as few digits as say so."""
+    """The smallest strength that leaves a step, in as few digits as possible."""
     digits = next(k for k in range(2, 10) if int(steps * math.ceil(10**k / steps) / 10**k))
     return float(math.ceil(10**digits / steps) / 10**digits)

@@ -1,4 +1,4 @@
-"""The pictures that a request gives: read, hashed and decoded once, and brought to its size."""
+"""The input pictures of a request: read, hashed and decoded once, and fitted to its size."""
 
 import math
 from collections.abc import Mapping
@@ -17,13 +17,9 @@ from scorefield.files import inputs
 from scorefield.model.spec import Like, ModelSpec
 from scorefield.request import LONGEST_SIDE, Drawing, InputImage
 
-_WHITE = 128  # a mask's grey values from this on count as white: repainted
+_WHITE = 128  # a mask's grey values from here on count as white: repaint
 
-_WITHOUT = {  # what a model does that needs the picture of an option
-    "image": "begins a film with a picture",
-    "last_image": "ends a film with a picture",
-    "image_prompt": "draws after a picture",
-}
+_NEEDED = {"image": "a first frame", "last_image": "a last frame", "image_prompt": "an image prompt"}
 
 
 class Opened(NamedTuple):
@@ -34,14 +30,14 @@ class Opened(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The picture in an error."""
+        """The picture's name in errors."""
         return self.given.path or "the picture that was given"
 
 
 def open_image(given: InputImage | None, option: str, *, grey: bool = False) -> Opened | None:
     """The picture in RGB, or `grey`; errors call it by its file.
 
-    RequestError for a picture that never was a file and is not given again, or another one than was recorded.
+    RequestError for a picture that was not a file and is not given again, or that has changed since it was recorded.
     """
     if given is None:
         return None
@@ -54,7 +50,7 @@ def open_image(given: InputImage | None, option: str, *, grey: bool = False) -> 
     digest = sha256(data).hexdigest()
     if given.sha256 not in (None, digest):
         raise RequestError(
-            f"the {option} {given.path} is another one than was recorded: its sha256 is {digest[:10]}, not "
+            f"the {option} {given.path} has changed since it was recorded: its sha256 is {digest[:10]}, not "
             f"{(given.sha256 or '')[:10]}"
         )
     name = given.path or f"the {option} that was given"
@@ -76,7 +72,7 @@ def open_pictures(asked: Drawing, spec: ModelSpec) -> dict[str, Opened]:
         if (picture := open_image(getattr(asked, name), flag, grey=name == "mask")) is not None:
             opened[name] = picture
         elif is_needed:
-            raise RequestError(f"the model {spec.name} {_WITHOUT[name]}; give it one with --{flag}")
+            raise RequestError(f"the model {spec.name} needs {_NEEDED[name]} (--{flag})")
     return opened
 
 
@@ -85,8 +81,8 @@ def sides(
 ) -> tuple[int, int]:
     """The width and height of a request: its own, else those of its picture, rounded, else the model's.
 
-    If the model `keeps_area`, the picture decides the proportions alone.
-    RequestError for a side that is no multiple of `multiple`, or too long.
+    If the model `keeps_area`, the picture decides only the aspect ratio. RequestError for a side that is not a multiple
+    of `multiple`, or is too long.
     """
     width, height = asked.width, asked.height
     if image is None:
@@ -102,7 +98,7 @@ def sides(
         )
         if max(width, height) > LONGEST_SIDE:
             raise RequestError(
-                f"the picture has {own.width} x {own.height} pixels, and {LONGEST_SIDE} is the longest side; say a size"
+                f"the picture has {own.width} x {own.height} pixels; no side may be over {LONGEST_SIDE}: give a size"
             )
     for name, side in (("width", width), ("height", height)):
         if side % multiple:
@@ -113,7 +109,7 @@ def sides(
 
 
 def _of_area(image: Image.Image, area: int, multiple: int) -> tuple[int, int]:
-    """The sides of at most `area` px in the proportions of a picture, each rounded down, as in Wan's code.
+    """The sides of at most `area` px in a picture's aspect ratio, each rounded down, as in Wan's code.
 
     In whole numbers: Wan's floats make 464 of the 480 rows of a picture of 832 x 480.
     """
@@ -122,22 +118,22 @@ def _of_area(image: Image.Image, area: int, multiple: int) -> tuple[int, int]:
     width, height = (multiple * math.isqrt(cells * side // other) for side, other in ((width, height), (height, width)))
     if not 0 < min(width, height) or max(width, height) > LONGEST_SIDE:
         raise RequestError(
-            f"the picture has {image.width} x {image.height} pixels, which are no proportions of a film; say a size"
+            f"the picture has {image.width} x {image.height} pixels, an aspect ratio that no film can have; give a size"
         )
     return width, height
 
 
 def fitted(image: Image.Image, size: tuple[int, int], fit: str, how: Image.Resampling) -> Image.Image:
-    """A picture of other proportions brought to the size, cropped or stretched."""
+    """Crop or stretch a picture to the size."""
     if image.size == size:
         return image
     return image.resize(size, how) if fit == "stretch" else ImageOps.fit(image, size, how)
 
 
 def mask_of(mask: Opened, image: Opened, size: tuple[int, int], fit: str) -> Image.Image:
-    """The mask brought to the size as its picture is: 255 where to repaint, else 0.
+    """The mask, fitted as its picture is: 255 where to repaint, else 0.
 
-    RequestError for a mask that is white nowhere.
+    RequestError for a mask without a white pixel.
     """
     nearest = Image.Resampling.NEAREST
     grey, own = mask.pixels, image.pixels.size
@@ -157,7 +153,7 @@ def as_tensor(image: Image.Image) -> Tensor:
 
 
 def seen_by_encoder(opened: Mapping[str, Opened], spec: ModelSpec) -> Tensor | None:
-    """What an image encoder sees, (P, 3, S, S) in about [0, 1]: an image prompt, or a film's frames; None without."""
+    """The pictures that an image encoder sees, (P, 3, S, S) in about [0, 1]: an image prompt, or given frames."""
     if (prompt := opened.get("image_prompt")) is not None:
         return as_tensor(inputs.crop_middle(prompt.pixels, spec.image_prompt or 0)) / 255
     if (frames := spec.given_frames) is None or (side := frames.encoder_side) is None:
@@ -167,7 +163,7 @@ def seen_by_encoder(opened: Mapping[str, Opened], spec: ModelSpec) -> Tensor | N
 
 
 def _square(image: Image.Image, side: int, like: Like) -> Tensor:
-    """What an image encoder sees of a picture, (1, 3, side, side) in about [0, 1]."""
+    """A picture as an image encoder sees it, (1, 3, side, side) in about [0, 1]."""
     if like == "diffusers":
         return as_tensor(inputs.crop_middle(image, side)) / 255
     return resized(as_tensor(image) / 255, (side, side))

@@ -1,4 +1,4 @@
-"""Notes on what a model never saw in training or does not read: words, signs and sizes. It draws all the same."""
+"""Notes on what a model never saw in training or does not read: words, signs and sizes. It draws anyway."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from scorefield.notes import UnknownSizeWarning, UnknownWordsWarning, UnreadSign
 from scorefield.prompt.rules import Rules
 
 _MOST_WORDS, _LONGEST_WORD = 10, 30  # words that a note names, and letters of each
-_FAR = 1.5  # pictures whose side is so many times the model's own, or its own so many times theirs, tend to go wrong
+_FAR = 1.5  # pictures whose side is longer or shorter than the model's by more than this factor tend to go wrong
 
 
 def note_unseen(
@@ -35,7 +35,7 @@ def note_unseen(
     if not all(1 / _FAR <= side / own <= _FAR for side, own in pairs):
         note(
             UnknownSizeWarning,
-            f"the model {spec.name} learnt from pictures of {width}x{height}; "
+            f"the model {spec.name} was trained on pictures of {width}x{height}; "
             f"one of {canvas.width}x{canvas.height} may show a thing several times, or a part of it",
         )
 

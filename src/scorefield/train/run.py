@@ -32,7 +32,7 @@ class InterruptedRunError(KeyboardInterrupt):
 
 @dataclass(kw_only=True)
 class Stop:
-    """Whether to hold a signal back: `held`, it is only noted; otherwise it ends the run at once."""
+    """Whether to hold a signal back: `held`, it is only noted; otherwise it ends the run immediately."""
 
     held: bool = False
     number: int = 0  # of the noted signal

@@ -2,7 +2,7 @@
 
 Numbers are read in blocks, and no file is mapped, as slices of `safetensors.safe_open` would be. A mapped file that is
 cut off meanwhile kills the process (SIGBUS), and mapped pages count as memory: loading Stable Diffusion 1 (2.1 GB of
-float16, as bfloat16) then takes 3.7 GB at most in place of 2.3, in the same time.
+float16, as bfloat16) then takes up to 3.7 GB instead of 2.3, in the same time.
 """
 
 import math
@@ -27,13 +27,13 @@ from scorefield.weights.tensor_index import DiffusersFolder, Stored, TensorIndex
 
 R = TypeVar("R")
 
-_BLOCK = 8 << 20  # bytes that are read and copied at once, by each thread: more is not faster
+_BLOCK = 8 << 20  # bytes that each thread reads and copies at a time: more is not faster
 
 
 class Checkpoint:
     """The file or folder at `path`; `variant` ("fp16") chooses among a folder's files.
 
-    Nothing is read before it is asked for, and nothing twice. MissingError or DamagedError for what cannot be read.
+    Everything is read on demand, and only once. MissingError or DamagedError for what cannot be read.
     """
 
     def __init__(self, path: Path, variant: str | None = None) -> None:
@@ -53,7 +53,7 @@ class Checkpoint:
 
     @cached_property
     def identity(self) -> AnyIdentity:
-        """What it is, by its names and shapes."""
+        """Its identity, by its names and shapes."""
         return identify_folder(self.folder) if self.is_folder else identify_file(self.reader().index)
 
     def reader(self, part: str = "") -> "Reader":
@@ -74,7 +74,7 @@ class Checkpoint:
         return self.read(name, read_json)
 
     def read(self, name: str, reading: Callable[[Path], R]) -> R:
-        """The result of `reading` a file or folder in it, which is read once."""
+        """The result of `reading` a file or folder in it, which happens once."""
         key = name, reading
         if key not in self._read:
             self._read[key] = reading(self.path / name)
@@ -82,7 +82,7 @@ class Checkpoint:
 
 
 class Reader:
-    """A file, a folder or the shards of an index: its `index` is read at once, no tensor before it is asked for.
+    """A file, a folder or the shards of an index: its `index` is read immediately, tensors on demand.
 
     An index as `source` is not read again; with a path, `variant` ("fp16") chooses among a folder's files. Weights that
     are stored with a scale are multiplied by it, and the scales are not among its `tensors`. Errors as of `read_index`
@@ -120,12 +120,12 @@ class Reader:
         return DTYPES.get(name) or cast(torch.dtype, getattr(torch, name))
 
     def place(self, key: str) -> tuple[Path, int]:
-        """A tensor's file, and a number that rises along it, to sort by for reading from front to back."""
+        """A tensor's file and its position there, to sort by for reading front to back."""
         stored = self._stored(key)
         return stored.file, stored.start
 
     def copy(self, key: str, target: Tensor, seen: Callable[[memoryview], None]) -> None:
-        """Copy a tensor into `target` of any dtype, layout and device, whose shape differs by sides of 1 at most.
+        """Copy a tensor into `target` of any dtype, layout and device, whose shape may differ only by sides of 1.
 
         The file is read in blocks, so no second copy is in memory. `seen` is called with the stored bytes of each
         block, in order, before these with those of a scale. DamagedError for a file that has been cut off or changed

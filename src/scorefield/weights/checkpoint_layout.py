@@ -16,7 +16,7 @@ EMA = "model_ema.diffusion_model"  # the averaged copy of the U-Net, whose names
 TRANSFORMERS, OPENCLIP = "cond_stage_model.transformer.", "cond_stage_model.model."  # the text encoder of 1, and of 2
 XL_TEXT, XL_TEXT_2 = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 IMAGE_ENCODER, NOISE_AUGMENTOR = "embedder.", "noise_augmentor."  # of unCLIP
-V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors: the file predicts v, it was trained to pure noise
+V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"  # empty tensors that say: predicts v, trained with zero terminal SNR
 
 PARTS: Mapping[str, str] = {
     UNET: "unet", EMA: "unet_ema", VAE: "vae", "cond_stage_model.": "text_encoder",
@@ -30,7 +30,7 @@ _NEEDED: Mapping[Family, tuple[str, ...]] = {
     Family.UNCLIP_L: (*_COMMON, "image_encoder", "noise_augmentor"),
 }
 
-# Keys that no picture depends on: first those of published files. An averaged copy next to the U-Net is for further
+# Keys that do not affect pictures: first those of published files. An averaged copy next to the U-Net is for further
 # training; the weights to draw with are in the usual place.
 _PUBLISHED = re.compile(
     r"(betas|alphas_|sqrt_|log_one_minus_|posterior_|logvar|lvlb_weights|scale_factor|denoiser\.).*"  # of training

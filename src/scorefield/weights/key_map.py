@@ -33,7 +33,7 @@ class Form(Enum):
 class Entry:
     """One tensor of our network, and the tensor of the published file that it comes from.
 
-    Several of theirs, one below the other, are ours.
+    Several of theirs, concatenated along the first axis, are ours.
     """
 
     ours: str
@@ -80,7 +80,7 @@ def check(entries: Sequence[Entry], keys: Iterable[str]) -> None:
 
 
 def same_numbers(shape: Sequence[int], other: Sequence[int]) -> bool:
-    """Whether two shapes differ by sides of 1 alone, so that they hold the same numbers in the same order."""
+    """Whether two shapes differ only by sides of 1, so that they hold the same numbers in the same order."""
     return [side for side in shape if side != 1] == [side for side in other if side != 1]
 
 
@@ -106,5 +106,5 @@ def views(entries: Iterable[Entry], ours: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def write(entries: Iterable[Entry], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their tensors by name, from ours, to the bit."""
+    """Their tensors by name, from ours, bit for bit."""
     return {name: tensor.contiguous() for name, tensor in views(entries, ours).items()}

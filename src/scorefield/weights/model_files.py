@@ -23,10 +23,10 @@ _STANDARD = re.compile(
     r"(?P<index>\.index(?:\.(?P<late>\w+))?\.json)?"
 )
 _EXPERT = re.compile(r"(?<![a-z])(high|low)(?![a-z])", re.IGNORECASE)
-_HEAD = 512  # bytes that are looked at
-_SERVER = "the server sent it in place of the file; log in, accept the licence, get it again"
+_HEAD = 512  # bytes that are read
+_SERVER = "the server sent it instead of the file; log in, accept the licence, get it again"
 _SAFE = "take the same weights as safetensors"
-# How a file begins that holds no weights, what it is, and what to do.
+# The first bytes of files that hold no weights, what they are, and what to do.
 _DAMAGED: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
     ((b"version https://git-lfs",), "a Git LFS pointer", "run `git lfs pull` in its folder"),
     ((b"<",), "a web page or XML", _SERVER),
@@ -47,9 +47,8 @@ _OTHERS: tuple[tuple[tuple[bytes, ...], str, str], ...] = (
 def locate(path: Path, variant: str | None = None) -> Path:
     """Find the file of weights, or the index of shards, for `path`.
 
-    In a folder, safetensors come before pickles. `variant` ("fp16") chooses among its files; without one it is the file
-    of no variant, or fp16 if that is the only one. MissingError if there is no such file, RequestError if there are
-    several.
+    In a folder, safetensors come before pickles. `variant` ("fp16") chooses among its files; the default is the file
+    without a variant, or else fp16. MissingError if there is no such file, RequestError if there are several.
     """
     with file_errors(path):
         if path.is_dir():
@@ -93,7 +92,7 @@ def has_several(folder: Path) -> bool:
 
 
 def standard(names: Sequence[str], variant: str | None = None) -> str | None:
-    """The one of a folder's files `names` with the weights of `variant`, or their index, by diffusers' naming."""
+    """The file among `names` with the weights of `variant`, or their index, by diffusers' naming."""
     files = _standard(names)
     wanted = ((one, form) for one in ([variant] if variant else [None, "fp16"]) for form in ("safetensors", "bin"))
     return next((files[one] for one in wanted if one in files), None)
@@ -106,7 +105,7 @@ def no_variant(names: Sequence[str], variant: str) -> str:
 
 
 def _standard(names: Sequence[str]) -> dict[tuple[str | None, str], str]:
-    """The files that are named as diffusers names them, by variant and format; the first of each."""
+    """The files with diffusers' names, by variant and format; the first of each."""
     ordered = sorted(names, reverse=True)
     return {_variant(match): name for name in ordered if (match := _STANDARD.fullmatch(name))}
 

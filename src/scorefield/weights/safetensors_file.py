@@ -1,4 +1,4 @@
-"""Safetensors files: their number formats, and writing one tensor by tensor, with one of them in memory at a time."""
+"""Safetensors files: their number formats, and writing one with a single tensor in memory at a time."""
 
 import json
 import math
@@ -45,13 +45,13 @@ def saving(
         stream.write(header)
         for name, tensor in tensors:
             if Planned(tensor.dtype, tuple(tensor.shape)) != planned[name]:
-                raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}, and not as it was planned")
+                raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}, which is not as planned")
             stream.seek(len(header) + starts[name])
             stream.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             waited_for.remove(name)
             yield planned[name].size
     if waited_for:
-        raise ValueError(f"{len(waited_for)} tensors did not come, such as {min(waited_for)}")
+        raise ValueError(f"{len(waited_for)} tensors are missing, such as {min(waited_for)}")
 
 
 def _header(planned: Mapping[str, Planned], metadata: Mapping[str, str]) -> tuple[Mapping[str, int], bytes]:

@@ -17,7 +17,7 @@ from scorefield.input_files import Json
 from scorefield.weights.checkpoint import Reader
 from scorefield.weights.detect.identify import OWN
 
-CHECKSUM = "crc32"  # the entry of the file's metadata with the checksum of all it holds; that of OWN is our JSON
+CHECKSUM = "crc32"  # the metadata entry with the checksum of everything in the file; OWN is the entry with our JSON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if value.is_floating_point():
             value = value.half()
             if not value.isfinite().all():
-                raise DamagedError(f"tensor {name} holds values that float16 cannot; the training went wrong")
+                raise DamagedError(f"tensor {name} holds values that do not fit float16; the training went wrong")
         out[name] = value
     return out
 
@@ -67,9 +67,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Path:
     try:
         with atomic.replacing(path) as part:
             save_file(kept, part, metadata=metadata)
-            part.chmod(0o644)  # safetensors gives it to its owner alone
+            part.chmod(0o644)  # safetensors lets only the owner read it
     except SafetensorError as error:
-        raise MachineError(f"cannot write {path} ({error}); nothing of it was kept") from None
+        raise MachineError(f"cannot write {path} ({error}); nothing was kept") from None
     return path
 
 
@@ -83,7 +83,7 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_header(path: Path) -> Header:
-    """Read the header alone; MissingError if there is no such file, DamagedError if it is damaged or not ours."""
+    """Read only the header; MissingError if there is no such file, DamagedError if it is damaged or not ours."""
     return _header(Reader(path))
 
 

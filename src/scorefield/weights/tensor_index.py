@@ -24,11 +24,11 @@ _WEIGHTLESS = re.compile(r"Tokenizer|Scheduler|FeatureExtractor|Processor")  # c
 class Stored:
     """The dtype and shape of one tensor in a file, and where its numbers are."""
 
-    dtype: str  # as the file's format calls it: F16 in safetensors, float16 in a file of PyTorch
+    dtype: str  # by the format's name for it: F16 in safetensors, float16 in a PyTorch file
     shape: tuple[int, ...]
     file: Path = field(default=Path(), compare=False)
-    start: int = field(default=-1, compare=False)  # bytes from the start of the file; -1 if that can only be read whole
-    strides: tuple[int, ...] | None = field(default=None, compare=False)  # None for rows one after the other
+    start: int = field(default=-1, compare=False)  # bytes from the start of the file; -1 if it can only be read whole
+    strides: tuple[int, ...] | None = field(default=None, compare=False)  # None for contiguous rows
 
     @property
     def numbers(self) -> int:
@@ -70,7 +70,7 @@ class TensorIndex:
         return sum(file.stat().st_size for file in self.files)
 
     def part(self, prefix: str = "", but: str | None = None) -> Part:
-        """The part of all tensors whose names begin with `prefix`, and do not begin with `but`."""
+        """The part with all tensors whose names begin with `prefix` but not with `but`."""
         names = [name for name in self.tensors if name.startswith(prefix) and not (but and name.startswith(but))]
         weights = (self.tensors[name] for name in names if not name.endswith(_BUFFERS))
         return Part(prefix=prefix, tensors=len(names), numbers=sum(one.numbers for one in weights if one.floating))
@@ -82,7 +82,7 @@ ReadIndex = Callable[[Path], TensorIndex]
 def read_index(path: Path, variant: str | None = None, *, pickled: ReadIndex) -> TensorIndex:
     """Read the index of a file, of the weights in a folder, or of the shards that an index names.
 
-    `pickled` reads that of a file of PyTorch, so that this module needs no PyTorch. MissingError, DamagedError or
+    `pickled` reads a PyTorch file's, so that this module needs no PyTorch. MissingError, DamagedError or
     UnsupportedError for what cannot be read.
     """
     file = model_files.locate(path, variant)
@@ -97,7 +97,7 @@ def _one_file(file: Path, pickled: ReadIndex) -> TensorIndex:
 
 def _safetensors(file: Path) -> TensorIndex:
     try:
-        with file_errors(file), safe_open(file, framework="np") as opened:  # the header alone, so numpy will do
+        with file_errors(file), safe_open(file, framework="np") as opened:  # only the header is read, so numpy will do
             metadata: Mapping[str, str] = opened.metadata() or {}
             slices = {key: opened.get_slice(key) for key in opened.offset_keys()}
             held = {key: (one.get_dtype(), tuple(one.get_shape())) for key, one in slices.items()}
@@ -111,7 +111,7 @@ def _safetensors(file: Path) -> TensorIndex:
     tensors = {}
     for key, (dtype, shape) in held.items():  # in the order of the file, which has no gaps
         tensors[key] = Stored(dtype, shape, file, place)
-        bits = re.search(r"\d+", dtype)  # of a number, which are in the name: F16, I64, F8_E4M3, but BOOL
+        bits = re.search(r"\d+", dtype)  # per number, stated by the name: F16, I64, F8_E4M3, but not BOOL
         place += math.prod(shape) * (int(bits[0]) if bits else 8) // 8
     return TensorIndex(path=file, form=SAFETENSORS, tensors=tensors, metadata=metadata)
 
@@ -151,7 +151,7 @@ class DiffusersFolder:
 def read_folder(folder: Path, variant: str | None = None, *, pickled: ReadIndex) -> DiffusersFolder:
     """Read the indexes of a folder's parts: of `variant` for a part that has it, else of the plain file.
 
-    A part that is not there is `missing`; errors as of `read_index` for one that cannot be read.
+    A part that is not there is `missing`; errors as in `read_index` for one that cannot be read.
     """
     model_index = read_json(folder / PIPELINE)
     named = model_files.components(folder, model_index).items()

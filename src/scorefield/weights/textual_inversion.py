@@ -1,4 +1,4 @@
-"""The files of textual inversions, in every form in which they are published."""
+"""Textual inversion files, in every published form."""
 
 import base64
 import hashlib
@@ -71,7 +71,7 @@ def _word(file: Path, token: str | None, tensors: Sequence[Tensor]) -> Word:
     if len(counts := {len(one) for one in vectors}) > 1:
         numbers = " and ".join(map(str, sorted(counts)))
         raise DamagedError(
-            f"{file} has {numbers} vectors for its two text encoders, which read the same places; get it again"
+            f"{file} has {numbers} vectors for its two text encoders, which must have equally many; get it again"
         )
     return Word(token=token, vectors=vectors)
 

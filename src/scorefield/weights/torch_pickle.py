@@ -1,4 +1,4 @@
-"""Files of torch.save, read by torch's loader that runs no code; a file that needs code is refused.
+"""Files of torch.save, read by torch's weights-only loader; a file that needs code is refused.
 
 The published files of Stable Diffusion are training states, which name a few objects of the training program. Only for
 these, the loader gets a stand-in that does nothing; see `_Inert`.
@@ -47,7 +47,7 @@ class _Inert:
 
 
 def read_index(file: Path) -> TensorIndex:
-    """Read the names, shapes and places of a file's tensors; if it has a `state_dict`, of the tensors in that alone.
+    """Read the names, shapes and places of a file's tensors; if it has a `state_dict`, only of the tensors in that.
 
     DamagedError or UnsupportedError for a file that needs more than tensors and plain values, or whose tensors claim
     more numbers than it stores.
@@ -65,7 +65,7 @@ def read_index(file: Path) -> TensorIndex:
 
 
 def load(file: Path) -> Mapping[str, Tensor]:
-    """All tensors of a file, read whole: for those of PyTorch before 1.6, whose tensors have no known place."""
+    """All tensors of a file, read whole: for files of PyTorch before 1.6, whose tensors have no known place."""
     with _pickle_errors(file):
         return _tensors_and_values(file, _load(file, "cpu"))[0]
 
@@ -96,7 +96,7 @@ def _stored(file: Path, name: str, tensor: Tensor, size: int, zipped: bool) -> S
 
 
 def _check_archive(file: Path) -> None:
-    """Refuse a zip archive that is not of torch.save, or has been changed since."""
+    """Refuse a zip archive that torch.save did not write, or that has been changed since."""
     with zipfile.ZipFile(file) as archive:
         records = {record.filename.partition("/")[2]: record for record in archive.infolist()}
         if "constants.pkl" in records:
@@ -107,7 +107,7 @@ def _check_archive(file: Path) -> None:
             )
         if "data.pkl" not in records:
             raise UnsupportedError(
-                f"{file} is a zip archive, but not one of torch.save; unpack it, take the weights in it"
+                f"{file} is a zip archive that torch.save did not write; unpack it and give the weights in it"
             )
         if any(record.compress_type != zipfile.ZIP_STORED for record in records.values()):
             raise DamagedError(f"{file} is compressed, which torch.save never does; get it as it was published")
@@ -115,7 +115,7 @@ def _check_archive(file: Path) -> None:
         if pickle.CRC:  # 0 where torch.save left it out
             archive.read(pickle)  # BadZipFile if a byte of it has changed
             if "byteorder" in records and archive.read(records["byteorder"]).decode() != sys.byteorder:
-                raise UnsupportedError(f"{file} was saved on a machine of another byte order; take it as safetensors")
+                raise UnsupportedError(f"{file} was saved on a machine with another byte order; take it as safetensors")
 
 
 def _tensors_and_values(file: Path, root: object) -> tuple[dict[str, Tensor], dict[str, Plain]]:
@@ -125,7 +125,7 @@ def _tensors_and_values(file: Path, root: object) -> tuple[dict[str, Tensor], di
     tensors: dict[str, Tensor] = {}
     for name, tensor in _tensors("", inner if isinstance(inner, Mapping) else root, set()):
         if name in tensors:
-            raise DamagedError(f"{file} holds two tensors of the name {name!r}")
+            raise DamagedError(f"{file} holds two tensors named {name!r}")
         tensors[name] = tensor.detach()
     if not tensors:
         raise DamagedError(f"{file} holds no tensors")

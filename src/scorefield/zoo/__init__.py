@@ -1,4 +1,4 @@
-"""The models that can be loaded: the families that are known, and the way from a name or a path to a model."""
+"""The models that can be loaded: a registry of families, and loading by name or path."""
 
 from scorefield.zoo.opened_model import OpenedModel, load
 from scorefield.zoo.registry import available, kinds, register

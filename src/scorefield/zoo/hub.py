@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub by name: the files that drawing needs, of one revision, in the hub's own cache."""
+"""Models on the Hugging Face hub, by name: the files that drawing needs, of one revision, in the hub's own cache."""
 
 import errno
 import glob
@@ -15,7 +15,7 @@ from scorefield.errors import DamagedError, ScorefieldError
 from scorefield.weights.model_files import PIPELINE, UNREAD, no_variant, shards_of, standard
 
 _NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
-_EXTRA = "models of the Hugging Face hub need huggingface_hub: pip install 'scorefield[hub]'"
+_EXTRA = "models on the Hugging Face hub need huggingface_hub: pip install 'scorefield[hub]'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +35,11 @@ class Fetched(NamedTuple):
     """A model that is now on this machine."""
 
     path: Path
-    name: HubName  # as it was asked for, with the commit of the files as its revision
+    name: HubName  # as requested, with the commit of the files as its revision
 
 
 def named(name: str) -> HubName | None:
-    """The repository that a name means, hf:owner/name or owner/name; None if it is no name or means a path.
+    """The repository that a name means, hf:owner/name or owner/name; None for any other name, and for a path.
 
     The short form is a path if that path exists, and also if only its folder does: then its last part is mistyped.
     """
@@ -52,10 +52,10 @@ def named(name: str) -> HubName | None:
 
 
 def fetch(name: HubName, variant: str | None = None) -> Fetched:
-    """Download those files of a model that are missing here, with a progress bar; an interrupted download goes on.
+    """Download the files of a model that are missing here, with a progress bar; an interrupted download is resumed.
 
     Without a network, or with HF_HUB_OFFLINE, it returns what was downloaded before. DamagedError in one line for a
-    repository that does not exist, is not open or holds no model, and for a hub that does not answer.
+    repository that does not exist, is gated or holds no model, and for a hub that does not answer.
     """
     library = _library()
     with _source_errors(name, library):
@@ -89,8 +89,8 @@ def chosen(name: HubName, names: Sequence[str], variant: str | None) -> list[str
         return [PIPELINE, *wanted]
     single = _weights(names)
     if len(single) != 1:
-        what = f"several: name one, as hf:{name.repo}:{single[0]}" if single else "none of weights"
-        raise DamagedError(f"{name.repo} is no diffusers pipeline, and of single files it has {what}")
+        what = f"several weights files: name one, as in hf:{name.repo}:{single[0]}" if single else "no weights file"
+        raise DamagedError(f"{name.repo} is not a diffusers pipeline and has {what}")
     return single
 
 
@@ -115,7 +115,7 @@ def _pipeline(names: Sequence[str], variant: str | None) -> Iterator[str]:
 
 
 def _listed(name: HubName, library: ModuleType) -> list[str]:
-    """The names of a repository's files, from the hub or, if it gives no answer, of those in the cache."""
+    """The names of a repository's files, from the hub or, if it does not answer, from the cache."""
     try:
         return [one.rfilename for one in library.HfApi().model_info(name.repo, revision=name.revision).siblings or ()]
     except library.errors.HfHubHTTPError:
@@ -154,11 +154,11 @@ def _source_errors(name: HubName, library: ModuleType) -> Iterator[None]:
         raise DamagedError(f"{name.repo} has no revision {name.revision!r}: see {page}") from None
     except (errors.HTTPError, errors.EntryNotFoundError, errors.HFValidationError, OSError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DamagedError(f"no room on the disk for {name.repo}, at {constants.HF_HUB_CACHE}") from None
+            raise DamagedError(f"the disk is full: no room for {name.repo} in {constants.HF_HUB_CACHE}") from None
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         why = f"the hub at {constants.ENDPOINT} cannot be used ({first[:160]})"
         if constants.HF_HUB_OFFLINE:
-            why = "HF_HUB_OFFLINE forbids to ask the hub"
+            why = "HF_HUB_OFFLINE is set"
         raise DamagedError(
-            f"{name.repo} is no path here, is not downloaded ({constants.HF_HUB_CACHE}), and {why}"
+            f"{name.repo} is not a path here, is not downloaded ({constants.HF_HUB_CACHE}), and {why}"
         ) from None

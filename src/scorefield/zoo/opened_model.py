@@ -24,10 +24,10 @@ from scorefield.zoo import hub, registry
 
 
 class OpenedModel:
-    """A model whose files are found, indexed and recognised; nothing of its weights is read yet.
+    """A model whose files are found, indexed and recognised; none of its weights are read yet.
 
-    RequestError for a name that is no path, MissingError or DamagedError for files, UnsupportedError for what no
-    picture can be drawn with.
+    RequestError for an unknown name, MissingError or DamagedError for files that cannot be read, UnsupportedError for
+    files that cannot be drawn with.
     """
 
     def __init__(self, choice: ModelChoice) -> None:
@@ -48,7 +48,7 @@ class OpenedModel:
 
     @cached_property
     def trial(self) -> System:
-        """The model without its numbers, which refuses what the whole one would after gigabytes are read."""
+        """The hollow model, which refuses what the whole one would only after gigabytes are read."""
         return self._built(hollow=True)
 
     def load(self) -> System:
@@ -84,7 +84,7 @@ def load(choice: ModelChoice) -> System:
     """Load a model; large ones are tried first, which takes a second, and refused before gigabytes are read."""
     opened = OpenedModel(choice)
     if opened.is_large:
-        with collecting():  # the load notes the same once more
+        with collecting():  # loading gives the same notes again
             _ = opened.trial
     return opened.load()
 
@@ -101,21 +101,21 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
         name = str(pinned)
     elif not _is_path(name):
         near = difflib.get_close_matches(name, registry.names(), n=3, cutoff=0.3) or registry.names()
-        others = "or give a path, or owner/name of the Hugging Face hub"
-        raise RequestError(f"no model {name!r}; there is {', '.join(near)}, {others}", option="model")
+        others = "a path, or owner/name on the Hugging Face hub"
+        raise RequestError(f"no model {name!r}; give {', '.join(near)}, {others}", option="model")
     checkpoint = Checkpoint(path, choice.variant)
     for family in registry.FAMILIES:
         if (identity := family.recognise(checkpoint)) is not None:
             return family, identity, name
     found = checkpoint.identity
     if found.kind in (Kind.CHECKPOINT, Kind.PIPELINE):
-        what = f"a {described(found)}, with which nothing can be drawn"
-        raise UnsupportedError(f"{path} is {what}: `scorefield models` lists what can")
+        what = f"a {described(found)} that cannot be drawn with"
+        raise UnsupportedError(f"{path} is {what}: `scorefield models` lists those that can")
     raise UnsupportedError(f"{path} is not a whole model but {described(found)}: `scorefield inspect` says more")
 
 
 def _device(name: str) -> torch.device:
-    """The device of that name; RequestError if it is not here."""
+    """The device of that name; RequestError if this machine does not have it."""
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if device.type == "mps":
@@ -128,17 +128,15 @@ def _device(name: str) -> torch.device:
 def _number_format(dtype: str, device: torch.device, *, published: bool) -> torch.dtype:
     """The torch.dtype that `dtype` names; RequestError for float16 on a CPU, which has no arithmetic for it.
 
-    "auto" is float16 for a published model on CUDA, where it takes half of the memory and less time, else float32.
+    "auto" is float16 for a published model on CUDA, where it takes half the memory and less time, else float32.
     """
     if dtype == "auto":
         return torch.float16 if published and device.type == "cuda" else torch.float32
     if device.type == "cpu" and dtype == "float16":
-        raise RequestError(
-            "float16 is for a GPU: on a CPU take float32, or bfloat16 for half of the memory", option="dtype"
-        )
+        raise RequestError("float16 needs a GPU; on a CPU use float32, or bfloat16 for half the memory", option="dtype")
     return cast(torch.dtype, getattr(torch, dtype))
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name is meant as a path, be it one that exists or not."""
+    """Whether a name is meant as a path, existing or not."""
     return os.path.basename(name) != name or name.endswith((".safetensors", ".ckpt")) or os.path.exists(name)

@@ -12,7 +12,7 @@ FAMILIES: list[Family[Any]] = [StableDiffusion(), Wan(), Scenes()]
 
 
 def register(family: Family[Any]) -> None:
-    """Make a family known: its models load by their names, and files that it recognises load by their paths."""
+    """Add a family: its models load by their names, and files that it recognises load by their paths."""
     FAMILIES.append(family)
 
 

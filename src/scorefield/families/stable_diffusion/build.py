@@ -1,4 +1,4 @@
-"""Stable Diffusion 1, 2, XL and unCLIP out of the files that people have."""
+"""Build Stable Diffusion 1, 2, XL and unCLIP from a diffusers folder or a single ldm file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ from scorefield.weights.detect.identity import Family, Kind, ModelIdentity, Task
 from scorefield.weights.model_files import components, has_several
 
 _WORDS: frozenset[type[Group]] = frozenset({ClipWords})
-_PARTS = {  # of the models that can be drawn with; a file with another part is none of them
+_PARTS = {  # of the models that can be drawn with; no file with another part is one of them
     "unet", "unet_ema", "vae", "text_encoder", "text_encoder_2", "image_encoder", "image_normalizer", "noise_augmentor",
 }  # fmt: skip
 
@@ -60,7 +60,7 @@ class StableDiffusion:
         return None if has_several(checkpoint.path) else recognised(checkpoint)
 
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
-        """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
+        """The model; its sha256 is computed while the weights are read, see `Filling`."""
         checkpoint, found, networks = identity.checkpoint, identity.found, identity.networks
         if choice.text_encoder:
             raise RequestError("text_encoder is not an option of Stable Diffusion", option="text_encoder")
@@ -95,9 +95,9 @@ class StableDiffusion:
 
 
 def recognised(checkpoint: Checkpoint, networks: Networks | None = None) -> Recognised | None:
-    """The files with the sizes that a folder states, or those of their family, or `networks`; None for another model.
+    """The model with the sizes that its folder states, its family's, or `networks`; None if it is another model.
 
-    It may lack parts, which a choice may bring. UnsupportedError for a task that no picture can be drawn for.
+    It may lack parts that a choice can supply. UnsupportedError for a task that cannot be drawn.
     """
     found = checkpoint.identity
     if not isinstance(found, ModelIdentity) or found.kind is Kind.UNET:
@@ -116,7 +116,7 @@ def recognised(checkpoint: Checkpoint, networks: Networks | None = None) -> Reco
 
 
 def published(found: ModelIdentity) -> Networks | None:
-    """The published networks of the family that was found; None if its sizes are those of no family.
+    """The published networks of the family that was found; None for an unknown family.
 
     For inpainting the U-Net has nine channels: the latents, a mask, and the latents of the masked picture.
     """
@@ -127,7 +127,7 @@ def published(found: ModelIdentity) -> Networks | None:
 
 
 def _check_settings(checkpoint: Checkpoint) -> None:
-    """Of the pipeline and its scheduler; those of the networks are checked when their sizes are read."""
+    """Check the pipeline and its scheduler; networks are checked when their sizes are read."""
     path, index = checkpoint.path, checkpoint.folder.model_index
     check(path, "pipeline", {name: value for name, value in index.items() if not isinstance(value, list)})
     if name := components(path, index).get("scheduler"):
@@ -136,13 +136,13 @@ def _check_settings(checkpoint: Checkpoint) -> None:
 
 
 def _refusal(found: ModelIdentity) -> str | None:
-    """Why no picture can be drawn with the files, in words that follow their path; None if one can."""
-    named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of no family that is known"
+    """Why the files cannot be drawn with, in words that follow their path; None if they can."""
+    named = found.family if found.family is not Family.UNKNOWN else found.resembles or "of an unknown family"
     if found.task not in (Task.TEXT, Task.INPAINTING, Task.VARIATION):
         task = found.task or "another task"
-        return f"is {named} for {task}; only those for text to image, inpainting and variation can be drawn with"
+        return f"is {named} for {task}; only text to image, inpainting and variation are supported"
     if extra := found.parts.keys() - _PARTS:
-        return f"is {named} with a part that is not known here: {', '.join(sorted(extra))}"
+        return f"is {named} with an unknown part: {', '.join(sorted(extra))}"
     return None
 
 
@@ -169,8 +169,8 @@ def _spec(model: Recognised, prediction: str | None) -> tuple[str, ModelSpec]:
 
 
 def unknown_prediction(found: ModelIdentity) -> str:
-    """Why it is not known what the network predicts, and how to say it."""
-    why = found.prediction.why if found.prediction else "nothing tells what it predicts: say eps or v"
+    """Why it is not known what the network predicts, and how to state it."""
+    why = found.prediction.why if found.prediction else "nothing says what it predicts: give eps or v"
     return f"{why} (prediction='v', or --prediction v)"
 
 

@@ -1,4 +1,4 @@
-"""The configurations of a diffusers folder, read: each setting is checked, and the sizes of the networks are taken."""
+"""Read the configurations of a diffusers folder: check each setting, and take the sizes of the networks."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ _MODEL = "Stable Diffusion"  # in errors
 
 
 def check(path: Path, part: str, stated: Mapping[str, Json]) -> None:
-    """UnsupportedError for the first setting of a part that this program does not have, by name."""
+    """UnsupportedError that names the first setting of a part that is not supported."""
     for name, value in stated.items():
         has = folder_settings.ALLOWED[part].get(name, () if name.startswith("_") else None)
         if has is None:
@@ -41,7 +41,7 @@ def check(path: Path, part: str, stated: Mapping[str, Json]) -> None:
 
 
 def schedule(scheduler: Mapping[str, Json]) -> tuple[str, dict[str, Json]] | None:
-    """The schedule that a scheduler states, and the setting that does; None where it leaves the choice open."""
+    """The schedule that a scheduler states, and the setting that states it; None if none does."""
     stated = (
         (found, {name: value}) for name, value, found in folder_settings.SCHEDULES if scheduler.get(name) == value
     )
@@ -49,9 +49,9 @@ def schedule(scheduler: Mapping[str, Json]) -> tuple[str, dict[str, Json]] | Non
 
 
 def stated(checkpoint: Checkpoint, known: Networks | None = None) -> Networks:
-    """The networks of the folder's configurations, and of `known` where a part has none.
+    """The networks that the folder's configurations describe; those of `known` for parts without one.
 
-    UnsupportedError for a setting that this program does not have, DamagedError for sizes that do not fit together.
+    UnsupportedError for a setting that is not supported, DamagedError for sizes that do not fit together.
     """
 
     def network(part: str, read: Callable[[Sizes], C], otherwise: C | None) -> C:
@@ -74,7 +74,7 @@ def stated(checkpoint: Checkpoint, known: Networks | None = None) -> Networks:
 
 
 def other_latents(path: Path, *, xl: bool) -> Latents | None:
-    """What the folder of another autoencoder, or of a whole model, states of its latents; None if nothing."""
+    """The statistics of the latents that the folder of an autoencoder or of a whole model states; None if none."""
     file = next((one for one in (path / "vae" / "config.json", path / "config.json") if one.is_file()), None)
     if file is None:
         return None
@@ -92,7 +92,7 @@ def _sizes(checkpoint: Checkpoint, part: str, *, optional: bool) -> Sizes:
 
 
 def _widths(sizes: Sizes) -> tuple[int, tuple[int, ...]]:
-    """The width of the first level, which group norms divide, and that of every level as a multiple of it."""
+    """The width of the first level, a multiple of the norms' groups, and each level's as a multiple of it."""
     value = sizes.settings.get(name := "block_out_channels")
     widths = sizes.numbers(name, len(value) if isinstance(value, list) else 1)
     sizes.hold(widths[0] % GROUPS == 0 and all(width % widths[0] == 0 for width in widths), name)
@@ -133,7 +133,7 @@ def _unet(sizes: Sizes) -> UnetConfig:
 
 
 def _xl(sizes: Sizes, plain: Networks, second: EncoderConfig) -> Networks:
-    """The networks `plain` with a second text encoder; the U-Net gets the last state but one of both."""
+    """The networks `plain` with a second text encoder; the U-Net reads the second-to-last state of both."""
     if sizes.settings:
         pooled = (second.embed_dim or 0) + NUMBERS * sizes.number("addition_time_embed_dim")
         sizes.hold(plain.unet.pooled_width == pooled, "projection_class_embeddings_input_dim")
@@ -148,7 +148,7 @@ def _kl(sizes: Sizes) -> KlConfig:
 
 
 def _latents(sizes: Sizes, *, xl: bool) -> Latents | None:
-    """The factor, mean and deviation of an autoencoder's latents; None if it states no factor. XL alone has a mean."""
+    """The factor, mean and deviation of an autoencoder's latents; None if it states no factor. Only XL has a mean."""
     factor = sizes.settings.get("scaling_factor")
     if factor is None and not sizes.settings.get("latents_mean"):
         return None

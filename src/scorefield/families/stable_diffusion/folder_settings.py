@@ -1,11 +1,11 @@
-"""The settings in the configurations of a diffusers folder: the sizes of networks, and the values of all others."""
+"""The settings in a diffusers folder: those that are sizes of networks, and the supported values of all others."""
 
 from collections.abc import Mapping
 
 from scorefield.input_files import Json
 from scorefield.weights.detect.identify import STATED
 
-# The keys of a network's config.json that are a field of our configuration as they are.
+# The keys of a network's config.json that are fields of our configuration, unchanged.
 UNET = {
     "in_channels": "in_channels",
     "out_channels": "out_channels",
@@ -19,9 +19,9 @@ VISION = {**_ENCODER, "patch_size": "patch_size", "image_size": "image_size"}
 
 
 def _values(names: str, *values: Json) -> dict[str, tuple[Json, ...]]:
-    """These settings with the values that this program has.
+    """These settings with their supported values.
 
-    No values means that any value is fine: the setting is read elsewhere, or it changes no picture.
+    No values means that any value is fine: the setting is read elsewhere, or changes no picture.
     """
     return dict.fromkeys(names.split(), values)
 
@@ -95,7 +95,7 @@ _SOLVERS = (
     "KDPM2Discrete LCM LMSDiscrete PNDM SASolver TCD UniPCMultistep"
 )
 _SCHEDULER = {
-    **_values(  # the first is read; a solver and its order are a request's to choose
+    **_values(  # the first is read; the request chooses the solver and its order
         "rescale_betas_zero_snr algorithm_type corrector_order disable_corrector dynamic_thresholding_ratio "
         "clip_sample_range euler_at_final final_sigmas_type flow_shift lambda_min_clipped lower_order_final "
         "noise_sampler_seed original_inference_steps predict_x0 predictor_order sample_max_value set_alpha_to_one "

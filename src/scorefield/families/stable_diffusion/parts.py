@@ -1,4 +1,4 @@
-"""Where the parts of a Stable Diffusion lie: in the folders of diffusers, or behind the prefixes of one ldm file."""
+"""Where the parts of a Stable Diffusion are: in the folders of diffusers, or behind the prefixes of one ldm file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -53,7 +53,7 @@ class SecondEncoder(NamedTuple):
 
 
 class ImageEncoder(NamedTuple):
-    """unCLIP's image encoder, and the statistics of its vectors: None where there are none, and none are needed."""
+    """unCLIP's image encoder, and the statistics of its vectors; None if the files have none and need none."""
 
     weights: Weights
     statistics: Weights | None
@@ -75,7 +75,7 @@ def parts(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> Pa
     """The parts of the folder or file, with the autoencoder of `choice` in place of its own if there is one.
 
     DamagedError for files that are missing or hold something else, RequestError for a choice that they lack,
-    UnsupportedError for other levels of noise on the image prompt than the published ones.
+    UnsupportedError for image noise levels other than the published ones.
     """
     vae = None if choice.vae is None else _other_vae(Path(choice.vae), networks.kl)
     if not checkpoint.is_folder:
@@ -148,7 +148,7 @@ def _averaged(prefix: str, entries: Iterator[Entry], source: Reader) -> Weights:
 
 
 def _other_vae(path: Path, config: KlConfig) -> Weights:
-    """The autoencoder at `path`: a file or folder that holds it alone, or a whole model."""
+    """The autoencoder at `path`: a file or folder with nothing else, or a whole model."""
     source = Reader(path / "vae" if is_diffusers_folder(path) else path)
     kind = identify_file(source.index).kind
     if kind in (Kind.UNET, Kind.CLIP, Kind.LORA, Kind.EMBEDDING):

@@ -1,4 +1,4 @@
-"""The published configurations of Stable Diffusion: the sizes of the networks, and what each kind is."""
+"""The published configurations of Stable Diffusion: the sizes of the networks, and a spec for each kind."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class Networks:
 
     @property
     def size_features(self) -> int:
-        """The time features of each of XL's numbers: what its second text encoder leaves of the U-Net's vector."""
+        """Time features for each of XL's numbers: the U-Net's vector without the second text encoder's summary."""
         summary = self.text_2.embed_dim if self.text_2 else None
         return ((self.unet.pooled_width or 0) - (summary or 0)) // NUMBERS
 
@@ -51,44 +51,46 @@ _DEFAULTS = Defaults(
 
 STABLE_1 = ModelSpec(
     name="stable-diffusion-1",
-    about="Stable Diffusion 1 of CompVis and Runway, and what others have tuned of it.",
-    gauge=gauge.ve,  # as in k-diffusion and diffusers: of all samplers, Heun's steps alone depend on the gauge
+    about="Stable Diffusion 1 by CompVis and Runway, and fine-tuned versions of it.",
+    gauge=gauge.ve,  # as in k-diffusion and diffusers: of all samplers, only Heun's steps depend on the gauge
     clock=clock.discrete(_LAMS),
     prediction=predict.eps,
     ladder=noise_schedule.discrete(_LAMS),
     defaults=_DEFAULTS,
     size_multiple=8,
 )
-STABLE_1_V = replace(STABLE_1, name="stable-diffusion-1-v", prediction=predict.v)  # none was published; some tuned it
+STABLE_1_V = replace(
+    STABLE_1, name="stable-diffusion-1-v", prediction=predict.v
+)  # not published as such, but fine-tuned versions exist
 STABLE_2_BASE = replace(
     STABLE_1,
     name="stable-diffusion-2-base",
-    about="Stable Diffusion 2 of Stability AI for pictures of 512 x 512, which predicts the noise.",
+    about="Stable Diffusion 2 by Stability AI for pictures of 512 x 512; predicts the noise.",
     defaults=replace(_DEFAULTS, cfg_scale=9.0),
 )
 STABLE_2_V = replace(
     STABLE_2_BASE,
     name="stable-diffusion-2-v",
-    about="Stable Diffusion 2 of Stability AI for pictures of 768 x 768, which predicts v.",
+    about="Stable Diffusion 2 by Stability AI for pictures of 768 x 768; predicts v.",
     prediction=predict.v,
     defaults=replace(_DEFAULTS, cfg_scale=9.0, width=768, height=768),
 )
 UNCLIP = replace(
     STABLE_2_V,
     name="stable-diffusion-2-1-unclip",
-    about="Stable Diffusion 2.1 of Stability AI for pictures after a picture, with or without words.",
+    about="Stable Diffusion 2.1 by Stability AI, drawing from an image prompt, with or without words.",
     defaults=replace(STABLE_2_V.defaults, steps=20, cfg_scale=10.0),
 )
 STABLE_XL = replace(
     STABLE_1,
     name="stable-diffusion-xl",
-    about="Stable Diffusion XL of Stability AI, for pictures of 1024 x 1024 and other sides of as many pixels.",
+    about="Stable Diffusion XL by Stability AI for pictures of 1024 x 1024, or other shapes of as many pixels.",
     defaults=replace(_DEFAULTS, cfg_scale=5.0, width=1024, height=1024),
 )
 STABLE_XL_V = replace(
     STABLE_XL,
     name="stable-diffusion-xl-v",
-    about="Stable Diffusion XL that others have tuned to predict v.",
+    about="Stable Diffusion XL, fine-tuned to predict v.",
     prediction=predict.v,
 )
 
@@ -110,14 +112,14 @@ SPECS: Mapping[Family, Mapping[str, ModelSpec]] = {
 
 
 def kinds() -> tuple[ModelSpec, ...]:
-    """The spec of every kind of model that is loaded from files; its name says the kind, and loads nothing."""
+    """The spec of every kind of model that is loaded from files; its name is not one that can be loaded."""
     whole = {spec.name: spec for specs in SPECS.values() for spec in specs.values()}  # the two unCLIPs have one spec
     masked = [spec for family, specs in SPECS.items() if not NETWORKS[family].image_clip for spec in specs.values()]
     return *whole.values(), *(replace(spec, name=f"{spec.name}-inpainting", inpaints=True) for spec in masked)
 
 
 def from_pure_noise(spec: ModelSpec) -> ModelSpec:
-    """The spec of a model that was trained to pure noise; its schedule must begin there (Lin et al. 2023)."""
+    """The spec of a model that was trained with zero terminal SNR; its schedule must begin there (Lin et al. 2023)."""
     return replace(
         spec,
         gauge=gauge.vp,  # the noisiest level is finite there

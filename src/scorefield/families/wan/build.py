@@ -74,7 +74,7 @@ class Wan:
         return None if separate is None else Recognised(checkpoint=checkpoint, networks=separate)
 
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
-        """The model; its sha256 is taken of the weights while they are read, see `Filling`."""
+        """The model; its sha256 is computed while the weights are read, see `Filling`."""
         checkpoint, networks = identity.checkpoint, identity.networks
         if choice.like is not None:
             networks = replace(networks, transformer=replace(networks.transformer, like=choice.like))

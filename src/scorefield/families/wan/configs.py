@@ -1,4 +1,4 @@
-"""The configurations of a Wan, read: those of the original folder, and those of diffusers."""
+"""Read the configurations of a Wan, in the original folder or in diffusers'."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,7 +39,7 @@ _IMAGE = {
     "hidden_size": "width", "num_hidden_layers": "layers", "num_attention_heads": "heads", "patch_size": "patch_size",
     "image_size": "image_size",
 }  # fmt: skip
-# The settings that this program has one value for.
+# The settings with one supported value.
 _FIXED: Mapping[str, Mapping[str, Json]] = {
     "transformer": {
         "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "eps": 1e-6,
@@ -215,7 +215,7 @@ def _vae(sizes: Sizes) -> CausalVaeConfig:
 
 
 def latents(sizes: Sizes) -> FilmLatents:
-    """The published previews with the folder's own statistics; UnsupportedError for another number of channels."""
+    """The folder's own statistics with the published preview, which is grey for another number of channels."""
     both = []
     for name in ("latents_mean", "latents_std"):
         values = sizes.settings.get(name)

@@ -109,7 +109,7 @@ SPECS = (WAN_1_3B, WAN_14B, I2V_14B, I2V_14B_720P, FLF2V_14B, WAN22_T2V, WAN22_I
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What films are made of, as Wan's own config.json and diffusers' model_index.json say it."""
+    """The input of a kind of Wan, by the names in Wan's own config.json and in diffusers' model_index.json."""
 
     pipeline: str  # of diffusers
     transformer: VideoDitConfig  # whose picture inputs are those of the task; its sizes may be others

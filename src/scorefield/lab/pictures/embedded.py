@@ -1,6 +1,6 @@
 """The parts of the embedded model, for experiments with any condition, guidance and noise, and judges of the pictures.
 
-A walk has the same parts here as in `Pipeline`, and gives the same picture to the bit, but its condition, guidance and
+A walk has the same parts here as in `Pipeline`, and gives the same picture bit for bit, but its condition, guidance and
 noise may be anything. Parts are loaded once per process.
 """
 
@@ -143,7 +143,7 @@ def walk(
 ) -> Iterator[Step]:
     """Walk from noise to pictures, a Step per level; x of step n is the result. None is the model's levels and sampler.
 
-    With `words` and `start`, the picture of a prompt equals that of `pipeline()` to the bit.
+    With `words` and `start`, the picture of a prompt equals `pipeline()`'s bit for bit.
     """
     record, _ = samplers.find(sampler or pipeline().stage.spec.defaults.sampler)
     at = levels() if at is None else at

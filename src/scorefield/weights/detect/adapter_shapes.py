@@ -26,7 +26,7 @@ _WAN = re.compile(  # a layer of a transformer of Wan; those that read its own w
     r"|(?:cross_attn[._][kv]_img|attn2[._]add_[kv]_proj|ffn[._](?:0|2|net[._].*)))"
 )
 _STATED = ("ss_base_model_version", "modelspec.architecture")  # by kohya's trainer, and by the model specification
-_NAMED = {
+_NAMED = {  # how what is stated begins
     Family.SD1: ("sd_v1", "stable-diffusion-v1"), Family.SD2: ("sd_v2", "stable-diffusion-v2"),
     Family.SDXL: ("sdxl", "stable-diffusion-xl"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Identify an autoencoder or a CLIP by itself, in every layout in which they are published."""
+"""Identify a file with only an autoencoder or a CLIP, in every published layout."""
 
 import re
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ _BY_PICTURE = {  # width and patch of the image encoder
 _BY_TEXT = {512: Family.VIT_B, 768: Family.VIT_L_14, 1024: Family.VIT_H_14, 1280: Family.VIT_BIG_G_14}
 _GELU = (Family.VIT_H_14, Family.VIT_BIG_G_14)
 _OPENAI_SCALARS = {"input_resolution", "context_length", "vocab_size"}
-_EITHER = "QuickGELU or GELU is not in the tensors: the weights that OpenAI published need QuickGELU"
+_EITHER = "its tensors do not show QuickGELU or GELU: the weights that OpenAI published need QuickGELU"
 _CUT = "it has 23 of 24 layers, as Stable Diffusion 2 uses them"
-# How a text or image encoder is recognised: its prefixes, the tensor with the sizes, and one more of its tensors.
+# How a text or image encoder is recognised: its prefixes, the tensor that shows its sizes, and one more tensor.
 _Look = tuple[tuple[str, ...], str, str]
 _ENCODERS: Mapping[Layout, tuple[_Look, _Look]] = {
     Layout.TRANSFORMERS: (

@@ -1,4 +1,4 @@
-"""Identify a file or folder of weights by the names and shapes of its tensors alone."""
+"""Identify a file or folder of weights by the names and shapes of its tensors."""
 
 import json
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ _EITHER = (
 
 
 def identify_file(index: TensorIndex) -> AnyIdentity:
-    """Identify a file by its index; an UnknownIdentity says what an unknown one resembles most."""
+    """Identify a file by its index; an UnknownIdentity says what the file resembles most."""
     return (
         _own(index)
         or identify_lora(index)

@@ -104,21 +104,21 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIdentity(Identity):
-    """A whole model in one file or in a folder, or its U-Net alone."""
+    """A whole model in one file or in a folder, or only its U-Net."""
 
     kind: Kind  # CHECKPOINT, PIPELINE or UNET
     task: Task | None = None
     channels: int | None = None  # into the U-Net; None for a model without one
     context: int | None = None  # the width of the tokens that the U-Net reads
     prediction: Prediction | None = None  # None for a model without a U-Net
-    zero_snr: bool = False  # trained to pure noise (zero terminal SNR)
+    zero_snr: bool = False  # trained with zero terminal SNR
     missing: tuple[str, ...] = ()  # parts that such a model needs and this one lacks
     ema: bool = False  # whether the file also has an averaged copy of its U-Net
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VaeIdentity(Identity):
-    """An autoencoder alone."""
+    """A single autoencoder."""
 
     kind: ClassVar[Kind] = Kind.VAE
     channels: int  # of the latents
@@ -126,7 +126,7 @@ class VaeIdentity(Identity):
 
 
 class EncoderSizes(NamedTuple):
-    """The sizes of a encoder of CLIP."""
+    """The sizes of one of CLIP's encoders."""
 
     layers: int
     width: int
@@ -190,11 +190,11 @@ class TextEncoderIdentity(Identity):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraIdentity(Identity):
-    """A LoRA, or a product of LyCORIS."""
+    """A LoRA, or another product that LyCORIS makes."""
 
     kind: ClassVar[Kind] = Kind.LORA
-    ranks: tuple[int, ...]  # of its layers; () for a product of LyCORIS
-    alpha: str | None  # in words; None for a product of LyCORIS
+    ranks: tuple[int, ...]  # of its layers; () if it is not a LoRA
+    alpha: str | None  # in words; None if it is not a LoRA
     layers: int
     targets: Mapping[str, int]  # how many layers of each kind it changes
 
@@ -238,4 +238,6 @@ AnyIdentity = (ModelIdentity | VaeIdentity | ClipIdentity | TransformerIdentity 
 def described(found: AnyIdentity) -> str:
     """What a file is, for an error: autoencoder (KL-f8)."""
     named = found.family if found.resembles is None else found.resembles
-    return f"{found.kind} ({named})" if found.kind is not Kind.UNKNOWN else f"nothing that is known ({named})"
+    if found.kind is not Kind.UNKNOWN:
+        return f"{found.kind} ({named})"
+    return f"of an unknown kind, most like {found.resembles}" if found.resembles else "of an unknown kind"

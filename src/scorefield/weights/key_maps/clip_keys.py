@@ -7,7 +7,7 @@ from scorefield.weights.key_map import Entry, Form, same, under
 
 
 class EncoderSizes(Protocol):
-    """The settings of a encoder that its map depends on."""
+    """The settings of an encoder that its map depends on."""
 
     @property
     def layers(self) -> int: ...

@@ -15,7 +15,7 @@ class Umt5(Protocol):
 
 
 _WAN, _TRANSFORMERS = 0, 1  # columns of the tables
-Names = tuple[str, ...]  # several of theirs, one below the other, are one of ours
+Names = tuple[str, ...]  # several of theirs, concatenated, are one of ours
 _ENDS: Mapping[str, tuple[Names, Names]] = {
     "tokens": (("token_embedding",), ("shared",)),
     "norm": (("norm",), ("encoder.final_layer_norm",)),

@@ -53,7 +53,7 @@ _BLOCK_IMAGE: Table = {
     "cross_attention.image_kv": ("cross_attn.{part}_img", "attn2.add_{part}_proj"),
     "cross_attention.image_key_norm": ("cross_attn.norm_k_img", "attn2.norm_added_k"),
 }
-_TENSORS: Table = {  # that are no layer's
+_TENSORS: Table = {  # that belong to no layer
     "table": ("modulation", "scale_shift_table"),
     "last_table": ("head.modulation", "scale_shift_table"),
     "image.positions": ("img_emb.emb_pos", "condition_embedder.image_embedder.pos_embed"),

@@ -1,1 +1,1 @@
-"""LoRA files: their tensors, the weights that these change, and by how much."""
+"""LoRA files: their tensors, which weights these change, and by how much."""

@@ -1,4 +1,4 @@
-"""A LoRA: a file that adds a delta to the weights of many layers, in kohya's layout, PEFT's or diffusers' older one.
+"""A LoRA: a file that adds deltas to the weights of many layers, in kohya's, PEFT's or diffusers' older layout.
 
 The delta of a layer is the product of two narrow matrices (Hu et al. 2021).
 """
@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 
 
 class LoraFile:
-    """The LoRA in a file, or in a folder of PEFT's. Its index is read at once, and once; its tensors when used.
+    """The LoRA in a file or in a PEFT folder. Its index is read once, immediately; its tensors when used.
 
     DamagedError for one that is damaged; UnsupportedError for another file, and for LoHa, LoKr and OFT, which are other
     products.
@@ -52,7 +52,7 @@ class LoraFile:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of its file; of a folder, of its files one after the other. Computed once."""
+        """SHA-256 of its file, or of a folder's files concatenated. Computed once."""
         config, digest = lora_keys.settings_file(self.reader.index), hashlib.sha256()
         for file in (*self.reader.index.files, *([config] if config else [])):
             with file_errors(file), file.open("rb") as stream:

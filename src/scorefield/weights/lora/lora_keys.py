@@ -80,7 +80,7 @@ Settings = Mapping[str, Json]
 
 _HEADER = "lora_adapter_metadata"  # JSON in the header of safetensors, every name behind that of its part
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model"
-_LARGEST = 1e30  # an alpha must be below it, which NaN is not
+_LARGEST = 1e30  # an alpha must be smaller, which NaN is not
 # PEFT's patterns are regular expressions. Names, dots, classes, two groups and two repetitions are understood: more, or
 # a repeated group, can make a match take years.
 _FEW = r"(?!(.*[*+?]){3})(?!(.*\(){3})"
@@ -113,7 +113,7 @@ def read_settings(index: TensorIndex) -> Settings:
 
 
 def of_part(settings: Settings, part: str) -> Settings:
-    """The settings of one part of a model, out of those of a file, which may name parts or not."""
+    """The settings for one part of a model, from a file's, which may or may not name parts."""
     mine = {name.removeprefix(f"{part}."): value for name, value in settings.items() if name.startswith(f"{part}.")}
     return mine or settings
 

@@ -1,4 +1,4 @@
-"""LoRAs fitted to one model: which weight each of their layers changes, and the weights with the deltas of all.
+"""LoRAs fitted to one model: which weight each of their layers changes, and the weights with all deltas.
 
 All names of layers are made from the maps of published networks, so every weight there can be a target. kohya's name of
 a layer is the published one with underscores for dots, PEFT's is the published one itself, each behind a prefix.
@@ -25,7 +25,7 @@ _BEFORE_PEFT = {  # diffusers' names of that time, by their ends
 
 
 class Target(NamedTuple):
-    """A weight of ours, or where several published ones are stacked in it, the rows of one of them."""
+    """A weight of ours; if several published ones are stacked in it, the rows of one of them."""
 
     part: str  # UNET, TRANSFORMER, TEXT or TEXT_2
     ours: str
@@ -47,7 +47,7 @@ def names(part: str, entries: Iterable[Entry]) -> Iterator[tuple[str, Target]]:
 
 
 class Scales(NamedTuple):
-    """The factors of a LoRA's deltas: of those of the U-Net, and of those of the text encoders."""
+    """The factors on a LoRA's deltas, for the U-Net and for the text encoders."""
 
     unet: float
     text: float
@@ -65,7 +65,7 @@ class Patch(NamedTuple):
 class Stack:
     """LoRAs, each with its scales, for a model whose layers may have these `names`.
 
-    Their order changes nothing but the rounding. UnsupportedError for a LoRA that names no layer of the model.
+    Their order changes only the rounding. UnsupportedError for a LoRA that names no layer of the model.
     """
 
     def __init__(self, names: Mapping[str, Target], loras: Sequence[tuple[LoraFile, Scales]]) -> None:
