@@ -66,7 +66,7 @@ class Tokens:
         grid = whole.view(-1, SIDE, SIDE).repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
         return grid[..., None].expand(*grid.shape, 3).byte()
 
-    def look(self, x: Tensor) -> Sequence[Image.Image]:
+    def look(self, x: Tensor, frames: int = 1) -> Sequence[Image.Image]:
         return [Image.fromarray(one) for one in self.pixels(x).numpy()]
 
 

@@ -41,8 +41,8 @@ class Base:
     def make(self, plan: StagePlan, x: Tensor) -> Tensor:
         return x.clamp(-1, 1)
 
-    def look(self, x: Tensor) -> Sequence[Image.Image]:
-        return inner().look(x)
+    def look(self, x: Tensor, frames: int = 1) -> Sequence[Image.Image]:
+        return inner().look(x, frames)
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Upsampler:
     def make(self, plan: StagePlan, x: Tensor) -> Iterator[Tensor]:
         return iter([((x + 1) * 127.5).round().clamp(0, 255).byte().movedim(1, -1)[:, None]])
 
-    def look(self, x: Tensor) -> Sequence[Image.Image]:
-        return inner().look(x)
+    def look(self, x: Tensor, frames: int = 1) -> Sequence[Image.Image]:
+        return inner().look(x, frames)
 
 
 def inner():

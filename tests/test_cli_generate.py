@@ -221,6 +221,34 @@ def test_a_sheet_shows_state_and_prediction_of_every_step(scorefield):
     assert np.array_equal(first_state, ((start.x[0].clamp(-1, 1) + 1) * 127.5).round().byte().movedim(0, -1).numpy())
 
 
+def test_a_sheet_may_show_some_steps(scorefield):
+    assert scorefield("generate", "a tree", "--seed", 0, "--steps", 5, "--sheet")[0] == 0
+    assert (
+        scorefield("generate", "a tree", "--seed", 0, "--steps", 5, "--sheet", "--at", "5, 0,3", "-o", "b.png")[0] == 0
+    )
+    whole, some = (np.asarray(Image.open(name)) for name in ("a-tree-0-sheet.png", "b-sheet.png"))
+    width, height = 2 * 16 + 2 + 8, 16 + 16 + 8
+    for k, step in enumerate((0, 3, 5)):
+        top, left = 8 + step // 4 * height, 8 + step % 4 * width
+        tile = whole[top : top + 32, left : left + 34]
+        assert np.array_equal(some[8:40, 8 + k * width : 42 + k * width], tile)
+    assert some.shape[1] == 8 + 3 * width
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--sheet", "--at", "5,6"), "--at 6: the walk has 5 steps"),
+        (("--at", "5"), "--at is for a sheet: give --sheet, too"),
+        (("--sheet", "--at", "5,-1"), "'5,-1' is not a list of steps such as 5,10,20"),
+        (("--sheet", "--at", ""), "'' is not a list of steps such as 5,10,20"),
+        (("--sheet", "--at", "²"), "'²' is not a list of steps such as 5,10,20"),
+    ],
+)
+def test_steps_of_a_sheet_that_are_none_are_refused(failed, words, line):
+    assert line in failed("generate", "a tree", "--steps", 5, *words)[1]
+
+
 def _stream(prompt, **given):
     from scorefield.api import Pipeline
 

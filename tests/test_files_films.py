@@ -252,6 +252,24 @@ def test_a_result_saves_all_its_films(here: None) -> None:
     assert result.save("out") == [Path("out/a-tree-0.mp4"), Path("out/a-tree-1.mp4")]
 
 
+def test_a_sheet_and_a_walk_video_show_frames_of_every_step(here: None) -> None:
+    words = ["--frames", "9", "--seed", "3", "--steps", "4", "-o", "x.mp4"]
+    assert run(["generate", "a tree", "-m", "toy-film", *words, "--sheet", "--at", "2,4", "--walk-video"]) == 0
+    assert sorted(os.listdir()) == ["x-sheet.png", "x-walk.mp4", "x.mp4"]
+    film = sf.load("toy-film", device="cpu")("a tree", frames=9, seed=3, steps=4).films[0]
+    width, height = film.frames[0].size
+    row = np.concatenate([np.asarray(film.frames[k]) for k in (0, 2, 4, 6, 8)], 1)
+    sheet = np.asarray(Image.open("x-sheet.png"))
+    bar = 16
+    assert sheet.shape[:2] == (8 + 2 * (2 * height + 2 + bar + 8), 5 * width + 16)
+    top = 8 + 2 * height + 2 + bar + 8  # of step 4, which is the end: the state is the film, and so is the prediction
+    for below in (top, top + height + 2):
+        assert np.array_equal(sheet[below : below + height, 8:-8], row)
+    assert not np.array_equal(sheet[8 : 8 + height, 8:-8], row)
+    with av.open("x-walk.mp4") as container:
+        assert len(list(container.decode(video=0))) > 5
+
+
 def test_a_film_moves_in_a_notebook(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     def data(html: str) -> bytes:
         return base64.b64decode(html.partition("base64,")[2].partition('"')[0])

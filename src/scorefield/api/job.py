@@ -48,9 +48,9 @@ class Job:
             raise RuntimeError("the job has not begun")
         return self._system
 
-    def look(self, stage: int, x: Tensor) -> Sequence[Image.Image]:
-        """A state from a Step of that stage as pictures, one per output."""
-        return self.system.stages[stage].look(x)
+    def look(self, stage: int, x: Tensor, frames: int = 1) -> Sequence[Image.Image]:
+        """A state from a Step of that stage, as pictures, one per output; of a film, up to so many frames in a row."""
+        return self.system.stages[stage].look(x, frames)
 
     def _run(self) -> Generator[Event, None, None]:
         plan = self.plan

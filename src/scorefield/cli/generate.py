@@ -38,20 +38,32 @@ _OUTPUT = "A folder, or a name ending in .png; for films .mp4, .webp, .gif or .p
 _COMPILED = "the network is compiled at its first step, which takes minutes"
 
 
+def _steps(context: click.Context, parameter: click.Parameter, value: str | None) -> frozenset[int] | None:
+    """The steps of a list such as 5,10,20; step 0 is the start."""
+    if value is None:
+        return None
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) <= 4 for part in parts):
+        raise click.BadParameter(f"{value[:60]!r} is not a list of steps such as 5,10,20")
+    return frozenset(map(int, parts))
+
+
 @add_request_options
 @click.command("generate", cls=common.Sectioned, epilog=EPILOG)
 @click.argument("prompts", nargs=-1, metavar="PROMPT...")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=".", help=_OUTPUT)
 @click.option("--overwrite", is_flag=True, help="Replace files instead of taking the next free name.")
 @click.option("--sheet", is_flag=True, help="Also write a contact sheet of every step.")
+@click.option("--at", callback=_steps, metavar="STEPS", help="Of which steps the sheet is, such as 5,10,20 [all].")
 @click.option("--walk-video", "--film", is_flag=True, help="Also write a video of every step (mp4).")
 @click.option("--dry-run", is_flag=True, help="Print what would be drawn, and draw nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
 @click.pass_context
 def command(
-    context: click.Context, /, prompts: tuple[str, ...], output: Path, overwrite: bool, sheet: bool, walk_video: bool,
-    dry_run: bool, quiet: bool, form: str, **given: str | bool | tuple[str, ...] | None,
+    context: click.Context, /, prompts: tuple[str, ...], output: Path, overwrite: bool, sheet: bool,
+    at: frozenset[int] | None, walk_video: bool, dry_run: bool, quiet: bool, form: str,
+    **given: str | bool | tuple[str, ...] | None,
 ) -> None:  # fmt: skip
     """Draw a picture of every PROMPT, or a film if the model draws films.
 
@@ -59,12 +71,15 @@ def command(
     """
     with common.failures(typed_flags(context)):
         request = _request(prompts, given)
+        if at is not None and not sheet:
+            raise RequestError("--at is for a sheet: give --sheet, too", option="at")
         names = _checked_names(output, walk_video=walk_video, dry_run=dry_run)
     with common.drawing(typed_flags(context)):
         from scorefield.api import prepare
         from scorefield.cli.write_outputs import Outputs
 
         job = prepare(request)
+        _check_steps(job, at)
         ending = names.ending(film=job.plan.canvas.frames > 1)
         if not quiet:
             for line in _lines(job):
@@ -74,7 +89,9 @@ def command(
                 common.say(f"warning: {note.text}")
             _show_plan(job, form)
         else:
-            outputs = Outputs(names=names, ending=ending, overwrite=overwrite, sheet=sheet, walk_video=walk_video)
+            outputs = Outputs(
+                names=names, ending=ending, overwrite=overwrite, sheet=sheet, walk_video=walk_video, at=at
+            )
             _draw(job, outputs, quiet=quiet, form=form)
 
 
@@ -83,6 +100,13 @@ def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, 
         raise RequestError('there is no prompt; give one, or "" for a random picture')
     words = {"prompts": prompts} if prompts else {}
     return parse(words | {name: value for name, value in given.items() if value not in (None, ())})
+
+
+def _check_steps(job: "Job", at: frozenset[int] | None) -> None:
+    """RequestError for a step that no stage of the job has."""
+    most = max(stage.steps for stage in job.plan.stages)
+    if at and max(at) > most:
+        raise RequestError(f"--at {max(at)}: the walk has {most} steps", option="at")
 
 
 def _checked_names(output: Path, *, walk_video: bool, dry_run: bool) -> OutputNames:

@@ -16,6 +16,8 @@ from scorefield.files.walk_pictures import Look, sheet, write_walk_video
 from scorefield.model.events import Finished, Loading, Output, Step
 from scorefield.notes import Note
 
+_FRAMES = 5  # of a film, in a sheet or a walk video
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
@@ -26,6 +28,7 @@ class Outputs:
     overwrite: bool
     sheet: bool
     walk_video: bool
+    at: frozenset[int] | None = None  # the steps of the sheet; None for all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ def write_all(job: Job, outputs: Outputs, say: Callable[[str], object], *, quiet
             case Step():
                 if event.i == 0 and event.stage == 0:
                     looks, first = [[] for _ in event.batch.seeds], event.batch.first
-                if outputs.sheet or outputs.walk_video:
+                if outputs.walk_video or (outputs.sheet and (outputs.at is None or event.i in outputs.at)):
                     for seen, look in zip(looks, _looks(job, event), strict=True):
                         seen.append(look)
             case Output(media=Picture() | Film() as one):
@@ -82,7 +85,8 @@ def write_all(job: Job, outputs: Outputs, say: Callable[[str], object], *, quiet
 def _looks(job: Job, step: Step) -> Iterator[Look]:
     unit = step.x if step.at is None else step.x / hypot(*step.at)  # a decoder expects unit variance
     lam = float("nan") if step.at is None else float(step.at.lam)
-    for noisy, clean in zip(job.look(step.stage, unit), job.look(step.stage, step.x0), strict=True):
+    frames = _FRAMES if job.plan.canvas.frames > 1 else 1
+    for noisy, clean in zip(*(job.look(step.stage, x, frames) for x in (unit, step.x0)), strict=True):
         yield Look(step.i, step.n, lam, noisy, clean)
 
 
@@ -90,7 +94,8 @@ def _write(one: Picture | Film, looks: Sequence[Look], outputs: Outputs) -> dict
     path = one.write(outputs.names.of(one.prompt, outputs.ending), overwrite=outputs.overwrite)
     files = {"film" if isinstance(one, Film) else "picture": path}
     if outputs.sheet:
-        files["sheet"] = _write_sheet(looks, _beside(path, "-sheet.png"), outputs)
+        shown = [look for look in looks if outputs.at is None or look.i in outputs.at]
+        files["sheet"] = _write_sheet(shown, _beside(path, "-sheet.png"), outputs)
     if outputs.walk_video:
         files["walk_video"] = _write_video(looks, _beside(path, "-walk.mp4"), outputs)
     return files

@@ -68,6 +68,6 @@ class Stage(Protocol[P]):
         """
         ...
 
-    def look(self, x: Tensor) -> Sequence[Image.Image]:
-        """A state (B, ...) of the stage as pictures, one per output."""
+    def look(self, x: Tensor, frames: int = 1) -> Sequence[Image.Image]:
+        """A state (B, ...) of the stage as pictures, one per output; of a film, up to so many frames in a row."""
         ...

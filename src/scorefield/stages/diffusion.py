@@ -159,9 +159,17 @@ class Diffusion:
         return map(plan.start.pasted, map(_as_bytes, self.codec.decode(x, plan.start.tile)))
 
     @torch.no_grad()
-    def look(self, x: Tensor) -> list[Image.Image]:
-        """The decoded pictures of `x` (B, ...), the first frame of each; NonFiniteError if pixels are not finite."""
-        return [Image.fromarray(one[0].numpy()) for one in next(map(_as_bytes, self.codec.decode(x)))]
+    def look(self, x: Tensor, frames: int = 1) -> list[Image.Image]:
+        """The decoded pictures of `x` (B, ...): the first frame, or up to `frames` of a film, evenly spaced, in a row.
+
+        NonFiniteError if pixels are not finite.
+        """
+        chunks = map(_as_bytes, self.codec.decode(x))
+        if frames == 1:
+            return [Image.fromarray(one[0].numpy()) for one in next(chunks)]
+        film = torch.cat(list(chunks), 1)
+        chosen = torch.linspace(0, film.shape[1] - 1, min(frames, film.shape[1])).round().long()
+        return [Image.fromarray(torch.cat([*one], 1).numpy()) for one in film[:, chosen]]
 
     def _canvas(self, asked: Drawing, image: Opened | None) -> Canvas:
         """The size of the outputs; RequestError for a side or a number of frames that does not fit the latents."""
