@@ -18,6 +18,9 @@ from scorefield.api import prepare
 from scorefield.core import grid
 from scorefield.files import open_picture
 from scorefield.model.events import Finished, Output
+from scorefield.nets.clip import TextEncoder
+from scorefield.nets.kl import Kl
+from scorefield.nets.unet import Unet
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.request import parse
 from scorefield.stages import input_images
@@ -112,6 +115,13 @@ def test_a_request_is_read_once(
     assert headers == dict.fromkeys(map(str, weights), 1)  # the trial reads them, and the load takes them over
     texts = {name: count for name, count in Counter(opened).items() if name.startswith(str(folder))}
     assert {name for name, count in texts.items() if count > 1 and not name.endswith(".safetensors")} == set()
+
+
+def test_the_networks_of_the_trial_are_those_that_a_load_fills(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = [counting(monkeypatch, kind, "__init__", lambda net, *_: type(net)) for kind in (Unet, Kl, TextEncoder)]
+    pipe = sf.load(folder, device="cpu")
+    assert [sum(one.values()) for one in built] == [1, 1, 1]
+    assert not any(weight.is_meta for weight in pipe.stage.denoiser.net.parameters())
 
 
 def test_a_picture_enters_few_files_and_rooms() -> None:

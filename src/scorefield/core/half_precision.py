@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from scorefield.core.presence import present
+from scorefield.core.presence import Turns
 from scorefield.notes import HalfPrecisionWarning, note
 
 HALVES = (torch.float16, torch.bfloat16)
@@ -68,7 +68,8 @@ def run_in_dtype(side: Callable[[N, Tensor], Tensor], net: N, values: Tensor, wh
     def run(net: N, rows: Rows, dtype: torch.dtype) -> Tensor:
         return side(net, values[rows].to(dtype)).float()
 
-    with present(net):
+    turns: Turns | None = getattr(net, "on_demand", None)
+    with nullcontext() if turns is None else turns.turn():
         return repaired(run, net, lambda text: note(HalfPrecisionWarning, f"{what} {text}"))
 
 

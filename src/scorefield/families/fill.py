@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -111,13 +111,18 @@ class Filling:
 
         Convolutions are channels last in memory; layers that can be packed are (`nets.packed`). A `late` network whose
         hash is remembered is filled when it is first needed. DamagedError for keys or shapes that are not those of the
-        network. On a hollow place nothing is read, since nothing would be kept.
+        network. On a hollow place nothing is read, since nothing would be kept, and the next call fills that network.
         """
-        with hollow():
-            net = build()
-        fits(net.state_dict(), part, entries, source, keys)
-        net.eval().requires_grad_(False)
+        tried = self.place.tried
+        if part in tried:
+            net = cast(M, tried.pop(part))
+        else:
+            with hollow():
+                net = build()
+            fits(net.state_dict(), part, entries, source, keys)
+            net.eval().requires_grad_(False)
         if self.place.hollow:
+            tried[part] = net
             return net
         weights = _Weights(net, part, entries, source, self.place)
         self._lines += self._later(net, weights) if late or self.place.offload else weights.fill(net)

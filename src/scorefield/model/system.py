@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from scorefield.errors import MachineError
 from scorefield.model.stage import Stage
@@ -70,6 +71,7 @@ class Place:
     hollow: bool = False  # networks have names and shapes but no numbers, enough to try a request
     offload: bool = False  # networks have their numbers in their turns alone
     cache: bool = False  # hashes of files and vectors of prompts are remembered on the disk
+    tried: dict[str, nn.Module] = field(default_factory=dict)  # hollow networks by part, which are filled next
 
 
 class _Computed(threading.local):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from scorefield.adapters.compiled import compiled
 from scorefield.adapters.learned_words import open_word, with_embeddings
@@ -45,6 +46,7 @@ class OpenedModel:
             note(NoEffectWarning, f"{name} is small and stays in memory: offload changes nothing for it")
         self.loras = [open_lora(one) for one in choice.loras]
         self.words = [open_word(one) for one in choice.embeddings]
+        self._tried: dict[str, nn.Module] = {}
 
     @cached_property
     def trial(self) -> System:
@@ -62,7 +64,12 @@ class OpenedModel:
             check_fork()
         plain = self.choice.model_copy(update={"loras": (), "embeddings": (), "compiled": False})
         place = Place(
-            device=self.device, dtype=self.dtype, hollow=hollow, offload=self.asked.offload, cache=self.asked.cache
+            device=self.device,
+            dtype=self.dtype,
+            hollow=hollow,
+            offload=self.asked.offload,
+            cache=self.asked.cache,
+            tried=self._tried,
         )
         system = self.family.build(self.identity, plain, place)
         _check_taken(plain, system)
