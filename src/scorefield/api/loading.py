@@ -7,6 +7,7 @@ from os import PathLike
 import torch
 
 from scorefield.api.job import Job
+from scorefield.api.outlook import outlook
 from scorefield.api.pipeline import Pipeline
 from scorefield.api.resolve import resolve
 from scorefield.notes import collecting
@@ -61,9 +62,16 @@ def load(
     return Pipeline(system)
 
 
-def prepare(request: Request) -> Job:
-    """The job of a whole request; what its model cannot draw is refused before gigabytes of weights are read."""
+def prepare(request: Request, *, anyway: bool = False) -> Job:
+    """The job of a whole request; what its model cannot draw is refused before gigabytes of weights are read.
+
+    So is what this machine has no memory for, as a MachineError, unless `anyway`; `api.outlook` says more.
+    """
     opened = OpenedModel(request)
+    if opened.is_large and not anyway:
+        found = outlook(request, opened)
+        found.check()
+        return Job(found.plan, load=opened.load)
     with collecting() as notes:
         system = opened.trial if opened.is_large else opened.load()
     plan = resolve(request, system)

@@ -45,26 +45,27 @@ _COMPILED = "the network is compiled at its first step, which takes minutes"
 @click.option("--overwrite", is_flag=True, help="Replace files instead of taking the next free name.")
 @click.option("--sheet", is_flag=True, help="Also write a contact sheet of every step.")
 @click.option("--walk-video", "--film", is_flag=True, help="Also write a video of every step (mp4).")
+@click.option("--anyway", is_flag=True, help="Try even if the memory will not suffice.")
 @click.option("--dry-run", is_flag=True, help="Print what would be drawn, and draw nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
 @click.pass_context
 def command(
     context: click.Context, /, prompts: tuple[str, ...], output: Path, overwrite: bool, sheet: bool, walk_video: bool,
-    dry_run: bool, quiet: bool, form: str, **given: str | bool | tuple[str, ...] | None,
+    anyway: bool, dry_run: bool, quiet: bool, form: str, **given: str | bool | tuple[str, ...] | None,
 ) -> None:  # fmt: skip
     """Draw a picture of every PROMPT.
 
     Each is a PNG file that records how it was made: see `scorefield inspect` and `scorefield replay`.
     """
     with common.failures(typed_flags(context)):
-        request = _request(prompts, given)
+        request = read_request(prompts, given)
         names = _checked_names(output, walk_video=walk_video, dry_run=dry_run)
     with common.drawing(typed_flags(context)):
         from scorefield.api import prepare
         from scorefield.cli.write_outputs import Outputs
 
-        job = prepare(request)
+        job = prepare(request, anyway=anyway or dry_run)
         ending = names.ending(film=job.plan.canvas.frames > 1)
         if not quiet:
             for line in _lines(job):
@@ -78,7 +79,8 @@ def command(
             _draw(job, outputs, quiet=quiet, form=form)
 
 
-def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, ...] | None]) -> Request:
+def read_request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, ...] | None]) -> Request:
+    """The request of a command line; RequestError for what is wrong in it."""
     if not prompts and given["image_prompt"] is None:
         raise RequestError('there is no prompt; give one, or "" for a random picture')
     words = {"prompts": prompts} if prompts else {}

@@ -102,7 +102,9 @@ class Filling:
         with hollow():
             net = build()
         fits(net.state_dict(), part, entries, source, keys)
-        if not self.place.hollow:
+        if self.place.hollow:
+            net.to(self.place.dtype)
+        else:
             net.load_state_dict(self._filled(net, part, entries, source), assign=True)
         return net.eval().requires_grad_(False)
 
