@@ -7,6 +7,7 @@ from os import PathLike
 import torch
 
 from scorefield.api.job import Job
+from scorefield.api.outlook import outlook
 from scorefield.api.pipeline import Pipeline
 from scorefield.api.resolve import resolve
 from scorefield.notes import collecting
@@ -68,11 +69,19 @@ def load(
     return Pipeline(system)
 
 
-def prepare(request: Request) -> Job:
-    """The job for a whole request; what its model cannot draw is refused before gigabytes of weights are read."""
+def prepare(request: Request, *, anyway: bool = False) -> Job:
+    """The job for a whole request; what its model cannot draw is refused before gigabytes of weights are read.
+
+    So is what this machine has no memory for, as a MachineError, unless `anyway`; `api.outlook` says more.
+    """
     with collecting() as notes:
         opened = OpenedModel(request)
-        system = opened.trial if opened.is_large else opened.load()
-    plan = resolve(request, system)
+        if opened.is_large and not anyway:
+            found = outlook(request, opened)
+            found.check()
+            plan = found.plan
+        else:
+            system = opened.trial if opened.is_large else opened.load()
+            plan = resolve(request, system)
     plan = replace(plan, notes=(*notes, *plan.notes))
     return Job(plan, load=opened.load) if opened.is_large else Job(plan, system)

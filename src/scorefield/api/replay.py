@@ -38,12 +38,13 @@ def read_record(stored: object) -> Record:
         raise DamagedError(f"this scorefield record cannot be used: {where}: {first['msg']}") from None
 
 
-def replay_job(record: Record) -> Job:
+def replay_job(record: Record, *, anyway: bool = False) -> Job:
     """The job that draws the output of `record` again, with the others of its batch, whose size affects rounding.
 
-    Of a batch of more than 16 it draws only the one. DamagedError for an index that the request does not have.
+    Of a batch of more than 16 it draws only the one. DamagedError for an index that the request does not have,
+    MachineError if the memory will not suffice, unless `anyway`.
     """
-    job = prepare(record.request)
+    job = prepare(record.request, anyway=anyway)
     batch = next((one for one in job.plan.batches if 0 <= record.index - one.first < len(one.seeds)), None)
     if batch is None:
         raise DamagedError(f"the record asks for picture {record.index}, which its own request does not have")

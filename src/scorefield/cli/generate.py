@@ -56,13 +56,14 @@ def _steps(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--sheet", is_flag=True, help="Also write a contact sheet of every step.")
 @click.option("--at", callback=_steps, metavar="STEPS", help="Of which steps the sheet is, such as 5,10,20 [all].")
 @click.option("--walk-video", "--film", is_flag=True, help="Also write a video of every step (mp4).")
+@click.option("--anyway", is_flag=True, help="Try even if the memory will not suffice.")
 @click.option("--dry-run", is_flag=True, help="Print what would be drawn, and draw nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
 @click.pass_context
 def command(
     context: click.Context, /, prompts: tuple[str, ...], output: Path, overwrite: bool, sheet: bool,
-    at: frozenset[int] | None, walk_video: bool, dry_run: bool, quiet: bool, form: str,
+    at: frozenset[int] | None, walk_video: bool, anyway: bool, dry_run: bool, quiet: bool, form: str,
     **given: str | bool | tuple[str, ...] | None,
 ) -> None:  # fmt: skip
     """Draw a picture of every PROMPT, or a film if the model draws films.
@@ -70,7 +71,7 @@ def command(
     Each is a file that records how it was made: see `scorefield inspect` and `scorefield replay`.
     """
     with common.failures(typed_flags(context)):
-        request = _request(prompts, given)
+        request = read_request(prompts, given)
         if at is not None and not sheet:
             raise RequestError("--at is for a sheet: give --sheet, too", option="at")
         names = _checked_names(output, walk_video=walk_video, dry_run=dry_run)
@@ -78,7 +79,7 @@ def command(
         from scorefield.api import prepare
         from scorefield.cli.write_outputs import Outputs
 
-        job = prepare(request)
+        job = prepare(request, anyway=anyway or dry_run)
         _check_steps(job, at)
         ending = names.ending(film=job.plan.canvas.frames > 1)
         if not quiet:
@@ -95,7 +96,8 @@ def command(
             _draw(job, outputs, quiet=quiet, form=form)
 
 
-def _request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, ...] | None]) -> Request:
+def read_request(prompts: tuple[str, ...], given: dict[str, str | bool | tuple[str, ...] | None]) -> Request:
+    """The request of a command line; RequestError for what is wrong in it."""
     if not prompts and given["image_prompt"] is None:
         raise RequestError('there is no prompt; give one, or "" for a random picture')
     words = {"prompts": prompts} if prompts else {}

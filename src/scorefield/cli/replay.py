@@ -44,6 +44,7 @@ class Verdict(NamedTuple):
 @click.option("--mask", metavar="FILE", help="Its mask, if it is not where the record says.")
 @click.option("--image-prompt", metavar="FILE", help="Its image prompt, if it is not where the record says.")
 @click.option("--compiled", is_flag=True, help="Compile the network, if it was compiled: this starts a C++ compiler.")
+@click.option("--anyway", is_flag=True, help="Try even if the memory will not suffice.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, and no notes but warnings.")
 @common.format_option
 @click.pass_context
@@ -53,6 +54,7 @@ def command(
     output: Path | None,
     overwrite: bool,
     compiled: bool,
+    anyway: bool,
     quiet: bool,
     form: str,
     **now: Unpack[Now],
@@ -76,7 +78,7 @@ def command(
             request = request.model_copy(update={"compiled": False})
         moved = record.model_copy(update={"request": request})
         try:
-            job = replay_job(moved)
+            job = replay_job(moved, anyway=anyway)
         except (DamagedError, MissingError) as error:
             raise lost(record.request, error) from None
         if not quiet and (cost := _cost(job)):

@@ -120,7 +120,7 @@ class Filling:
             with hollow():
                 net = build()
             fits(net.state_dict(), part, entries, source, keys)
-            net.eval().requires_grad_(False)
+            net.to(self.place.dtype).eval().requires_grad_(False)
         if self.place.hollow:
             tried[part] = net
             return net
@@ -150,7 +150,6 @@ class Filling:
         else:
             lines = stored.decode().split("\n")
         if stored is not None or offload:
-            net.to(self.place.dtype)  # of a network without numbers
             OnDemand(net, partial(self._read_again, weights, key, lines), keep=not offload)
         return lines
 

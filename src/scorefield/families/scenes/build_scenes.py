@@ -65,9 +65,14 @@ def _read(hint: Any, stored: Json | Mapping[str, Json]) -> Any:
     return build(**{name: _read(hints[name], value) for name, value in values.items()})
 
 
-def network(path: Path, kind: str, config: type[C], build: Callable[[C], M], dtype: torch.dtype) -> M:
-    """The network in a file of ours; DamagedError if another version of scorefield wrote its configuration."""
-    tensors, header = scorefield_file.load(path, kind)
+def network(
+    path: Path, kind: str, config: type[C], build: Callable[[C], M], dtype: torch.dtype, *, empty: bool = False
+) -> M:
+    """The network in a file of ours; DamagedError if another version of scorefield wrote its configuration.
+
+    An `empty` one has no numbers.
+    """
+    tensors, header = ({}, scorefield_file.read_header(path)) if empty else scorefield_file.load(path, kind)
     try:
         stored = cast(C, _read(config, header.config))
     except ValueError as error:
@@ -75,28 +80,37 @@ def network(path: Path, kind: str, config: type[C], build: Callable[[C], M], dty
         raise DamagedError(message) from None
     with hollow():
         module = build(stored)
-    scorefield_file.fill(module, tensors, dtype, path)
+    if empty:
+        module.to(dtype)
+    else:
+        scorefield_file.fill(module, tensors, dtype, path)
     return module.eval().requires_grad_(False)
 
 
-def codec(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Codec:
-    """The autoencoder in `dtype`, with its latents' statistics, which stay in float32."""
+def codec(folder: Path = ASSETS, dtype: torch.dtype = torch.float32, *, empty: bool = False) -> Codec:
+    """The autoencoder in `dtype`, with its latents' statistics, which stay in float32; without numbers if `empty`."""
     path = folder / AUTOENCODER
-    module = network(path, "autoencoder", AutoencoderConfig, lambda one: Codec(Autoencoder(one)), torch.float32)
+    module = network(
+        path, "autoencoder", AutoencoderConfig, lambda one: Codec(Autoencoder(one)), torch.float32, empty=empty
+    )
     module.autoencoder.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 
 
-def clip(folder: Path = ASSETS, dtype: torch.dtype = torch.float32) -> Clip:
-    """The CLIP pair."""
-    return network(folder / CLIP, "clip", ClipConfig, Clip, dtype)
+def clip(folder: Path = ASSETS, dtype: torch.dtype = torch.float32, *, empty: bool = False) -> Clip:
+    """The CLIP pair; without numbers if `empty`."""
+    return network(folder / CLIP, "clip", ClipConfig, Clip, dtype, empty=empty)
 
 
 def conditioner(
-    folder: Path = ASSETS, dtype: torch.dtype = torch.float32, build: type[TextConditioner] = TextConditioner
+    folder: Path = ASSETS,
+    dtype: torch.dtype = torch.float32,
+    build: type[TextConditioner] = TextConditioner,
+    *,
+    empty: bool = False,
 ) -> TextConditioner:
-    """The tokenizer and the text encoder, in a conditioner."""
-    own_clip = clip(folder, dtype)
+    """The tokenizer and the text encoder, in a conditioner; the encoder has no numbers if `empty`."""
+    own_clip = clip(folder, dtype, empty=empty)
     try:
         return build(WordTokenizer.from_file(folder / TOKENIZER), own_clip)
     except FileNotFoundError:
@@ -118,14 +132,15 @@ def hash_files(folder: Path, names: Sequence[str] = FILES) -> str:
 
 def scenes(place: Place, choice: ModelChoice, folder: Path = ASSETS) -> System:
     """The whole model from the files in `folder`; DamagedError names a file that is missing or damaged."""
-    net = network(folder / GENERATOR, "generator", DitConfig, Dit, place.dtype)
-    words = conditioner(folder, torch.float32)
-    words.clip.to(place.device)
+    empty, device = place.hollow, torch.device("meta") if place.hollow else place.device
+    net = network(folder / GENERATOR, "generator", DitConfig, Dit, place.dtype, empty=empty)
+    words = conditioner(folder, torch.float32, empty=empty)
+    words.clip.to(device)
     stage = Diffusion(
         spec=spec(folder),
-        denoiser=Preconditioned(net.to(place.device), SCENES.prediction, SCENES.clock),
+        denoiser=Preconditioned(net.to(device), SCENES.prediction, SCENES.clock),
         conditioner=words,
-        codec=PictureCodec(codec(folder, place.dtype).to(place.device)),
+        codec=PictureCodec(codec(folder, place.dtype, empty=empty).to(device)),
         device=place.device,
     )
     return System(

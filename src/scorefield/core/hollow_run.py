@@ -1,0 +1,237 @@
+"""Run torch code without numbers, and count the bytes that it would hold: the memory of a network before it is loaded.
+
+Tensors have shapes, strides and dtypes, and no numbers. They say that they are on the device that is asked about, so
+the code takes the way that it takes there. What depends on no hollow tensor (token ids, noise) is computed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from scorefield.core.hollow_rules import META, Layout, rule_of
+
+_ATEN = torch.ops.aten
+
+Extra = Callable[[Any, Sequence[Any]], int]  # an operator and its arguments -> bytes
+
+
+class _Block:
+    """Memory that is counted as long as a tensor has it."""
+
+    __slots__ = ("run", "size")
+
+    def __init__(self, run: "HollowRun", size: int) -> None:
+        self.run, self.size = run, size
+        run.count(size)
+
+    def __del__(self) -> None:
+        self.run.live -= self.size
+
+
+class Hollow(Tensor):
+    """A tensor without numbers, on the device that a run is for; `meta` has its shape and strides."""
+
+    meta: Tensor
+    block: _Block | None  # None for a parameter, which is not counted
+    truth: bool | None  # of a result that code branches on: every number is finite, and none is not
+
+    @staticmethod
+    def __new__(cls, meta: Tensor, device: torch.device, block: _Block | None, truth: bool | None = None) -> "Hollow":
+        made: Hollow = torch.Tensor._make_wrapper_subclass(
+            cls,
+            meta.size(),
+            strides=meta.stride(),
+            storage_offset=meta.storage_offset(),
+            dtype=meta.dtype,
+            device=device,
+        )
+        made.meta, made.block, made.truth = meta, block, truth
+        return made
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        raise RuntimeError("a hollow tensor is used after its run")
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+
+class HollowRun(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within `with HollowRun(device) as run`, what is computed from tensors on "meta" is hollow.
+
+    `live` is what the code holds now, in bytes, and `peaks` the most that it has held while each watched part was the
+    last to run, or "" before the first; parameters are not counted.
+    """
+
+    def __init__(self, device: torch.device, extra: Extra | None = None) -> None:
+        """`extra` says how many bytes the kernel of an operator takes while it runs, besides its result."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.device, self.live, self.part = device, 0, ""
+        self.peaks = {"": 0}
+        self._extra = extra
+        self._watched: list[nn.Module] = []
+        self._known: dict[object, tuple[Layout, ...]] = {}
+        self._passes: dict[object, tuple[Layout, int]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to be left out by the compiler, this class would import it
+
+    def count(self, size: int) -> None:
+        """Count `size` bytes more."""
+        self.live += size
+        if self.live > self.peaks[self.part]:
+            self.peaks[self.part] = self.live
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        device = kwargs.get("device")
+        on_cpu = device is None or device.type == "cpu"
+        if on_cpu and not _any_hollow(args) and not (kwargs and _any_hollow(kwargs.values())):
+            return func(*args, **kwargs)
+        if func in _ANSWERS:
+            return _ANSWERS[func](args[0])
+        if device is not None:
+            kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"} | {"device": META}
+        kind = _kind(func)
+        if kind == "in place":
+            return kwargs.get("out", args[0])
+        metas = tuple(map(_meta, args))
+        named = {name: _meta(value) for name, value in kwargs.items()} if kwargs else kwargs
+        if func is _ATEN._to_copy.default and _only_moves(metas[0], named):
+            return Hollow(metas[0], self.device, getattr(args[0], "block", None))
+        if kind == "view":
+            return self._views(func(*metas, **named), getattr(args[0], "block", None))
+        extra = self._extra(func, metas) if self._extra else 0
+        self.count(extra)
+        out = self._new(func, metas, named)
+        self.live -= extra
+        return out
+
+    def _views(self, out: Any, block: _Block | None) -> Any:
+        if isinstance(out, Tensor):
+            return Hollow(out, self.device, block)
+        return [Hollow(one, self.device, block) for one in out]
+
+    def _new(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """New tensors, as the operator gives them."""
+        key = func, _key(args), _key(tuple(kwargs.items()))
+        if key not in self._known:
+            if (rule := rule_of(func)) is not None:
+                self._known[key] = tuple(rule(func, *args, **kwargs))
+            else:
+                out = func(*args, **kwargs)
+                self._known[key] = tuple(map(Layout.of, out if isinstance(out, tuple | list) else [out]))
+        truth = _TRUTHS.get(func.overloadpacket)
+        made = [self._filled(one, truth) for one in self._known[key]]
+        return made[0] if len(func._schema.returns) == 1 and len(made) == 1 else made
+
+    def _filled(self, layout: Layout, truth: bool | None = None) -> Hollow:
+        meta = torch.empty_strided(layout.size, layout.stride, dtype=layout.dtype, device=META)
+        return Hollow(meta, self.device, _Block(self, meta.untyped_storage().nbytes()), truth)
+
+    def watch(self, part: str, net: nn.Module) -> None:
+        """Count for `part` what happens from when a layer of `net` runs until one of another part does.
+
+        Each layer runs once for all that are as it and see the same, since some work in thousands of small pieces.
+        """
+        self.peaks[part] = 0
+        for layer in net.modules():
+            if next(layer.children(), None) is None and next(layer.parameters(), None) is not None:
+                layer.forward = partial(self._pass, part, _layer_key(layer), layer.forward)
+                self._watched.append(layer)
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        for layer in self._watched:
+            del layer.forward
+
+    def _pass(self, part: str, layer: object, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.part = part
+        given = [one for one in (*args, *kwargs.values()) if one is not None]
+        if not all(isinstance(one, Hollow) for one in given):
+            return forward(*args, **kwargs)
+        key = layer, _key([one.meta for one in given]), tuple(kwargs)
+        if key in self._passes:
+            layout, extra = self._passes[key]
+            # The mode is on here, so this is hollow.
+            out = torch.empty_strided(layout.size, layout.stride, dtype=layout.dtype, device=META)
+            self.count(extra)
+            self.live -= extra
+            return out
+        before, peak = self.live, self.peaks[part]
+        self.peaks[part] = before
+        out = forward(*args, **kwargs)
+        if isinstance(out, Hollow) and not any(out.block is one.block for one in given):
+            extra = self.peaks[part] - before - out.meta.untyped_storage().nbytes()
+            self._passes[key] = Layout.of(out.meta), max(0, extra)
+        self.peaks[part] = max(peak, self.peaks[part])
+        return out
+
+
+@cache
+def _kind(func: Any) -> str:
+    """Whether an operator's result is its first argument, a view of it, or new."""
+    alias = func._schema.returns[0].alias_info if func._schema.returns else None
+    if alias is not None and alias.is_write:
+        return "in place"
+    return "view" if alias is not None or func in _SAME_STORAGE else "new"
+
+
+def _any_hollow(values: Any) -> bool:
+    for one in values:
+        if isinstance(one, Tensor):
+            if isinstance(one, Hollow) or one.is_meta:
+                return True
+        elif isinstance(one, tuple | list) and _any_hollow(one):
+            return True
+    return False
+
+
+def _meta(value: Any) -> Any:
+    if isinstance(value, Hollow):
+        return value.meta
+    if isinstance(value, Tensor):
+        same = Layout.of(value)
+        return value if value.is_meta else torch.empty_strided(same.size, same.stride, dtype=same.dtype, device=META)
+    return type(value)(map(_meta, value)) if isinstance(value, tuple | list) else value
+
+
+def _key(value: Any) -> object:
+    if isinstance(value, Tensor):
+        return value.size(), value.stride(), value.dtype
+    return tuple(map(_key, value)) if isinstance(value, tuple | list) else value
+
+
+def _layer_key(layer: nn.Module) -> object:
+    """What makes two layers do the same: their kind, sizes and settings."""
+    settings = [(name, value) for name, value in vars(layer).items() if isinstance(value, int | float | str | tuple)]
+    return type(layer), _key([*layer.parameters()]), tuple(settings)
+
+
+def _only_moves(tensor: Tensor, named: Mapping[str, Any]) -> bool:
+    """Whether a copy only changes the device: what is hollow is on one already."""
+    return named.get("dtype") in (None, tensor.dtype) and named.get("memory_format") in (None, torch.preserve_format)
+
+
+_TRUTHS = {_ATEN.all: True, _ATEN.any: False}
+_SAME_STORAGE = {_ATEN._unsafe_view.default, _ATEN.lift_fresh.default, _ATEN.detach.default}
+
+
+def _truth(tensor: Hollow) -> bool:
+    if tensor.truth is None:
+        raise RuntimeError("code that runs without numbers asks for one")
+    return tensor.truth
+
+
+# What code asks of numbers: whether all are finite, and whether an earlier answer has changed.
+_ANSWERS: Mapping[Any, Callable[..., Any]] = {
+    _ATEN._local_scalar_dense.default: _truth,
+    _ATEN.is_nonzero.default: _truth,
+    _ATEN.equal.default: lambda _: True,
+}
