@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.core.hollow_run import Hollow, HollowRun
+from scorefield.nets import attention_cpu
 from scorefield.nets.causal_layers import Stream
 from scorefield.nets.causal_vae import CausalVae, CausalVaeConfig
 from scorefield.nets.kl import KL, Kl
+from scorefield.nets.layers import attend
 from scorefield.nets.umt5 import Umt5Config, Umt5Encoder
 from scorefield.nets.unet import Unet, UnetConfig
 from scorefield.nets.video_dit import VideoDit, VideoDitConfig
@@ -131,6 +133,16 @@ def test_layers_that_are_alike_run_once_and_count_the_same() -> None:
     assert Slow.runs == 1
     assert run.peaks["net"] == once + 4 * 8 * 4  # the input of a later layer is held, too
     assert all("forward" not in vars(layer) for layer in net)
+
+
+def test_our_own_attention_kernel_does_not_read_what_has_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_cpu, "_library", object())
+    x = torch.zeros(1, 2, 8, 16, dtype=torch.bfloat16)
+    assert attention_cpu.serves(x, x, x)
+    with HollowRun(CPU):
+        x = torch.empty(1, 2, 8, 16, dtype=torch.bfloat16, device="meta")
+        assert not attention_cpu.serves(x, x, x)
+        assert attend(x, x, x).shape == x.shape
 
 
 def test_what_needs_no_hollow_tensor_is_computed() -> None:

@@ -61,7 +61,8 @@ def serves(q: Tensor, k: Tensor, v: Tensor) -> bool:
 
 
 def _readable(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.stride(-1) == 1
+    """Whether the kernel can read it where it is in memory, which a subclass of Tensor need not be."""
+    return type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.stride(-1) == 1
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
