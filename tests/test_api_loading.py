@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import scorefield as sf
 from scorefield.api import Pipeline, prepare
 from scorefield.errors import DamagedError, RequestError, ScorefieldError, UnsupportedError
-from scorefield.families.fill import Filling
+from scorefield.families.fill import _Weights
 from scorefield.model.events import Loading
 from scorefield.request import parse
 
@@ -28,7 +28,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object) -> None:
         raise AssertionError("numbers were read")
 
-    monkeypatch.setattr(Filling, "_filled", read)
+    monkeypatch.setattr(_Weights, "_filled", read)
 
 
 @pytest.mark.usefixtures("unread")
@@ -79,17 +79,17 @@ def test_a_hollow_model_takes_what_the_whole_one_takes_whose_loading_is_told(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    filled = Filling._filled
+    filled = _Weights._filled
 
-    def noted(self: Filling, net: torch.nn.Module, part: str, *rest: object) -> object:
-        read.append(part)
-        return filled(self, net, part, *rest)  # type: ignore[arg-type]
+    def noted(self: _Weights, *given: object) -> object:
+        read.append(self._hashed.removesuffix("."))
+        return filled(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Filling, "_filled", noted)
+    monkeypatch.setattr(_Weights, "_filled", noted)
     job = prepare(parse({"prompt": "a tree", "model": str(tiny), "device": "cpu", "size": "64", "steps": 2}))
     assert read == []
     assert [event.model for event in job if isinstance(event, Loading)] == [str(tiny)]
-    assert read == ["U-Net", "autoencoder", "text encoder"]  # once each
+    assert read == ["U-Net", "autoencoder", "text tower"]  # once each
     pipe = Pipeline(job.system)
     assert not any(weight.is_meta for weight in pipe.stage.denoiser.net.parameters())
 

@@ -287,10 +287,11 @@ def test_the_peak_is_the_largest_part_and_not_the_sum(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Besides weights, drawing takes the same either way: it is measured without offloading, in the same process."""
-    sizes, slack = write_large(tmp_path / "large", monkeypatch), 16 << 20
+    sizes = write_large(tmp_path / "large", monkeypatch)
+    slack = min(sizes) // 2  # a part that is not freed adds twice that, at least
     call = [sys.executable, "-W", "ignore", "-c", PEAKS, folder, tmp_path / "large"]
     done = subprocess.run(call, check=True, capture_output=True, text=True)
     offloaded, kept = map(int, done.stdout.split())
     besides = kept - sum(sizes)
     assert 0 <= besides <= 96 << 20, (sizes, kept)
-    assert offloaded <= max(sizes) + besides + slack < max(sizes) + min(sizes) + besides, (sizes, offloaded, kept)
+    assert offloaded <= max(sizes) + besides + slack, (sizes, offloaded, kept)

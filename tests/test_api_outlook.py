@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests import published
+from torch import nn
 
 from scorefield.api import forecast as forecasts
 from scorefield.api import outlook as outlooks
@@ -17,6 +18,7 @@ from scorefield.api.forecast import Forecast, PartMemory
 from scorefield.api.free_memory import available, resident
 from scorefield.api.outlook import Outlook, outlook
 from scorefield.errors import MachineError
+from scorefield.nets.experts import Experts
 from scorefield.request import parse
 
 GB = 10**9
@@ -50,6 +52,12 @@ def test_parts_have_the_bytes_of_their_weights_in_the_dtype_asked_for(sd1: Path)
 def test_the_peak_is_all_weights_and_the_most_of_what_one_part_computes() -> None:
     parts = (PartMemory(name="a", bytes=5, peak_bytes=9), PartMemory(name="b", bytes=7, peak_bytes=8))
     assert Forecast(parts=parts, base_bytes=100).peak_bytes == 100 + 5 + 7 + 4
+    assert Forecast(parts=parts, base_bytes=100, offload=True).peak_bytes == 100 + 9
+
+
+def test_offloaded_one_of_two_experts_counts() -> None:
+    experts = Experts(nn.Linear(10, 10), nn.Linear(10, 10), 500.0)
+    assert [forecasts._size(experts, offload=offload) for offload in (False, True)] == [880, 440]
 
 
 def test_more_pixels_and_more_pictures_at_once_take_more(sd1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,11 +86,10 @@ def test_suggestions_are_of_what_can_be_made_smaller_and_all_fit(sd1: Path, monk
     limit(monkeypatch, 5.4 * GB)
     found = looked(sd1, **asked)
     assert not found.fits
-    assert {one.split()[0] for one in found.suggestions} >= {"--dtype", "--tile", "--size"}
-    changes = {"--dtype": "dtype", "--tile": "tile", "--size": "size"}
+    assert {one.split()[0] for one in found.suggestions} >= {"--offload", "--dtype", "--tile", "--size"}
     for one in found.suggestions:
-        flag, value = one.split()
-        assert looked(sd1, **(asked | {changes[flag]: value})).fits, one
+        flag, _, value = one.removeprefix("--").partition(" ")
+        assert looked(sd1, **(asked | {flag: value or True})).fits, one
 
 
 def test_no_option_is_suggested_where_the_weights_alone_do_not_fit(sd1: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,14 @@ MAP = [
     *same("q", "to_q", form=Form.CONVOLUTION),
     Entry("gain", ("gamma",), Form.CONVOLUTION_3D),
     Entry("film.weight", ("conv3d.weight",), Form.FRAMES),
+    Entry("places", ("pos",), Form.SAMPLE),
     Entry("qkv.weight", ("q.weight", "k.weight", "v.weight")),
 ]
 OURS = {"norm.weight": (5,), "norm.bias": (5,), "out.weight": (3, 4), "q.weight": (6, 5), "q.bias": (6,),
-        "gain": (5,), "film.weight": (12, 5, 2, 1), "qkv.weight": (6, 5)}  # fmt: skip
+        "gain": (5,), "film.weight": (12, 5, 2, 1), "places": (3, 4), "qkv.weight": (6, 5)}  # fmt: skip
 SHAPES = {  # theirs
     "ln.weight": (5,), "ln.bias": (5,), "proj": (4, 3), "to_q.weight": (6, 5, 1, 1), "to_q.bias": (6,),
-    "gamma": (5, 1, 1, 1), "conv3d.weight": (4, 5, 3, 2, 1),
+    "gamma": (5, 1, 1, 1), "conv3d.weight": (4, 5, 3, 2, 1), "pos": (1, 3, 4),
     "q.weight": (2, 5), "k.weight": (2, 5), "v.weight": (2, 5),
 }  # fmt: skip
 
@@ -76,6 +77,7 @@ def test_each_form_is_what_it_says() -> None:
     assert torch.equal(ours["q.weight"], theirs["to_q.weight"][:, :, 0, 0])
     assert torch.equal(ours["q.bias"], theirs["to_q.bias"])  # the form is that of the weight alone
     assert torch.equal(ours["gain"], theirs["gamma"].flatten())
+    assert torch.equal(ours["places"], theirs["pos"][0])
     assert torch.equal(ours["film.weight"], torch.cat(theirs["conv3d.weight"].unbind(2)))
     assert torch.equal(ours["qkv.weight"], torch.cat([theirs[f"{name}.weight"] for name in "qkv"]))
     assert {entry.form for entry in MAP} == set(Form)
@@ -113,7 +115,7 @@ def test_an_unknown_key_is_named_beside_the_missing() -> None:
 
 
 def test_of_many_keys_the_first_three_are_named() -> None:
-    assert re.search(r"10 missing \(conv3d.weight, gamma, k.weight, \.\.\.\)$", _told(MAP, []))
+    assert re.search(r"11 missing \(conv3d.weight, gamma, k.weight, \.\.\.\)$", _told(MAP, []))
     assert _told([], iter("abc")).endswith(": 3 unknown (a, b, c)")
 
 

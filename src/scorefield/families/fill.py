@@ -128,6 +128,12 @@ class Filling:
         self._lines += self._later(net, weights) if late or self.place.offload else weights.fill(net)
         return net
 
+    def settled(self, owner: M) -> M:
+        """`owner` with its buffers on the place, except for those of its networks, which are filled."""
+        for name, buffer in owner.named_buffers(recurse=False):
+            setattr(owner, name, buffer.to(self.networks))
+        return owner
+
     def vectors(self, part: Part) -> VectorCache | None:
         """The cache of what a text encoder, filled before, makes of prompts; None without a cache."""
         if not self.place.cache or self.place.hollow:

@@ -75,8 +75,7 @@ class StableDiffusion:
         latents = (other_latents(Path(choice.vae), xl=xl) if choice.vae else None) or networks.latents
         if latents and latents != kl_codec.published(xl=xl):
             fill.add_to_hash(f"autoencoder.latents {tuple(latents)}")
-        with fill.networks:
-            codec = PictureCodec(kl_codec.KlCodec(kl, latents, xl=xl))
+        codec = PictureCodec(fill.settled(kl_codec.KlCodec(kl, latents, xl=xl)))
         stage = Diffusion(
             spec=spec,
             denoiser=Preconditioned(unet, spec.prediction, spec.clock),

@@ -86,8 +86,7 @@ class Wan:
             spec = replace(spec, defaults=replace(spec.defaults, shift=stated))
         net = _net(fill, networks, found.transformers)
         autoencoder = fill(lambda: CausalVae(networks.vae), Part.AUTOENCODER, *found.vae)
-        with fill.networks:
-            codec = FilmCodec(autoencoder, networks.latents)
+        codec = fill.settled(FilmCodec(autoencoder, networks.latents))
         stage = Diffusion(
             spec=spec,
             denoiser=Preconditioned(net, spec.prediction, spec.clock),
