@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 
 import scorefield as sf
 from scorefield.api import Pipeline
+from scorefield.api.outlook import outlook
 from scorefield.core import noise
 from scorefield.errors import DamagedError, MissingError, RequestError
 from scorefield.families.fill import hollow
@@ -31,6 +32,7 @@ from scorefield.nets.causal_vae import WAN_22_VAE, CausalVae, CausalVaeConfig
 from scorefield.nets.experts import Experts
 from scorefield.nets.umt5 import Umt5Config
 from scorefield.nets.video_dit import WAN22_I2V_A14B, WAN22_TI2V_5B, WAN_T2V_14B, VideoDit, VideoDitConfig
+from scorefield.request import parse
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.key_map import Entry, write
 from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
@@ -335,3 +337,13 @@ def test_the_published_kinds_have_the_settings_of_wans_code() -> None:
         "wan-2.2-i2v-a14b": (40, 3.5, 3.5, 5.0, 81, 16.0),
         "wan-2.2-ti2v-5b": (50, 5.0, None, 5.0, 121, 24.0),
     }
+
+
+def test_memory_is_told_before_a_model_of_two_experts_is_loaded(experts: Made) -> None:
+    asked = {"model": str(experts.folder), "prompt": PROMPT, "device": "cpu", "size": 32, "frames": 9, "steps": 2}
+    found = [outlook(parse(asked | {"offload": offload})).forecast for offload in (False, True)]
+    sizes = {part.name: part.bytes for part in found[0].parts}
+    net = experts.pipe.stage.denoiser.net
+    assert sizes["denoiser"] == sum(one.numel() * one.element_size() for one in net.parameters())
+    assert 2 * {part.name: part.bytes for part in found[1].parts}["denoiser"] == sizes["denoiser"]
+    assert all(part.peak_bytes > part.bytes for one in found for part in one.parts)
