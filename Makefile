@@ -103,3 +103,8 @@ $(VENV)/.with-test: $(VENV)/.made $(SPECS)
 	$(INSTALL) -e '.[test]'
 	$(INSTALL) --no-deps k-diffusion open-clip-torch
 	touch $@ $(VENV)/.with-demo
+
+$(VENV)/.with-system: $(VENV)/.with-test
+	@echo 'installing what drives a browser into $(VENV) ...'
+	$(INSTALL) -e '.[system]'
+	touch $@
