@@ -334,7 +334,7 @@ def test_a_prompt_of_100_kilobytes_takes_no_longer_than_its_length_explains(rule
     start = time.process_time()
     _refusal(rule, prompt)
     RULES[rule].unread(prompt)
-    assert time.process_time() - start < 2  # what grows with the square of the length takes minutes
+    assert time.process_time() - start < 10  # what grows with the square of the length takes minutes
 
 
 def test_signs_that_weigh_too_much_are_refused_however_many() -> None:

@@ -178,7 +178,8 @@ def test_a_record_names_its_files_and_a_moved_one_is_said_with_its_option(copied
         prepare(request)
     assert "if it was moved, give its new path with --text-encoder" in str(lost(request, caught.value))
     now: Now = {
-        "model": None, "device": None, "vae": None, "text_encoder": str(moved), "lora": (), "embedding": (),
+        "model": None, "device": None, "vae": None, "text_encoder": str(moved), "image_encoder": None,
+        "lora": (), "embedding": (),
         "image": None, "last_image": None, "mask": None, "image_prompt": None,
     }  # fmt: skip
     assert prepare(relocated(request, now)).plan.request.text_encoder == str(moved)
@@ -307,11 +308,23 @@ def test_a_transformer_that_lacks_a_tensor_or_has_another_is_refused(
         load(copied)
 
 
-def test_a_transformer_that_reads_a_picture_is_refused_for_now(copied: Path, nets: Nets) -> None:
-    config = dataclasses.replace(wan_files.DIT, in_channels=36)
+@pytest.mark.parametrize(
+    ("channels", "line"),
+    [
+        (36, "draws films from pictures without an image encoder: as one of two transformers of a Wan 2.2"),
+        (20, "reads 20 channels; a Wan reads 16, or with a picture 36"),
+    ],
+)
+def test_a_transformer_of_another_task_is_refused(channels: int, line: str, copied: Path) -> None:
+    config = dataclasses.replace(wan_files.DIT, in_channels=channels)
     wan_files.save(copied / TRANSFORMER / MODEL, write([*wan_keys.original(config)], VideoDit(config).state_dict()))
-    with pytest.raises(UnsupportedError, match="is a Wan that starts from a picture"):
+    with pytest.raises(UnsupportedError, match=line):
         load(copied)
+
+
+def test_a_model_from_words_takes_no_image_encoder(root: Path) -> None:
+    with pytest.raises(RequestError, match="reads no image encoder"):
+        load(root, image_encoder=root / "models/vae" / VAE_FILE)
 
 
 def test_the_parts_alone_are_no_model(root: Path) -> None:

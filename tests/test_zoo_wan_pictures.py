@@ -23,7 +23,7 @@ from scorefield.api import Pipeline
 from scorefield.cli.main import run
 from scorefield.core import noise
 from scorefield.errors import DamagedError, MissingError, RequestError, UnsupportedError
-from scorefield.families.wan import configs
+from scorefield.families.wan import configs, separate_files
 from scorefield.families.wan.specs import FLF2V_14B, I2V_14B, I2V_14B_720P, NEGATIVE_PROMPT, Networks, spec_of
 from scorefield.nets.causal_vae import CausalVaeConfig
 from scorefield.nets.clip import ClipConfig, VisionConfig
@@ -412,3 +412,47 @@ def test_sizes_are_those_of_the_originals_arithmetic_but_for_its_rounding() -> N
             assert [*input_images._of_area(Image.new("L", (width, height)), area, 16)] == wanted
     for exact in ((832, 480), (480, 832)):
         assert input_images._of_area(Image.new("L", exact), 832 * 480, 16) == exact
+
+
+@pytest.fixture
+def tiny_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sizes of separate files are those of their tensors, but for two that every published Wan shares."""
+    monkeypatch.setattr(separate_files, "IMAGE_CLIP", EYE)
+    monkeypatch.setattr(separate_files, "_HEAD", DIT.width // DIT.heads)
+
+
+def film(pipe: Pipeline, made: Made) -> np.ndarray:
+    (drawn,) = pipe(PROMPT, **(SIZE | made.pictures), shift=3.0).films
+    return np.stack([np.asarray(frame) for frame in drawn.frames])
+
+
+@pytest.mark.usefixtures("tiny_parts")
+def test_the_files_of_a_folder_draw_its_film_by_themselves(made: Made) -> None:
+    file = made.folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    pipe = sf.load(file, device="cpu", vae=made.folder, text_encoder=made.folder, image_encoder=made.folder)
+    assert pipe.system.sha256 == made.pipe.system.sha256
+    assert pipe.stage.spec.given_frames == made.pipe.stage.spec.given_frames
+    assert np.array_equal(film(pipe, made), film(made.pipe, made))
+
+
+@pytest.mark.usefixtures("tiny_parts")
+def test_an_image_encoder_is_found_in_comfyuis_folder_and_another_one_is_refused(made: Made, tmp_path: Path) -> None:
+    names = {
+        "transformer/diffusion_pytorch_model": "diffusion_models/wan2.1_i2v_480p_14B_fp16",
+        "vae/diffusion_pytorch_model": "vae/wan_2.1_vae",
+        "text_encoder/model": "text_encoders/umt5_xxl_fp16",
+        "image_encoder/model": "clip_vision/clip_vision_h",
+    }
+    for stored, named in names.items():
+        (tmp_path / named).parent.mkdir()
+        shutil.copy(made.folder / f"{stored}.safetensors", tmp_path / f"{named}.safetensors")
+    shutil.copytree(made.folder / "tokenizer", tmp_path / "tokenizer")
+    model, *_, eye = (tmp_path / f"{named}.safetensors" for named in names.values())
+    pipe = sf.load(model, device="cpu")
+    assert pipe.system.choice.image_encoder == str(eye)
+    assert np.array_equal(film(pipe, made), film(made.pipe, made))
+    with pytest.raises(UnsupportedError, match="not CLIP ViT-H/14, the image encoder of Wan; take clip_vision_h"):
+        sf.load(model, device="cpu", image_encoder=tmp_path / "vae" / "wan_2.1_vae.safetensors")
+    eye.unlink()
+    with pytest.raises(MissingError, match="its image encoder was not found: give it with --image-encoder, or put"):
+        sf.load(model, device="cpu")

@@ -26,6 +26,7 @@ def load(
     ema: bool = False,
     vae: str | PathLike[str] | None = None,
     text_encoder: str | PathLike[str] | None = None,
+    image_encoder: str | PathLike[str] | None = None,
     loras: Loras = (),
     embeddings: Embeddings = (),
     compiled: bool = False,
@@ -46,6 +47,7 @@ def load(
     - `ema`: use the averaged (EMA) copy of the U-Net in a single file.
     - `vae`: the path of an autoencoder to use instead of the model's own.
     - `text_encoder`: the path of a text encoder to use instead of the model's own, for Wan.
+    - `image_encoder`: the path of an image encoder to use instead of the model's own, for a Wan that has one.
     - `loras`: files that change the weights, see `Pipeline.with_loras`.
     - `embeddings`: textual inversions, files that teach the model words.
     - `compiled`: compile the network with torch; the first step at each size takes minutes (`nets.shared_copy`).
@@ -58,8 +60,8 @@ def load(
     choice = parse_choice(
         {
             "model": model, "device": device, "dtype": dtype, "prediction": prediction, "variant": variant, "ema": ema,
-            "vae": vae, "text_encoder": text_encoder, "loras": loras, "embeddings": embeddings, "compiled": compiled,
-            "like": like, "offload": offload, "cache": cache,
+            "vae": vae, "text_encoder": text_encoder, "image_encoder": image_encoder, "loras": loras,
+            "embeddings": embeddings, "compiled": compiled, "like": like, "offload": offload, "cache": cache,
         }
     )  # fmt: skip
     with collecting() as notes:

@@ -17,6 +17,7 @@ class Now(TypedDict):
     device: str | None
     vae: str | None
     text_encoder: str | None
+    image_encoder: str | None
     lora: tuple[str, ...]
     embedding: tuple[str, ...]
     image: str | None
@@ -33,7 +34,10 @@ def relocated(request: Request, now: Now) -> Request:
     from scorefield.weights.lora.file import LoraFile
     from scorefield.weights.textual_inversion import TextualInversionFile
 
-    asked = {"model": now["model"], "device": now["device"], "vae": now["vae"], "text_encoder": now["text_encoder"]}
+    asked = {
+        "model": now["model"], "device": now["device"], "vae": now["vae"], "text_encoder": now["text_encoder"],
+        "image_encoder": now["image_encoder"],
+    }  # fmt: skip
     given = parse_choice({name: value for name, value in asked.items() if value})
     pictures = {
         "image": now["image"], "last_image": now["last_image"], "mask": now["mask"],
@@ -52,7 +56,10 @@ def relocated(request: Request, now: Now) -> Request:
 def lost(request: Request, error: ScorefieldError) -> ScorefieldError:
     """The `error` of loading a recorded request; if a file is gone, with the option that gives its new place."""
     places = {one.path: "--embedding" for one in request.embeddings} | {one.path: "--lora" for one in request.loras}
-    parts = {request.model: "--model", request.vae: "--vae", request.text_encoder: "--text-encoder"}
+    parts = {
+        request.model: "--model", request.vae: "--vae", request.text_encoder: "--text-encoder",
+        request.image_encoder: "--image-encoder",
+    }  # fmt: skip
     places |= {place: flag for place, flag in parts.items() if place}
     for place, flag in places.items():
         if str(error).startswith(str(Path(place))) and not Path(place).exists():

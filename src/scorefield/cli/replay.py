@@ -37,6 +37,7 @@ class Verdict(NamedTuple):
 @click.option("--device", metavar="DEVICE", help="Where to draw, if not on the recorded device.")
 @click.option("--vae", metavar="PATH", help="The autoencoder of --vae, if it is not where the record says.")
 @click.option("--text-encoder", metavar="PATH", help="The text encoder of --text-encoder, likewise.")
+@click.option("--image-encoder", metavar="PATH", help="The image encoder of --image-encoder, likewise.")
 @click.option("--lora", metavar="PATH", multiple=True, help="A LoRA that is not where the record says.")
 @click.option("--embedding", metavar="PATH", multiple=True, help="A textual inversion not at its recorded path.")
 @click.option("--image", metavar="FILE", help="The picture it starts from, if it is not where the record says.")

@@ -155,7 +155,13 @@ class ModelFiles(Group):
     )
     text_encoder: _Path | None = option(
         None,
-        "A path whose text encoder takes the place of the model's own (of Wan, whose networks may be separate files).",
+        "A text encoder to use instead of the model's own (of Wan, whose networks may be separate files).",
+        expects="a path",
+        metavar="PATH",
+    )
+    image_encoder: _Path | None = option(
+        None,
+        "An image encoder to use instead of the model's own (of a Wan that draws films from pictures).",
         expects="a path",
         metavar="PATH",
     )

@@ -34,7 +34,7 @@ class Scenes:
         """The model; RequestError for a choice among files, of which it has one set."""
         applied = {
             "--prediction": choice.prediction, "--variant": choice.variant, "--vae": choice.vae,
-            "--text-encoder": choice.text_encoder, "--ema": choice.ema,
+            "--text-encoder": choice.text_encoder, "--image-encoder": choice.image_encoder, "--ema": choice.ema,
         }  # fmt: skip
         if flag := next((flag for flag, value in applied.items() if value), None):
             raise RequestError(f"{flag} applies to checkpoint files only; {identity.name} is built in")

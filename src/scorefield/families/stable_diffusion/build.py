@@ -62,8 +62,9 @@ class StableDiffusion:
     def build(self, identity: Recognised, choice: ModelChoice, place: Place) -> System:
         """The model; its sha256 is computed while the weights are read, see `Filling`."""
         checkpoint, found, networks = identity.checkpoint, identity.found, identity.networks
-        if choice.text_encoder:
-            raise RequestError("text_encoder is not an option of Stable Diffusion", option="text_encoder")
+        for name in ("text_encoder", "image_encoder"):
+            if getattr(choice, name):
+                raise RequestError(f"{name} is not an option of Stable Diffusion", option=name)
         if missing := [part for part in found.missing if not (part == "vae" and choice.vae)]:
             line = f"{checkpoint.path} lacks its {' and its '.join(missing)}; get it whole"
             more = ", or give an autoencoder with --vae" if missing == ["vae"] else ""

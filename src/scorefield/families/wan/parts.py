@@ -3,16 +3,16 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scorefield.errors import MissingError, UnsupportedError
+from scorefield.errors import MissingError, RequestError, UnsupportedError
 from scorefield.families.wan import configs, separate_files
 from scorefield.families.wan.separate_files import Source
-from scorefield.families.wan.specs import WAN22_T2V, Networks
+from scorefield.families.wan.specs import WAN22_I2V, WAN22_T2V, Networks
 from scorefield.prompt.sentence_pieces import Umt5Tokenizer
 from scorefield.request import ModelChoice
 from scorefield.weights.checkpoint import Checkpoint, Reader
 from scorefield.weights.detect.identity import TransformerIdentity
 from scorefield.weights.key_map import Entry, needed_keys
-from scorefield.weights.key_maps import clip_keys, umt5_keys, wan_keys, wan_vae_keys
+from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
 
 # Files of the original folder besides its transformers and its autoencoder.
 _TEXT, _TOKENIZER = "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl"
@@ -37,9 +37,18 @@ def separate(checkpoint: Checkpoint) -> Networks | None:
     path = checkpoint.path
     if not path.is_file() or not isinstance(found := checkpoint.identity, TransformerIdentity):
         return None
-    config = separate_files.transformer_config(path, found)
-    two = len(separate_files.experts(path)) == 2
-    return Networks(transformer=config, boundary=WAN22_T2V.boundary if two else None)
+    config, two = separate_files.transformer_config(path, found), len(separate_files.experts(path)) == 2
+    pictured = config.in_channels != config.out_channels
+    if pictured and not two and config.image_width is None:
+        raise UnsupportedError(
+            f"{path} draws films from pictures without an image encoder: as one of two transformers of a Wan 2.2 it "
+            "needs the other beside it, with low for high in its name; other such models are not supported"
+        )
+    return Networks(
+        transformer=config,
+        boundary=(WAN22_I2V if pictured else WAN22_T2V).boundary if two else None,
+        image_clip=None if config.image_width is None else separate_files.IMAGE_CLIP,
+    )
 
 
 def gather(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> Parts:
@@ -54,7 +63,12 @@ def gather(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> P
     given = {
         "vae": _given(path, choice.vae, "vae", configs.vae_of(path) if original else None),
         "text_encoder": _given(path, choice.text_encoder, "text_encoder", _TEXT if original else None),
+        "image_encoder": _given(
+            path, choice.image_encoder, "image_encoder", _IMAGE if original and networks.image_clip else None
+        ),
     }
+    if choice.image_encoder and networks.image_clip is None:
+        raise RequestError(f"image_encoder: {path} reads no image encoder", option="image_encoder")
     if given["vae"] is not None:
         config, latents, vae = separate_files.vae(checkpoint.other(given["vae"]))
         networks = replace(networks, vae=config, latents=latents)
@@ -67,6 +81,11 @@ def gather(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> P
     else:
         reader = checkpoint.reader("text_encoder")
         text = (umt5_keys.stored(networks.text, reader.tensors), reader, umt5_keys.needed(reader.tensors))
+    image = None
+    if networks.image_clip is not None and given["image_encoder"] is not None:
+        image = separate_files.image_encoder(checkpoint.other(given["image_encoder"]), networks.image_clip)
+    elif networks.image_clip is not None:
+        image = separate_files.image_weights(networks.image_clip, checkpoint.reader("image_encoder"))
     _check(path, networks, vae, text)
     return Parts(
         choice=choice,
@@ -74,7 +93,7 @@ def gather(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> P
         transformers=_transformers(checkpoint, networks),
         vae=vae,
         text=text,
-        image=_image(checkpoint, networks),
+        image=image,
         tokenizer=_tokenizer(checkpoint, text[1]),
     )
 
@@ -89,7 +108,10 @@ def _completed(path: Path, networks: Networks, choice: ModelChoice) -> ModelChoi
     """The choice with the files that it leaves out, found near the transformer's."""
     vae = choice.vae or str(separate_files.find_vae(path, networks.transformer.out_channels))
     text = choice.text_encoder or str(separate_files.find_text_encoder(path))
-    return choice.model_copy(update={"vae": vae, "text_encoder": text})
+    image = choice.image_encoder
+    if image is None and networks.image_clip is not None:
+        image = str(separate_files.find_image_encoder(path))
+    return choice.model_copy(update={"vae": vae, "text_encoder": text, "image_encoder": image})
 
 
 def _given(path: Path, chosen: str | None, part: str, own: str | None) -> Path | None:
@@ -103,17 +125,6 @@ def _file(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise MissingError(f"{folder} lacks {name}; get the whole folder of Wan")
     return folder / name
-
-
-def _image(checkpoint: Checkpoint, networks: Networks) -> Source | None:
-    """The image encoder of a folder whose model has one."""
-    if networks.image_clip is None:
-        return None
-    reader = (
-        checkpoint.reader("image_encoder") if checkpoint.is_folder else checkpoint.other(_file(checkpoint.path, _IMAGE))
-    )
-    entries = clip_keys.stored_vision(networks.image_clip.vision, reader.tensors)
-    return entries, reader, needed_keys(entries, clip_keys.needed_vision(reader.tensors))
 
 
 def _check(path: Path, networks: Networks, vae: Source, text: Source) -> None:

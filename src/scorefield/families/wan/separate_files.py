@@ -6,6 +6,7 @@ from pathlib import Path
 from scorefield.errors import DamagedError, MissingError, UnsupportedError
 from scorefield.latent.wan_latents import WAN_21, WAN_22, FilmLatents
 from scorefield.nets.causal_vae import CausalVaeConfig
+from scorefield.nets.clip import VIT_H_14, ClipConfig
 from scorefield.nets.umt5 import Umt5Config
 from scorefield.nets.video_dit import VideoDitConfig
 from scorefield.prompt.sentence_pieces import JSON, SPIECE, Umt5Tokenizer
@@ -13,6 +14,7 @@ from scorefield.weights.checkpoint import Reader
 from scorefield.weights.detect import film_shapes
 from scorefield.weights.detect.identify import identify_file
 from scorefield.weights.detect.identity import (
+    ClipIdentity,
     Family,
     FilmVaeIdentity,
     Layout,
@@ -20,8 +22,8 @@ from scorefield.weights.detect.identity import (
     TransformerIdentity,
     described,
 )
-from scorefield.weights.key_map import Entry, under
-from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
+from scorefield.weights.key_map import Entry, needed_keys, under
+from scorefield.weights.key_maps import clip_keys, umt5_keys, wan_keys, wan_vae_keys
 from scorefield.weights.model_files import expert_of, is_diffusers_folder
 
 Source = tuple[Sequence[Entry], Reader, Sequence[str]]  # of the weights of a network: their map, and their names
@@ -35,10 +37,16 @@ _TEXTS = (
     "umt5_xxl_fp16.safetensors", "umt5-xxl-enc-bf16.safetensors", "models_t5_umt5-xxl-enc-bf16.pth",
     "umt5_xxl_fp8_e4m3fn_scaled.safetensors", "umt5-xxl-enc-fp8_e4m3fn.safetensors",
 )  # fmt: skip
+_IMAGES = (
+    "clip_vision_h.safetensors", "open-clip-xlm-roberta-large-vit-huge-14_visual_fp16.safetensors",
+    "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
+)  # fmt: skip
 _TRANSFORMER_FOLDERS = ("diffusion_models", "unet")
-_VAE_FOLDERS, _TEXT_FOLDERS = ("vae",), ("text_encoders", "clip")
+_VAE_FOLDERS, _TEXT_FOLDERS, _IMAGE_FOLDERS = ("vae",), ("text_encoders", "clip"), ("clip_vision",)
 _TOKENIZERS = ("google/umt5-xxl", "umt5-xxl", "tokenizer", ".")  # folders next to a text encoder
 _LATENTS = {len(one.mean): one for one in (WAN_21, WAN_22)}  # by channels
+IMAGE_CLIP = VIT_H_14  # of every Wan that reads an image encoder
+_MASK = 4  # channels: which frames of a latent are given
 _HEAD = 128  # the width of a head in every Wan
 _MOST_BLOCKS = 1000
 _LARGEST_TOKENIZER = 64 << 20  # bytes
@@ -48,8 +56,13 @@ def transformer_config(path: Path, found: TransformerIdentity) -> VideoDitConfig
     """The sizes of a transformer; UnsupportedError for one that no film can be drawn with."""
     if found.width % _HEAD or found.depth > _MOST_BLOCKS:
         raise UnsupportedError(f"{path}: {found.depth} blocks of width {found.width} are not those of a Wan")
-    if found.in_channels != found.out_channels:
-        raise UnsupportedError(f"{path} is a Wan that starts from a picture; only films from words can be drawn yet")
+    if found.in_channels - found.out_channels not in (0, _MASK + found.out_channels):
+        raise UnsupportedError(
+            f"{path} reads {found.in_channels} channels; a Wan reads {found.out_channels}, or with a picture "
+            f"{2 * found.out_channels + _MASK}"
+        )
+    if found.image_width not in (None, IMAGE_CLIP.vision.width):
+        raise UnsupportedError(f"{path} reads an image encoder of width {found.image_width}, which no Wan has")
     return VideoDitConfig(
         in_channels=found.in_channels,
         out_channels=found.out_channels,
@@ -60,6 +73,8 @@ def transformer_config(path: Path, found: TransformerIdentity) -> VideoDitConfig
         heads=found.width // _HEAD,
         text_width=found.text_width,
         time_features=found.time_features,
+        image_width=found.image_width,
+        image_positions=found.image_positions,
         like="original" if found.layout is Layout.WAN else "diffusers",
     )
 
@@ -108,6 +123,26 @@ def text_encoder(reader: Reader) -> tuple[Umt5Config, Source]:
         mlp_width=found.mlp_width,
     )
     return config, (umt5_keys.stored(config, reader.tensors), reader, umt5_keys.needed(reader.tensors))
+
+
+def image_encoder(reader: Reader, config: ClipConfig) -> Source:
+    """The weights of an image encoder in a file; UnsupportedError for one of other sizes than those of `config`."""
+    found, sizes = identify_file(reader.index), config.vision
+    stored = found.image if isinstance(found, ClipIdentity) else None
+    if clip_keys.WAN_CLASS_TOKEN not in reader.tensors and (
+        stored is None or (stored.layers, stored.width, stored.patch) != (sizes.layers, sizes.width, sizes.patch_size)
+    ):
+        raise UnsupportedError(
+            f"{reader.index.path} is {described(found)}, not {Family.VIT_H_14}, the image encoder of Wan; "
+            f"take {_IMAGES[0]}"
+        )
+    return image_weights(config, reader)
+
+
+def image_weights(config: ClipConfig, reader: Reader) -> Source:
+    """The weights of an image encoder, in either layout."""
+    entries = clip_keys.stored_vision(config.vision, reader.tensors)
+    return entries, reader, needed_keys(entries, clip_keys.needed_vision(reader.tensors))
 
 
 def has_tokenizer(reader: Reader) -> bool:
@@ -159,6 +194,11 @@ def find_vae(path: Path, channels: int) -> Path:
 def find_text_encoder(path: Path) -> Path:
     """The text encoder that belongs to a transformer's file, by its known names; MissingError if there is none."""
     return _find(path, _TEXTS, _TEXT_FOLDERS, "text encoder", "--text-encoder")
+
+
+def find_image_encoder(path: Path) -> Path:
+    """The image encoder that belongs to a transformer's file, by its known names; MissingError if there is none."""
+    return _find(path, _IMAGES, _IMAGE_FOLDERS, "image encoder", "--image-encoder")
 
 
 def part_of(path: Path, part: str) -> Path:

@@ -38,6 +38,7 @@ _WAN_BLOCK = (
     *same("norm2", "norm2"), *same("fc1", "mlp.0"), *same("fc2", "mlp.2"),
 )  # fmt: skip
 _WAN, _WAN_UNREAD = "visual.", "visual.head"
+WAN_CLASS_TOKEN = "visual.cls_embedding"  # a key of its layout alone
 _PROJECTION = "visual_projection.weight"
 
 
@@ -98,7 +99,7 @@ def transformers_vision(
 def wan_vision(config: EncoderSizes) -> Iterator[Entry]:
     """The image encoder, not projected, in Wan's file, which holds a text encoder besides."""
     yield Entry("patch.weight", (f"{_WAN}patch_embedding.weight",))
-    yield Entry("class_token", (f"{_WAN}cls_embedding",), Form.SAMPLE)
+    yield Entry("class_token", (WAN_CLASS_TOKEN,), Form.SAMPLE)
     yield Entry("positions", (f"{_WAN}pos_embedding",), Form.SAMPLE)
     yield from (*same("norm_pre", f"{_WAN}pre_norm"), *same("norm_post", f"{_WAN}post_norm"))
     yield from _blocks(config, f"{_WAN}transformer", _WAN_BLOCK)
@@ -106,7 +107,7 @@ def wan_vision(config: EncoderSizes) -> Iterator[Entry]:
 
 def stored_vision(config: EncoderSizes, keys: Collection[str]) -> list[Entry]:
     """The entries of an image encoder, not projected, in a file with these `keys`: Wan's or transformers' layout."""
-    if f"{_WAN}cls_embedding" in keys:
+    if WAN_CLASS_TOKEN in keys:
         return list(wan_vision(config))
     prefix = "vision_model." if any(key.startswith("vision_model.") for key in keys) else ""
     return list(transformers_vision(config, projected=False, prefix=prefix))
@@ -114,7 +115,7 @@ def stored_vision(config: EncoderSizes, keys: Collection[str]) -> list[Entry]:
 
 def needed_vision(keys: Collection[str]) -> list[str]:
     """Of a file's `keys`, those of the image encoder without its projection."""
-    if f"{_WAN}cls_embedding" in keys:
+    if WAN_CLASS_TOKEN in keys:
         return [key for key in keys if key.startswith(_WAN) and key != _WAN_UNREAD]
     return [key for key in keys if key != _PROJECTION]
 
