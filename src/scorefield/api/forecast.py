@@ -1,4 +1,4 @@
-"""The memory that a plan will take, told from a system without numbers before anything is loaded."""
+"""Estimate the memory of a plan by running its networks without numbers, before anything is loaded."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from scorefield.api.free_memory import resident
 from scorefield.api.resolve import Plan
 from scorefield.core.half_precision import no_autocast
 from scorefield.core.hollow_run import HollowRun
+from scorefield.model.part_names import Part
 from scorefield.model.system import System
 from scorefield.nets.experts import Experts
 from scorefield.notes import collecting
 
 # Networks by where a stage has them; others are called by their place.
 _NAMES = {
-    "conditioner.encoder": "text encoder",
-    "conditioner.clip": "text encoder",
-    "conditioner.first.encoder": "text encoder",
-    "conditioner.second.encoder": "second text encoder",
-    "conditioner.image_encoder": "image encoder",
-    "conditioner.statistics": "image statistics",
-    "denoiser": "denoiser",
-    "codec": "autoencoder",
-    "codec.pictures": "autoencoder",
+    "conditioner.encoder": Part.TEXT,
+    "conditioner.clip": Part.TEXT,
+    "conditioner.first.encoder": Part.TEXT,
+    "conditioner.second.encoder": Part.TEXT_2,
+    "conditioner.image_encoder": Part.IMAGE,
+    "conditioner.statistics": Part.STATISTICS,
+    "codec": Part.AUTOENCODER,
+    "codec.pictures": Part.AUTOENCODER,
 }
 
 

@@ -31,7 +31,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "generate": Command("scorefield.cli.generate", "Draw pictures from prompts."),
-    "plan": Command("scorefield.cli.tell_memory", "Tell the memory and the time that a drawing takes."),
+    "plan": Command("scorefield.cli.tell_memory", "Estimate the memory and the time that a drawing takes."),
     "replay": Command("scorefield.cli.replay", "Draw a picture again from the record in its file."),
     "inspect": Command("scorefield.cli.inspect", "Show how a picture was made, or what a weights file holds."),
     "convert": Command("scorefield.cli.convert", "Write a model's files in another layout."),

@@ -25,7 +25,7 @@ def command(
     context: click.Context, /, prompts: tuple[str, ...], probe: bool, anyway: bool, form: str,
     **given: str | bool | tuple[str, ...] | None,
 ) -> None:  # fmt: skip
-    """Tell the memory that drawing every PROMPT takes, and whether this machine has it.
+    """Estimate the memory that drawing every PROMPT takes, and whether this machine has it.
 
     The options are those of `scorefield generate`. Nothing is loaded unless --probe is given. The peak is that of the
     whole process with all weights in it, or of what is on the GPU.

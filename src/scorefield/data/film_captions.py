@@ -39,8 +39,8 @@ def film_caption(
 ) -> str:
     """One caption; with faults, these before or after what the film shows, or alone.
 
-    A caption with `weather` says what falls on the things. A film that stands still, or goes backwards, is not said to
-    show its motion.
+    A caption with `weather` says what falls on the things. The caption of a film that
+    stands still or runs backwards leaves its motion out.
     """
     shows = not _HIDE_MOTION & set(faults)
     if weather and shows and place is not None:

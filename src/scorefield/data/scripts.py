@@ -77,7 +77,7 @@ def _placed(noun: Noun, x: int, foot: int, size: int, direction: Direction | Non
 
 
 def _foot(place: str, height: int, rng: random.Random) -> int:
-    """The row on which a thing of `height` px stands, or the lower end of one that floats."""
+    """The row where a thing of `height` px ends at the bottom, standing or floating."""
     return jitter(rng, 114, 5) if place in GROUND else jitter(rng, 72, 12) + height // 2
 
 

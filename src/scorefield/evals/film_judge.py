@@ -27,7 +27,7 @@ LIKE = 4  # every so many frames, a thing is compared with its sprite
 
 
 class FilmVerdict(NamedTuple):
-    """The faults of a film, in words; None where it is right."""
+    """What is wrong with each aspect of a film; None for an aspect that is right."""
 
     thing: str | None
     motion: str | None

@@ -13,7 +13,7 @@ from scorefield.evals.verdict import HELD, holds
 Course = Literal["left", "right", "up", "down", "off", "bounce", "still", "unclear"]
 
 LEAST = 18.0  # px: a shorter way is none
-QUIET = 10.0  # px: what stands may seem to move so far
+QUIET = 10.0  # px: how far a still thing may appear to move
 SWING = 8.0  # px: a smaller turn up or down is none
 LIFTED = 12.0  # px: the least lift of a held thing
 CLOSER = 12.0  # px: the least by which one thing approaches another

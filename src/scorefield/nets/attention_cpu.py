@@ -61,7 +61,7 @@ def serves(q: Tensor, k: Tensor, v: Tensor) -> bool:
 
 
 def _readable(x: Tensor) -> bool:
-    """Whether the kernel can read it where it is in memory, which a subclass of Tensor need not be."""
+    """Whether the kernel can read its memory; a subclass of Tensor may have none."""
     return type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.bfloat16 and x.stride(-1) == 1
 
 

@@ -171,7 +171,7 @@ def tokenizer(reader: Reader) -> Umt5Tokenizer:
 def experts(path: Path) -> list[Path]:
     """The files of both transformers of a Wan 2.2, of which `path` is one, or `path` alone.
 
-    They are told apart by "high" and "low" in their names. MissingError if the name says so and the other is not there.
+    "high" or "low" in a name says which it is. MissingError for a high-noise or low-noise file without the other.
     """
     named = expert_of(path.name)
     if named is None:
