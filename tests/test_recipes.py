@@ -22,6 +22,7 @@ from scorefield.data.phrases import PLACES
 from scorefield.data.sprites import SHEET
 from scorefield.data.vocabulary import words
 from scorefield.families.scenes import build_scenes
+from scorefield.prompt import tokenizer
 from scorefield.prompt.bpe import MERGES
 from scorefield.prompt.tokenizer import WordTokenizer
 from scorefield.train import recipe as recipes
@@ -145,6 +146,36 @@ def test_with_one_half_locked_only_the_other_learns(
     learnt = "autoencoder.decoder." if name == "autoencoder" else ("vision.", "logit_scale")
     assert changed
     assert all(key.startswith(learnt) for key in changed), sorted(changed)
+
+
+def test_a_clip_that_learns_new_words_begins_with_the_states_of_the_words_that_ship(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shipped = build_scenes.ASSETS / build_scenes.CLIP
+    prompts = ["a red car in the desert", "two cats and a tree", ""]
+    theirs = WordTokenizer.from_file(shipped.parent / build_scenes.TOKENIZER)
+    ours = tokenizer.build(words())
+    module = _recipe("clip", monkeypatch, SETTINGS["clip"] | {"start": str(shipped)}).build()
+    old = build_scenes.conditioner(build_scenes.ASSETS, torch.float32).clip
+    with torch.no_grad():
+        (ids, mask), (their_ids, their_mask) = ours.encode(prompts), theirs.encode(prompts)
+        assert torch.equal(module.text_hidden(ids, mask), old.text_hidden(their_ids, their_mask))
+
+
+def test_what_a_new_clip_must_keep_ends_at_the_first_new_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = sorted(set(words()) - set(WordTokenizer.from_file(build_scenes.ASSETS / build_scenes.TOKENIZER).spelt()))[0]
+    recipe = _recipe("clip", monkeypatch, SETTINGS["clip"] | {"start": str(build_scenes.ASSETS / build_scenes.CLIP)})
+    module, names = recipe.build(), recipe.loss.__globals__
+    ours = tokenizer.build(words())
+    earlier = names["read_earlier"](build_scenes.ASSETS / build_scenes.CLIP, module.config, ours)
+    ids, mask = ours.encode([f"a cat {new} in the desert"])
+    hidden = module.text_hidden(ids, mask)
+    late, early = hidden.clone(), hidden.clone()
+    late[:, 3:] += 1  # <start> a cat | the new word, and all that follows
+    early[:, 2] += 1
+    assert float(names["drift"](hidden, ids, mask, earlier)) == 0
+    assert float(names["drift"](late, ids, mask, earlier)) == 0
+    assert float(names["drift"](early, ids, mask, earlier)) > 0.01
 
 
 def test_a_generator_continues_from_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
