@@ -135,9 +135,9 @@ def as_one_file(path: Path, model: System, networks: Networks) -> None:
 def there_and_back(source: Path, networks: Networks, folder: Path) -> tuple[Path, Path]:
     """A model as one file, and that file as a diffusers folder, both in `folder`."""
     file, back = folder / "one.safetensors", folder / "back"
-    list(conversion(source, to_folder=False, networks=networks).run(file, None))
+    list(conversion(source, to="ldm", networks=networks).run(file, None))
     back.mkdir()
-    list(conversion(file, to_folder=True, networks=networks).run(back, None))
+    list(conversion(file, to="diffusers", networks=networks).run(back, None))
     return file, back
 
 

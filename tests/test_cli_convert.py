@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder, small, of float32."""
     made = tmp_path_factory.mktemp("tiny")
     single(made / "x.safetensors", TINY)
-    return done(conversion(made / "x.safetensors", to_folder=True, networks=TINY, prediction="eps"), made / "folder")
+    return done(conversion(made / "x.safetensors", to="diffusers", networks=TINY, prediction="eps"), made / "folder")
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *args: str, code: int = 2) -> str:
@@ -80,7 +80,7 @@ def test_what_cannot_be_is_one_line(folder: Path, tmp_path: Path, capsys: pytest
     assert "does not exist" in _refused(capsys, str(tmp_path / "none"), str(tmp_path / "x"))
     save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
     told = _refused(capsys, str(tmp_path / "odd.safetensors"), str(tmp_path / "x"))
-    assert "is neither a Stable Diffusion nor a part of one" in told
+    assert "is neither a Stable Diffusion nor a Wan, nor a part of one" in told
     (tmp_path / "cut.safetensors").write_bytes(b"abc")
     assert "damaged" in _refused(capsys, str(tmp_path / "cut.safetensors"), str(tmp_path / "x"), code=1)
     assert sorted(os.listdir(tmp_path)) == ["cut.safetensors", "odd.safetensors", "there"]

@@ -142,7 +142,7 @@ def test_train_with_closed_streams_still_saves_its_run(tmp_path: Path) -> None:
 
 def test_convert_with_closed_streams_still_writes_its_model(tmp_path: Path) -> None:
     single(tmp_path / "x.safetensors", TINY)
-    done(conversion(tmp_path / "x.safetensors", to_folder=True, networks=TINY, prediction="eps"), tmp_path / "folder")
+    done(conversion(tmp_path / "x.safetensors", to="diffusers", networks=TINY, prediction="eps"), tmp_path / "folder")
     line = f"{sys.executable} -m scorefield convert folder made.safetensors >&- 2>&-"
     subprocess.run(["/bin/sh", "-c", line], env=ENVIRONMENT, cwd=tmp_path, check=True)
     assert load_file(tmp_path / "made.safetensors")

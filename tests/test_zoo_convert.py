@@ -61,8 +61,8 @@ def done(made: Conversion, path: Path, dtype: torch.dtype | None = None) -> Path
 
 def there_and_back(path: Path, networks: Networks, tmp_path: Path) -> tuple[Path, Path]:
     """A folder of a single file, and a single file of that folder."""
-    folder = done(conversion(path, to_folder=True, prediction="v", networks=networks), tmp_path / "folder")
-    return folder, done(conversion(folder, to_folder=False), tmp_path / "back.safetensors")
+    folder = done(conversion(path, to="diffusers", prediction="v", networks=networks), tmp_path / "folder")
+    return folder, done(conversion(folder, to="ldm"), tmp_path / "back.safetensors")
 
 
 def assert_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
@@ -90,7 +90,7 @@ def test_a_single_file_comes_back_from_a_folder_to_the_bit(
 def test_a_folder_comes_back_from_a_single_file_to_the_bit(networks: Networks, tmp_path: Path) -> None:
     single(tmp_path / "x.safetensors", networks)
     folder, back = there_and_back(tmp_path / "x.safetensors", networks, tmp_path)
-    again = done(conversion(back, to_folder=True, networks=networks), tmp_path / "again")
+    again = done(conversion(back, to="diffusers", networks=networks), tmp_path / "again")
     assert {file.relative_to(folder) for file in folder.rglob("*")} == {
         file.relative_to(again) for file in again.rglob("*")
     }
@@ -107,7 +107,7 @@ def test_what_the_other_layout_has_no_place_for_is_said(tmp_path: Path) -> None:
     held = single(path, TINY_2)
     held |= {"cond_stage_model.model.attn_mask": torch.ones(2), "first_stage_model.loss.logvar": torch.ones(1)}
     save_file({name: tensor.clone() for name, tensor in (held | TABLES).items()}, path)
-    made = conversion(path, to_folder=True, prediction="eps", networks=TINY_2)
+    made = conversion(path, to="diffusers", prediction="eps", networks=TINY_2)
     assert made.left == {
         "part of Stable Diffusion 2's text encoder that it does not read": 12 + 2,
         "averaged copy of the U-Net": 1,
@@ -118,14 +118,14 @@ def test_what_the_other_layout_has_no_place_for_is_said(tmp_path: Path) -> None:
     index = json.loads((folder / "model_index.json").read_text())
     index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
     (folder / "model_index.json").write_text(json.dumps(index))
-    assert conversion(folder, to_folder=False).left == {"safety_checker": 1}
+    assert conversion(folder, to="ldm").left == {"safety_checker": 1}
 
 
 @BOTH
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_numbers_become_what_is_asked_for(networks: Networks, dtype: torch.dtype, tmp_path: Path) -> None:
     held = single(tmp_path / "x.safetensors", networks)
-    made = conversion(tmp_path / "x.safetensors", to_folder=False, networks=networks)
+    made = conversion(tmp_path / "x.safetensors", to="ldm", networks=networks)
     assert_same(
         load_file(done(made, tmp_path / "y.safetensors", dtype)), {name: one.to(dtype) for name, one in held.items()}
     )
@@ -135,7 +135,7 @@ def test_numbers_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
     held = single(tmp_path / "x.safetensors", TINY)
     held["model.diffusion_model.out.2.bias"][1] = 1e5
     save_file({name: tensor.clone() for name, tensor in held.items()}, tmp_path / "x.safetensors")
-    made = conversion(tmp_path / "x.safetensors", to_folder=False, networks=TINY)
+    made = conversion(tmp_path / "x.safetensors", to="ldm", networks=TINY)
     with pytest.raises(
         DamagedError, match=r"model\.diffusion_model\.out\.2\.bias holds numbers that do not fit float16"
     ):
@@ -145,12 +145,12 @@ def test_numbers_that_float16_cannot_hold_are_refused(tmp_path: Path) -> None:
 def test_a_ckpt_becomes_safetensors_and_what_it_predicts_is_kept(tmp_path: Path) -> None:
     held = single(tmp_path / "x.safetensors", TINY_2)
     torch.save({"state_dict": held | TABLES}, tmp_path / "x.ckpt")
-    made = conversion(tmp_path / "x.ckpt", to_folder=False, prediction="v", networks=TINY_2)
+    made = conversion(tmp_path / "x.ckpt", to="ldm", prediction="v", networks=TINY_2)
     back = done(made, tmp_path / "y.safetensors")
     assert_same(load_file(back), held | MARK)
     with safe_open(back, framework="pt") as file:
         assert file.metadata() == {"format": "pt", "modelspec.prediction_type": "v"}
-    folder = done(conversion(back, to_folder=True, networks=TINY_2), tmp_path / "folder")
+    folder = done(conversion(back, to="diffusers", networks=TINY_2), tmp_path / "folder")
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     assert (scheduler["_class_name"], scheduler["prediction_type"]) == ("DDIMScheduler", "v_prediction")
 
@@ -175,7 +175,7 @@ SHAPES = {
 def test_every_published_key_goes_there_and_back(kind: str, tmp_path: Path) -> None:
     shapes = SHAPES[kind]
     path = sparse(tmp_path / "x.safetensors", shapes)
-    made = conversion(path, to_folder=True, prediction="v" if "unclip" in kind else "eps")
+    made = conversion(path, to="diffusers", prediction="v" if "unclip" in kind else "eps")
     files = planned(made)
     assert files["unet/diffusion_pytorch_model.safetensors"] == published.keys(f"diffusers/{kind}/unet")
     assert files["vae/diffusion_pytorch_model.safetensors"] == published.keys("diffusers/sd1,2/vae")
@@ -194,7 +194,7 @@ def test_every_published_key_goes_there_and_back(kind: str, tmp_path: Path) -> N
     for name, text in made.texts.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    (back,) = planned(conversion(folder, to_folder=False)).values()
+    (back,) = planned(conversion(folder, to="ldm")).values()
     more = {"v_pred": (0,)} if "unclip" in kind else {}
     if kind == "sd21-unclip-h":  # whose vectors were taken as they are, which the folder says in numbers
         more |= {f"noise_augmentor.data_{name}": (1, 1024) for name in ("mean", "std")}
@@ -203,7 +203,7 @@ def test_every_published_key_goes_there_and_back(kind: str, tmp_path: Path) -> N
 
 
 def test_a_folder_says_in_numbers_that_vectors_of_vit_h_are_taken_as_they_are(tmp_path: Path) -> None:
-    made = conversion(sparse(tmp_path / "x.safetensors", published.unclip("h")), to_folder=True)
+    made = conversion(sparse(tmp_path / "x.safetensors", published.unclip("h")), to="diffusers")
     assert json.loads(made.texts["image_normalizer/config.json"])["embedding_dim"] == 1024
     (file,) = (one for one in made.files if one.name.startswith("image_normalizer/"))
     (piece,) = file.pieces
@@ -213,14 +213,14 @@ def test_a_folder_says_in_numbers_that_vectors_of_vit_h_are_taken_as_they_are(tm
 
 def test_a_model_for_inpainting_becomes_the_pipeline_for_it(tmp_path: Path) -> None:
     shapes = published.sd1() | published.keys("ldm/sd1-inpaint model.diffusion_model.", "model.diffusion_model.")
-    made = conversion(sparse(tmp_path / "x.safetensors", shapes), to_folder=True)
+    made = conversion(sparse(tmp_path / "x.safetensors", shapes), to="diffusers")
     assert planned(made)["unet/diffusion_pytorch_model.safetensors"]["conv_in.weight"] == (320, 9, 3, 3)
     assert json.loads(made.texts["model_index.json"])["_class_name"] == "StableDiffusionInpaintPipeline"
     assert json.loads(made.texts["unet/config.json"])["in_channels"] == 9
 
 
 def test_one_tensor_is_in_memory_at_once(tmp_path: Path) -> None:
-    made = conversion(sparse(tmp_path / "x.safetensors", published.sd1()), to_folder=False)
+    made = conversion(sparse(tmp_path / "x.safetensors", published.sd1()), to="ldm")
     (file,) = made.files
     largest = max(one.size for piece in file.pieces for _, one in piece.planned(None))
     before, most, seen = anonymous(), 0, 0
@@ -242,17 +242,17 @@ def anonymous() -> int:
 
 def test_a_part_alone_goes_there_and_back(tmp_path: Path) -> None:
     shapes = published.keys("ldm/sd1,sd2 first_stage_model.")
-    made = conversion(sparse(tmp_path / "vae.safetensors", shapes), to_folder=True)
+    made = conversion(sparse(tmp_path / "vae.safetensors", shapes), to="diffusers")
     (files,) = planned(made).items()
     assert files == ("diffusion_pytorch_model.safetensors", published.keys("diffusers/sd1,2/vae"))
     sparse(tmp_path / "vae" / files[0], files[1])
-    assert planned(conversion(tmp_path / "vae", to_folder=False)) == {"": shapes}
+    assert planned(conversion(tmp_path / "vae", to="ldm")) == {"": shapes}
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
 def test_what_the_file_says_of_its_prediction_is_believed(prediction: str, tmp_path: Path) -> None:
     path = sparse(tmp_path / "x.safetensors", published.sd2(), {"modelspec.prediction_type": prediction})
-    made = conversion(path, to_folder=True)
+    made = conversion(path, to="diffusers")
     assert (
         f'"prediction_type": "{prediction.removesuffix("_prediction")}' in made.texts["scheduler/scheduler_config.json"]
     )
@@ -262,17 +262,17 @@ def test_what_the_file_says_of_its_prediction_is_believed(prediction: str, tmp_p
 def test_what_cannot_be_converted_is_one_line(tmp_path: Path) -> None:
     path = sparse(tmp_path / "x.safetensors", published.sd2())
     with pytest.raises(UnsupportedError, match=r"v for one of 768 \(prediction"):
-        conversion(path, to_folder=True)
+        conversion(path, to="diffusers")
     save_file({"odd": torch.ones(1)}, tmp_path / "odd.safetensors")
-    with pytest.raises(UnsupportedError, match="is neither a Stable Diffusion nor a part of one"):
-        conversion(tmp_path / "odd.safetensors", to_folder=True)
+    with pytest.raises(UnsupportedError, match="is neither a Stable Diffusion nor a Wan, nor a part of one"):
+        conversion(tmp_path / "odd.safetensors", to="diffusers")
     shapes = published.sd1()
     shapes["model.diffusion_model.out.2.bias"] = (5,)
     with pytest.raises(DamagedError, match=r"out\.2\.bias has shape \(5,\), where this network has \(4,\)"):
-        conversion(sparse(tmp_path / "shape.safetensors", shapes), to_folder=True)
+        conversion(sparse(tmp_path / "shape.safetensors", shapes), to="diffusers")
     del shapes["model.diffusion_model.out.2.bias"]
     with pytest.raises(DamagedError, match=r"1 missing \(model\.diffusion_model\.out\.2\.bias\)"):
-        conversion(sparse(tmp_path / "less.safetensors", shapes), to_folder=True)
+        conversion(sparse(tmp_path / "less.safetensors", shapes), to="diffusers")
 
 
 def test_what_a_conversion_left_in_other_shapes_and_names_is_written_as_usual(tmp_path: Path) -> None:
@@ -285,8 +285,8 @@ def test_what_a_conversion_left_in_other_shapes_and_names_is_written_as_usual(tm
     save_file({name: tensor.contiguous() for name, tensor in odd.items()} | TABLES, tmp_path / "odd.safetensors")
     for name in ("usual", "odd"):
         file = tmp_path / f"{name}.safetensors"
-        done(conversion(file, to_folder=True, prediction="eps", networks=TINY), tmp_path / name)
-        done(conversion(file, to_folder=False, prediction="eps", networks=TINY), tmp_path / f"{name}-again.safetensors")
+        done(conversion(file, to="diffusers", prediction="eps", networks=TINY), tmp_path / name)
+        done(conversion(file, to="ldm", prediction="eps", networks=TINY), tmp_path / f"{name}-again.safetensors")
     weights = "diffusion_pytorch_model.safetensors"
     for written in ("{}-again.safetensors", f"{{}}/unet/{weights}", f"{{}}/vae/{weights}"):
         usual, again = (load_file(tmp_path / written.format(name)) for name in ("usual", "odd"))

@@ -224,8 +224,8 @@ def test_a_folder_comes_back_from_one_file_and_draws_the_identical_picture(made:
     assert (pictures[0] == pictures[1]).all()
     assert (pictures[0] == pictures[2]).all()
     assert stated(Checkpoint(folder)).unet == TINY.unet
-    assert conversion(made.folder, to_folder=False, networks=TINY).left == {}
-    told = conversion(made.file, to_folder=True, prediction="v", networks=TINY).left
+    assert conversion(made.folder, to="ldm", networks=TINY).left == {}
+    told = conversion(made.file, to="diffusers", prediction="v", networks=TINY).left
     assert told["part of the image prompt's CLIP that is not read"] == 1
 
 

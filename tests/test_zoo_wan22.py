@@ -272,7 +272,7 @@ def test_the_original_folder_holds_the_same_model(
         return replace(real(path), transformer=replace(real(path).transformer, text_width=32, like="diffusers"))
 
     monkeypatch.setattr(configs, "original", small)
-    monkeypatch.setitem(separate_files._LATENTS, sizes.vae.channels, sizes.latents)
+    monkeypatch.setitem(separate_files.LATENTS, sizes.vae.channels, sizes.latents)
     pipe = sf.load(folder, device="cpu")
     assert pipe.system.sha256 == model.pipe.system.sha256
     given = {"steps": 3, "shift": 5.0} | ({"image": picture(64)} if kind == "continued" else {})

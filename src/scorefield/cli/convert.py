@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command("convert")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(["diffusers", "ldm"]), help="The layout, if OUT's name does not show it.")
+@click.option(
+    "--to", type=click.Choice(["diffusers", "ldm", "comfyui"]), help="The layout, if OUT's name does not show it."
+)
 @click.option("--dtype", type=click.Choice(["float16", "bfloat16", "float32"]), help="Number format [as stored].")
 @click.option("--prediction", type=click.Choice(["eps", "v"]), help="What the network predicts, if IN does not say so.")
 @click.option(
@@ -29,8 +31,9 @@ def command(source: Path, out: Path, quiet: bool, form: str, **options: "Unpack[
     """Write the model in IN, a file or a folder, in another layout as OUT.
 
     OUT is one file if its name ends in .safetensors (the ldm layout), else a folder (diffusers). Single parts (a U-Net,
-    an autoencoder or a CLIP) convert between the same two. Except for LoRAs, tensors stay the same bit for bit. OUT is
-    written whole or not at all.
+    an autoencoder, a CLIP, a video transformer, UMT5) convert between the same two. The folder of a Wan converts to
+    diffusers' folder, or with --to comfyui to a folder of separate files. Except for LoRAs and scaled 8-bit weights,
+    tensors stay the same bit for bit. OUT is written whole or not at all.
     """
     with common.failures():
         from tqdm import tqdm

@@ -10,11 +10,12 @@ import torch
 from scorefield import atomic
 from scorefield.adapters.lora_weights import open_lora
 from scorefield.conversion.plan import conversion
+from scorefield.conversion.wan import Layout
 from scorefield.conversion.writer import Conversion
 from scorefield.errors import RequestError
 from scorefield.request import Loras, parse_choice
 
-_LAYOUTS = ("diffusers", "ldm")
+_LAYOUTS: tuple[Layout, ...] = ("diffusers", "ldm", "comfyui")
 _NOT_WRITTEN = (".ckpt", ".pt", ".pth", ".bin")  # pickles: nobody wants a folder with such a name
 
 
@@ -24,12 +25,12 @@ class Job:
 
     conversion: Conversion
     out: Path
-    layout: str  # diffusers or ldm
+    layout: Layout
     dtype: torch.dtype | None
 
     def run(self) -> Generator[int, None, None]:
         """Write it; yield the bytes of each tensor. To cancel, close the iterator: nothing is left behind."""
-        if self.layout == "diffusers":
+        if self.layout != "ldm":
             with atomic.staged_folder(self.out) as folder:
                 yield from self.conversion.run(folder, self.dtype)
         else:
@@ -50,7 +51,8 @@ class Options(TypedDict, total=False):
 def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> Job:
     """Check the conversion of the file or folder `source` into `out`; a ScorefieldError says why it cannot be done.
 
-    `to` is diffusers (a folder) or ldm (one .safetensors file), by default as the name of `out` says. `dtype`
+    `to` is diffusers (a folder) or ldm (one .safetensors file), by default as the name of `out` says; comfyui, for the
+    folder of a Wan, is a folder of separate files. `dtype`
     (float16, bfloat16, float32) is for floating-point tensors, which else keep theirs; `prediction` (eps, v) is for
     files of Stable Diffusion 2 that do not say what they predict; `loras` are merged into the weights: see `load`.
     """
@@ -61,7 +63,7 @@ def prepare(source: str | Path, out: str | Path, **options: Unpack[Options]) -> 
         raise RequestError(f"dtype must be float16, bfloat16 or float32, not {dtype!r}")
     if prediction not in (None, "eps", "v"):
         raise RequestError(f"prediction must be eps or v, not {prediction!r}")
-    found = conversion(Path(source), to_folder=layout == "diffusers", prediction=prediction, loras=loras)
+    found = conversion(Path(source), to=layout, prediction=prediction, loras=loras)
     return Job(conversion=found, out=Path(out), layout=layout, dtype=getattr(torch, dtype) if dtype else None)
 
 
@@ -73,18 +75,19 @@ def convert(source: str | Path, out: str | Path, **options: Unpack[Options]) -> 
     return job.out
 
 
-def _layout(out: Path, to: str | None) -> str:
+def _layout(out: Path, to: str | None) -> Layout:
     """The layout of `out`; RequestError for a name that does not fit it, or that is taken."""
     single = out.suffix == ".safetensors"
-    layout = to or ("ldm" if single else "diffusers")
-    if layout not in _LAYOUTS:
-        raise RequestError(f"to must be {' or '.join(_LAYOUTS)}, not {to!r}")
+    named = to or ("ldm" if single else "diffusers")
+    layout = next((one for one in _LAYOUTS if one == named), None)
+    if layout is None:
+        raise RequestError(f"to must be one of {', '.join(_LAYOUTS)}, not {to!r}")
     if single != (layout == "ldm"):
         what = "one file, whose name ends in .safetensors" if layout == "ldm" else "a folder"
         raise RequestError(f"{out}: the layout {layout} is {what}")
     if out.suffix in _NOT_WRITTEN:
-        named = out.with_suffix(".safetensors").name
-        raise RequestError(f"{out}: no {out.suffix} is written; name it {named}, or give a folder another name")
+        file = out.with_suffix(".safetensors").name
+        raise RequestError(f"{out}: no {out.suffix} is written; name it {file}, or give a folder another name")
     if out.exists():
         raise RequestError(f"{out} already exists; choose another name, or remove it")
     return layout

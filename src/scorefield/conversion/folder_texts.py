@@ -44,7 +44,7 @@ def unet(config: UnetConfig, side: int, features: int | None = None) -> dict[str
             "addition_time_embed_dim": features,
             "transformer_layers_per_block": [*(depth or 1 for depth in config.depths[:-1]), config.middle_depth],
         }  # fmt: skip
-    return _of_diffusers("UNet2DConditionModel") | _fields(config, folder_settings.UNET) | own | {
+    return of_diffusers("UNet2DConditionModel") | _fields(config, folder_settings.UNET) | own | {
         "attention_head_dim": config.heads or [config.heads_at(width) for width in widths],  # it counts heads
         "block_out_channels": [*widths],
         "down_block_types": [f"{kind}DownBlock2D" for kind in kinds],
@@ -59,7 +59,7 @@ def vae(config: KlConfig, latents: Latents, side: int) -> dict[str, Json]:
     """The config.json of an autoencoder for pictures `side` px wide."""
     own: dict[str, Json] = {"latents_mean": [*latents.mean], "latents_std": [*latents.deviation]}
     constants = _constants("vae", "in_channels", "norm_num_groups", "out_channels")
-    return _of_diffusers("AutoencoderKL") | _fields(config, folder_settings.VAE) | constants | {
+    return of_diffusers("AutoencoderKL") | _fields(config, folder_settings.VAE) | constants | {
         "block_out_channels": [config.width * multiplier for multiplier in config.multipliers],
         "down_block_types": ["DownEncoderBlock2D"] * len(config.multipliers),
         "sample_size": side,
@@ -98,7 +98,7 @@ def clip(config: ClipConfig) -> dict[str, Json]:
 
 def normalizer(width: int) -> dict[str, Json]:
     """The config.json of the statistics of unCLIP's image vectors."""
-    return _of_diffusers("StableUnCLIPImageNormalizer") | {"embedding_dim": width}
+    return of_diffusers("StableUnCLIPImageNormalizer") | {"embedding_dim": width}
 
 
 def _text(config: TextConfig, activation: str, projection: int) -> dict[str, Json]:
@@ -115,8 +115,9 @@ def _encoder(
     }
 
 
-def _of_diffusers(name: str) -> dict[str, Json]:
-    return {"_class_name": name, "_diffusers_version": "0.31.0"}  # the version whose names these are
+def of_diffusers(name: str, version: str = "0.31.0") -> dict[str, Json]:
+    """The class of a part, and the version of diffusers whose names its settings have."""
+    return {"_class_name": name, "_diffusers_version": version}
 
 
 def _fields(config: object, table: Mapping[str, str]) -> dict[str, Json]:
@@ -156,11 +157,11 @@ def pipeline(
         index["image_noising_scheduler"] = ["diffusers", "DDPMScheduler"]
         side = cast(int, networks["image_encoder"]["image_size"])
         noise = _constants("image_noising_scheduler", "beta_schedule", "num_train_timesteps", "trained_betas")
-        configs["feature_extractor/preprocessor_config.json"] = _preprocessing(side)
-        configs["image_noising_scheduler/scheduler_config.json"] = _of_diffusers("DDPMScheduler") | noise
+        configs["feature_extractor/preprocessor_config.json"] = image_processor(side)
+        configs["image_noising_scheduler/scheduler_config.json"] = of_diffusers("DDPMScheduler") | noise
     else:
         index |= {"feature_extractor": [None, None], "safety_checker": [None, None], "requires_safety_checker": False}
-    configs["model_index.json"] = _of_diffusers(kind) | index
+    configs["model_index.json"] = of_diffusers(kind) | index
     words = {f"{part}/{name}": one for part, pad in pads.items() for name, one in tokenizer(pad).items()}
     return {name: text(config) for name, config in configs.items()} | words
 
@@ -174,14 +175,14 @@ def scheduler(prediction: str, *, zero_snr: bool, xl: bool) -> dict[str, Json]:
     config = _constants("scheduler", *levels) | {"steps_offset": 1}
     config["prediction_type"] = "v_prediction" if prediction == "v" else "epsilon"
     if xl:
-        config |= _of_diffusers("EulerDiscreteScheduler") | {"timestep_spacing": "leading"}
+        config |= of_diffusers("EulerDiscreteScheduler") | {"timestep_spacing": "leading"}
     else:
-        config |= _of_diffusers("DDIMScheduler" if prediction == "v" else "PNDMScheduler")
+        config |= of_diffusers("DDIMScheduler" if prediction == "v" else "PNDMScheduler")
         config |= {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True}
     return config | ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_snr else {})
 
 
-def _preprocessing(side: int) -> dict[str, Json]:
+def image_processor(side: int) -> dict[str, Json]:
     """How a picture is prepared for an image encoder: its middle square, `side` px wide."""
     return {
         "crop_size": {"height": side, "width": side},

@@ -1,4 +1,4 @@
-"""The conversion of a model, or of a part of one, between the published layouts: diffusers' folder and one ldm file."""
+"""The conversion of a model, or of a part of one, between the published layouts."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from scorefield.adapters.lora_weights import OpenedLora, stacked
 from scorefield.conversion import folder_texts
 from scorefield.conversion.networks import NORMALIZER, Network, of_model
 from scorefield.conversion.part_alone import part_conversion
+from scorefield.conversion.wan import Layout, part_of_wan, whole_wan
 from scorefield.conversion.writer import METADATA, Constants, Conversion, Piece, WeightsFile, left
 from scorefield.errors import DamagedError, UnsupportedError
 from scorefield.families.stable_diffusion.build import Recognised, published, recognised, unknown_prediction
@@ -36,12 +37,12 @@ _NOT_IN_ONE_FILE = "which a single file cannot store: use the folder"
 def conversion(
     path: Path,
     *,
-    to_folder: bool,
+    to: Layout,
     prediction: str | None = None,
     loras: Sequence[OpenedLora] = (),
     networks: Networks | None = None,
 ) -> Conversion:
-    """The conversion of the model or part at `path` to a diffusers folder or one ldm file; nothing is written yet.
+    """The conversion of the model or part at `path` to another layout; nothing is written yet.
 
     - `prediction`: eps or v, for files that do not say what their network predicts.
     - `loras`: LoRAs to merge into the weights.
@@ -49,7 +50,15 @@ def conversion(
 
     DamagedError for damaged files, UnsupportedError for what has no other layout here.
     """
-    checkpoint = Checkpoint(path)
+    checkpoint, to_folder = Checkpoint(path), to == "diffusers"
+    if film := whole_wan(checkpoint, to):
+        _refuse(path, loras, prediction)
+        return film
+    if to == "comfyui":
+        raise UnsupportedError(f"{path} is no folder of a Wan, and comfyui is the layout of its separate files alone")
+    if film := part_of_wan(checkpoint, to_folder=to_folder):
+        _refuse(path, loras, prediction)
+        return film
     part = checkpoint.identity
     if isinstance(part, VaeIdentity | ClipIdentity) or (isinstance(part, ModelIdentity) and part.kind is Kind.UNET):
         if loras:
@@ -58,7 +67,7 @@ def conversion(
     model = recognised(checkpoint, networks)
     if model is None:
         raise UnsupportedError(
-            f"{path} is neither a Stable Diffusion nor a part of one: `scorefield inspect` says more"
+            f"{path} is neither a Stable Diffusion nor a Wan, nor a part of one: `scorefield inspect` says more"
         )
     found = model.found
     if found.missing:
@@ -68,6 +77,14 @@ def conversion(
         raise UnsupportedError(f"{path}: {unknown_prediction(found)}")
     whole = _whole(model, output, loras)
     return _folder(whole) if to_folder else _one_file(whole)
+
+
+def _refuse(path: Path, loras: Sequence[OpenedLora], prediction: str | None) -> None:
+    """UnsupportedError for what a conversion of Wan does not do."""
+    if loras:
+        raise UnsupportedError(f"{path} is a Wan, or a part of one: LoRAs are merged into Stable Diffusion alone")
+    if prediction:
+        raise UnsupportedError(f"{path} is a Wan, or a part of one: prediction applies to Stable Diffusion alone")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

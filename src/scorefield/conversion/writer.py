@@ -11,6 +11,7 @@ from torch import Tensor
 from scorefield.errors import DamagedError
 from scorefield.weights.checkpoint import Reader
 from scorefield.weights.checkpoint_layout import V_PREDICTION, ZERO_SNR
+from scorefield.weights.detect.film_shapes import SPIECE
 from scorefield.weights.key_map import Entry, views, write
 from scorefield.weights.safetensors_file import Planned, saving
 
@@ -25,6 +26,11 @@ _WHY = (  # keys that the other layout has no place for: how they begin, and wha
     ("cond_stage_model.", "part of the text encoder that is not read"),
     ("conditioner.", "part of a text encoder that is not read"),
     ("embedder.", "part of the image prompt's CLIP that is not read"),
+    ("textual.", "part of a text encoder that is not read"),
+    ("visual.head", "projection of an image encoder, which is not read"),
+    ("log_scale", "temperature of a CLIP's training"),
+    ("visual_projection.", "projection of an image encoder, which is not read"),
+    ("encoder.embed_tokens.", "second name of the text encoder's vectors"),
 )
 
 
@@ -80,12 +86,17 @@ class Constants:
     def planned(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Planned]]:
         """See `Piece`."""
         for name, tensor in self.by_name.items():
-            yield name, Planned(dtype or tensor.dtype, tuple(tensor.shape))
+            yield name, Planned(_cast(tensor, dtype), tuple(tensor.shape))
 
     def tensors(self, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
         """See `Piece`."""
         for name, tensor in self.by_name.items():
-            yield name, tensor.to(dtype or tensor.dtype)
+            yield name, tensor.to(_cast(tensor, dtype))
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """The dtype that a tensor is written in; integers keep theirs."""
+    return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +113,7 @@ class Conversion:
     """Everything that will be written of a model."""
 
     files: Sequence[WeightsFile]
-    texts: Mapping[str, str]  # the other files of a folder, by name; none for a single file
+    texts: Mapping[str, str | bytes]  # the other files of a folder, by name; none for a single file
     left: Mapping[str, int]  # what the new layout has no place for, in words: the number of tensors or parts
 
     def size(self, dtype: torch.dtype | None) -> int:
@@ -117,7 +128,7 @@ class Conversion:
         """
         for name, text in self.texts.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(text, encoding="utf-8")
+            (path / name).write_bytes(text.encode() if isinstance(text, str) else text)
         for file in self.files:
             place = path / file.name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +140,7 @@ class Conversion:
 def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
     """Everything that the pieces leave out of their sources, in words, with the number of tensors."""
     keys = {piece.source.index.path: piece.source.tensors for piece in pieces}
-    used = {path: {V_PREDICTION, ZERO_SNR} for path in keys}  # these two are written again
+    used = {path: {V_PREDICTION, ZERO_SNR, SPIECE} for path in keys}  # these are written again
     for piece in pieces:
         used[piece.source.index.path] |= piece.used
     return Counter(_why(key) for path, own in keys.items() for key in own if key not in used[path])

@@ -27,11 +27,11 @@ _ORIGINAL = {
     "in_dim": "in_channels", "out_dim": "out_channels", "dim": "width", "ffn_dim": "mlp_width", "num_layers": "depth",
     "num_heads": "heads", "text_len": "text_length", "freq_dim": "time_features",
 }  # fmt: skip
-_TRANSFORMER = {
+TRANSFORMER = {
     "in_channels": "in_channels", "out_channels": "out_channels", "ffn_dim": "mlp_width", "num_layers": "depth",
     "num_attention_heads": "heads", "text_dim": "text_width", "freq_dim": "time_features",
 }  # fmt: skip
-_TEXT = {
+TEXT = {
     "vocab_size": "vocab_size", "d_model": "width", "num_layers": "layers", "num_heads": "heads",
     "d_kv": "head_width", "d_ff": "mlp_width",
 }  # fmt: skip
@@ -40,7 +40,7 @@ _IMAGE = {
     "image_size": "image_size",
 }  # fmt: skip
 # The settings with one supported value.
-_FIXED: Mapping[str, Mapping[str, Json]] = {
+FIXED: Mapping[str, Mapping[str, Json]] = {
     "transformer": {
         "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "eps": 1e-6,
     },
@@ -113,7 +113,7 @@ def of_folder(checkpoint: Checkpoint) -> Networks:
         transformer=transformer,
         boundary=boundary,
         vae=_vae(vae),
-        text=Umt5Config(**text.fields(_TEXT)),
+        text=Umt5Config(**text.fields(TEXT)),
         latents=latents(vae),
         image_clip=_image_clip(checkpoint) if transformer.image_width else None,
     )
@@ -188,7 +188,7 @@ def _transformer(sizes: Sizes) -> VideoDitConfig:
         if sizes.settings.get(name) is not None
     }
     return VideoDitConfig(
-        **cast(dict[str, Any], sizes.fields(_TRANSFORMER)),
+        **cast(dict[str, Any], sizes.fields(TRANSFORMER)),
         **cast(dict[str, Any], joined),
         width=sizes.number("num_attention_heads") * sizes.number("attention_head_dim"),
         patch_size=(patch[0], patch[1], patch[2]),
@@ -235,7 +235,7 @@ def _sizes(checkpoint: Checkpoint, part: str) -> Sizes:
 
 
 def _check(sizes: Sizes, part: str) -> None:
-    for name, value in _FIXED[part].items():
+    for name, value in FIXED[part].items():
         if sizes.settings.get(name, value) != value:
             raise UnsupportedError(
                 f"{sizes.path}: {name} {one_line(str(sizes.settings[name]))[:80]} is not supported ({value} is)"

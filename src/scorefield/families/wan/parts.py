@@ -15,7 +15,7 @@ from scorefield.weights.key_map import Entry, needed_keys
 from scorefield.weights.key_maps import umt5_keys, wan_keys, wan_vae_keys
 
 # Files of the original folder besides its transformers and its autoencoder.
-_TEXT, _TOKENIZER = "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl"
+TEXT, TOKENIZER = "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl"
 _IMAGE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 
 
@@ -62,7 +62,7 @@ def gather(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> P
         choice = _completed(path, networks, choice)
     given = {
         "vae": _given(path, choice.vae, "vae", configs.vae_of(path) if original else None),
-        "text_encoder": _given(path, choice.text_encoder, "text_encoder", _TEXT if original else None),
+        "text_encoder": _given(path, choice.text_encoder, "text_encoder", TEXT if original else None),
         "image_encoder": _given(
             path, choice.image_encoder, "image_encoder", _IMAGE if original and networks.image_clip else None
         ),
@@ -101,7 +101,7 @@ def gather(checkpoint: Checkpoint, networks: Networks, choice: ModelChoice) -> P
 def _tokenizer(checkpoint: Checkpoint, text: Reader) -> Umt5Tokenizer:
     if checkpoint.path.is_file() or separate_files.has_tokenizer(text):
         return separate_files.tokenizer(text)
-    return checkpoint.read("tokenizer" if checkpoint.is_folder else _TOKENIZER, Umt5Tokenizer.from_folder)
+    return checkpoint.read("tokenizer" if checkpoint.is_folder else TOKENIZER, Umt5Tokenizer.from_folder)
 
 
 def _completed(path: Path, networks: Networks, choice: ModelChoice) -> ModelChoice:

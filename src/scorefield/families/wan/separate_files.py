@@ -34,8 +34,8 @@ _VAES = {
     48: ("wan2.2_vae.safetensors", "Wan2_2_VAE_bf16.safetensors", "Wan2.2_VAE.pth"),
 }
 _TEXTS = (
-    "umt5_xxl_fp16.safetensors", "umt5-xxl-enc-bf16.safetensors", "models_t5_umt5-xxl-enc-bf16.pth",
-    "umt5_xxl_fp8_e4m3fn_scaled.safetensors", "umt5-xxl-enc-fp8_e4m3fn.safetensors",
+    "umt5_xxl_fp16.safetensors", "umt5_xxl.safetensors", "umt5-xxl-enc-bf16.safetensors",
+    "models_t5_umt5-xxl-enc-bf16.pth", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", "umt5-xxl-enc-fp8_e4m3fn.safetensors",
 )  # fmt: skip
 _IMAGES = (
     "clip_vision_h.safetensors", "open-clip-xlm-roberta-large-vit-huge-14_visual_fp16.safetensors",
@@ -44,17 +44,17 @@ _IMAGES = (
 _TRANSFORMER_FOLDERS = ("diffusion_models", "unet")
 _VAE_FOLDERS, _TEXT_FOLDERS, _IMAGE_FOLDERS = ("vae",), ("text_encoders", "clip"), ("clip_vision",)
 _TOKENIZERS = ("google/umt5-xxl", "umt5-xxl", "tokenizer", ".")  # folders next to a text encoder
-_LATENTS = {len(one.mean): one for one in (WAN_21, WAN_22)}  # by channels
+LATENTS = {len(one.mean): one for one in (WAN_21, WAN_22)}  # by channels
 IMAGE_CLIP = VIT_H_14  # of every Wan that reads an image encoder
 _MASK = 4  # channels: which frames of a latent are given
-_HEAD = 128  # the width of a head in every Wan
+HEAD = 128  # the width of a head in every Wan
 _MOST_BLOCKS = 1000
 _LARGEST_TOKENIZER = 64 << 20  # bytes
 
 
 def transformer_config(path: Path, found: TransformerIdentity) -> VideoDitConfig:
     """The sizes of a transformer; UnsupportedError for one that no film can be drawn with."""
-    if found.width % _HEAD or found.depth > _MOST_BLOCKS:
+    if found.width % HEAD or found.depth > _MOST_BLOCKS:
         raise UnsupportedError(f"{path}: {found.depth} blocks of width {found.width} are not those of a Wan")
     if found.in_channels - found.out_channels not in (0, _MASK + found.out_channels):
         raise UnsupportedError(
@@ -70,7 +70,7 @@ def transformer_config(path: Path, found: TransformerIdentity) -> VideoDitConfig
         width=found.width,
         mlp_width=found.mlp_width,
         depth=found.depth,
-        heads=found.width // _HEAD,
+        heads=found.width // HEAD,
         text_width=found.text_width,
         time_features=found.time_features,
         image_width=found.image_width,
@@ -91,7 +91,7 @@ def transformer(reader: Reader, config: VideoDitConfig) -> Source:
 def vae(reader: Reader) -> tuple[CausalVaeConfig, FilmLatents, Source]:
     """The autoencoder of a file; UnsupportedError for one that is not of Wan."""
     found = identify_file(reader.index)
-    if not isinstance(found, FilmVaeIdentity) or found.channels not in _LATENTS:
+    if not isinstance(found, FilmVaeIdentity) or found.channels not in LATENTS:
         raise UnsupportedError(f"{reader.index.path} is {described(found)}, not an autoencoder of Wan")
     config = CausalVaeConfig(
         channels=found.channels,
@@ -104,7 +104,7 @@ def vae(reader: Reader) -> tuple[CausalVaeConfig, FilmLatents, Source]:
         shortcuts=found.patch_size > 1,  # of Wan 2.2, which has both
     )
     entries = wan_vae_keys.original(config) if found.layout is Layout.WAN else wan_vae_keys.diffusers(config)
-    return config, _LATENTS[found.channels], ([*entries], reader, [*reader.tensors])
+    return config, LATENTS[found.channels], ([*entries], reader, [*reader.tensors])
 
 
 def text_encoder(reader: Reader) -> tuple[Umt5Config, Source]:
