@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scorefield.data.render import render
 from scorefield.data.scenes import Split, scene
+from scorefield.latent.latent_codec import fit_statistics
 from scorefield.latent.scenes_codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.train.batches import Batch, in_order
@@ -48,14 +49,11 @@ def codec(module: Autoencoder, count: int = 1024) -> Codec:
         batch = pixels(pictures(range(start, start + 32), seed=1))
         raw.append(module.encode(batch).movedim(1, -1).flatten(0, 2))
         colours.append(F.avg_pool2d(batch, module.factor).movedim(1, -1).flatten(0, 2))
-    x, y = torch.cat(raw).double(), torch.cat(colours).double()
-    made = Codec(module)
-    made.shift.copy_(x.mean(0))
-    made.scale.copy_(x.std(0))
-    x = (x - made.shift) / made.scale
-    fitted = torch.linalg.lstsq(torch.cat([x, torch.ones_like(x[:, :1])], 1), y, driver="gelsd").solution
-    made.preview_weight.copy_(fitted[:-1].T)
-    made.preview_bias.copy_(fitted[-1])
+    made, fitted = Codec(module), fit_statistics(torch.cat(raw), torch.cat(colours))
+    made.shift.copy_(fitted.mean)
+    made.scale.copy_(fitted.deviation)
+    made.preview_weight.copy_(fitted.colours[:-1].T)
+    made.preview_bias.copy_(fitted.colours[-1])
     return made
 
 

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from scorefield.core import clock, gauge, predict
 from scorefield.core.cond import Cond
-from scorefield.core.denoiser import Preconditioned
 from scorefield.data.film_render import render_film
 from scorefield.data.film_scenes import film
 from scorefield.data.scripts import FRAMES
@@ -23,7 +21,7 @@ from scorefield.nets.video_dit import VideoDit
 from scorefield.prompt.text import UnmaskedTextConditioner, unmasked
 from scorefield.train.bank import Bank
 from scorefield.train.batches import Batch, shuffled
-from scorefield.train.objective import drop_some, levels, logit_normal, objective
+from scorefield.train.objective import flow_matching, logit_normal
 from scorefield.train.optim import Muon, Wsd, hidden_matrices
 from scorefield.train.recipe import Count, Frames, Progress, Rate, Recipe, Samples, Share
 from scorefield.weights import scorefield_file
@@ -86,11 +84,7 @@ def recipe(
     def loss(module: VideoDit, given: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         x0, ids, mask = given["x0"].float(), given["ids"], given["mask"]
         blank, blank_mask = (one[:, : ids.shape[1]].to(x0.device) for one in tokenizer.encode([""]))
-        cond = drop_some(read(ids, mask), read(blank, blank_mask), 0.1, generator)
-        at = levels(gauge.rf, density, len(x0), generator, x0.device)
-        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-        errors = objective(Preconditioned(module, predict.flow, clock.flow), x0, cond, at, eps)
-        return errors.mean(), {}
+        return flow_matching(module, x0, read(ids, mask), read(blank, blank_mask), density, generator), {}
 
     def optimizer(module: VideoDit) -> torch.optim.Optimizer:
         hidden = hidden_matrices(module, ("patch", "time", "modulation", "last"))

@@ -14,6 +14,7 @@ from scorefield.data.film_scenes import film
 from scorefield.data.scenes import Split
 from scorefield.data.scripts import FRAMES
 from scorefield.families.scenes import build_film
+from scorefield.latent.latent_codec import fit_statistics
 from scorefield.latent.wan_latents import FilmLatents
 from scorefield.nets.causal_layers import CausalConv
 from scorefield.nets.causal_vae import CausalVae
@@ -59,11 +60,7 @@ def film_statistics(module: CausalVae, count: int = 96) -> FilmLatents:
         means = torch.cat([small[:1], small[1:].view(-1, time, *small.shape[1:]).mean(1)])
         raw.append(latents[0].movedim(0, -1).flatten(0, 2))
         colours.append(means.movedim(1, -1).flatten(0, 2))
-    x, y = torch.cat(raw).double(), torch.cat(colours).double()
-    mean, deviation = x.mean(0), x.std(0)
-    x = (x - mean) / deviation
-    fitted = torch.linalg.lstsq(torch.cat([x, torch.ones_like(x[:, :1])], 1), y, driver="gelsd").solution
-    return FilmLatents(mean.tolist(), deviation.tolist(), fitted.tolist())
+    return FilmLatents(*(one.tolist() for one in fit_statistics(torch.cat(raw), torch.cat(colours))))
 
 
 def loss(

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from scorefield.core import clock, gauge, predict
 from scorefield.core.cond import Cond
-from scorefield.core.denoiser import Preconditioned
 from scorefield.data.render import render
 from scorefield.data.scenes import scene
 from scorefield.data.vocabulary import kinds
@@ -21,7 +19,7 @@ from scorefield.families.scenes import build_scenes
 from scorefield.nets.dit import Dit, DitConfig
 from scorefield.train.bank import Bank
 from scorefield.train.batches import Batch, shuffled
-from scorefield.train.objective import drop_some, levels, logit_normal, objective
+from scorefield.train.objective import flow_matching, logit_normal
 from scorefield.train.optim import Muon, Wsd, hidden_matrices
 from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples, Share
 from scorefield.weights import scorefield_file
@@ -79,11 +77,7 @@ def recipe(
         with torch.no_grad():
             cond = Cond(tokens=text.text_hidden(ids, mask).float(), mask=mask)
             empty = Cond(tokens=text.text_hidden(blank, blank_mask).float(), mask=blank_mask)
-        cond = drop_some(cond, empty, 0.1, generator)
-        at = levels(gauge.rf, density, len(x0), generator, x0.device)
-        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
-        errors = objective(Preconditioned(module, predict.flow, clock.flow), x0, cond, at, eps)
-        return errors.mean(), {}
+        return flow_matching(module, x0, cond, empty, density, generator), {}
 
     def optimizer(module: Dit) -> torch.optim.Optimizer:
         hidden = hidden_matrices(module, ("patch", "time", "modulation", "last"))

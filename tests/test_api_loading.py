@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from scorefield.api import Pipeline, prepare
 from scorefield.errors import DamagedError, RequestError, ScorefieldError, UnsupportedError
 from scorefield.families.fill import _Weights
 from scorefield.model.events import Loading
+from scorefield.notes import HalfPrecisionWarning
 from scorefield.request import parse
+from scorefield.zoo import opened_model
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,17 @@ def test_loading_takes_nothing_of_the_compiler_of_torch(tiny: Path) -> None:
 def test_the_package_is_run_by_its_name_as_the_command_is() -> None:
     done = subprocess.run([sys.executable, "-m", "scorefield", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("scorefield ")
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_processor_without_bfloat16_says_that_it_is_slow(
+    has: bool, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opened_model, "has_bfloat16", lambda device: has)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for dtype in ("float32", "bfloat16"):
+            sf.load(tiny, device="cpu", dtype=dtype)
+    told = [str(one.message) for one in caught if issubclass(one.category, HalfPrecisionWarning)]
+    line = "this processor has no bfloat16 arithmetic, and emulates it 10 to 100 times slower than float32"
+    assert told == ([] if has else [line])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from scorefield.latent.latent_codec import fit_statistics
 from scorefield.latent.scenes_codec import Codec
 from scorefield.nets.autoencoder import Autoencoder, AutoencoderConfig
 from scorefield.notes import HalfPrecisionWarning
@@ -102,3 +103,14 @@ def test_what_is_beyond_float32_too_is_returned_as_it_is() -> None:
     x0 = torch.full((1, 4, 3, 2), torch.nan)
     with pytest.warns(HalfPrecisionWarning):
         assert not codec.decode(x0).isfinite().any()
+
+
+def test_statistics_of_latents_find_a_linear_map_to_colours() -> None:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(400, 4, generator=generator) * torch.tensor([1.0, 2.0, 0.5, 3.0]) + torch.arange(4)
+    colours = latents @ torch.randn(4, 3, generator=generator) + 0.25
+    mean, deviation, fitted = fit_statistics(latents, colours)
+    x0 = (latents - mean) / deviation
+    assert torch.allclose(x0.mean(0), torch.zeros(4).double(), atol=1e-6)
+    assert torch.allclose(x0.std(0), torch.ones(4).double())
+    assert torch.allclose(x0 @ fitted[:-1] + fitted[-1], colours.double(), atol=1e-5)

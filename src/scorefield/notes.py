@@ -36,7 +36,7 @@ class UnusedKeysWarning(ScorefieldWarning):
 
 
 class HalfPrecisionWarning(ScorefieldWarning):
-    """Numbers were not finite in half precision, and were computed again in float32."""
+    """Half precision had to be computed again in float32, or is only emulated."""
 
 
 class PictureWarning(ScorefieldWarning):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -123,3 +123,20 @@ class PictureCodec:
     def preview(self, x0: Tensor) -> Tensor:
         """A small frame (B, 1, 3, h, w) at the cost of one product."""
         return self.pictures.preview(x0)[:, None]
+
+
+class Statistics(NamedTuple):
+    """The mean and deviation (C,) of latents, and the linear map (C + 1, 3) from x0 to colours, with its constant."""
+
+    mean: Tensor
+    deviation: Tensor
+    colours: Tensor
+
+
+def fit_statistics(latents: Tensor, colours: Tensor) -> Statistics:
+    """Fit them to latents (N, C) and the mean colours (N, 3) of the pixels that each stands for, by least squares."""
+    x, y = latents.double(), colours.double()
+    mean, deviation = x.mean(0), x.std(0)
+    x = (x - mean) / deviation
+    fitted = torch.linalg.lstsq(torch.cat([x, torch.ones_like(x[:, :1])], 1), y, driver="gelsd").solution
+    return Statistics(mean, deviation, fitted)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scorefield.core import predict
+from scorefield.core import clock, gauge, predict
 from scorefield.core.cond import Cond, drop
 from scorefield.core.denoiser import Preconditioned
 from scorefield.core.gauge import Gauge
@@ -42,10 +42,10 @@ def stratified(count: int, generator: torch.Generator) -> Tensor:
 
 
 def levels(
-    gauge: Gauge, density: Density, count: int, generator: torch.Generator, device: torch.device | str = "cpu"
+    at: Gauge, density: Density, count: int, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> Level:
-    """Levels (count,) float32 for one batch, stratified over `density`."""
-    return gauge(density(stratified(count, generator)).float().to(device))
+    """Levels (count,) float32 for one batch in the gauge `at`, stratified over `density`."""
+    return at(density(stratified(count, generator)).float().to(device))
 
 
 def objective(denoiser: Preconditioned, x0: Tensor, cond: Cond, at: Level, eps: Tensor) -> Tensor:
@@ -57,6 +57,19 @@ def objective(denoiser: Preconditioned, x0: Tensor, cond: Cond, at: Level, eps: 
     x = noisy(x0, eps, at)
     error = denoiser.raw(x, at, cond) - predict.target(denoiser.prediction, x, x0, at)
     return error.square().flatten(1).mean(1)
+
+
+def flow_matching(
+    net: nn.Module, x0: Tensor, cond: Cond, empty: Cond, density: Density, generator: torch.Generator
+) -> Tensor:
+    """The mean error of a network that predicts the flow, for x0 (B, ...) at levels of `density`.
+
+    A tenth of the conditions is replaced by `empty`, which guidance needs (Ho & Salimans 2022).
+    """
+    cond = drop_some(cond, empty, 0.1, generator)
+    at = levels(gauge.rf, density, len(x0), generator, x0.device)
+    eps = torch.randn(x0.shape, generator=generator).to(x0.device)
+    return objective(Preconditioned(net, predict.flow, clock.flow), x0, cond, at, eps).mean()
 
 
 def drop_some(cond: Cond, empty: Cond, share: float, generator: torch.Generator) -> Cond:

@@ -13,10 +13,11 @@ from torch import nn
 from scorefield.adapters.compiled import compiled
 from scorefield.adapters.learned_words import open_word, with_embeddings
 from scorefield.adapters.lora_weights import open_lora, with_loras
+from scorefield.core.half_precision import has_bfloat16
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.model.family import Family
 from scorefield.model.system import COMPUTED, Place, System, check_fork
-from scorefield.notes import NoEffectWarning, collecting, note
+from scorefield.notes import HalfPrecisionWarning, NoEffectWarning, collecting, note
 from scorefield.request import ModelChoice
 from scorefield.request.model_choice import Numerics
 from scorefield.weights.checkpoint import Checkpoint
@@ -36,6 +37,11 @@ class OpenedModel:
         self.is_large = all(choice.model not in family.names for family in registry.FAMILIES)
         self.device = _device(choice.device)
         self.dtype = _number_format(choice.dtype, self.device, published=self.is_large)
+        if self.dtype is torch.bfloat16 and self.device.type == "cpu" and not has_bfloat16(self.device):
+            note(
+                HalfPrecisionWarning,
+                "this processor has no bfloat16 arithmetic, and emulates it 10 to 100 times slower than float32",
+            )
         self.family, self.identity, name = _recognised(choice)
         self.choice = choice.model_copy(
             update={"model": name, "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
