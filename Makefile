@@ -36,8 +36,9 @@ slow: $(VENV)/.with-test ## the tests that take minutes, downloads or installati
 hostile: $(VENV)/.with-test ## 2,100 hostile inputs at every door, with a report; SEED=7 for others than those of seed 0
 	@$(BIN)/python -m tests.hostile --count $(or $(COUNT),300) --seed $(or $(SEED),0)
 
-parity: $(VENV)/.with-test ## networks and pictures at the published sizes of Stable Diffusion beside diffusers', with the figures
+parity: $(VENV)/.with-test ## networks and pictures at the published sizes beside diffusers', with the figures; 14 GB of memory
 	@$(BIN)/python -m pytest -q -m slow tests/test_zoo_stable_published.py
+	@$(BIN)/python -m pytest -q -s -m slow tests/test_zoo_wan_whole.py
 
 speed: $(VENV)/.with-test ## with a GPU: steps of SD 1.5, 2.1 and Wan beside diffusers', compiled too; MODE=reduce-overhead is sooner done
 	@mkdir -p outputs/speed

@@ -23,6 +23,12 @@ def loaded(build: Callable[[], N], path: Path, listed: Sequence[key_map.Entry]) 
     return net.eval().requires_grad_(False)
 
 
+def names(path: Path) -> list[str]:
+    """The names of a file's tensors."""
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
 def read_ours(
     like: Mapping[str, Tensor], listed: Sequence[key_map.Entry], fetch: Callable[[str], Tensor]
 ) -> dict[str, Tensor]:

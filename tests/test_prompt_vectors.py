@@ -15,6 +15,7 @@ from tests.test_zoo_wan import Made, made  # noqa: F401 - a fixture
 
 import scorefield as sf
 from scorefield.api import Pipeline, prepare
+from scorefield.api.outlook import outlook
 from scorefield.cli.main import run
 from scorefield.disk_cache import DiskCache
 from scorefield.errors import DamagedError
@@ -146,3 +147,17 @@ def test_the_command_line_draws_without_a_cache(made: Made, cache: Path, tmp_pat
     call = ["generate", "a cat", "-m", str(made.folder), "--size", "32", "--frames", "5", "--steps", "1", "-q"]
     assert run([*call, "--no-cache", "--offload", "-o", str(tmp_path / "x.png")]) == 0
     assert not cache.parent.exists()
+
+
+def test_an_encoder_that_will_not_be_read_takes_no_memory(made: Made, cache: Path) -> None:  # noqa: F811
+    def parts(prompt: str, **options: object) -> set[str]:
+        request = parse({"model": str(made.folder), "device": "cpu", "prompts": [prompt], **FILM, **options})
+        return {part.name for part in outlook(request).forecast.parts}
+
+    every = {"denoiser", "text encoder", "autoencoder"}
+    assert parts("a cat") == every
+    drawn(made.folder, "a cat")
+    entries = sorted(cache.iterdir())
+    assert parts("a cat") == every - {"text encoder"}
+    assert parts("a dog") == parts("a cat", cache=False) == parts("a cat", negative_prompt="fog") == every
+    assert sorted(cache.iterdir()) == entries

@@ -11,6 +11,7 @@ from scorefield.api.free_memory import resident
 from scorefield.api.resolve import Plan
 from scorefield.core.half_precision import no_autocast
 from scorefield.core.hollow_run import HollowRun
+from scorefield.core.presence import is_late
 from scorefield.model.part_names import Part
 from scorefield.model.system import System
 from scorefield.nets.experts import Experts
@@ -62,15 +63,18 @@ class Forecast:
 
 
 def forecast(plan: Plan, hollow: System) -> Forecast:
-    """The memory of `plan` on a system whose networks have no numbers: its largest batch is drawn without them."""
+    """The memory of `plan` on a system whose networks have no numbers: its largest batch is drawn without them.
+
+    A text encoder is left out if what it makes of all prompts is remembered, as it will not be read.
+    """
     base, parts = resident(), dict(_parts(hollow))
-    offload = plan.request.offload
+    offload, work = plan.request.offload, _work(plan, hollow, parts)
+    parts = {name: net for name, net in parts.items() if work[name] or not is_late(net)}
     sizes = {name: _size(net, offload=offload) for name, net in parts.items()}
     if hollow.device.type == "cpu":
         base += _KERNELS + min(_READING, sum(sizes.values()) // 8)
     else:
         base = _GPU_KERNELS  # what the process has on the CPU is not there
-    work = _work(plan, hollow, parts)
     measured = (
         PartMemory(name=name, bytes=size, peak_bytes=size + work[name] + min(_KEPT, work[name] // 2))
         for name, size in sizes.items()

@@ -17,6 +17,16 @@ T = TypeVar("T")
 State = dict[str, Tensor]  # the tensors of a network by name
 
 
+def mark_late(net: nn.Module) -> None:
+    """Mark a network without numbers that will be read only if it is needed."""
+    net.late = True  # type: ignore[assignment]
+
+
+def is_late(net: nn.Module) -> bool:
+    """Whether a network was marked so."""
+    return bool(getattr(net, "late", False))
+
+
 class Turns(ABC):
     """The turns of a network whose weights are in memory only within one."""
 

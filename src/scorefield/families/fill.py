@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from xxhash import xxh3_128
 
-from scorefield.core.presence import OnDemand
+from scorefield.core.presence import OnDemand, mark_late
 from scorefield.disk_cache import DiskCache, default_folder
 from scorefield.errors import DamagedError
 from scorefield.model.part_names import Part
@@ -110,8 +110,9 @@ class Filling:
         """The network that `build` makes, with the weights that `source` has under `keys`.
 
         Convolutions are channels last in memory; layers that can be packed are (`nets.packed`). A `late` network whose
-        hash is remembered is filled when it is first needed. DamagedError for keys or shapes that are not those of the
-        network. On a hollow place nothing is read, since nothing would be kept, and the next call fills that network.
+        hash is remembered is filled when it is first needed, and marked so on a hollow place. DamagedError for keys or
+        shapes that are not those of the network. On a hollow place nothing is read, since nothing would be kept, and
+        the next call fills that network.
         """
         tried = self.place.tried
         if part in tried:
@@ -123,6 +124,9 @@ class Filling:
             net.to(self.place.dtype).eval().requires_grad_(False)
         if self.place.hollow:
             tried[part] = net
+            if late and (stored := self._hashes.get(_Weights(net, part, entries, source, self.place).key())):
+                self._lines += stored.decode().split("\n")
+                mark_late(net)
             return net
         weights = _Weights(net, part, entries, source, self.place)
         self._lines += self._later(net, weights) if late or self.place.offload else weights.fill(net)
@@ -135,11 +139,12 @@ class Filling:
         return owner
 
     def vectors(self, part: Part) -> VectorCache | None:
-        """The cache of what a text encoder, filled before, makes of prompts; None without a cache."""
-        if not self.place.cache or self.place.hollow:
+        """The cache of what a text encoder makes of prompts; None without a cache, or if its hash is not known."""
+        place, lines = self.place, [line for line in self._lines if line.startswith(_hashed(part))]
+        if not place.cache or not lines:
             return None
-        encoder = _digest([line for line in self._lines if line.startswith(_hashed(part))])
-        return VectorCache(DiskCache(default_folder() / "vectors"), encoder, self.place.device, self.place.dtype)
+        cache = DiskCache(default_folder() / "vectors")
+        return VectorCache(cache, _digest(lines), place.device, place.dtype, hollow=place.hollow)
 
     @cached_property
     def _hashes(self) -> DiskCache:

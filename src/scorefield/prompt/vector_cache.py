@@ -18,16 +18,22 @@ class VectorCache:
     otherwise is a part of the key: the dtype, the processor, its threads and the version of torch.
     """
 
-    def __init__(self, cache: DiskCache, encoder: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, cache: DiskCache, encoder: str, device: torch.device, dtype: torch.dtype, *, hollow: bool = False
+    ) -> None:
+        """`device` is that of the encoder. With `hollow`, states have no numbers, and nothing is put in."""
         self._cache, self._encoder, self._device, self._dtype = cache, encoder, device, dtype
+        self._hollow = hollow
 
     def get(self, ids: Tensor) -> Tensor | None:
         """The states on the encoder's device; None for a prompt that is not remembered."""
         data = self._cache.get(self._key(ids))
-        return None if data is None else load(data)[_STATES].to(self._device)
+        return None if data is None else load(data)[_STATES].to("meta" if self._hollow else self._device)
 
     def put(self, ids: Tensor, states: Tensor) -> None:
-        """Remember the states of a prompt."""
+        """Remember the states of a prompt, if they have numbers."""
+        if self._hollow:
+            return
         self._cache.put(self._key(ids), save({_STATES: states.contiguous().cpu()}))
 
     def _key(self, ids: Tensor) -> str:
