@@ -21,7 +21,7 @@ from tests.tiny import TINY
 from scorefield.api import load
 from scorefield.cli.main import run
 from scorefield.conversion.plan import conversion
-from scorefield.errors import DamagedError, ScorefieldError
+from scorefield.errors import MachineError, MissingError, RequestError, ScorefieldError, UnsupportedError
 from scorefield.zoo import hub
 from scorefield.zoo.hub import HubName, chosen, fetch, named
 
@@ -125,11 +125,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository: a pipeline in two variants, with much beside it that nobody needs."""
     made = tmp_path_factory.mktemp("hub")
     single(made / "x.safetensors", TINY)
-    convert = conversion(made / "x.safetensors", to_folder=True, networks=TINY, prediction="eps")
+    convert = conversion(made / "x.safetensors", to="diffusers", networks=TINY, prediction="eps")
     folder = done(convert, made / "folder")
     for part in ("unet", "vae", "text_encoder"):
         (plain,) = (folder / part).glob("*.safetensors")
-        half = conversion(made / "x.safetensors", to_folder=True, networks=TINY, prediction="eps")
+        half = conversion(made / "x.safetensors", to="diffusers", networks=TINY, prediction="eps")
         names = {file.name: file for file in half.files}
         piece = names[f"{part}/{plain.name}"].pieces[0]
         save_file(dict(piece.tensors(torch.float16)), plain.with_suffix(".fp16.safetensors"))
@@ -186,7 +186,7 @@ def test_a_variant_and_a_single_file_are_downloaded_alone(server: Hub) -> None:
     }
     path, name = fetch(HubName(repo="someone/tiny", file="v1-5-pruned.safetensors"))
     assert (path.name, str(name)) == ("v1-5-pruned.safetensors", f"hf:someone/tiny@{COMMIT}:v1-5-pruned.safetensors")
-    with pytest.raises(DamagedError, match=r"^someone/tiny has no .* bf16; its variants: fp16, the plain one$"):
+    with pytest.raises(MissingError, match=r"^someone/tiny has no .* bf16; its variants: fp16, the plain one$"):
         fetch(REPO, "bf16")
 
 
@@ -209,7 +209,7 @@ def test_without_the_hub_it_is_what_was_downloaded_before(server: Hub, monkeypat
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert fetch(REPO) == (path, name)
     with pytest.raises(
-        DamagedError, match=r"someone/other is not a path here, is not downloaded .* HF_HUB_OFFLINE is set"
+        MissingError, match=r"someone/other is not a path here, is not downloaded .* HF_HUB_OFFLINE is set"
     ):
         fetch(HubName(repo="someone/other"))
 
@@ -235,7 +235,7 @@ def test_what_the_hub_does_not_give_is_one_line(
 def test_a_hub_that_does_not_answer_is_one_line(server: Hub) -> None:
     server.shutdown()
     server.server_close()
-    with pytest.raises(DamagedError, match=r"the hub at http://127\.0\.0\.1:\d+ cannot be used \(") as caught:
+    with pytest.raises(MissingError, match=r"the hub at http://127\.0\.0\.1:\d+ cannot be used \(") as caught:
         fetch(REPO)
     assert "\n" not in str(caught.value)
 
@@ -245,13 +245,13 @@ def test_no_room_on_the_disk_is_one_line(server: Hub, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", full)
-    with pytest.raises(DamagedError, match="the disk is full: no room for someone/tiny in"):
+    with pytest.raises(MachineError, match="the disk is full: no room for someone/tiny in"):
         fetch(REPO)
 
 
 def test_without_the_extra_the_way_to_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    with pytest.raises(DamagedError, match=r"pip install 'scorefield\[hub\]'"):
+    with pytest.raises(MissingError, match=r"pip install 'scorefield\[hub\]'"):
         fetch(REPO)
 
 
@@ -296,9 +296,9 @@ def test_shards_come_with_their_index_and_a_lone_file_needs_no_name() -> None:
         :1
     ] + sorted(names[1:])
     assert chosen(REPO, ["a.ckpt", "b.safetensors", "c.png"], None) == ["b.safetensors"]
-    with pytest.raises(DamagedError, match=r"has several weights files: name one, as in hf:someone/tiny:a\.ckpt"):
+    with pytest.raises(RequestError, match=r"has several weights files: name one, as in hf:someone/tiny:a\.ckpt"):
         chosen(REPO, ["a.ckpt", "b.ckpt"], None)
-    with pytest.raises(DamagedError, match="is not a diffusers pipeline and has no weights file"):
+    with pytest.raises(UnsupportedError, match="is not a diffusers pipeline and has no weights file"):
         chosen(REPO, ["README.md"], None)
     assert hub.named("openai/clip-vit-large-patch14") is not None
 

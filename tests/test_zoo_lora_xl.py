@@ -146,7 +146,7 @@ def test_conversion_puts_it_into_all_three_networks(whole: Made, tmp_path: Path,
     path = file(whole.peer, tmp_path / "a.safetensors", ldm)
     out = tmp_path / ("out" if to_folder else "out.safetensors")
     source, loras = Path(whole.model.name), [(str(path), Scales(0.5, 0.7))]
-    made = conversion(source, to_folder=to_folder, networks=TINY, loras=opened(loras))
+    made = conversion(source, to="diffusers" if to_folder else "ldm", networks=TINY, loras=opened(loras))
     if to_folder:
         out.mkdir()
     list(made.run(out, None))

@@ -212,16 +212,16 @@ def test_what_one_file_cannot_say_is_refused_with_the_way_out(made: Made, tmp_pa
     with pytest.raises(
         UnsupportedError, match=r"^[^\n]*which a single file cannot store: use the folder, or set force_zeros[^\n]*$"
     ):
-        conversion(source, to_folder=False, networks=TINY)
-    said = json.loads(conversion(source, to_folder=True, networks=TINY).texts["model_index.json"])
+        conversion(source, to="ldm", networks=TINY)
+    said = json.loads(conversion(source, to="diffusers", networks=TINY).texts["model_index.json"])
     assert said["force_zeros_for_empty_prompt"] is False
     shutil.rmtree(source)
     source = changed(made, tmp_path, "tokenizer_2/tokenizer_config.json", pad_token="<|endoftext|>")
     with pytest.raises(
         UnsupportedError, match=r"^\S* pads prompts with '<\|endoftext\|>', which a single file [^\n]*$"
     ):
-        conversion(source, to_folder=False, networks=TINY)
-    assert conversion(source, to_folder=True, networks=TINY).texts["tokenizer_2/merges.txt"]
+        conversion(source, to="ldm", networks=TINY)
+    assert conversion(source, to="diffusers", networks=TINY).texts["tokenizer_2/merges.txt"]
 
 
 def shapes(net: nn.Module, prefix: str = "") -> dict[str, tuple[int, ...]]:
@@ -255,7 +255,7 @@ def test_every_published_key_goes_there_and_back_by_the_names_that_diffusers_rea
         for prefix, names, net in listed
         for name, one in key_map.write(list(key_map.under("", prefix, names)), net.state_dict()).items()
     }
-    made = conversion(published.sparse(tmp_path / "x.safetensors", held), to_folder=True)
+    made = conversion(published.sparse(tmp_path / "x.safetensors", held), to="diffusers")
     second = peers["text_encoder_2/model"]
     second["text_projection.weight"] = second.pop("text_model.text_projection.weight")
     found = planned(made)
@@ -265,7 +265,7 @@ def test_every_published_key_goes_there_and_back_by_the_names_that_diffusers_rea
     for name, text in made.texts.items():
         (tmp_path / "folder" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "folder" / name).write_text(text, encoding="utf-8")
-    (back,) = planned(conversion(tmp_path / "folder", to_folder=False)).values()
+    (back,) = planned(conversion(tmp_path / "folder", to="ldm")).values()
     assert back == held
     assert json.loads(made.texts["model_index.json"])["_class_name"] == kind
     config = json.loads(made.texts["unet/config.json"])
@@ -308,7 +308,7 @@ def test_the_mean_and_deviation_of_latents_are_read_as_diffusers_reads_them(made
     assert theirs.std() > 20
     assert abs(ours - theirs).max() <= 1
     assert abs(ours - pipelines.drawn(stable(made.folder), "euler", "trailing")).max() > 5
-    written = json.loads(conversion(source, to_folder=True).texts["vae/config.json"])
+    written = json.loads(conversion(source, to="diffusers").texts["vae/config.json"])
     assert {name: written[name] for name in said} == said
     with pytest.raises(UnsupportedError, match=r"scaling_factor 0\.5"):
-        conversion(source, to_folder=False)
+        conversion(source, to="ldm")

@@ -83,7 +83,7 @@ def test_a_setting_that_is_not_here_is_one_line_for_drawing_and_for_conversion(
     file: str, setting: dict[str, object], words: str, folder: Path
 ) -> None:
     say(folder, file, **setting)
-    for use in (lambda: stable(folder), lambda: conversion(folder, to_folder=False)):
+    for use in (lambda: stable(folder), lambda: conversion(folder, to="ldm")):
         with pytest.raises(ScorefieldError, match=rf"^[^\n]*{words}[^\n]*$") as caught:
             use()
         assert "--prediction" not in str(caught.value)
@@ -116,9 +116,9 @@ def test_a_schedule_that_the_scheduler_states_is_the_models() -> None:
 def test_a_stated_schedule_is_drawn_with_and_kept(folder: Path, tmp_path: Path) -> None:
     say(folder, "scheduler/scheduler_config.json", timestep_spacing="trailing")
     assert stable(folder).stages[0].spec.defaults.schedule == "trailing"
-    texts = conversion(folder, to_folder=True).texts
+    texts = conversion(folder, to="diffusers").texts
     assert json.loads(texts["scheduler/scheduler_config.json"])["timestep_spacing"] == "trailing"
-    assert conversion(folder, to_folder=False).left == {"the scheduler's timestep_spacing trailing": 1}
+    assert conversion(folder, to="ldm").left == {"the scheduler's timestep_spacing trailing": 1}
 
 
 def drawn_alike(folder: Path) -> None:
@@ -142,12 +142,12 @@ def test_another_scaling_factor_draws_the_picture_of_diffusers_and_is_in_no_sing
     say(folder, "vae/config.json", scaling_factor=0.7)
     drawn_alike(folder)
     assert stable(folder).sha256 != usual
-    texts = conversion(folder, to_folder=True).texts
+    texts = conversion(folder, to="diffusers").texts
     assert json.loads(texts["vae/config.json"])["scaling_factor"] == 0.7
     with pytest.raises(
         UnsupportedError, match=r"^[^\n]*vae scaling_factor 0.7\), which a single file cannot store[^\n]*$"
     ):
-        conversion(folder, to_folder=False)
+        conversion(folder, to="ldm")
 
 
 def test_a_text_encoder_with_a_layer_less_draws_the_picture_of_diffusers(folder: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_vocabulary_or_merges_of_its_own_are_not_converted(to_folder: bool, fo
     with pytest.raises(
         UnsupportedError, match=r"^[^\n]* has a vocabulary of its own, which cannot be converted[^\n]*$"
     ):
-        conversion(folder, to_folder=to_folder)
+        conversion(folder, to="diffusers" if to_folder else "ldm")
 
 
 def test_exact_steps_beyond_the_schedule_say_where_they_come_from(folder: Path) -> None:
@@ -220,7 +220,7 @@ def test_another_autoencoders_factor_is_read_where_it_states_one(folder: Path) -
 def test_a_part_alone_is_not_converted_with_a_setting_that_is_lost(folder: Path) -> None:
     say(folder, "unet/config.json", freq_shift=1)
     with pytest.raises(UnsupportedError, match=r"unet freq_shift 1 is not supported \(0 is\)$"):
-        conversion(folder / "unet", to_folder=False)
+        conversion(folder / "unet", to="ldm")
     say(folder, "vae/config.json", scaling_factor=0.9)
     with pytest.raises(UnsupportedError, match=r"a single file cannot store vae scaling_factor 0.9$"):
-        conversion(folder / "vae", to_folder=False)
+        conversion(folder / "vae", to="ldm")

@@ -70,7 +70,7 @@ def _model(folder: Path) -> None:
         held |= key_map.write(listed, drawn(net.state_dict()))
     save_file({name: tensor.clone().contiguous() for name, tensor in held.items()}, folder / "model.safetensors")
     (folder / "model").mkdir()
-    plan = conversion(folder / "model.safetensors", to_folder=True, networks=NETWORKS, prediction="eps")
+    plan = conversion(folder / "model.safetensors", to="diffusers", networks=NETWORKS, prediction="eps")
     list(plan.run(folder / "model", None))
 
 

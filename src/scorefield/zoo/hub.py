@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from scorefield.errors import DamagedError, ScorefieldError
+from scorefield.errors import MachineError, MissingError, RequestError, ScorefieldError, UnsupportedError
 from scorefield.weights.model_files import PIPELINE, UNREAD, no_variant, shards_of, standard
 
 _NAME = re.compile(r"(hf:)?(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[^:@\\]+))?")
@@ -54,8 +54,8 @@ def named(name: str) -> HubName | None:
 def fetch(name: HubName, variant: str | None = None) -> Fetched:
     """Download the files of a model that are missing here, with a progress bar; an interrupted download is resumed.
 
-    Without a network, or with HF_HUB_OFFLINE, it returns what was downloaded before. DamagedError in one line for a
-    repository that does not exist, is gated or holds no model, and for a hub that does not answer.
+    Without a network, or with HF_HUB_OFFLINE, it returns what was downloaded before. MissingError in one line for a
+    repository that does not exist or is gated, and for a hub that does not answer; MachineError for a full disk.
     """
     library = _library()
     with _source_errors(name, library):
@@ -71,7 +71,7 @@ def _library() -> ModuleType:
         import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError:
-        raise DamagedError(_EXTRA) from None
+        raise MissingError(_EXTRA) from None
     return huggingface_hub
 
 
@@ -79,18 +79,20 @@ def chosen(name: HubName, names: Sequence[str], variant: str | None) -> list[str
     """Which files of a repository a model is loaded from: those of a pipeline's parts, or one file of weights."""
     if name.file is not None:
         if name.file not in names:
-            raise DamagedError(f"{name.repo} has no file {name.file!r}; it has {', '.join(_weights(names)) or 'none'}")
+            raise MissingError(f"{name.repo} has no file {name.file!r}; it has {', '.join(_weights(names)) or 'none'}")
         return [name.file]
     if PIPELINE in names:
         wanted = [*_pipeline(names, variant)]
         if variant and not any(f".{variant}." in file or f".{variant}-" in file for file in wanted):
             parts = [file.rpartition("/")[2] for file in names if "/" in file and not file.startswith(UNREAD)]
-            raise DamagedError(f"{name.repo} {no_variant(parts, variant)}")
+            raise MissingError(f"{name.repo} {no_variant(parts, variant)}")
         return [PIPELINE, *wanted]
     single = _weights(names)
-    if len(single) != 1:
-        what = f"several weights files: name one, as in hf:{name.repo}:{single[0]}" if single else "no weights file"
-        raise DamagedError(f"{name.repo} is not a diffusers pipeline and has {what}")
+    if not single:
+        raise UnsupportedError(f"{name.repo} is not a diffusers pipeline and has no weights file")
+    if len(single) > 1:
+        example = f"hf:{name.repo}:{single[0]}"
+        raise RequestError(f"{name.repo} has several weights files: name one, as in {example}", option="model")
     return single
 
 
@@ -135,7 +137,7 @@ def _listed(name: HubName, library: ModuleType) -> list[str]:
 
 @contextmanager
 def _source_errors(name: HubName, library: ModuleType) -> Iterator[None]:
-    """Turn the library's errors into a DamagedError of one line."""
+    """Turn the library's errors into one line."""
     constants, errors = library.constants, library.errors
     page = f"{constants.ENDPOINT}/{name.repo}"
     try:
@@ -143,22 +145,22 @@ def _source_errors(name: HubName, library: ModuleType) -> Iterator[None]:
     except ScorefieldError:
         raise
     except errors.GatedRepoError:
-        raise DamagedError(
+        raise MissingError(
             f"{name.repo} is gated: accept its terms at {page}, then log in with `hf auth login`"
         ) from None
     except errors.RepositoryNotFoundError:
-        raise DamagedError(
+        raise MissingError(
             f"there is no {name.repo}, neither as a path here nor at {page}; if it is private: `hf auth login`"
         ) from None
     except errors.RevisionNotFoundError:
-        raise DamagedError(f"{name.repo} has no revision {name.revision!r}: see {page}") from None
+        raise MissingError(f"{name.repo} has no revision {name.revision!r}: see {page}") from None
     except (errors.HTTPError, errors.EntryNotFoundError, errors.HFValidationError, OSError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DamagedError(f"the disk is full: no room for {name.repo} in {constants.HF_HUB_CACHE}") from None
+            raise MachineError(f"the disk is full: no room for {name.repo} in {constants.HF_HUB_CACHE}") from None
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         why = f"the hub at {constants.ENDPOINT} cannot be used ({first[:160]})"
         if constants.HF_HUB_OFFLINE:
             why = "HF_HUB_OFFLINE is set"
-        raise DamagedError(
+        raise MissingError(
             f"{name.repo} is not a path here, is not downloaded ({constants.HF_HUB_CACHE}), and {why}"
         ) from None
