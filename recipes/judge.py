@@ -1,6 +1,7 @@
 """The judge of adherence: a detector of what rendered scenes show. `scorefield train judge`."""
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from scorefield.train.recipe import Count, Progress, Rate, Recipe, Samples
 from scorefield.weights import scorefield_file
 
 MOST = 5  # things in a picture
+TOUCHING = ("on", "riding", "holding", "behind", "front")
 THRESHOLDS = tuple(percent / 100 for percent in range(15, 75, 5))
 WHOLE, PARTLY = 0.14, 0.3  # shares of pictures: damaged all over, and with some damaged things
 NONE = -1  # no thing, or an attribute without a target
@@ -101,11 +103,19 @@ def unclear(one: Item) -> list[int]:
     return [one.x, one.y, one.size, LABELS.things.index(judge.UNCLEAR), NONE, NONE]
 
 
+def touching(index: int) -> Scene:
+    """A scene of two things of which one hides a part of the other, without being damaged."""
+    drawn = (scenes.scene(index + 10**9 * k, seed=3, task="position") for k in itertools.count())
+    return next(one for one in drawn if one.relation in TOUCHING)
+
+
 def shown(index: int, rng: np.random.Generator) -> Scene:
-    """A scene: scattered things, a coloured pair, or one of the tasks."""
+    """A scene: scattered things, things that touch, a coloured pair, or one of the tasks."""
     if index % 4 == 0:
         return scattered(rng)
-    return replace(scenes.scene(index, seed=3, task="binding" if index % 4 == 1 else None), style=None)
+    if index % 8 in (3, 5):
+        return replace(touching(index), style=None)
+    return replace(scenes.scene(index, seed=3, task="binding" if index % 8 == 1 else None), style=None)
 
 
 def harmed(one: Scene, rng: np.random.Generator) -> tuple[np.ndarray, list[list[int]]]:
