@@ -158,7 +158,7 @@ def test_the_whole_text_encoder_in_bfloat16_loads_and_answers_below_14_gb(tmp_pa
         check=True,
     )
     finite, deviation, peak = done.stdout.split()
-    sys.stdout.write(f"whole text encoder in bfloat16: peak of the process {int(peak) / 1e6:.1f} GB\n")
+    sys.stdout.write(f"whole text encoder in bfloat16: peak of the process {int(peak) * 1024 / 1e9:.1f} GB\n")
     assert finite == "True"
     assert float(deviation) > 0.01
     assert int(peak) * 1024 < 14e9
