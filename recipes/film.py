@@ -97,7 +97,10 @@ def recipe(
             step=progress.step,
             samples=progress.samples,
             figures=progress.figures,
-            notes={"knows": {kind: [*phrases] for kind, phrases in film_kinds().items()}},
+            notes={
+                "knows": {kind: [*phrases] for kind, phrases in film_kinds().items()},
+                "words": [*tokenizer.spelt()],
+            },
         )
         return scorefield_file.save(progress.folder / build_film.TRANSFORMER, module.state_dict(), header)
 

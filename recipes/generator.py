@@ -90,7 +90,10 @@ def recipe(
             step=progress.step,
             samples=progress.samples,
             figures=progress.figures,
-            notes={"knows": {kind: list(phrases) for kind, phrases in kinds().items()}},
+            notes={
+                "knows": {kind: [*phrases] for kind, phrases in kinds().items()},
+                "words": [*tokenizer.spelt()],
+            },
         )
         return scorefield_file.save(progress.folder / "scenes-generator.safetensors", module.state_dict(), header)
 

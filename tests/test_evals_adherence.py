@@ -79,7 +79,6 @@ def test_no_pictures_have_no_share() -> None:
         adherence.shares([])
 
 
-@pytest.mark.xfail(reason="the judge that ships was trained before today's words and sprites", strict=True)
 def test_the_judge_finds_held_out_renders_right() -> None:
     shares = adherence.shares(adherence.judged(adherence.renders, LOOK, askable=LOOK.labels.knows, count=100))
     assert shares["overall"].rate >= 0.98, shares  # the bound
@@ -90,7 +89,7 @@ def without_the_last(one: Scene) -> Scene:
 
 
 def with_another_thing(one: Scene) -> Scene:
-    names = LOOK.labels.things
+    names = [name for name in LOOK.labels.things if name != judge.UNCLEAR]
     other = names[(names.index(one.items[0].thing) + 7) % len(names)]
     return replace(one, items=(replace(one.items[0], thing=other, colour=None, worn=None), *one.items[1:]))
 
@@ -142,4 +141,6 @@ def test_the_judge_sees_through_a_near_miss(miss: Callable[[Scene], Scene], task
 
     results = list(adherence.judged(nearly, LOOK, askable=LOOK.labels.knows, tasks=tasks, count=60 // len(tasks)))
     passed = [one for one in results if not one.faults and (miss is not elsewhere or one.scene.place_said)]
+    if miss is turned_around:
+        passed = [one for one in passed if one.scene.relation not in ("next", "holding")]  # which are distances alone
     assert len(passed) <= 1, [(one.scene.caption, one.seen) for one in passed]

@@ -20,7 +20,8 @@ TINY = replace(judge.config(), width_quarter=8, width_eighth=16, width_sixteenth
 def nothing(pictures: int = 1) -> Detection:
     """The detection of empty pictures of 128 x 128."""
     cells = (16, 16)
-    maps = [torch.zeros(pictures, count, *cells) for count in (2, len(NAMES), len(LABELS.colours), len(LABELS.worn))]
+    counts = (2, len(LABELS.things), len(LABELS.colours), len(LABELS.worn))
+    maps = [torch.zeros(pictures, count, *cells) for count in counts]
     return Detection(torch.full((pictures, *cells), -9.0), *maps, torch.zeros(pictures, len(LABELS.places)))
 
 
@@ -62,10 +63,21 @@ def test_headgear_is_read_of_heads_alone_and_colour_of_what_has_colours() -> Non
 def test_a_thing_that_could_be_several_is_unclear() -> None:
     seen = nothing()
     put(seen, (3, 3), "cat")
-    seen.thing[0, NAMES.index("dog"), 3, 3] = 8.8
+    for name in ("dog", "fox", "cow"):
+        seen.thing[0, NAMES.index(name), 3, 3] = 8.95
     assert judge.read(seen, 8, 0.5)[0].found[0].thing == judge.UNCLEAR
     seen.thing[0, NAMES.index("dog"), 3, 3] = 8
     assert judge.read(seen, 8, 0.5)[0].found[0].thing == "cat"
+
+
+@pytest.mark.parametrize(("more", "thing"), [(0.9, "cat"), (1.1, judge.UNCLEAR)])
+def test_a_thing_is_unclear_if_that_is_much_likelier_than_its_name(more: float, thing: str) -> None:
+    seen = nothing()
+    put(seen, (3, 3), "cat")
+    seen.thing[0, LABELS.things.index(judge.UNCLEAR), 3, 3] = 9 + more
+    before = seen.thing.clone()
+    assert judge.read(seen, 8, 0.5)[0].found[0].thing == thing
+    assert torch.equal(seen.thing, before)
 
 
 def test_neighbouring_cells_are_one_thing_and_distant_ones_several() -> None:

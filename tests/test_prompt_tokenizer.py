@@ -104,3 +104,15 @@ def test_threads_share_one_tokenizer() -> None:
     with ThreadPoolExecutor(4) as pool:
         for ids, _ in pool.map(tokenizer.encode, [prompts] * 8):
             assert ids.equal(alone)
+
+
+def test_a_limited_tokenizer_knows_fewer_words_and_gives_the_same_ids() -> None:
+    whole = build(["a", "cat", "cot", "dog"])
+    some = whole.limited({"a", "dog"})
+    assert some.spelt() == ["a", "dog"]
+    assert some.unknown("a cat") == [("cat", [])]
+    assert torch.equal(some.encode(["a cat dog"])[0], whole.encode(["a dog"])[0])
+    learned = some.with_learned({"<bird>": [20]})
+    assert learned.words("a <bird> cat") == whole.with_learned({"<bird>": [20]}).words("a <bird> cat")
+    assert int(learned.encode(["a <bird> cat"])[1].sum()) == 4  # <start> a <bird> <end>
+    assert whole.spelt() == ["a", "cat", "cot", "dog"]

@@ -16,6 +16,7 @@ from scorefield.families.scenes.shipped import Scenes
 from scorefield.nets.causal_vae import CausalVae
 from scorefield.nets.video_dit import VideoDit
 from scorefield.prompt.text import TextConditioner, UnmaskedTextConditioner
+from scorefield.prompt.tokenizer import WordTokenizer
 from scorefield.weights import scorefield_file
 from scorefield.zoo import available, registry
 
@@ -70,7 +71,8 @@ def test_the_files_of_two_steps_hold_what_they_say(folder: Path) -> None:
     assert all(value.isfinite().all() for value in tensors.values())
     _, header = scorefield_file.load(folder / build_film.TRANSFORMER, "film")
     assert (header.step, header.samples) == (2, 4)
-    assert header.notes == {"knows": {kind: [*phrases] for kind, phrases in film_kinds().items()}}
+    assert header.notes["knows"] == {kind: [*phrases] for kind, phrases in film_kinds().items()}
+    assert header.notes["words"] == WordTokenizer.from_file(build_scenes.ASSETS / build_scenes.TOKENIZER).spelt()
 
 
 def test_the_film_model_is_hidden_until_both_files_are_there(folder: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import copy
 import json
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
@@ -39,6 +39,7 @@ class WordTokenizer:
         if missing := [token for token in SPECIAL if token not in self.vocabulary]:
             raise ValueError(f"this tokenizer has no {', '.join(missing)}: it is not a word tokenizer")
         self._learned = LearnedTokens({})
+        self._allowed: frozenset[str] | None = None  # of its words, by those who were trained on fewer
         self._inside = torch.zeros(0, dtype=torch.int64, device="cpu")  # ids of learned words, except the last of each
         self._lock = Lock()  # the library raises "Already borrowed" when two threads meet in one tokenizer
 
@@ -66,8 +67,14 @@ class WordTokenizer:
         return self.tokenizer.token_to_id(token.lower()) is not None
 
     def spelt(self) -> list[str]:
-        """The words of the vocabulary, sorted."""
-        return sorted(word for word in self.vocabulary if word not in SPECIAL and " " not in word)
+        """The words that it knows, sorted."""
+        return sorted(word for word in self.vocabulary if self._knows(word) and " " not in word)
+
+    def limited(self, words: Collection[str]) -> Self:
+        """A tokenizer that knows these of its words alone, for a network that was trained on no others; ids stay."""
+        other = copy.copy(self)
+        other._allowed = frozenset(words)
+        return other
 
     def with_learned(self, ids: Mapping[str, Sequence[int]]) -> Self:
         """A tokenizer that knows these learned words and no others; `ids` are those of each word's vectors."""
@@ -75,6 +82,8 @@ class WordTokenizer:
         other._learned = LearnedTokens(ids)
         spelt = {_spelt(token, k): row for token, rows in ids.items() for k, row in enumerate(rows)}
         other.vocabulary = self.tokenizer.get_vocab() | spelt
+        if self._allowed is not None:
+            other._allowed = self._allowed & self.tokenizer.get_vocab().keys() | spelt.keys()
         other._inside = torch.tensor(
             [row for rows in ids.values() for row in rows[:-1]], dtype=torch.int64, device="cpu"
         )
@@ -135,7 +144,7 @@ class WordTokenizer:
         ]
 
     def _knows(self, word: str) -> bool:
-        return word in self.vocabulary and word not in SPECIAL
+        return word in self.vocabulary and word not in SPECIAL and (self._allowed is None or word in self._allowed)
 
 
 def _spelt(token: str, k: int) -> str:

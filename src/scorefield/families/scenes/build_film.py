@@ -99,7 +99,7 @@ def is_there(folder: Path = ASSETS) -> bool:
 def scenes_film(place: Place, choice: ModelChoice, folder: Path = ASSETS) -> System:
     """The whole model from the files in `folder`; DamagedError names a file that is missing or damaged."""
     net = network(folder / TRANSFORMER, "film", VideoDitConfig, VideoDit, place.dtype)
-    words = conditioner(folder, torch.float32, UnmaskedTextConditioner)
+    words = conditioner(folder, torch.float32, UnmaskedTextConditioner, reader=TRANSFORMER)
     words.clip.to(place.device)
     stage = Diffusion(
         spec=spec(folder),

@@ -107,12 +107,19 @@ def conditioner(
     dtype: torch.dtype = torch.float32,
     build: type[TextConditioner] = TextConditioner,
     *,
+    reader: str | None = None,
     empty: bool = False,
 ) -> TextConditioner:
-    """The tokenizer and the text encoder, in a conditioner; the encoder has no numbers if `empty`."""
+    """The tokenizer and the text encoder, in a conditioner; the encoder has no numbers if `empty`.
+
+    `reader` is the file of the network that reads the conditions: it knows no other words than it was trained on.
+    """
     own_clip = clip(folder, dtype, empty=empty)
     try:
-        return build(WordTokenizer.from_file(folder / TOKENIZER), own_clip)
+        tokenizer = WordTokenizer.from_file(folder / TOKENIZER)
+        if reader and isinstance(words := scorefield_file.read_header(folder / reader).notes.get("words"), list):
+            tokenizer = tokenizer.limited([*map(str, words)])
+        return build(tokenizer, own_clip)
     except FileNotFoundError:
         raise MissingError(f"{folder / TOKENIZER}: no such file or folder") from None
     except (OSError, ValueError) as error:
@@ -134,7 +141,7 @@ def scenes(place: Place, choice: ModelChoice, folder: Path = ASSETS) -> System:
     """The whole model from the files in `folder`; DamagedError names a file that is missing or damaged."""
     empty, device = place.hollow, torch.device("meta") if place.hollow else place.device
     net = network(folder / GENERATOR, "generator", DitConfig, Dit, place.dtype, empty=empty)
-    words = conditioner(folder, torch.float32, empty=empty)
+    words = conditioner(folder, torch.float32, reader=GENERATOR, empty=empty)
     words.clip.to(device)
     stage = Diffusion(
         spec=spec(folder),

@@ -92,9 +92,15 @@ def places() -> list[str]:
 
 
 def held_out(seed: int, task: Task | None = None) -> Iterator[Scene]:
-    """Held-out scenes, of any task or of one, whose things and words the model knows."""
-    drawn = (scene(index, seed, "heldout", task) for index in count())
-    return (one for one in drawn if _judge().labels.knows(one) and not conditioner().unknown([one.caption]))
+    """Held-out scenes, of any task or of one, whose things and words model and judge know."""
+    drawn, things = (scene(index, seed, "heldout", task) for index in count()), set(known("things"))
+    return (
+        one
+        for one in drawn
+        if _judge().labels.knows(one)
+        and things.issuperset(item.thing for item in one.items)
+        and not conditioner().unknown([one.caption])
+    )
 
 
 def words(prompts: Sequence[str]) -> Cond:
