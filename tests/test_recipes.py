@@ -9,6 +9,7 @@ import runpy
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from scorefield.cli.train import command
 from scorefield.data.phrases import PLACES
 from scorefield.data.sprites import SHEET
 from scorefield.data.vocabulary import words
+from scorefield.errors import RequestError
 from scorefield.families.scenes import build_scenes
+from scorefield.nets.clip import Clip
 from scorefield.prompt import tokenizer
 from scorefield.prompt.bpe import MERGES
 from scorefield.prompt.tokenizer import WordTokenizer
@@ -148,34 +151,48 @@ def test_with_one_half_locked_only_the_other_learns(
     assert all(key.startswith(learnt) for key in changed), sorted(changed)
 
 
-def test_a_clip_that_learns_new_words_begins_with_the_states_of_the_words_that_ship(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """The file of a pair that knows every second word, with its tokenizer in its folder."""
+    some = tokenizer.build(words()[::2])
+    some.save(tmp_path / build_scenes.TOKENIZER)
+    sizes = build_scenes.clip(empty=True).config
+    config = replace(sizes, text=replace(sizes.text, vocab_size=len(some)))
+    header = scorefield_file.Header(kind="clip", config=asdict(config))
+    return scorefield_file.save(tmp_path / "scenes-clip.safetensors", Clip(config).state_dict(), header)
+
+
+def test_a_clip_that_learns_new_words_begins_with_the_states_of_the_words_that_it_knew(
+    earlier: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = build_scenes.ASSETS / build_scenes.CLIP
-    prompts = ["a red car in the desert", "two cats and a tree", ""]
-    theirs = WordTokenizer.from_file(shipped.parent / build_scenes.TOKENIZER)
-    ours = tokenizer.build(words())
-    module = _recipe("clip", monkeypatch, SETTINGS["clip"] | {"start": str(shipped)}).build()
-    old = build_scenes.conditioner(build_scenes.ASSETS, torch.float32).clip
+    theirs, ours = WordTokenizer.from_file(earlier.parent / build_scenes.TOKENIZER), tokenizer.build(words())
+    prompts = [" ".join(words()[:20:2]), words()[40], ""]
+    module = _recipe("clip", monkeypatch, SETTINGS["clip"] | {"start": str(earlier)}).build()
+    old = build_scenes.clip(earlier.parent)
     with torch.no_grad():
         (ids, mask), (their_ids, their_mask) = ours.encode(prompts), theirs.encode(prompts)
+        assert not torch.equal(ids, their_ids)
         assert torch.equal(module.text_hidden(ids, mask), old.text_hidden(their_ids, their_mask))
 
 
-def test_what_a_new_clip_must_keep_ends_at_the_first_new_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    new = sorted(set(words()) - set(WordTokenizer.from_file(build_scenes.ASSETS / build_scenes.TOKENIZER).spelt()))[0]
-    recipe = _recipe("clip", monkeypatch, SETTINGS["clip"] | {"start": str(build_scenes.ASSETS / build_scenes.CLIP)})
-    module, names = recipe.build(), recipe.loss.__globals__
-    ours = tokenizer.build(words())
-    earlier = names["read_earlier"](build_scenes.ASSETS / build_scenes.CLIP, module.config, ours)
-    ids, mask = ours.encode([f"a cat {new} in the desert"])
+@torch.no_grad()
+def test_what_a_new_clip_must_keep_ends_at_the_first_new_word(earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = _recipe("clip", monkeypatch, SETTINGS["clip"] | {"start": str(earlier)})
+    module, names, ours = recipe.build(), recipe.loss.__globals__, tokenizer.build(words())
+    pair = names["read_earlier"](earlier, module.config, ours)
+    ids, mask = ours.encode([" ".join(words()[k] for k in (0, 2, 3, 4))])  # of which the third is new
     hidden = module.text_hidden(ids, mask)
     late, early = hidden.clone(), hidden.clone()
-    late[:, 3:] += 1  # <start> a cat | the new word, and all that follows
+    late[:, 3:] += 1  # after <start> and two words
     early[:, 2] += 1
-    assert float(names["drift"](hidden, ids, mask, earlier)) == 0
-    assert float(names["drift"](late, ids, mask, earlier)) == 0
-    assert float(names["drift"](early, ids, mask, earlier)) > 0.01
+    assert float(names["drift"](hidden, ids, mask, pair)) == 0
+    assert float(names["drift"](late, ids, mask, pair)) == 0
+    assert float(names["drift"](early, ids, mask, pair)) > 0.01
+
+
+def test_a_clip_begins_with_one_file(earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RequestError, match="start and image_only both give"):
+        _recipe("clip", monkeypatch, {"start": str(earlier), "image_only": str(earlier)})
 
 
 def test_a_generator_continues_from_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
