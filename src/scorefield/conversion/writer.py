@@ -149,4 +149,6 @@ def left(pieces: Sequence[Piece]) -> Mapping[str, int]:
 def _why(key: str) -> str:
     if key.endswith("position_ids"):
         return "position ids, which every program knows"
+    if key.endswith("norm_added_q.weight"):
+        return "norm of a Wan that no program reads"
     return next((why for start, why in _WHY if key.startswith(start)), "table of the training schedule")
