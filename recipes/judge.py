@@ -14,11 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from scorefield.data import damage, scenes
+from scorefield.data.film_render import behind
+from scorefield.data.film_scenes import film
 from scorefield.data.layout import Item
 from scorefield.data.paint import SIZE
 from scorefield.data.places import VARIANTS
 from scorefield.data.render import drawn, render
 from scorefield.data.scenes import Scene, Split
+from scorefield.data.scripts import FRAMES
 from scorefield.data.splits import held_out_place
 from scorefield.data.sprites import sprite
 from scorefield.data.things import COLOURED, HATTED, NAMES, WORN
@@ -109,22 +112,34 @@ def touching(index: int) -> Scene:
     return next(one for one in drawn if one.relation in TOUCHING)
 
 
-def shown(index: int, rng: np.random.Generator) -> Scene:
-    """A scene: scattered things, things that touch, a coloured pair, or one of the tasks."""
+class Shown(NamedTuple):
+    """A scene, and what is behind its things if that is not its place alone."""
+
+    scene: Scene
+    behind: np.ndarray | None = None
+
+
+def shown(index: int, rng: np.random.Generator) -> Shown:
+    """A scene: scattered things, things that touch, a coloured pair, one of the tasks, or a frame of a film."""
     if index % 4 == 0:
-        return scattered(rng)
+        return Shown(scattered(rng))
+    if index % 8 == 7:
+        task = str(rng.choice(["riding", "holding", ""]))
+        one, k = film(index, seed=3, task=task or None), int(rng.integers(FRAMES))  # type: ignore[arg-type]
+        return Shown(one.frame(k), behind(one, k))
     if index % 8 in (3, 5):
-        return replace(touching(index), style=None)
-    return replace(scenes.scene(index, seed=3, task="binding" if index % 8 == 1 else None), style=None)
+        return Shown(replace(touching(index), style=None))
+    return Shown(replace(scenes.scene(index, seed=3, task="binding" if index % 8 == 1 else None), style=None))
 
 
-def harmed(one: Scene, rng: np.random.Generator) -> tuple[np.ndarray, list[list[int]]]:
-    """A picture of the scene and its targets; about one thing in four is damaged."""
+def harmed(one: Scene, back: np.ndarray | None, rng: np.random.Generator) -> tuple[np.ndarray, list[list[int]]]:
+    """A picture of the scene before `back` and its targets; about one thing in four is damaged."""
     roll = rng.random()
+    inside = [item for item in one.items if 0 <= item.x < SIZE and 0 <= item.y < SIZE]
     if roll < WHOLE:
         ways = damage.IN_PLACE if rng.random() < 0.8 else damage.DISPLACED
-        rows = [unclear(item) for item in one.items] if ways is damage.IN_PLACE else []
-        return ways[rng.integers(len(ways))](render(one), rng), rows
+        rows = [unclear(item) for item in inside] if ways is damage.IN_PLACE else []
+        return ways[rng.integers(len(ways))](render(one, behind=back), rng), rows
     struck = [item for item in one.items if rng.random() < 0.6] if roll < WHOLE + PARTLY else []
 
     def look(item: Item) -> np.ndarray:
@@ -133,14 +148,14 @@ def harmed(one: Scene, rng: np.random.Generator) -> tuple[np.ndarray, list[list[
         other = NAMES[(NAMES.index(item.thing) + int(rng.integers(1, len(NAMES)))) % len(NAMES)]
         return damage.broken(drawn(item), sprite(other, item.size), rng)
 
-    return render(one, look), [unclear(item) if item in struck else row(item) for item in one.items]
+    return render(one, look, back), [unclear(item) if item in struck else row(item) for item in inside]
 
 
 def example(index: int) -> tuple[np.ndarray, list[list[int]], int]:
     """Picture `index`, its things and its place."""
     rng = np.random.default_rng([7, index])
-    one = shown(index, rng)
-    picture, rows = harmed(one, rng)
+    one, back = shown(index, rng)
+    picture, rows = harmed(one, back, rng)
     rows += [[0, 0, 1, NONE, NONE, NONE]] * (MOST - len(rows))
     return worn_out(picture, rng) if rng.random() < 0.7 else picture, rows, LABELS.places.index(one.place)
 
