@@ -32,7 +32,7 @@ from scorefield.weights import scorefield_file
 
 MANY = -100  # the pictures whose things have two names
 TOKENIZER = "scenes-tokenizer.json"
-KEPT = 100.0  # the weight of the states that an earlier pair's generator reads
+KEPT = 500.0  # the weight of the states that an earlier pair's generator reads
 
 
 def pixels(pictures: Tensor) -> Tensor:
