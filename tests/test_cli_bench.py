@@ -101,7 +101,8 @@ def test_both_programs_do_the_same_work(model: str, tmp_path: Path) -> None:
         peak(PEAK)
     with torch.inference_mode():
         peaked = [step(*inputs(setting)) for step, _ in loaded]
-    assert relative_error(*peaked, least=0.1) <= 2e-5
+    # Large scores in a softmax: 2.05e-5 for the tiny U-Net on a processor with AVX-512, below 2e-5 on one with AVX2.
+    assert relative_error(*peaked, least=0.1) <= 3e-5
     assert torch.equal(peaked[0], plain[0]) == model.endswith("vae")
 
 

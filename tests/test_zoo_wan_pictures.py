@@ -418,7 +418,7 @@ def test_sizes_are_those_of_the_originals_arithmetic_but_for_its_rounding() -> N
 def tiny_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sizes of separate files are those of their tensors, but for two that every published Wan shares."""
     monkeypatch.setattr(separate_files, "IMAGE_CLIP", EYE)
-    monkeypatch.setattr(separate_files, "_HEAD", DIT.width // DIT.heads)
+    monkeypatch.setattr(separate_files, "HEAD", DIT.width // DIT.heads)
 
 
 def film(pipe: Pipeline, made: Made) -> np.ndarray:
