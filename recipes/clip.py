@@ -163,7 +163,7 @@ def recipe(
         }
 
     def loss(module: Clip, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
-        with sdpa_kernel(SDPBackend.MATH):  # for 65 tokens the fused kernel's gradient takes a tenth of the step
+        with sdpa_kernel(SDPBackend.MATH):  # for 65 tokens the gradient of the fused kernel is slower: 13 % of a step
             images = module.encode_image(pixels(batch["pictures"]))
         hidden = module.text_hidden(batch["ids"], batch["mask"])
         texts = F.normalize(module.text.summary(hidden, batch["ids"]).float(), dim=-1)

@@ -73,7 +73,7 @@ def _suggestions(request: Request, opened: OpenedModel, found: Outlook) -> Itera
     half = "bfloat16" if opened.device.type == "cpu" else "float16"
     if str(opened.dtype) == "torch.float32":
         smaller = request.model_copy(update={"dtype": half})
-        with collecting():  # of what is only considered
+        with collecting():  # nobody has chosen this format, so its warnings are dropped
             in_half = OpenedModel(smaller)
         if (small := _of(smaller, in_half)).fits:
             yield f"--dtype {half}"

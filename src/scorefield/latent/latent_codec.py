@@ -134,7 +134,7 @@ class Statistics(NamedTuple):
 
 
 def fit_statistics(latents: Tensor, colours: Tensor) -> Statistics:
-    """Fit them to latents (N, C) and the mean colours (N, 3) of the pixels that each stands for, by least squares."""
+    """Fit the statistics of latents (N, C), whose pixels have the mean colours (N, 3); the map by least squares."""
     x, y = latents.double(), colours.double()
     mean, deviation = x.mean(0), x.std(0)
     x = (x - mean) / deviation
