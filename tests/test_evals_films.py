@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.data.film_render import render_film
 from scorefield.data.film_scenes import JUDGED, Film, film
-from scorefield.evals import film_judge, film_motion
+from scorefield.evals import film_judge, film_motion, judge
 from scorefield.evals.film_judge import Judged, shares, truth, verdict
 from scorefield.evals.film_motion import At, FilmSeen, course
 from scorefield.evals.judge import UNCLEAR, Found, Seen
@@ -48,6 +48,17 @@ def test_true_films_are_right_in_97_of_100_though_the_judge_errs_by_px() -> None
 def test_at_most_5_of_100_still_or_reversed_films_are_right(fault: str) -> None:
     judged = [Judged(one, verdict(one, _noisy(truth(one, [fault]), 2.0, 0.1))) for one in PROMPTS]
     assert shares(judged)["motion"].rate <= 0.05
+
+
+def test_the_shipped_judge_calls_true_films_right_and_still_or_reversed_ones_wrong() -> None:
+    look = judge.load()
+
+    def right(count: int, *faults: str) -> int:
+        films = PROMPTS[:count]
+        return sum(verdict(one, film_judge.look_at(one, _frames(one, faults), look)).right for one in films)
+
+    assert right(20) == 20
+    assert right(6, "still") == right(6, "backwards") == 0
 
 
 def test_the_prompts_are_held_out_and_of_all_tasks() -> None:
