@@ -50,25 +50,22 @@ def recipe(
     """
     config = build_film.DIT
     density = logit_normal(0.4, 1.0)
-    codec = build_film.codec(parts)
+    codec = build_film.codec(parts, torch.bfloat16)
     conditioner = build_scenes.conditioner(parts, torch.float32, UnmaskedTextConditioner)
     tokenizer = conditioner.tokenizer
     shape = (config.in_channels, 1 + (frames - 1) // STRIDE, 16, 16)
 
     @torch.no_grad()
     def encode(indices: NDArray[np.int64]) -> NDArray[np.float16]:
-        rows = []
-        for index in indices:
-            first = torch.from_numpy(render_film(film(int(index), SEED))[:frames]).permute(0, 3, 1, 2)
-            rows.append(codec.encode(first[None].float() / 127.5 - 1)[0])
-        return torch.stack(rows).numpy().astype(np.float16)
+        shown = np.stack([render_film(film(int(index), SEED), count=frames) for index in indices])
+        x0 = codec.encode(torch.from_numpy(shown).permute(0, 1, 4, 2, 3).float() / 127.5 - 1)
+        return x0.numpy().astype(np.float16)
 
     rows = Bank(bank, count, shape, encode)
 
     def make(indices: NDArray[np.int64]) -> Batch:
         ids, mask = tokenizer.encode([film(int(index), SEED).caption for index in indices])
-        length = int(mask.sum(1).max())
-        return {"x0": torch.from_numpy(rows[indices]), "ids": ids[:, :length], "mask": mask[:, :length]}
+        return {"x0": torch.from_numpy(rows[indices]), "ids": ids, "mask": mask}  # of one length, for torch.compile
 
     def build() -> VideoDit:
         module = VideoDit(config)
@@ -83,7 +80,7 @@ def recipe(
 
     def loss(module: VideoDit, given: Batch, generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         x0, ids, mask = given["x0"].float(), given["ids"], given["mask"]
-        blank, blank_mask = (one[:, : ids.shape[1]].to(x0.device) for one in tokenizer.encode([""]))
+        blank, blank_mask = (one.to(x0.device) for one in tokenizer.encode([""]))
         return flow_matching(module, x0, read(ids, mask), read(blank, blank_mask), density, generator), {}
 
     def optimizer(module: VideoDit) -> torch.optim.Optimizer:

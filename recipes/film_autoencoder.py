@@ -129,7 +129,7 @@ def recipe(
         finish=finish,
         steps=steps,
         batch=batch,
-        schedule=Wsd(warmup=100, decay=0.3),
+        schedule=Wsd(warmup=100, decay=0.6),
         ema=0.998,
         evaluate=lambda module: {"heldout_psnr_db": film_psnr(module, 12)},
         evaluate_every=500,

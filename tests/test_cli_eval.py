@@ -7,10 +7,9 @@ from click.testing import CliRunner, Result
 from tests.toy import model
 
 from scorefield.api import Pipeline, load
-from scorefield.cli import eval_report
 from scorefield.cli.main import group, run
 from scorefield.data.scenes import scene
-from scorefield.evals import adherence
+from scorefield.evals import adherence, drawers
 from scorefield.request import Options
 
 TASKS = ["single", "two", "counting", "colours", "position", "binding"]
@@ -64,9 +63,20 @@ def test_the_judge_is_judged_by_true_and_by_damaged_pictures() -> None:
     assert told["true"]["rate"] > 0.7
 
 
+def test_true_films_are_judged_with_their_likeness(tmp_path: Path) -> None:
+    path = tmp_path / "details.jsonl"
+    words = ("--model", "renders", "--count", "3", "--details", str(path), "--format", "json")
+    told = json.loads(call("film", *words).stdout)
+    assert list(told) == ["thing", "motion", "place", "all", "same"]
+    assert all(share["rate"] == 1 for share in told.values())
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [0, 1, 2]
+    assert all(line["right"] and line["likeness_db"] > 22 for line in lines)
+
+
 def test_what_the_autoencoder_keeps_bounds_the_drawing_score() -> None:
     scenes = [scene(index, task="single") for index in range(2)]
-    kept = eval_report.decoder(load())(scenes, 0)
+    kept = drawers.decoded(load())(scenes, 0)
     apart = (kept.int() - adherence.renders(scenes).int()).float().square().mean().sqrt()
     assert kept.shape == (2, 3, 128, 128)
     assert 0.5 < apart < 12
@@ -126,7 +136,7 @@ def test_bad_input_is_one_line_on_stderr(
 def test_a_pipeline_draws_the_captions_with_the_kth_seed() -> None:
     pipe = Pipeline(model())
     scenes = [scene(index, task="counting") for index in range(3)]
-    draw = eval_report.drawer(pipe, Options(steps=2, cfg_scale=1.5))
+    draw = drawers.pictures(pipe, Options(steps=2, cfg_scale=1.5))
     drawn, alone = draw(scenes, 11), draw(scenes[2:], 13)
     assert drawn.shape == (3, 3, 128, 128)
     assert drawn.dtype == torch.uint8

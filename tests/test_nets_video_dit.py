@@ -19,7 +19,7 @@ from scorefield.nets import video_dit
 from scorefield.nets.packed import layers, pack, packs
 from scorefield.nets.shared_copy import recomputing
 from scorefield.nets.unet import time_features
-from scorefield.nets.video_dit import VideoDit, VideoDitBlock, VideoDitConfig
+from scorefield.nets.video_dit import VideoDit, VideoDitBlock, VideoDitConfig, rotate, rotations
 from scorefield.weights import key_map
 from scorefield.weights.key_maps import wan_keys as maps
 
@@ -331,6 +331,13 @@ def test_a_copy_in_float32_computes_in_float32(like: Any) -> None:
     net, given = randomised(VideoDit(config)).bfloat16(), inputs(config)
     copied = in_float32(net)(**given)
     assert torch.equal(copied, net.float()(**given))
+
+
+def test_what_is_compiled_turns_pairs_as_complex_numbers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, x = rotations((3, 4, 5), 16, torch.device("cpu")), torch.randn(2, 60, 2, 16)
+    wanted = rotate(x, turns)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert torch.allclose(rotate(x, turns), wanted, rtol=0, atol=1e-6)
 
 
 def test_a_gradient_reaches_every_weight() -> None:

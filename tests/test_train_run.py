@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ import torch
 from recipes.tiny import recipe as tiny
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+from torch._inductor.exc import InvalidCxxCompiler
 
 from scorefield.cli.main import run as main
 from scorefield.train import run, state
@@ -470,3 +474,54 @@ def test_a_bug_in_a_recipe_keeps_its_traceback(tmp_path: Path, place: str) -> No
     path.write_text(text)
     with pytest.raises(ValueError, match=r"^a bug$"):
         train(str(path), "--output", str(tmp_path / "run"), "--device", "cpu", "--steps", "2")
+
+
+class Adder(nn.Module):
+    """The tiny recipe's network as a class of its own: torch.compile leaves torch's classes alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 16), nn.GELU(), nn.Linear(16, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+def test_compiling_is_asked_of_the_network_that_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self: asked.append(self))
+    assert invoke(tmp_path / "plain", "--steps", "1").code == 0
+    assert asked == []
+    assert invoke(tmp_path / "compiled", "--steps", "1", "--compile").code == 0
+    assert [type(one) for one in asked] == [nn.Sequential]
+
+
+def test_without_a_compiler_compiling_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", none)
+    assert "needs a C++ compiler" in invoke(tmp_path / "run", "--compile").error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_what_one_that_is_not_learns(tmp_path: Path) -> None:
+    recipe = replace(tiny(), build=Adder)
+
+    def learnt(name: str, compiled: bool) -> dict[str, Tensor]:
+        options = run.Options(
+            folder=tmp_path / name, device=CPU, dtype=torch.float32, steps=3, compiled=compiled, say=lambda line: None
+        )
+        return load_file(run.execute(recipe, options))
+
+    plain = learnt("plain", compiled=False)
+    counters.clear()
+    compiled = learnt("compiled", compiled=True)
+    assert counters["stats"]["unique_graphs"] > 0
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        assert torch.allclose(compiled[name], value, rtol=1e-4, atol=1e-6), name

@@ -35,6 +35,19 @@ class Drawing(TypedDict):
     batch_size: int
 
 
+class FilmDrawing(TypedDict):
+    """The options of the command that draws films to judge."""
+
+    model: str
+    count: int
+    steps: int | None
+    cfg_scale: float | None
+    negative_prompt: str | None
+    sampler: str | None
+    seed: int
+    batch_size: int
+
+
 @click.group("eval", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
@@ -193,6 +206,53 @@ def drawing(cfg_scale: float | None, form: str, **given: Unpack[Drawing]) -> Non
     table = {task: {name: round(each[task], 2) for name, each in found.items()} for task in found["db"]}
     lines = [f"{task:<10} {one['db']:6.2f} dB  bound {one['bound_db']:6.2f} dB" for task, one in table.items()]
     common.show(table, form, "\n".join(lines))
+
+
+@command.command("film", short_help="The share of films that show what their prompts say.")
+@click.option(
+    *_flags("model"), default="scenes-film", show_default=True, help=f"A model, or {RENDERS} for the true films."
+)
+@click.option("--count", type=click.IntRange(1, 9999), default=200, show_default=True, help="Films to draw.")
+@click.option(*_flags("steps"), type=click.IntRange(1, 1000), help="Steps from noise to film [the model's].")
+@click.option(*_flags("cfg_scale"), type=click.FloatRange(0, 100), help="Guidance scale [the model's].")
+@click.option(*_flags("negative_prompt"), help="What to keep away from [the model's].")
+@click.option(*_flags("sampler"), help="The sampler [the model's].")
+@click.option(*_flags("seed"), type=click.IntRange(0, 2**63), default=0, show_default=True, help="Of the first film.")
+@click.option(
+    *_flags("batch_size"), type=click.IntRange(1, MOST_PROMPTS), default=8, show_default=True, help="Drawn at once."
+)
+@click.option("--details", type=click.Path(path_type=Path, dir_okay=False), help="File for every verdict (JSON lines).")
+@_overwrite
+@common.format_option
+def film(details: Path | None, overwrite: bool, form: str, **given: Unpack[FilmDrawing]) -> None:
+    """The share of films that show what held-out prompts say, with 95 % intervals.
+
+    Of each film: its things, their motion and its place, and all of these; `same` is the share in which every thing is
+    at least 18 dB like its sprite in every fourth frame. The prompts are always the same, in combinations of thing,
+    motion and place that no film was trained on; --model renders measures the judge itself.
+    """
+    if details:
+        _check_free(details, overwrite)
+    with common.drawing():
+        from scorefield.api import load
+        from scorefield.cli import eval_report
+        from scorefield.evals import drawers, film_judge, judge
+        from scorefield.request import Options
+
+        draw: film_judge.Draw = film_judge.renders
+        if given["model"] != RENDERS:
+            options = Options(steps=given["steps"], cfg_scale=given["cfg_scale"], sampler=given["sampler"])
+            if given["negative_prompt"] is not None:
+                options["negative_prompt"] = given["negative_prompt"]
+            draw = drawers.films(load(given["model"]), options)
+        settings = {"count": given["count"], "seed": given["seed"], "batch": given["batch_size"]}
+        judged = film_judge.judged(draw, judge.load(), **settings)
+        results = list(eval_report.watched(judged, given["count"], given["model"]))
+        found = film_judge.shares(results)
+    if details:
+        lines = "".join(json.dumps(eval_report.film_verdict(one), ensure_ascii=False) + "\n" for one in results)
+        atomic.write(lines.encode(), iter([details]), overwrite=overwrite)
+    common.show(eval_report.numbers(found), form, eval_report.table(found, "films"))
 
 
 @command.command("judge")

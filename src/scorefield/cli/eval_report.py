@@ -1,23 +1,19 @@
 """Shared by the eval commands: drawing with a model, and results as a table and as JSON."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
-from scorefield.api import Pipeline, load
-from scorefield.data.paint import SIZE
+from scorefield.api import load
 from scorefield.data.scenes import Scene
-from scorefield.evals import adherence
+from scorefield.evals import adherence, drawers, film_judge
 from scorefield.evals.interval import Share
 from scorefield.evals.judge import Judge
 from scorefield.request import Options
 
 Shares = Mapping[str, Share]
+Judged = TypeVar("Judged", adherence.Judged, film_judge.Judged)
 Draws = Callable[[float | None], adherence.Draw]  # guidance scale, None for the model's own -> Draw
 
 
@@ -29,30 +25,6 @@ class Asked(NamedTuple):
     bound: adherence.Draw
 
 
-def drawer(pipe: Pipeline, options: Options) -> adherence.Draw:
-    """A Draw of the scenes' captions by a pipeline, in the judge's size."""
-
-    def draw(scenes: Sequence[Scene], seed: int) -> Tensor:
-        wanted = options | Options(seed=seed, batch_size=len(scenes))
-        result = pipe([one.caption for one in scenes], **wanted)
-        sized = [image.resize((SIZE, SIZE), Image.Resampling.LANCZOS) for image in result.images]
-        return torch.from_numpy(np.stack([np.asarray(image) for image in sized])).permute(0, 3, 1, 2)
-
-    return draw
-
-
-def decoder(pipe: Pipeline) -> adherence.Draw:
-    """A Draw of the true pictures after the pipeline's autoencoder, the best that drawn pictures can reach."""
-
-    def draw(scenes: Sequence[Scene], seed: int) -> Tensor:
-        pixels = adherence.renders(scenes).float() / 127.5 - 1
-        with torch.inference_mode():
-            images = pipe.images(pipe.codec.encode(pixels[:, None].to(pipe.system.device)))
-        return torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
-
-    return draw
-
-
 def asked(model: str, options: Options, judge: Judge) -> Asked:
     """Load a model, which can draw the scenes whose words it and the judge know; RequestError for an unknown model."""
     pipe = load(model)
@@ -60,7 +32,10 @@ def asked(model: str, options: Options, judge: Judge) -> Asked:
     def askable(one: Scene) -> bool:
         return judge.labels.knows(one) and not pipe.stage.conditioner.unknown([one.caption])
 
-    return Asked(lambda scale: drawer(pipe, Options(**options, cfg_scale=scale)), askable, decoder(pipe))
+    def draws(scale: float | None) -> adherence.Draw:
+        return drawers.pictures(pipe, Options(**options, cfg_scale=scale))
+
+    return Asked(draws, askable, drawers.decoded(pipe))
 
 
 def truth(scale: float | None) -> adherence.Draw:
@@ -68,12 +43,12 @@ def truth(scale: float | None) -> adherence.Draw:
     return adherence.renders
 
 
-def watched(results: Iterator[adherence.Judged], total: int, name: str) -> Iterator[adherence.Judged]:
-    """The same results behind a progress bar on stderr that shows the share of right pictures."""
+def watched(results: Iterator[Judged], total: int, name: str) -> Iterator[Judged]:
+    """The same results behind a progress bar on stderr that shows the share of right ones."""
     right = 0
-    with tqdm(results, total=total, desc=name, unit="picture", leave=False, disable=None) as bar:
+    with tqdm(results, total=total, desc=name, leave=False, disable=None) as bar:
         for k, one in enumerate(bar, 1):
-            right += not one.faults
+            right += one.right
             bar.set_postfix(right=f"{100 * right / k:.1f} %", refresh=False)
             yield one
 
@@ -84,10 +59,23 @@ def verdict(one: adherence.Judged) -> dict[str, object]:
         "task": one.scene.task,
         "prompt": one.scene.caption,
         "seed": one.seed,
-        "right": not one.faults,
+        "right": one.right,
         "faults": one.faults,
         "found": [found._asdict() for found in one.seen.found],
         "place": one.seen.place,
+    }
+
+
+def film_verdict(one: film_judge.Judged) -> dict[str, object]:
+    """The verdict on a film as plain JSON."""
+    db = one.likeness
+    return {
+        "task": one.film.task,
+        "prompt": one.film.caption,
+        "seed": one.seed,
+        "right": one.right,
+        **{name: fault for name, fault in one.verdict._asdict().items() if fault is not None},
+        "likeness_db": None if db is None else round(db, 2),
     }
 
 

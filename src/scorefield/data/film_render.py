@@ -76,9 +76,9 @@ SPOIL: dict[str, Callable[[Bytes], Bytes]] = {  # fault -> frames (F, SIZE, SIZE
 }
 
 
-def render_film(film: Film, faults: Sequence[str] | None = None) -> Bytes:
-    """The frames (17, 128, 128, 3) uint8, with the film's own faults or with those given."""
-    frames = np.stack([render(film.frame(k), behind=behind(film, k)) for k in range(FRAMES)])
+def render_film(film: Film, faults: Sequence[str] | None = None, count: int = FRAMES) -> Bytes:
+    """The first frames (count, 128, 128, 3) uint8, with the film's own faults or with those given."""
+    frames = np.stack([render(film.frame(k), behind=behind(film, k)) for k in range(count)])
     for fault in film.faults if faults is None else faults:
         frames = SPOIL[fault](frames)
     return np.ascontiguousarray(frames)

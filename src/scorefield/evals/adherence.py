@@ -29,6 +29,11 @@ class Judged(NamedTuple):
     seen: Seen
     faults: list[str]
 
+    @property
+    def right(self) -> bool:
+        """Whether the picture shows exactly what its prompt says."""
+        return not self.faults
+
 
 def anything(one: Scene) -> bool:
     """True: every scene is askable."""

@@ -1,15 +1,16 @@
 """The judge of films: whether a film shows the things, the motion and the place that its caption names."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from scorefield.data.arrays import Bytes, Floats
-from scorefield.data.film_render import FALL
+from scorefield.data.film_render import FALL, render_film
 from scorefield.data.film_scenes import FILM_TASKS, JUDGED, Film, film
 from scorefield.data.layout import Item
 from scorefield.data.motions import Direction, flipped
@@ -24,6 +25,9 @@ from scorefield.evals.judge import Found, Look, Seen
 FACED = 0.7  # dB by which a sprite must fit better than its mirror image to say which way it faces
 LOOKS = (3, 7, 11)  # the frames in which that is looked at
 LIKE = 4  # every so many frames, a thing is compared with its sprite
+SAME = 18.0  # dB to its sprite from which a thing is the same thing
+
+Draw = Callable[[Sequence[Film], int], Tensor]  # films, seed -> (B, 17, 3, 128, 128) uint8; the k-th has seed + k
 
 
 class FilmVerdict(NamedTuple):
@@ -101,27 +105,28 @@ def look_at(film: Film, frames: Tensor, look: Look) -> FilmSeen:
     return FilmSeen(tuple(look(frames)), facing, fallen)
 
 
-def likeness(film: Film, frames: Tensor) -> float:
+def likeness(film: Film, frames: Tensor) -> float | None:
     """The least PSNR in dB of the film's things to their true sprites, over every fourth of `frames`.
 
-    A thing counts where the script shows it whole: inside the picture, with nothing before it.
+    A thing counts where the script shows it whole: inside the picture, with nothing before it, not turned. None if no
+    thing counts.
     """
     values = []
     for k in range(0, len(frames), LIKE):
         plane = Plane(frames[k])
         for item in _whole(film.frame(k).items):
             values.append(max(fit(plane, replace(item, flip=flip)).db for flip in (False, True)))
-    return min(values)
+    return min(values, default=None)
 
 
 def _whole(items: Sequence[Item]) -> list[Item]:
-    """The items that are inside the picture and not covered; at equal depth, the first is in front."""
+    """The items that are inside the picture, not covered and not turned; at equal depth, the first is in front."""
     boxes = [_box(item) for item in items]
     shown = []
     for k, (item, (left, top, right, bottom)) in enumerate(zip(items, boxes, strict=True)):
         before = [box for j, box in enumerate(boxes) if (items[j].depth, -j) > (item.depth, -k)]
         covered = any(left < box[2] and box[0] < right and top < box[3] and box[1] < bottom for box in before)
-        if min(left, top) >= 0 and max(right, bottom) <= SIZE and not covered:
+        if min(left, top) >= 0 and max(right, bottom) <= SIZE and not covered and not item.turn:
             shown.append(item)
     return shown
 
@@ -153,17 +158,44 @@ def truth(film: Film, faults: Sequence[str] = ()) -> FilmSeen:
 
 
 class Judged(NamedTuple):
-    """One film that was drawn: the film whose caption was its prompt, and the verdict."""
+    """One film that was drawn: the film whose caption was its prompt, the verdict, the seed, and the likeness in dB."""
 
     film: Film
     verdict: FilmVerdict
+    seed: int = 0
+    likeness: float | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether the film shows what its caption says."""
+        return self.verdict.right
+
+
+def renders(films: Sequence[Film], seed: int = 0) -> Tensor:
+    """A Draw of the true films, for any seed, to score the judge itself."""
+    return torch.from_numpy(np.stack([render_film(one, ()) for one in films])).permute(0, 1, 4, 2, 3)
+
+
+def judged(draw: Draw, look: Look, *, count: int = 200, seed: int = 0, batch: int = 8) -> Iterator[Judged]:
+    """Yield every film as it is judged: always the same `count` prompts; film k has seed + k."""
+    films = prompts(count)
+    for start in range(0, count, batch):
+        some = films[start : start + batch]
+        for k, (one, frames) in enumerate(zip(some, draw(some, seed + start), strict=True), seed + start):
+            yield Judged(one, verdict(one, look_at(one, frames, look)), k, likeness(one, frames))
 
 
 def shares(results: Iterable[Judged]) -> dict[str, Share]:
-    """The shares of films with the right `thing`, `motion` and `place`, and of those where all is; not for none."""
-    verdicts = [one.verdict for one in results]
+    """The shares of films with the right `thing`, `motion` and `place`, and of those where all is; not for none.
+
+    `same` is the share of the films with a thing to compare in which every thing is like its sprite.
+    """
+    known = list(results)
+    verdicts = [one.verdict for one in known]
     parts = {name: [getattr(one, name) is None for one in verdicts] for name in FilmVerdict._fields}
     parts["all"] = [one.right for one in verdicts]
+    if compared := [one.likeness >= SAME for one in known if one.likeness is not None]:
+        parts["same"] = compared
     return {name: wilson(sum(each), len(each)) for name, each in parts.items()}
 
 

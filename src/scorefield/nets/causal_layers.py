@@ -57,7 +57,7 @@ class RmsNorm(nn.Module):
 
     def _rows(self, rows: Tensor, gain: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float32).clamp(min=1e-12)
-        normed = rows / norm * gain
+        normed = rows * norm.reciprocal() * gain  # a quotient has a gradient that costs three times as much
         return F.silu(normed, inplace=not self._differentiated(rows)) if self.silu else normed
 
     def _differentiated(self, x: Tensor) -> bool:

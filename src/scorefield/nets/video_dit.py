@@ -77,6 +77,10 @@ def rotations(grid: tuple[int, int, int], head_width: int, device: torch.device)
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """`x` (B, N, heads, d) float32 with each pair (2 i, 2 i + 1) turned; `turns` (N, 1, d / 2) as in `rotations`."""
+    if torch.compiler.is_compiling():  # it fuses products of real numbers, and knows no complex ones
+        cosine, sine = torch.view_as_real(turns).unbind(-1)
+        one, two = x.view(*x.shape[:-1], -1, 2).unbind(-1)
+        return torch.stack([one * cosine - two * sine, one * sine + two * cosine], -1).flatten(-2)
     # One pass over contiguous memory: on a CPU 6 times faster than the same products of every second number.
     return torch.view_as_real(torch.view_as_complex(x.view(*x.shape[:-1], -1, 2)) * turns).flatten(-2)
 

@@ -90,6 +90,7 @@ class Options:
     steps: int | None = None  # in place of the recipe's
     device: torch.device
     dtype: torch.dtype  # of the forward pass: float32 or bfloat16
+    compiled: bool = False  # whether torch.compile makes the training steps' code
     save_every: float = 600.0  # seconds
     log_every: int = 50  # steps
     resume: bool | None = None  # True: even if settings differ; None: only if they are the same; False: start again
@@ -121,7 +122,8 @@ class Session(Generic[M]):
         """Measure the recipe's figures of the averaged module; none if it has no evaluation."""
         run = self.training
         if self.recipe.evaluate is not None:
-            with torch.no_grad(), run.average.applied(), loop.seeded(self.recipe.seed, 0, self.options.device):
+            seeded = loop.seeded(self.recipe.seed, 0, self.options.device)
+            with torch.no_grad(), run.average.applied(), seeded, torch.compiler.set_stance("force_eager"):
                 self.figures = dict(self.recipe.evaluate(run.module))
         self.evaluated = run.step
         return self.figures
@@ -133,7 +135,7 @@ class Session(Generic[M]):
         if self.evaluated != run.step:
             self.evaluate()
         progress = Progress(run.step, run.samples, run.seconds, self.options.folder, self.figures)
-        with torch.no_grad(), run.average.applied():
+        with torch.no_grad(), run.average.applied(), torch.compiler.set_stance("force_eager"):
             return self.recipe.finish(run.module, progress)
 
 
@@ -163,6 +165,8 @@ def open_session(recipe: Recipe[M], options: Options) -> Session[M]:
     checkpoints = FileCheckpoints(options.folder, fresh=options.resume is False)
     last = checkpoints.header(STATE)
     training = loop.start(recipe, options.device)
+    if options.compiled:
+        training.module.compile()
     rates = [float(group["lr"]) for group in training.optimizer.param_groups]
     session = Session(recipe=recipe, options=options, training=training, checkpoints=checkpoints, rates=rates)
     if last is not None:
