@@ -1,4 +1,4 @@
-"""Write the result of `scorefield eval adherence --format json` into the header of the generator's file.
+"""Write the result of `scorefield eval adherence` or `eval film`, as JSON, into the header of the model's file.
 
 Run: `python recipes/record.py src/scorefield/assets/scenes-generator.safetensors adherence.json`.
 """
@@ -21,5 +21,5 @@ if __name__ == "__main__":
     parser.add_argument("weights", type=Path)
     parser.add_argument("result", type=Path)
     given = parser.parse_args()
-    tensors, header = scorefield_file.load(given.weights, "generator")
+    tensors, header = scorefield_file.load(given.weights, scorefield_file.read_header(given.weights).kind)
     scorefield_file.save(given.weights, tensors, recorded(header, json.loads(given.result.read_text())))

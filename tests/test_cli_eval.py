@@ -9,7 +9,8 @@ from tests.toy import model
 from scorefield.api import Pipeline, load
 from scorefield.cli.main import group, run
 from scorefield.data.scenes import scene
-from scorefield.evals import adherence, drawers
+from scorefield.evals import adherence
+from scorefield.lab import drawers
 from scorefield.request import Options
 
 TASKS = ["single", "two", "counting", "colours", "position", "binding"]

@@ -21,7 +21,7 @@ from scorefield.weights import scorefield_file
 from scorefield.zoo import available, registry
 
 MIB = 2**20
-TINY_VAE = replace(build_film.VAE, width=8, decoder_width=8, multipliers=(1, 1, 1))
+TINY_VAE = replace(build_film.VAE, width=8, decoder_width=8, multipliers=(1, 1))
 TINY_DIT = replace(build_film.DIT, width=32, mlp_width=32, depth=1, heads=2)
 
 
@@ -60,8 +60,8 @@ def test_the_networks_are_those_of_wan_and_fit_their_limits() -> None:
     sizes = [2 * sum(p.numel() for p in module.parameters()) / MIB for module in (transformer, autoencoder)]
     assert sizes[0] <= 14
     assert sizes[1] <= 7
-    assert autoencoder.stride == (4, 8, 8)
-    assert autoencoder.latent_shape(17, 128, 128) == (build_film.DIT.in_channels, 5, 16, 16)
+    assert autoencoder.stride == (2, 8, 8)
+    assert autoencoder.latent_shape(17, 128, 128) == (build_film.DIT.in_channels, 9, 16, 16)
 
 
 def test_the_files_of_two_steps_hold_what_they_say(folder: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_film_is_drawn_by_name_with_the_defaults_of_the_model() -> None:
 
 @pytest.mark.usefixtures("known")
 def test_frames_off_the_grid_name_the_nearest_that_work() -> None:
-    with pytest.raises(RequestError, match="use 13 or 17"):
+    with pytest.raises(RequestError, match="use 15 or 17"):
         sf.load("scenes-film").plan("a car", frames=16)
 
 

@@ -236,7 +236,8 @@ def film(details: Path | None, overwrite: bool, form: str, **given: Unpack[FilmD
     with common.drawing():
         from scorefield.api import load
         from scorefield.cli import eval_report
-        from scorefield.evals import drawers, film_judge, judge
+        from scorefield.evals import film_judge, judge
+        from scorefield.lab import drawers
         from scorefield.request import Options
 
         draw: film_judge.Draw = film_judge.renders

@@ -7,9 +7,10 @@ from tqdm import tqdm
 
 from scorefield.api import load
 from scorefield.data.scenes import Scene
-from scorefield.evals import adherence, drawers, film_judge
+from scorefield.evals import adherence, film_judge
 from scorefield.evals.interval import Share
 from scorefield.evals.judge import Judge
+from scorefield.lab import drawers
 from scorefield.request import Options
 
 Shares = Mapping[str, Share]

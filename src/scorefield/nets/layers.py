@@ -58,7 +58,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """
     if bias is None and attention_cpu.serves(q, k, v):
         return attention_cpu.attend(q, k, v)
-    rounded = q.dtype == torch.bfloat16 and bias is None and not torch.is_grad_enabled()
+    trained = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    rounded = q.dtype == torch.bfloat16 and bias is None and not trained
     if q.device.type != "cpu" or rounded or k.shape[-2] > 512:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     batch, heads, n, width = q.shape

@@ -28,7 +28,7 @@ AUTOENCODER, TRANSFORMER = "scenes-film-autoencoder.safetensors", "scenes-film.s
 FILES = (AUTOENCODER, CLIP, TRANSFORMER, TOKENIZER)
 
 VAE = CausalVaeConfig(
-    channels=12, width=24, decoder_width=24, multipliers=(1, 2, 3), resblocks=1, halves_time=(True, True), patch_size=2
+    channels=12, width=20, decoder_width=20, multipliers=(3, 4), resblocks=1, halves_time=(True,), patch_size=4
 )
 DIT = VideoDitConfig(
     in_channels=12, out_channels=12, width=256, mlp_width=1024, depth=6, heads=4, text_width=256, text_length=32
