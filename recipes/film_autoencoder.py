@@ -84,9 +84,9 @@ def loss(
     The pixels of things count more than those of places, which fill nine tenths of most frames and seldom change.
     """
     wanted = pixels(batch["frames"])
-    mean, log_variance = module.encode(wanted)
-    noise = torch.randn(mean.shape, generator=generator).to(mean.device)
-    error = module.decode(mean + (0.5 * log_variance).exp() * noise).float() - wanted
+    shape = len(wanted), *module.latent_shape(wanted.shape[1], *wanted.shape[-2:])
+    decoded, mean, log_variance = module(wanted, torch.randn(shape, generator=generator).to(wanted.device))
+    error = decoded.float() - wanted
     share = 1 + (THINGS - 1) * batch["differ"].float()
     share = share / share.mean()
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()

@@ -107,11 +107,13 @@ def test_no_frame_sees_a_later_one() -> None:
 
 @pytest.mark.parametrize("side", [1, 3])
 @pytest.mark.parametrize("known", [0, 1, 2])
-def test_a_convolution_by_frame_is_the_one_of_three_dimensions(side: int, known: int) -> None:
+def test_a_convolution_by_frame_or_of_joined_frames_is_the_one_of_three_dimensions(side: int, known: int) -> None:
     torch.manual_seed(0)
     conv = CausalConv(16, 24, side).requires_grad_(False)
     past, x = torch.randn(2 * known, 16, 5, 4), torch.randn(14, 16, 5, 4)
-    assert relative_error(conv.by_frame(past, x, 2), conv.whole(past, x, 2)) <= 1e-6
+    whole = conv.whole(past, x, 2)
+    assert relative_error(conv.by_frame(past, x, 2), whole) <= 1e-6
+    assert relative_error(conv.joined(past, x, 2), whole) <= 1e-6
 
 
 def test_two_frames_of_a_convolution_cost_a_third_less_than_one_by_one() -> None:

@@ -221,6 +221,14 @@ class CausalVae(nn.Module):
             raise ValueError(f"film of {width} x {height}: sides must be multiples of {factor}")
         return self.config.channels, 1 + (frames - 1) // time, height // factor, width // factor
 
+    def forward(self, frames: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A step of training: the frames of noisy latents, (B, F, 3, H, W), and the latents' mean and log-variance.
+
+        `noise` (B, C, T, h, w) is of unit variance.
+        """
+        mean, log_variance = self.encode(frames)
+        return self.decode(mean + (0.5 * log_variance).exp() * noise), mean, log_variance
+
     def encode(self, frames: Tensor, stream: Stream | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each (B, C, T, h, w), of `frames` (B, F, 3, H, W) in [-1, 1].
 
