@@ -17,6 +17,7 @@ from scorefield.nets.causal_vae import CausalVae
 from scorefield.nets.video_dit import VideoDit
 from scorefield.prompt.text import TextConditioner, UnmaskedTextConditioner
 from scorefield.prompt.tokenizer import WordTokenizer
+from scorefield.train import recipe as recipes
 from scorefield.weights import scorefield_file
 from scorefield.zoo import available, registry
 
@@ -133,6 +134,13 @@ def test_training_first_frames_gives_weights_that_films_start_from(
     module = test_recipes._recipe("film", monkeypatch, settings).build()
     held, _ = scorefield_file.load(first, "film")
     assert all(torch.equal(value, held[name].float()) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize(("frames", "told"), [("8", "such as 7"), ("21", "equal to 17")])
+def test_recipes_take_no_part_of_a_film_that_there_is_not(frames: str, told: str) -> None:
+    for name in ("film", "film_autoencoder"):
+        with pytest.raises(RequestError, match=told):
+            recipes.settings(recipes.read(test_recipes.FOLDER / f"{name}.py"), {"frames": frames})
 
 
 @pytest.mark.usefixtures("tiny")

@@ -209,9 +209,7 @@ def drawing(cfg_scale: float | None, form: str, **given: Unpack[Drawing]) -> Non
 
 
 @command.command("film", short_help="The share of films that show what their prompts say.")
-@click.option(
-    *_flags("model"), default="scenes-film", show_default=True, help=f"A model, or {RENDERS} for the true films."
-)
+@click.option(*_flags("model"), required=True, help=f"A model of films, or {RENDERS} for the true ones.")
 @click.option("--count", type=click.IntRange(1, 9999), default=200, show_default=True, help="Films to draw.")
 @click.option(*_flags("steps"), type=click.IntRange(1, 1000), help="Steps from noise to film [the model's].")
 @click.option(*_flags("cfg_scale"), type=click.FloatRange(0, 100), help="Guidance scale [the model's].")

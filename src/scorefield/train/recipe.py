@@ -14,6 +14,7 @@ import torch
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from scorefield.data.scripts import FRAMES
 from scorefield.errors import DamagedError, MissingError, RequestError
 from scorefield.train.batches import Batch, Batches
 from scorefield.train.optim import Wsd
@@ -31,12 +32,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # seeds that differ by 2^32 would 
 
 
 def _of_latents(frames: int) -> int:
-    if frames % 4 != 1:
-        raise ValueError(f"a film has 4k + 1 frames, such as {frames // 4 * 4 + 1}")
+    if frames % 2 != 1:
+        raise ValueError(f"a film has 2k + 1 frames, such as {frames - 1}")
     return frames
 
 
-Frames = Annotated[int, Field(ge=1, le=10**4), AfterValidator(_of_latents)]  # of a film
+Frames = Annotated[int, Field(ge=1, le=FRAMES), AfterValidator(_of_latents)]  # of a film
 
 _SHOWN = 60  # characters of a value in a message
 
