@@ -82,6 +82,11 @@ def forecast(plan: Plan, hollow: System) -> Forecast:
     return Forecast(parts=tuple(measured), base_bytes=base, offload=offload)
 
 
+def weights_of(system: System) -> int:
+    """Bytes of all weights of a system."""
+    return sum(_size(net, offload=False) for _, net in _parts(system))
+
+
 @torch.no_grad()
 def _work(plan: Plan, hollow: System, parts: Mapping[str, nn.Module]) -> Mapping[str, int]:
     """The most that each part holds besides weights, in bytes. One step is walked: all take the same."""

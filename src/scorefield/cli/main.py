@@ -39,6 +39,7 @@ COMMANDS = {
     "eval": Command("scorefield.cli.eval", "Measure how well a model follows its prompts."),
     "bench": Command("scorefield.cli.bench", "Compare our speed with another program's."),
     "lab": Command("scorefield.cli.lab", "Run an experiment that tests a claim about diffusion."),
+    "serve": Command("scorefield.cli.serve", "Serve a web page, and HTTP interfaces for other programs."),
     "train": Command("scorefield.cli.train", "Train a model by a recipe."),
 }
 

@@ -23,6 +23,7 @@ from scorefield.request.model_choice import Numerics
 from scorefield.weights.checkpoint import Checkpoint
 from scorefield.weights.detect.identity import Kind, described
 from scorefield.zoo import hub, registry
+from scorefield.zoo.model_folders import find, listed_in_environment
 
 
 class OpenedModel:
@@ -112,6 +113,8 @@ def _recognised(choice: ModelChoice) -> tuple[Family[Any], Any, str]:
     if not os.path.exists(name) and (hub_name := hub.named(name)):
         path, pinned = hub.fetch(hub_name, choice.variant)
         name = str(pinned)
+    elif not _is_path(name) and (found_path := find(name, listed_in_environment())) is not None:
+        path, name = found_path, str(found_path)
     elif not _is_path(name):
         near = difflib.get_close_matches(name, registry.names(), n=3, cutoff=0.3) or registry.names()
         others = "a path, or owner/name on the Hugging Face hub"

@@ -1,0 +1,1 @@
+"""The server: HTTP interfaces to the queue, and the page."""

@@ -1,0 +1,62 @@
+"""The application: all interfaces behind one guard, and the worker that draws."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from scorefield import __version__
+from scorefield.queue.jobs import Jobs
+from scorefield.queue.worker import Worker
+from scorefield.server import jobs_api, machine_api
+from scorefield.server.answers import add_handlers
+from scorefield.server.desk import Desk
+from scorefield.server.ending import Endings
+from scorefield.server.guard import Guard
+from scorefield.server.settings import Settings
+
+_LOG = logging.getLogger("scorefield.server")
+_TIDY_SECONDS = 600.0
+_ABOUT = "Pictures and films from words, as jobs that one can follow, stop, and draw again."
+
+
+def build(jobs: Jobs, settings: Settings) -> FastAPI:
+    """The application for the jobs of a folder; its worker runs while the application does."""
+    desk = Desk(jobs, settings)
+    app = FastAPI(
+        title="scorefield", version=__version__, description=_ABOUT, lifespan=_life, docs_url=None, redoc_url=None
+    )
+    app.state.desk = desk
+    add_handlers(app)
+    for router in (jobs_api.router, machine_api.router):
+        app.include_router(router)
+    app.add_middleware(Guard, settings=settings)
+    return app
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    desk: Desk = app.state.desk
+    worker, endings = Worker(desk.jobs), Endings(desk)
+    worker.start()
+    tasks = [asyncio.create_task(_tidy(desk.jobs)), asyncio.create_task(endings.watch())]
+    try:
+        yield
+    finally:
+        desk.jobs.close()
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await asyncio.to_thread(worker.join)
+        desk.jobs.folder.close()
+
+
+async def _tidy(jobs: Jobs) -> None:
+    """Delete old jobs now and then."""
+    while True:
+        if count := await asyncio.to_thread(jobs.tidy):
+            _LOG.info("deleted old jobs", extra={"count": count})
+        await asyncio.sleep(_TIDY_SECONDS)

@@ -1,0 +1,178 @@
+"""The guard: who may ask, from which site, how often, and how much. It wraps the application and reads no body."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+from limits import parse as parse_rate
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from scorefield.server.answers import error_body
+from scorefield.server.settings import Settings
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[Message], Any]
+App = Callable[[Message, Receive, Send], Any]
+
+COOKIE = "scorefield_key"
+_OPEN = ("/", "/health/live", "/health/ready", "/session")  # without a key: nothing of a job can be seen there
+_OPEN_FOLDERS = ("/assets/",)
+_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class _Refused(Exception):
+    """A request that is answered here."""
+
+    def __init__(self, status: int, kind: str, line: str, **headers: str) -> None:
+        self.status, self.kind, self.line, self.headers = status, kind, line, headers
+
+
+class Guard:
+    """An ASGI application around another one."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+        self._rate = parse_rate(settings.rate)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        try:
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+            self._check_host(headers)
+            self._check_origin(headers, scope)
+            self._check_key(headers, scope["path"])
+            self._check_rate(scope)
+            body = _Body(receive, headers, self._settings)
+            await self._app(scope, body.receive, answer.send)
+        except _Refused as refused:
+            if not answer.begun:
+                await answer.refuse(scope["path"], refused)
+
+    def _check_host(self, headers: Mapping[str, str]) -> None:
+        """Refuse names that are not ours: another site's name may be made to lead here (DNS rebinding)."""
+        names, host = self._settings.names, _host(headers.get("host", ""))
+        if names is not None and host not in names:
+            raise _Refused(421, "host", f"this server is not {host[:80]!r}; the operator can add it with --allow-host")
+
+    def _check_origin(self, headers: Mapping[str, str], scope: Message) -> None:
+        """Refuse what another site's page sends."""
+        origin, host = headers.get("origin"), headers.get("host", "")
+        foreign = origin is not None and urlsplit(origin).netloc != host
+        site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+        foreign |= site in ("cross-site", "same-site") and not (mode == "navigate" and scope["method"] == "GET")
+        if foreign:
+            raise _Refused(403, "origin", "requests from the pages of other sites are refused")
+
+    def _check_key(self, headers: Mapping[str, str], path: str) -> None:
+        key = self._settings.api_key
+        if key is None or path in _OPEN or path.startswith(_OPEN_FOLDERS):
+            return
+        if not any(hmac.compare_digest(one.encode(), key.encode()) for one in _keys(headers)):
+            raise _Refused(
+                401, "key", "give the server's API key, as a bearer token or as the password of basic authentication",
+                **{"www-authenticate": 'Basic realm="scorefield"' if path.startswith("/sdapi/") else "Bearer"},
+            )  # fmt: skip
+
+    def _check_rate(self, scope: Message) -> None:
+        if scope["method"] != "POST":
+            return
+        client = (scope.get("client") or ("",))[0]
+        if not self._limiter.hit(self._rate, client):
+            raise _Refused(429, "rate", f"at most {self._rate}; try again later", **{"retry-after": "10"})
+
+
+class _Body:
+    """The body of a request, which may neither be too long nor stall."""
+
+    def __init__(self, receive: Receive, headers: Mapping[str, str], settings: Settings) -> None:
+        self._receive, self._most, self._seconds = receive, settings.most_body, settings.body_seconds
+        self._length, self._whole = 0, False
+        stated = headers.get("content-length", "0")
+        if not stated.isdigit() or int(stated) > self._most:
+            raise self._too_long()
+
+    async def receive(self) -> Message:
+        if self._whole:  # what follows is the client's leaving, for which one may wait long
+            return await self._receive()  # type: ignore[no-any-return]
+        try:
+            message: Message = await asyncio.wait_for(self._receive(), self._seconds)
+        except TimeoutError:
+            raise _Refused(408, "stalled", f"no byte of the request came for {self._seconds:g} seconds") from None
+        self._length += len(message.get("body", b""))
+        if self._length > self._most:
+            raise self._too_long()
+        self._whole = not message.get("more_body", False)
+        return message
+
+    def _too_long(self) -> _Refused:
+        return _Refused(413, "length", f"a request may have at most {self._most} bytes")
+
+
+class _Answer:
+    """The answer, with the headers that keep browsers from being used against this server."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.begun = send, False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            present = {name.lower() for name, _ in message.get("headers", ())}
+            more = [pair for pair in _HEADERS if pair[0] not in present]
+            message = {**message, "headers": [*message.get("headers", ()), *more]}
+        await self._send(message)
+
+    async def refuse(self, path: str, refused: _Refused) -> None:
+        body = json.dumps(error_body(path, refused.status, refused.kind, refused.line)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers += [(name.encode(), value.encode()) for name, value in refused.headers.items()]
+        headers.append((b"connection", b"close"))  # the rest of its body is not read
+        await self.send({"type": "http.response.start", "status": refused.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _host(header: str) -> str:
+    """The name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _keys(headers: Mapping[str, str]) -> list[str]:
+    """The keys that a request gives: a bearer token, the password of basic authentication, a cookie."""
+    kind, _, value = headers.get("authorization", "").partition(" ")
+    found: list[str] = []
+    if kind.lower() == "bearer":
+        found.append(value.strip())
+    elif kind.lower() == "basic":
+        with suppress(binascii.Error, UnicodeDecodeError):
+            found.append(base64.b64decode(value, validate=True).decode().partition(":")[2])
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        cookie = None
+    return [*found, *([cookie.value] if cookie is not None else [])]
