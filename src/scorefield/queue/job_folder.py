@@ -44,14 +44,17 @@ class JobFolder:
         """The folder of a job."""
         return self.path / "jobs" / job
 
-    def keep_inputs(self, request: Request) -> None:
-        """Write the pictures that a request was given, each under its hash."""
+    def keep_inputs(self, request: Request) -> Request:
+        """Write the pictures that a request was given, each under its hash; return the request without their data."""
+        kept: dict[str, InputImage] = {}
         for name in PICTURES:
             given: InputImage | None = getattr(request, name)
             if given is not None and given.data is not None:
-                path = self._input(given.sha256 or sha256(given.data).hexdigest())
-                if not path.exists():
-                    atomic.write(given.data, iter([path]), overwrite=True)
+                digest = sha256(given.data).hexdigest()
+                if not self._input(digest).exists():
+                    atomic.write(given.data, iter([self._input(digest)]), overwrite=True)
+                kept[name] = InputImage(sha256=digest)
+        return request.model_copy(update=kept) if kept else request
 
     def with_inputs(self, request: Request) -> Request:
         """The request with the pictures that it was given; MissingError if one has gone."""

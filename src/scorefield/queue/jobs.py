@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scorefield.api.outlook import Outlook
@@ -76,7 +76,7 @@ class Jobs:
         plan = self.shelf.plan(request)
         entry = self._entry(plan, wish)
         _check(entry.request, self.limits, frames=entry.frames)
-        self.folder.keep_inputs(entry.request)
+        entry = replace(entry, request=self.folder.keep_inputs(entry.request))
         with self._changed:
             self._check_room()
             self.folder.ledger.add(entry)
@@ -167,8 +167,8 @@ class Jobs:
 
     def started(self, job: str) -> None:
         """Note that a job is being drawn."""
-        self.folder.ledger.start(job)
-        self.feed.tell(Changed(job=job, state=State.RUNNING))
+        if self.folder.ledger.start(job):
+            self.feed.tell(Changed(job=job, state=State.RUNNING))
 
     def is_over(self, job: str) -> bool:
         """Whether a job needs nothing more."""

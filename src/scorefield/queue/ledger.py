@@ -72,13 +72,14 @@ class Ledger:
                 values,
             )
 
-    def start(self, job: str) -> None:
-        """Note that a job is being drawn."""
+    def start(self, job: str) -> bool:
+        """Note that a queued job is being drawn; False if it was not queued."""
         with self._writing() as db:
-            db.execute(
+            started = db.execute(
                 "UPDATE jobs SET state = ?, started = coalesce(started, ?) WHERE id = ? AND state = ?",
                 (State.RUNNING, time.time(), job, State.QUEUED),
             )
+            return started.rowcount == 1
 
     def add_output(self, job: str, made: Made) -> bool:
         """Note a finished output; True if the job is done with it. A job that is over takes no more."""

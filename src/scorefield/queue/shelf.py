@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from scorefield.api.forecast import weights_of
-from scorefield.api.outlook import Outlook, outlook
+from scorefield.api.free_memory import available as available_memory
+from scorefield.api.outlook import Outlook, gigabytes, outlook
 from scorefield.api.resolve import Plan, resolve
-from scorefield.errors import MissingError
+from scorefield.errors import MachineError, MissingError
 from scorefield.model.spec import ModelSpec
 from scorefield.model.system import System
 from scorefield.notes import collecting
@@ -78,10 +79,10 @@ class Shelf:
             if (system := self._systems.get(name)) is None:
                 opened = self._open(name)
                 if opened.is_large:
-                    outlook(self._choice(name), opened).check()
+                    self._make_room(weights_of(opened.trial))
+                    _check_memory(opened.trial)
                 with collecting():
                     system = _named(opened.load(), name)
-                self._make_room(weights_of(system))
                 self._systems[name] = system
             self._systems.move_to_end(name)
             return system
@@ -107,16 +108,23 @@ class Shelf:
                 opened = self._opened[name] = OpenedModel(self._choice(name))
         return opened
 
-    def _choice(self, name: str) -> Request:
+    def _choice(self, name: str) -> ModelChoice:
         embedded = any(spec.name == name for spec in available())
         path = name if embedded else find(name, self._folders)
         if path is None:
             raise UnknownModelError(f"no model {name[:80]!r} here; there are {', '.join(self.names())}")
-        return Request(prompts=("",), **self._machine.model_copy(update={"model": str(path)}).model_dump())
+        return self._machine.model_copy(update={"model": str(path)})
 
     def _make_room(self, size: int) -> None:
         while self._budget is not None and self._systems and sum(self.loaded().values()) + size > self._budget:
             self._systems.popitem(last=False)
+
+
+def _check_memory(hollow: System) -> None:
+    """MachineError if the weights of a model are more than the memory that is free; `plan` knows better."""
+    size, free = weights_of(hollow), available_memory(hollow.device)
+    if free is not None and size > free:
+        raise MachineError(f"{hollow.name} takes {gigabytes(size)} of memory and there is {gigabytes(free)}")
 
 
 def _drawing(request: Request, system: System) -> Request:

@@ -55,9 +55,11 @@ class Worker(threading.Thread):
     def draw(self, units: Sequence[Unit]) -> None:
         """Draw a batch, and note what became of its jobs."""
         entries = {unit.job: self._jobs.entry(unit.job) for unit in units}
-        seats = [_Seat(entry=entry, index=k) for job, numbers in units if (entry := entries[job]) for k in numbers]
+        wanted = {job: entry for job, entry in entries.items() if entry is not None and not self._jobs.is_over(job)}
+        seats = [_Seat(entry=wanted[job], index=k) for job, numbers in units if job in wanted for k in numbers]
         try:
-            self._draw(seats)
+            if seats:
+                self._draw(seats)
         except ScorefieldError as error:
             self._failed(units, str(error))
         except MemoryError:

@@ -58,6 +58,12 @@ def add_handlers(app: FastAPI) -> None:
     def scorefield_error(request: Request, error: ScorefieldError) -> JSONResponse:
         return answer(request.url.path, error)
 
+    @app.exception_handler(OSError)
+    def disk_error(request: Request, error: OSError) -> JSONResponse:
+        _LOG.error("a file of the server cannot be used: %s", error)
+        line = f"the server cannot use its files: {error.strerror or 'unknown reason'}"
+        return JSONResponse(error_body(request.url.path, 503, "machine", line), 503)
+
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]

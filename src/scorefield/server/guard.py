@@ -58,18 +58,18 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        body = _Body(receive, self._settings)
+        answer = _Answer(send, scope["path"], body)
         try:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
             self._check_host(headers)
             self._check_origin(headers, scope)
             self._check_key(headers, scope["path"])
             self._check_rate(scope)
-            body = _Body(receive, headers, self._settings)
+            body.check_length(headers)
             await self._app(scope, body.receive, answer.send)
         except _Refused as refused:
-            if not answer.begun:
-                await answer.refuse(scope["path"], refused)
+            await answer.refuse(refused)
 
     def _check_host(self, headers: Mapping[str, str]) -> None:
         """Refuse names that are not ours: another site's name may be made to lead here (DNS rebinding)."""
@@ -105,11 +105,15 @@ class Guard:
 
 
 class _Body:
-    """The body of a request, which may neither be too long nor stall."""
+    """The body of a request, which may neither be too long nor stall; `refused` is why it was not read to its end."""
 
-    def __init__(self, receive: Receive, headers: Mapping[str, str], settings: Settings) -> None:
+    def __init__(self, receive: Receive, settings: Settings) -> None:
         self._receive, self._most, self._seconds = receive, settings.most_body, settings.body_seconds
         self._length, self._whole = 0, False
+        self.refused: _Refused | None = None
+
+    def check_length(self, headers: Mapping[str, str]) -> None:
+        """Refuse a body that says that it is too long."""
         stated = headers.get("content-length", "0")
         if not stated.isdigit() or int(stated) > self._most:
             raise self._too_long()
@@ -120,10 +124,13 @@ class _Body:
         try:
             message: Message = await asyncio.wait_for(self._receive(), self._seconds)
         except TimeoutError:
-            raise _Refused(408, "stalled", f"no byte of the request came for {self._seconds:g} seconds") from None
+            line = f"no byte of the request came for {self._seconds:g} seconds"
+            self.refused = _Refused(408, "stalled", line)
+            raise self.refused from None
         self._length += len(message.get("body", b""))
         if self._length > self._most:
-            raise self._too_long()
+            self.refused = self._too_long()
+            raise self.refused
         self._whole = not message.get("more_body", False)
         return message
 
@@ -132,26 +139,40 @@ class _Body:
 
 
 class _Answer:
-    """The answer, with the headers that keep browsers from being used against this server."""
+    """The answer, with the headers that keep browsers from being used against this server.
 
-    def __init__(self, send: Send) -> None:
-        self._send, self.begun = send, False
+    If the body was refused, the application's own answer, which calls that an error of its own, is replaced.
+    """
+
+    def __init__(self, send: Send, path: str, body: _Body) -> None:
+        self._send, self._path, self._body = send, path, body
+        self._begun = self._refused = False
 
     async def send(self, message: Message) -> None:
+        if self._body.refused is not None and not self._begun:
+            await self.refuse(self._body.refused)
+        if not self._refused:
+            await self._pass_on(message)
+
+    async def _pass_on(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.begun = True
+            self._begun = True
             present = {name.lower() for name, _ in message.get("headers", ())}
             more = [pair for pair in _HEADERS if pair[0] not in present]
             message = {**message, "headers": [*message.get("headers", ()), *more]}
         await self._send(message)
 
-    async def refuse(self, path: str, refused: _Refused) -> None:
-        body = json.dumps(error_body(path, refused.status, refused.kind, refused.line)).encode()
+    async def refuse(self, refused: _Refused) -> None:
+        """Answer with a refusal, unless an answer has begun."""
+        if self._begun:
+            return
+        body = json.dumps(error_body(self._path, refused.status, refused.kind, refused.line)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(name.encode(), value.encode()) for name, value in refused.headers.items()]
         headers.append((b"connection", b"close"))  # the rest of its body is not read
-        await self.send({"type": "http.response.start", "status": refused.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        await self._pass_on({"type": "http.response.start", "status": refused.status, "headers": headers})
+        await self._pass_on({"type": "http.response.body", "body": body})
+        self._refused = True
 
 
 def _host(header: str) -> str:

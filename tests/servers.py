@@ -1,0 +1,94 @@
+"""Servers for tests: in this process without a socket, and as a process of their own with one."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from starlette.testclient import TestClient
+
+from scorefield.queue.job_folder import JobFolder
+from scorefield.queue.jobs import Jobs, Limits
+from scorefield.queue.shelf import Shelf
+from scorefield.request import ModelChoice
+from scorefield.server.app import build
+from scorefield.server.settings import Settings
+
+
+def open_jobs(path: Path, limits: Limits | None = None, folders: tuple[Path, ...] = ()) -> Jobs:
+    """The jobs of a folder, without a worker."""
+    return Jobs(JobFolder(path), Shelf(folders, ModelChoice(), None), limits or Limits())
+
+
+@contextmanager
+def serving(path: Path, settings: Settings | None = None, folders: tuple[Path, ...] = ()) -> Iterator[TestClient]:
+    """A client of an application that draws; its answers come when they are complete."""
+    settings = settings or Settings()
+    app = build(open_jobs(path, settings.limits, folders), settings)
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        yield client
+
+
+def wait(client: httpx.Client, job: str, state: str = "done", seconds: float = 60.0) -> dict[str, Any]:
+    """The job once it is in that state, or over."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found: dict[str, Any] = client.get(f"/jobs/{job}").json()
+        if found["state"] in (state, "done", "failed", "cancelled"):
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"{job} is not {state} after {seconds} s")
+
+
+def read_events(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Server-sent events as names and data."""
+    blocks = [block.split("\n") for block in text.strip().split("\n\n")]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+
+
+class Served:
+    """`scorefield serve` as a process, with its address."""
+
+    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "scorefield", "serve", "--no-browser", "--port", "0", "-o", str(folder)]
+        self.process = subprocess.Popen(
+            [*command, *options], stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+        )
+        assert self.process.stderr is not None
+        self.lines: list[str] = []
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if line.startswith("scorefield serves "):
+                self.address = line.split()[2]
+                return
+        raise AssertionError("".join(self.lines))
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.address, timeout=60, trust_env=False, **options)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
