@@ -51,10 +51,13 @@ class Shelf:
         return sorted({field for stage in system.stages for group in stage.takes for field in group.model_fields})
 
     def read(self, name: str, prompt: str) -> tuple[Count, Mapping[str, Sequence[str]]]:
-        """How a model reads a prompt: its length, and the words it does not know, each with the nearest known ones."""
-        conditioner = only_stage(self._known(name).stages).conditioner
-        count = conditioner.counts([prompt], Rules(long_prompt="chunks"))[0]
-        return count, conditioner.unknown([prompt])
+        """How a model reads a prompt: its length, and the words it does not know, each with the nearest known ones.
+
+        RequestError for a prompt that it would refuse.
+        """
+        stage = only_stage(self._known(name).stages)
+        rules = Rules(long_prompt=stage.spec.defaults.long_prompt)
+        return stage.conditioner.counts([prompt], rules)[0], stage.conditioner.unknown([prompt])
 
     def outlook(self, request: Request) -> Outlook:
         """The memory of a request, and whether this machine has it."""
