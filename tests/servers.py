@@ -1,7 +1,7 @@
 """Servers for tests: in this process without a socket, and as a process of their own with one."""
 
 import json
-import os
+import re
 import subprocess
 import sys
 import time
@@ -54,21 +54,23 @@ def read_events(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 class Served:
-    """`scorefield serve` as a process, with its address."""
+    """`scorefield serve` as a process, with its address; its log is `folder`.log."""
 
-    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *options: str, seconds: float = 60.0) -> None:
         command = [sys.executable, "-m", "scorefield", "serve", "--no-browser", "--port", "0", "-o", str(folder)]
-        self.process = subprocess.Popen(
-            [*command, *options], stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
-        )
-        assert self.process.stderr is not None
-        self.lines: list[str] = []
-        for line in self.process.stderr:
-            self.lines.append(line)
-            if line.startswith("scorefield serves "):
-                self.address = line.split()[2]
+        self.log = folder.with_suffix(".log")
+        before = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.process.poll() is None:
+            said = self.log.read_bytes()[before:].decode()
+            if match := re.search(r"scorefield serves (http\S+) .*\n", said):
+                self.address = match[1]
                 return
-        raise AssertionError("".join(self.lines))
+            time.sleep(0.02)
+        self.process.kill()
+        raise AssertionError(self.log.read_text())
 
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.address, timeout=60, trust_env=False, **options)
@@ -90,5 +92,3 @@ class Served:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
-        if self.process.stderr is not None:
-            self.process.stderr.close()

@@ -34,6 +34,7 @@ _FOLDER = "scorefield-server"
 @click.option("--most-steps", type=click.IntRange(1, 1000), default=150, show_default=True, help="Steps of a job.")
 @click.option("--most-side", type=click.IntRange(64, 4096), default=2048, show_default=True,
               help="Pixels of a side; larger pictures may not have more than its square.")  # fmt: skip
+@click.option("--rate", default="600/minute", show_default=True, help="Requests for work that an address may send.")
 @click.option("--keep-days", type=click.FloatRange(min=0, min_open=True), default=90.0, show_default=True,
               help="Days to keep finished jobs.")  # fmt: skip
 @click.option("--no-browser", is_flag=True, help="Do not open the page in a browser.")
@@ -42,8 +43,8 @@ _FOLDER = "scorefield-server"
 def command(
     folders: tuple[Path, ...], output: Path, host: str, port: int, api_key: str | None, hosts: tuple[str, ...],
     webhook_hosts: tuple[str, ...], device: str, dtype: str, offload: bool, memory: float | None, together: int | None,
-    most_waiting: int, most_outputs: int, most_steps: int, most_side: int, keep_days: float, no_browser: bool,
-    form: str,
+    most_waiting: int, most_outputs: int, most_steps: int, most_side: int, rate: str, keep_days: float,
+    no_browser: bool, form: str,
 ) -> None:  # fmt: skip
     """Serve the page, and interfaces for programs: OpenAI's, AUTOMATIC1111's, and our own (GET /openapi.json).
 
@@ -64,7 +65,7 @@ def command(
             keep_seconds=keep_days * 86400,
         )  # fmt: skip
         settings = Settings(
-            host=host, port=port, api_key=api_key, hosts=hosts, webhook_hosts=webhook_hosts, limits=limits
+            host=host, port=port, api_key=api_key, hosts=hosts, webhook_hosts=webhook_hosts, limits=limits, rate=rate
         )
         machine = parse_choice({"device": device, "dtype": dtype, "offload": offload})
         running = Running.open(

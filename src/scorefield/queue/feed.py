@@ -59,12 +59,16 @@ Told = Moved | Preview | Ready | Changed
 
 
 class Follower:
-    """The events of one job for one reader, in order. Iterate once, in an event loop; it ends after a final state."""
+    """The events of one job for one reader, in order. Iterate once, in an event loop.
+
+    It ends after a final state, or when the feed is closed.
+    """
 
     def __init__(self, job: str, wants: Wants | None) -> None:
         self.job, self.wants = job, wants
         self._loop = asyncio.get_running_loop()
         self._events: deque[Told] = deque()
+        self._closed = False
         self._lock, self._ready = threading.Lock(), asyncio.Event()
 
     def put(self, event: Told) -> None:
@@ -75,6 +79,14 @@ class Follower:
                 if stale is not None:
                     self._events.remove(stale)
             self._events.append(event)
+        self._wake()
+
+    def close(self) -> None:
+        """End after the events so far, from any thread."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ready.set)
 
@@ -89,6 +101,8 @@ class Follower:
                 yield event
                 if isinstance(event, Changed) and event.state.is_final:
                     return
+            if self._closed:
+                return
 
 
 class Feed:
@@ -100,12 +114,24 @@ class Feed:
         self._latest: dict[str, Moved] = {}
         self._seen: dict[str, Preview] = {}
         self._polled: dict[str, float] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """End all followers, and those to come."""
+        with self._lock:
+            self._closed = True
+            followers = [one for many in self._followers.values() for one in many]
+        for one in followers:
+            one.close()
 
     def follow(self, job: str, wants: Wants | None = None) -> Follower:
         """Follow a job from now on; `leave` in the end."""
         follower = Follower(job, wants)
         with self._lock:
             self._followers.setdefault(job, []).append(follower)
+            closed = self._closed
+        if closed:
+            follower.close()
         return follower
 
     def leave(self, follower: Follower) -> None:

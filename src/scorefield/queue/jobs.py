@@ -183,10 +183,11 @@ class Jobs:
             self._over(job, State.DONE)
 
     def close(self) -> None:
-        """Stop the worker at its next step; unfinished jobs stay in the folder."""
+        """Stop the worker at its next step, and end all followers; unfinished jobs stay in the folder."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+        self.feed.close()
 
     def _entry(self, plan: Plan, wish: Wish) -> Entry:
         request = plan.request

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from scorefield.errors import ScorefieldError
 from scorefield.files.open_picture import PictureError
@@ -74,10 +75,18 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def http_error(request: Request, error: HTTPException) -> JSONResponse:
         body = error_body(request.url.path, error.status_code, "request", str(error.detail))
-        return JSONResponse(body, error.status_code, error.headers)
+        headers = {"allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+        return JSONResponse(body, error.status_code, headers)
 
     @app.exception_handler(Exception)
     def bug(request: Request, error: Exception) -> JSONResponse:
         _LOG.exception("a request failed by a bug", exc_info=error)
         line = f"internal error ({type(error).__name__}); the server's log has the details"
         return JSONResponse(error_body(request.url.path, 500, "bug", line), 500)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of a path: the framework names those of the first route alone."""
+    routes = [route for router in request.app.state.routers for route in router.routes]
+    partial = [route for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    return sorted({method for route in partial for method in route.methods})

@@ -30,7 +30,8 @@ def build(jobs: Jobs, settings: Settings) -> FastAPI:
     )
     app.state.desk = desk
     add_handlers(app)
-    for router in (jobs_api.router, machine_api.router):
+    app.state.routers = (jobs_api.router, machine_api.router)
+    for router in app.state.routers:
         app.include_router(router)
     app.add_middleware(Guard, settings=settings)
     return app

@@ -48,6 +48,16 @@ _WRITTEN_OTHERWISE: Mapping[str, Any] = {
     },
 }
 
+JOB_LINKS: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "The job is accepted.",
+        "links": {
+            name: {"operationId": name, "parameters": {"job": "$response.body#/id"}}
+            for name in ("get_job", "cancel_job", "delete_job", "follow_job", "get_output", "get_step")
+        },
+    }
+}
+
 
 def _job_schema() -> dict[str, Any]:
     """The options of a drawing, as JSON: pictures are base64."""

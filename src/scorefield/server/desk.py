@@ -12,7 +12,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from scorefield.errors import RequestError
+from scorefield.errors import MachineError, RequestError
 from scorefield.files.open_picture import PictureError, open_picture, reading
 from scorefield.queue.entry import Entry, State, Wish
 from scorefield.queue.feed import Changed, Follower, Wants
@@ -69,7 +69,10 @@ class Desk:
             self.jobs.feed.leave(follower)
 
     async def finished(self, job: str, request: Request) -> Entry:
-        """Wait until a job is over; if its client goes away first, it is cancelled."""
+        """Wait until a job is over; if its client goes away first, it is cancelled.
+
+        MachineError if the server stops first; the job stays in the queue.
+        """
         async with self.following(job) as follower:
             over = asyncio.ensure_future(_until_over(follower))
             gone = asyncio.ensure_future(_disconnected(request))
@@ -82,7 +85,10 @@ class Desk:
                     task.cancel()
                     with suppress(asyncio.CancelledError):
                         await task
-        return self.entry(job)
+        entry = self.entry(job)
+        if not entry.state.is_final:
+            raise MachineError("the server is stopping; it goes on with the job when it is started again")
+        return entry
 
     def _check_picture(self, name: str, value: object) -> None:
         """RequestError unless a picture is bytes, PictureError if they are too many pixels or not a picture."""

@@ -18,7 +18,7 @@ from scorefield.queue.feed import Changed, Follower, Moved, Preview, Ready, Want
 from scorefield.queue.kept_steps import step_name
 from scorefield.queue.ledger import PICTURES
 from scorefield.server.answers import NotFound
-from scorefield.server.described import ERRORS, JOB_BODY
+from scorefield.server.described import ERRORS, JOB_BODY, JOB_LINKS
 from scorefield.server.desk import Desk, TheDesk, client_of, from_base64, json_object
 
 _QUALITY = 85  # of previews, WebP
@@ -105,7 +105,7 @@ def output_out(job: str, made: Made) -> OutputOut:
     )  # fmt: skip
 
 
-@router.post("/jobs", status_code=202, responses=ERRORS, openapi_extra=JOB_BODY)
+@router.post("/jobs", status_code=202, responses=ERRORS | JOB_LINKS, openapi_extra=JOB_BODY)
 async def submit(request: Request, desk: TheDesk) -> JobOut:
     """Accept a job. It is drawn when it is its client's turn, and survives a restart of the server."""
     body = await json_object(request)
@@ -129,13 +129,13 @@ def jobs(
     return JobsOut(jobs=[job_out(desk, one) for one in page], next=page[-1].id if len(entries) > limit else None)
 
 
-@router.get("/jobs/{job}", responses=ERRORS)
+@router.get("/jobs/{job}", operation_id="get_job", responses=ERRORS)
 def job(job: JobId, desk: TheDesk) -> JobOut:
     """Tell how a job stands."""
     return job_out(desk, desk.entry(job))
 
 
-@router.post("/jobs/{job}/cancel", responses=ERRORS)
+@router.post("/jobs/{job}/cancel", operation_id="cancel_job", responses=ERRORS)
 def cancel(job: JobId, desk: TheDesk) -> JobOut:
     """End a job at its next step. One that is over stays as it is."""
     desk.entry(job)
@@ -143,7 +143,7 @@ def cancel(job: JobId, desk: TheDesk) -> JobOut:
     return job_out(desk, desk.entry(job))
 
 
-@router.delete("/jobs/{job}", status_code=204, responses=ERRORS)
+@router.delete("/jobs/{job}", operation_id="delete_job", status_code=204, responses=ERRORS)
 def delete(job: JobId, desk: TheDesk) -> Response:
     """End a job, and delete it with its files."""
     desk.entry(job)
@@ -154,6 +154,7 @@ def delete(job: JobId, desk: TheDesk) -> Response:
 
 @router.get(
     "/jobs/{job}/events",
+    operation_id="follow_job",
     response_class=StreamingResponse,
     responses=ERRORS | {200: {"description": "Events, until the job is over.", "content": _EVENT_STREAM}},
 )
@@ -174,6 +175,7 @@ async def events(
 
 @router.get(
     "/jobs/{job}/outputs/{index}",
+    operation_id="get_output",
     response_class=FileResponse,
     responses=ERRORS | {200: {"description": "The file.", "content": _MEDIA}},
 )
@@ -186,6 +188,7 @@ def output(job: JobId, index: int, desk: TheDesk, download: bool = False) -> Fil
 
 @router.get(
     "/jobs/{job}/outputs/{index}/steps/{i}/{what}",
+    operation_id="get_step",
     response_class=FileResponse,
     responses=ERRORS | {200: {"description": "The picture.", "content": {"image/webp": _MEDIA["image/webp"]}}},
 )

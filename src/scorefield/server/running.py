@@ -1,12 +1,13 @@
 """A server that runs: its folder, its models, its socket, its log."""
 
+import asyncio
 import json
 import logging
 import socket
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Literal, Self
 
 import torch
@@ -25,6 +26,18 @@ _GRACE = 5  # seconds for open requests when it stops
 _OF_A_RECORD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 
 
+class _Server(uvicorn.Server):
+    """A server that ends its open streams before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, jobs: Jobs) -> None:
+        super().__init__(config)
+        self._jobs = jobs
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        asyncio.get_running_loop().call_soon_threadsafe(self._jobs.close)
+        super().handle_exit(sig, frame)
+
+
 class Running:
     """A server whose socket is bound, so that its address is known and a busy port is an error before any work."""
 
@@ -34,7 +47,7 @@ class Running:
             build(jobs, settings), log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=_GRACE, timeout_keep_alive=30, limit_concurrency=1024,
         )  # fmt: skip
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config, jobs)
 
     @classmethod
     def open(

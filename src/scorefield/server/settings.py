@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from limits import parse as parse_rate
+
 from scorefield.errors import RequestError
 from scorefield.queue.jobs import Limits
 
@@ -24,6 +26,10 @@ class Settings:
     body_seconds: float = 30.0  # without a byte of a body
 
     def __post_init__(self) -> None:
+        try:
+            parse_rate(self.rate)
+        except ValueError:
+            raise RequestError(f"--rate must be such as 600/minute, not {self.rate!r}", option="rate") from None
         if not self.is_local and not self.api_key:
             raise RequestError(
                 f"--host {self.host} lets other machines in; give an --api-key that they must send", option="host"
