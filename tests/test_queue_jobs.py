@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import time
@@ -196,6 +197,37 @@ def test_a_bug_in_a_job_is_logged_with_its_traceback_and_the_next_job_is_drawn(
     assert entry is not None
     assert entry.error == "internal error (ZeroDivisionError); the server's log has the details"
     assert "division by zero" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "the server cannot write its files: No space left on device",
+        ),
+        (MemoryError(), "out of memory; ask for fewer or smaller outputs"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out of memory; ask for fewer or"),
+    ],
+)
+def test_a_limit_of_the_machine_is_one_line_without_a_path(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def failing(*_: object, **__: object) -> Path:
+        raise error
+
+    entry = submit(jobs)
+    with monkeypatch.context() as patch:
+        patch.setattr(Picture, "write", failing)
+        draw(jobs)
+    failed = jobs.entry(entry.id)
+    assert failed is not None
+    assert failed.error is not None
+    assert failed.error.startswith(line)
+    assert not list(jobs.folder.path.rglob("*.part"))
+    again = submit(jobs)
+    draw(jobs)
+    assert state(jobs, again.id) is State.DONE
 
 
 def test_steps_are_kept_if_that_was_asked_for(jobs: Jobs) -> None:

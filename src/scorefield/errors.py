@@ -56,3 +56,10 @@ class MachineError(ScorefieldError):
     """A limit of this machine: its memory, disk, device or number formats."""
 
     kind = "machine"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is exhausted; PyTorch says so by a class on a GPU, and only in a message on a CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

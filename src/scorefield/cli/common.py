@@ -11,7 +11,7 @@ from typing import TextIO, TypeVar
 
 import click
 
-from scorefield.errors import ScorefieldError
+from scorefield.errors import ScorefieldError, is_out_of_memory
 from scorefield.notes import ScorefieldWarning
 from scorefield.printable import json_text, printable
 
@@ -102,10 +102,8 @@ def failures(typed: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
         wrong_call = error.kind in ("request", "unsupported")
         line = _naming(str(error).partition("\n")[0], getattr(error, "option", None), typed)
         raise (click.UsageError if wrong_call else click.ClickException)(line) from None
-    except MemoryError:
-        raise click.ClickException(_NO_MEMORY) from None
-    except RuntimeError as error:  # PyTorch out of memory: a subclass on a GPU, only a message on a CPU
-        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise click.ClickException(_NO_MEMORY) from None
 

@@ -35,7 +35,7 @@ class Shelf:
         self._folders, self._machine, self._budget = folders, machine, budget_bytes
         self._systems: OrderedDict[str, System] = OrderedDict()  # the one used last at the end
         self._opened: dict[str, OpenedModel] = {}
-        self._lock = threading.RLock()
+        self._lock, self._loading = threading.RLock(), threading.Lock()
 
     def names(self) -> list[str]:
         """All models, those that ship first."""
@@ -61,8 +61,7 @@ class Shelf:
 
     def outlook(self, request: Request) -> Outlook:
         """The memory of a request, and whether this machine has it."""
-        with self._lock:
-            opened = self._open(request.model)
+        opened = self._open(request.model)
         asked = request.model_copy(update={name: getattr(opened.choice, name) for name in ModelChoice.model_fields})
         return outlook(asked, opened)
 
@@ -78,16 +77,17 @@ class Shelf:
 
     def system(self, name: str) -> System:
         """The loaded model of that name; MachineError if it does not fit, even alone."""
-        with self._lock:
-            if (system := self._systems.get(name)) is None:
+        with self._loading:  # one at a time; meanwhile everything else is answered
+            if (system := self._used(name)) is None:
                 opened = self._open(name)
                 if opened.is_large:
                     self._make_room(weights_of(opened.trial))
                     _check_memory(opened.trial)
                 with collecting():
                     system = _named(opened.load(), name)
-                self._systems[name] = system
-            self._systems.move_to_end(name)
+                with self._lock:
+                    self._make_room(weights_of(system))
+                    self._systems[name] = system
             return system
 
     def unload(self, name: str) -> None:
@@ -98,18 +98,25 @@ class Shelf:
 
     def _known(self, name: str) -> System:
         """The model, which has no weights if they are large and not loaded."""
-        with self._lock:
-            if (system := self._systems.get(name)) is None:
-                opened = self._open(name)
-                system = _named(opened.trial, name) if opened.is_large else self.system(name)
+        if (system := self._used(name)) is None:
+            opened = self._open(name)
+            system = _named(opened.trial, name) if opened.is_large else self.system(name)
         return system
+
+    def _used(self, name: str) -> System | None:
+        """The model, if it is loaded; it is now the one that was used last."""
+        with self._lock:
+            if name in self._systems:
+                self._systems.move_to_end(name)
+            return self._systems.get(name)
 
     def _open(self, name: str) -> OpenedModel:
         """A model whose files are found and recognised; UnknownModelError for another name."""
-        if (opened := self._opened.get(name)) is None:
-            with collecting():
-                opened = self._opened[name] = OpenedModel(self._choice(name))
-        return opened
+        with self._lock:
+            if (opened := self._opened.get(name)) is None:
+                with collecting():
+                    opened = self._opened[name] = OpenedModel(self._choice(name))
+            return opened
 
     def _choice(self, name: str) -> ModelChoice:
         embedded = any(spec.name == name for spec in available())
@@ -119,8 +126,9 @@ class Shelf:
         return self._machine.model_copy(update={"model": str(path)})
 
     def _make_room(self, size: int) -> None:
-        while self._budget is not None and self._systems and sum(self.loaded().values()) + size > self._budget:
-            self._systems.popitem(last=False)
+        with self._lock:
+            while self._budget is not None and self._systems and sum(self.loaded().values()) + size > self._budget:
+                self._systems.popitem(last=False)
 
 
 def _check_memory(hollow: System) -> None:

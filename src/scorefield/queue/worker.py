@@ -16,7 +16,7 @@ from PIL import Image
 from scorefield.api.job import Job
 from scorefield.api.result import Film, Picture
 from scorefield.api.together import Row, together
-from scorefield.errors import MachineError, ScorefieldError
+from scorefield.errors import MachineError, ScorefieldError, is_out_of_memory
 from scorefield.files import video
 from scorefield.model.events import Output, Step
 from scorefield.queue.entry import Entry, Made
@@ -62,12 +62,13 @@ class Worker(threading.Thread):
                 self._draw(seats)
         except ScorefieldError as error:
             self._failed(units, str(error))
-        except MemoryError:
-            self._failed(units, "out of memory; ask for fewer or smaller outputs")
         except OSError as error:
             _LOG.error("a file of the server cannot be used: %s", error)
             self._failed(units, f"the server cannot write its files: {error.strerror}")
         except Exception as error:  # noqa: BLE001 - a bug in one job must not end the others'
+            if is_out_of_memory(error):
+                self._failed(units, "out of memory; ask for fewer or smaller outputs")
+                return
             _LOG.exception("a job failed by a bug")
             self._failed(units, f"internal error ({type(error).__name__}); the server's log has the details")
 
