@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -102,6 +102,16 @@ def find(name: str) -> Shape:
     raise ShapeError(f"there is no shape {name!r}; the shapes are {', '.join(SHAPES)}, and any file.csv of points")
 
 
+def from_points(points: Sequence[tuple[float, float]], source: str, *, name: str = "drawn") -> Shape:
+    """The shape of given points; ShapeError, which calls them `source`, for too few, too many, or all the same."""
+    if not 2 <= len(points) <= MOST_POINTS:
+        raise ShapeError(f"{source} has {len(points):,} points; give from 2 to {MOST_POINTS:,}")
+    nodes = torch.tensor(points, dtype=torch.float64)
+    if float((nodes - nodes.mean(0)).abs().max()) == 0:
+        raise ShapeError(f"{source}: all points are the same; give at least two different points")
+    return _unit(name, nodes, 0.0)
+
+
 def from_csv(path: Path) -> Shape:
     """Read the points of a CSV file, two numbers per row, with or without a heading; ShapeError names a wrong row."""
     try:
@@ -112,12 +122,7 @@ def from_csv(path: Path) -> Shape:
         raise ShapeError(f"cannot read {path}: {reason}") from None
     if rows and not any(_is_number(cell) for cell in rows[0][1]):
         del rows[0]
-    if not 2 <= len(rows) <= MOST_POINTS:
-        raise ShapeError(f"{path} has {len(rows):,} points; give from 2 to {MOST_POINTS:,}")
-    nodes = torch.tensor([_point(path, number, row) for number, row in rows], dtype=torch.float64)
-    if float((nodes - nodes.mean(0)).abs().max()) == 0:
-        raise ShapeError(f"{path}: all points are the same; give at least two different points")
-    return _unit(path.stem, nodes, 0.0)
+    return from_points([_point(path, number, row) for number, row in rows], str(path), name=path.stem)
 
 
 def _is_number(cell: str) -> bool:

@@ -10,11 +10,12 @@ from fastapi import FastAPI
 from scorefield import __version__
 from scorefield.queue.jobs import Jobs
 from scorefield.queue.worker import Worker
-from scorefield.server import jobs_api, machine_api
+from scorefield.server import jobs_api, machine_api, plane_api
 from scorefield.server.answers import add_handlers
 from scorefield.server.desk import Desk
 from scorefield.server.ending import Endings
 from scorefield.server.guard import Guard
+from scorefield.server.plane_api import Planes
 from scorefield.server.settings import Settings
 
 _LOG = logging.getLogger("scorefield.server")
@@ -30,7 +31,8 @@ def build(jobs: Jobs, settings: Settings) -> FastAPI:
     )
     app.state.desk = desk
     add_handlers(app)
-    app.state.routers = (jobs_api.router, machine_api.router)
+    app.state.planes = Planes()
+    app.state.routers = (jobs_api.router, machine_api.router, plane_api.router)
     for router in app.state.routers:
         app.include_router(router)
     app.add_middleware(Guard, settings=settings)
@@ -51,6 +53,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(app.state.planes.close)
         await asyncio.to_thread(worker.join)
         desk.jobs.folder.close()
 
