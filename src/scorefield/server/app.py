@@ -10,11 +10,12 @@ from fastapi import FastAPI
 from scorefield import __version__
 from scorefield.queue.jobs import Jobs
 from scorefield.queue.worker import Worker
-from scorefield.server import jobs_api, machine_api, plane_api
+from scorefield.server import jobs_api, lab_api, machine_api, plane_api
 from scorefield.server.answers import add_handlers
 from scorefield.server.desk import Desk
 from scorefield.server.ending import Endings
 from scorefield.server.guard import Guard
+from scorefield.server.lab_api import Runs
 from scorefield.server.plane_api import Planes
 from scorefield.server.settings import Settings
 
@@ -31,8 +32,8 @@ def build(jobs: Jobs, settings: Settings) -> FastAPI:
     )
     app.state.desk = desk
     add_handlers(app)
-    app.state.planes = Planes()
-    app.state.routers = (jobs_api.router, machine_api.router, plane_api.router)
+    app.state.planes, app.state.runs = Planes(), Runs(jobs.folder.path / "lab")
+    app.state.routers = (jobs_api.router, machine_api.router, plane_api.router, lab_api.router)
     for router in app.state.routers:
         app.include_router(router)
     app.add_middleware(Guard, settings=settings)
@@ -54,6 +55,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
             with suppress(asyncio.CancelledError):
                 await task
         await asyncio.to_thread(app.state.planes.close)
+        await asyncio.to_thread(app.state.runs.close)
         await asyncio.to_thread(worker.join)
         desk.jobs.folder.close()
 
