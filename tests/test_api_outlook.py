@@ -92,6 +92,11 @@ def test_suggestions_are_of_what_can_be_made_smaller_and_all_fit(sd1: Path, monk
         assert looked(sd1, **(asked | {flag: value or True})).fits, one
 
 
+def test_a_model_that_will_be_compiled_is_planned_before_it_is_loaded(sd1: Path) -> None:
+    asked = parse({"prompt": "a tree", "model": str(sd1), "device": "cpu", "size": 64, "compiled": True})
+    assert prepare(asked, anyway=True).plan.request.compiled
+
+
 def test_no_option_is_suggested_where_the_weights_alone_do_not_fit(sd1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit(monkeypatch, 1 * GB)
     found = looked(sd1, size=64)

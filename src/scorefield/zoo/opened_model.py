@@ -58,7 +58,8 @@ class OpenedModel:
     @cached_property
     def trial(self) -> System:
         """The hollow model, which refuses what the whole one would only after gigabytes are read."""
-        return self._built(hollow=True)
+        system = self._built(hollow=True)
+        return replace(system, choice=system.choice.model_copy(update={"compiled": self.asked.compiled}))
 
     def load(self) -> System:
         """The whole model."""
