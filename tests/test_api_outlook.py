@@ -19,6 +19,7 @@ from scorefield.api.free_memory import available, resident
 from scorefield.api.outlook import Outlook, outlook
 from scorefield.errors import MachineError
 from scorefield.nets.experts import Experts
+from scorefield.nets.unet import Unet
 from scorefield.request import parse
 
 GB = 10**9
@@ -92,9 +93,33 @@ def test_suggestions_are_of_what_can_be_made_smaller_and_all_fit(sd1: Path, monk
         assert looked(sd1, **(asked | {flag: value or True})).fits, one
 
 
+def test_tries_run_a_network_once_for_all_that_are_alike(sd1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[tuple[object, ...]] = []
+    forward = Unet.forward
+
+    def counted(self: Unet, x: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
+        runs.append((x.shape, x.dtype))
+        return forward(self, x, *given, **named)
+
+    monkeypatch.setattr(Unet, "forward", counted)
+    limit(monkeypatch, 5.4 * GB)
+    found = looked(sd1, dtype="float32", size=512)
+    assert any(one.startswith("--size") for one in found.suggestions)
+    assert {dtype for _, dtype in runs} == {torch.float32, torch.bfloat16}
+    assert len(runs) == len(set(runs))
+
+
 def test_a_model_that_will_be_compiled_is_planned_before_it_is_loaded(sd1: Path) -> None:
     asked = parse({"prompt": "a tree", "model": str(sd1), "device": "cpu", "size": 64, "compiled": True})
     assert prepare(asked, anyway=True).plan.request.compiled
+
+
+def test_a_compiled_model_that_does_not_fit_is_not_said_to_fit_offloaded(
+    sd1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, 4.5 * GB)
+    assert "--offload" in looked(sd1, size=64).suggestions
+    assert "--offload" not in looked(sd1, size=64, compiled=True).suggestions
 
 
 def test_no_option_is_suggested_where_the_weights_alone_do_not_fit(sd1: Path, monkeypatch: pytest.MonkeyPatch) -> None:

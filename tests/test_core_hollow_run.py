@@ -2,16 +2,21 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scorefield.core.hollow_run import Hollow, HollowRun
+from scorefield.core.hollow_calls import Known
+from scorefield.core.hollow_run import HollowRun
+from scorefield.core.hollow_tensor import Hollow
+from scorefield.latent.film_codec import FilmCodec
+from scorefield.latent.wan_latents import WAN_21
 from scorefield.nets import attention_cpu
 from scorefield.nets.causal_layers import Stream
-from scorefield.nets.causal_vae import CausalVae, CausalVaeConfig
+from scorefield.nets.causal_vae import CausalVae, CausalVaeConfig, Decoder
 from scorefield.nets.kl import KL, Kl
 from scorefield.nets.layers import attend
 from scorefield.nets.umt5 import Umt5Config, Umt5Encoder
@@ -22,6 +27,7 @@ CPU = torch.device("cpu")
 UNET = UnetConfig(channels=32, multipliers=(1, 2, 2), depths=(1, 1, 0), heads=4, context_width=24)
 DIT = VideoDitConfig(width=32, mlp_width=48, depth=2, heads=2, text_width=32)
 TEXT = Umt5Config(vocab_size=50, width=32, layers=2, heads=2, head_width=8, mlp_width=48)
+SHORT = CausalVaeConfig(width=8, decoder_width=8, multipliers=(1, 2), resblocks=1, halves_time=(True,))
 
 
 def unet(net: nn.Module, device: str) -> Tensor:
@@ -133,6 +139,71 @@ def test_layers_that_are_alike_run_once_and_count_the_same() -> None:
     assert Slow.runs == 1
     assert run.peaks["net"] == once + 4 * 8 * 4  # the input of a later layer is held, too
     assert all("forward" not in vars(layer) for layer in net)
+
+
+class Forgetful(Known):
+    """Every call runs again."""
+
+    @property
+    def calls(self) -> dict[object, Any]:  # type: ignore[override]
+        return {}
+
+    @calls.setter
+    def calls(self, _: object) -> None: ...
+
+
+def film_peaks(known: Known, tile: int, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, int], int, int]:
+    """What decoding a long film holds at most and at the end, and how often the decoder runs."""
+    runs, forward = [], Decoder.forward
+    monkeypatch.setattr(Decoder, "forward", lambda *given: (runs.append(0), forward(*given))[1])
+    with torch.device("meta"):
+        codec = FilmCodec(CausalVae(SHORT), WAN_21)
+    with torch.no_grad(), HollowRun(CPU, known=known) as run:
+        run.watch("codec", codec)
+        kept = [*codec.decode(torch.empty(1, 16, 8, 8, 12, device="meta"), tile)]
+        assert sum(one.shape[1] for one in kept) == 1 + 2 * 7
+        return dict(run.peaks), run.live, len(runs)
+
+
+@pytest.mark.parametrize("tile", [1024, 16])
+def test_a_film_holds_what_it_would_if_each_of_its_chunks_and_tiles_ran(
+    tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Known()
+    exact, *found = (film_peaks(one, tile, monkeypatch) for one in (Forgetful(), known, known))
+    assert [one[:2] for one in found] == [exact[:2]] * 2
+    assert exact[2] == 8 * (2 if tile == 16 else 1)
+    assert [one[2] for one in found] == [4, 0]  # until the stream holds what it held before
+
+
+def test_a_call_that_hands_on_memory_of_others_is_not_remembered() -> None:
+    class Held(nn.Linear):
+        """Each call keeps its input, or gives a part of its own result."""
+
+        def __init__(self, part: int, keeps: bool) -> None:
+            super().__init__(8, 8)
+            self.part, self.keeps = part, keeps
+
+        def forward(self, x: Tensor, stream: Stream) -> Tensor:
+            if self.keeps:
+                stream.past[self] = x
+            return super().forward(x)[:, : self.part]
+
+    for part, keeps in ((8, True), (4, False)):
+        found = []
+        for known in (Forgetful(), Known()):
+            with torch.device("meta"):
+                net, stream = Held(part, keeps), Stream(1)
+            with torch.no_grad(), HollowRun(CPU, known=known) as run:
+                run.watch("net", net)
+                for _ in range(4):
+                    x = torch.empty(100, 8, device="meta")
+                    y = net(x, stream)
+                    del x
+                found.append((run.peaks["net"], run.live, y.shape))
+                del y
+                stream.past.clear()
+        assert found[0] == found[1]
 
 
 def test_our_own_attention_kernel_does_not_read_what_has_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

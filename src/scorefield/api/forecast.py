@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from scorefield.api.free_memory import resident
 from scorefield.api.resolve import Plan
 from scorefield.core.half_precision import no_autocast
+from scorefield.core.hollow_calls import Known
 from scorefield.core.hollow_run import HollowRun
 from scorefield.core.presence import is_late
 from scorefield.model.part_names import Part
@@ -62,13 +63,14 @@ class Forecast:
         return self.base_bytes + sum(part.bytes for part in self.parts) + work
 
 
-def forecast(plan: Plan, hollow: System) -> Forecast:
+def forecast(plan: Plan, hollow: System, known: Known | None = None) -> Forecast:
     """The memory of `plan` on a system whose networks have no numbers: its largest batch is drawn without them.
 
-    A text encoder is left out if what it makes of all prompts is remembered, as it will not be read.
+    A text encoder is left out if what it makes of all prompts is remembered, as it will not be read. `known` is what
+    earlier forecasts on this device found out; with it, this one computes only what is new.
     """
     base, parts = resident(), dict(_parts(hollow))
-    offload, work = plan.request.offload, _work(plan, hollow, parts)
+    offload, work = plan.request.offload, _work(plan, hollow, parts, known)
     parts = {name: net for name, net in parts.items() if work[name] or not is_late(net)}
     sizes = {name: _size(net, offload=offload) for name, net in parts.items()}
     if hollow.device.type == "cpu":
@@ -88,12 +90,12 @@ def weights_of(system: System) -> int:
 
 
 @torch.no_grad()
-def _work(plan: Plan, hollow: System, parts: Mapping[str, nn.Module]) -> Mapping[str, int]:
+def _work(plan: Plan, hollow: System, parts: Mapping[str, nn.Module], known: Known | None) -> Mapping[str, int]:
     """The most that each part holds besides weights, in bytes. One step is walked: all take the same."""
     batch = max(plan.batches, key=lambda one: len(one.seeds))
     made: object = None
     extra = _workspace if hollow.device.type == "cpu" else None
-    with collecting(), no_autocast(), HollowRun(hollow.device, extra) as run:
+    with collecting(), no_autocast(), HollowRun(hollow.device, extra, known) as run:
         for name, net in parts.items():
             run.watch(name, net)
         for stage, stage_plan in zip(hollow.stages, plan.stages, strict=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from scorefield.api.forecast import Forecast, forecast
 from scorefield.api.free_memory import available
 from scorefield.api.resolve import Plan, resolve
+from scorefield.core.hollow_calls import Known
 from scorefield.errors import MachineError, RequestError
 from scorefield.notes import collecting
 from scorefield.request import Request
@@ -48,34 +49,37 @@ def gigabytes(size: int) -> str:
 
 def outlook(request: Request, opened: OpenedModel | None = None) -> Outlook:
     """What a request will take; errors are those of `prepare`. `opened` is its model, if it is opened already."""
-    opened = opened or OpenedModel(request)
-    found = _of(request, opened)
+    opened, known = opened or OpenedModel(request), Known()
+    found = _of(request, opened, known)
     if found.fits:
         return found
-    return replace(found, suggestions=tuple(_suggestions(request, opened, found)))
+    return replace(found, suggestions=tuple(_suggestions(request, opened, found, known)))
 
 
-def _of(request: Request, opened: OpenedModel) -> Outlook:
+def _of(request: Request, opened: OpenedModel, known: Known) -> Outlook:
     with collecting() as notes:
         hollow = opened.trial
     plan = resolve(request, hollow)
     plan = replace(plan, notes=(*notes, *plan.notes))
-    return Outlook(plan=plan, forecast=forecast(plan, hollow), available_bytes=available(hollow.device))
+    return Outlook(plan=plan, forecast=forecast(plan, hollow, known), available_bytes=available(hollow.device))
 
 
-def _suggestions(request: Request, opened: OpenedModel, found: Outlook) -> Iterator[str]:
-    """The options that make it fit, each by itself, or else together with a smaller number format."""
+def _suggestions(request: Request, opened: OpenedModel, found: Outlook, known: Known) -> Iterator[str]:
+    """The options that make it fit, each by itself, or else together with a smaller number format.
+
+    What one try finds out is `known` to those that follow.
+    """
     asked, said = request, ""
-    if opened.is_large and not request.offload:
-        one_at_a_time = request.model_copy(update={"offload": True})
-        if _of(one_at_a_time, OpenedModel(one_at_a_time)).fits:
+    if opened.is_large and not request.offload and not request.compiled:
+        one_at_a_time = replace(found.plan, request=found.plan.request.model_copy(update={"offload": True}))
+        if replace(found, forecast=forecast(one_at_a_time, opened.trial, known)).fits:
             yield "--offload"
     half = "bfloat16" if opened.device.type == "cpu" else "float16"
     if str(opened.dtype) == "torch.float32":
         smaller = request.model_copy(update={"dtype": half})
         with collecting():  # nobody has chosen this format, so its warnings are dropped
             in_half = OpenedModel(smaller)
-        if (small := _of(smaller, in_half)).fits:
+        if (small := _of(smaller, in_half, known)).fits:
             yield f"--dtype {half}"
         elif _weights(found) > (found.available_bytes or 0):
             asked, said, opened, found = smaller, f"--dtype {half} ", in_half, small
@@ -84,7 +88,7 @@ def _suggestions(request: Request, opened: OpenedModel, found: Outlook) -> Itera
     for tries in _smaller(asked, found.plan):
         for flags, changes in tries:
             try:
-                fits = _of(asked.model_copy(update=dict(changes)), opened).fits
+                fits = _of(asked.model_copy(update=dict(changes)), opened, known).fits
             except RequestError:  # such a size or number of frames has no latents
                 continue
             if fits:

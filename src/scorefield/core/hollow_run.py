@@ -5,60 +5,20 @@ the code takes the way that it takes there. What depends on no hollow tensor (to
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from scorefield.core.hollow_calls import Call, Known
 from scorefield.core.hollow_rules import META, Layout, rule_of
+from scorefield.core.hollow_tensor import Block, Hollow
 
 _ATEN = torch.ops.aten
 
 Extra = Callable[[Any, Sequence[Any]], int]  # an operator and its arguments -> bytes
-
-
-class _Block:
-    """Memory that is counted as long as a tensor has it."""
-
-    __slots__ = ("run", "size")
-
-    def __init__(self, run: "HollowRun", size: int) -> None:
-        self.run, self.size = run, size
-        run.count(size)
-
-    def __del__(self) -> None:
-        self.run.live -= self.size
-
-
-class Hollow(Tensor):
-    """A tensor without numbers, on the device that a run is for; `meta` has its shape and strides."""
-
-    meta: Tensor
-    block: _Block | None  # None for a parameter, which is not counted
-    truth: bool | None  # of a result that code branches on: every number is finite, and none is not
-
-    @staticmethod
-    def __new__(cls, meta: Tensor, device: torch.device, block: _Block | None, truth: bool | None = None) -> "Hollow":
-        made: Hollow = torch.Tensor._make_wrapper_subclass(
-            cls,
-            meta.size(),
-            strides=meta.stride(),
-            storage_offset=meta.storage_offset(),
-            dtype=meta.dtype,
-            device=device,
-        )
-        made.meta, made.block, made.truth = meta, block, truth
-        return made
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        raise RuntimeError("a hollow tensor is used after its run")
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
 
 class HollowRun(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -68,15 +28,17 @@ class HollowRun(TorchDispatchMode):  # type: ignore[no-untyped-call]
     last to run, or "" before the first; parameters are not counted.
     """
 
-    def __init__(self, device: torch.device, extra: Extra | None = None) -> None:
-        """`extra` says how many bytes the kernel of an operator takes while it runs, besides its result."""
+    def __init__(self, device: torch.device, extra: Extra | None = None, known: Known | None = None) -> None:
+        """`extra` says how many bytes the kernel of an operator takes while it runs, besides its result.
+
+        `known` is what earlier runs found out, on the same device and with the same `extra`.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
         self.device, self.live, self.part = device, 0, ""
         self.peaks = {"": 0}
         self._extra = extra
         self._watched: list[nn.Module] = []
-        self._known: dict[object, tuple[Layout, ...]] = {}
-        self._passes: dict[object, tuple[Layout, int]] = {}
+        self._known = Known() if known is None else known
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -113,7 +75,7 @@ class HollowRun(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.live -= extra
         return out
 
-    def _views(self, out: Any, block: _Block | None) -> Any:
+    def _views(self, out: Any, block: Block | None) -> Any:
         if isinstance(out, Tensor):
             return Hollow(out, self.device, block)
         return [Hollow(one, self.device, block) for one in out]
@@ -121,57 +83,42 @@ class HollowRun(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _new(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """New tensors, as the operator gives them."""
         key = func, _key(args), _key(tuple(kwargs.items()))
-        if key not in self._known:
+        layouts = self._known.layouts
+        if key not in layouts:
             if (rule := rule_of(func)) is not None:
-                self._known[key] = tuple(rule(func, *args, **kwargs))
+                layouts[key] = tuple(rule(func, *args, **kwargs))
             else:
                 out = func(*args, **kwargs)
-                self._known[key] = tuple(map(Layout.of, out if isinstance(out, tuple | list) else [out]))
+                layouts[key] = tuple(map(Layout.of, out if isinstance(out, tuple | list) else [out]))
         truth = _TRUTHS.get(func.overloadpacket)
-        made = [self._filled(one, truth) for one in self._known[key]]
+        made = [self._filled(one, truth) for one in layouts[key]]
         return made[0] if len(func._schema.returns) == 1 and len(made) == 1 else made
 
     def _filled(self, layout: Layout, truth: bool | None = None) -> Hollow:
         meta = torch.empty_strided(layout.size, layout.stride, dtype=layout.dtype, device=META)
-        return Hollow(meta, self.device, _Block(self, meta.untyped_storage().nbytes()), truth)
+        return Hollow(meta, self.device, Block(self, meta.untyped_storage().nbytes()), truth)
 
     def watch(self, part: str, net: nn.Module) -> None:
         """Count for `part` what happens from when a layer of `net` runs until one of another part does.
 
-        Each layer runs once for all that are as it and see the same, since some work in thousands of small pieces.
+        A layer runs once for all that are like it and see the same, since some work in thousands of small pieces, and
+        films go through them hundreds of times.
         """
         self.peaks[part] = 0
-        for layer in net.modules():
-            if next(layer.children(), None) is None and next(layer.parameters(), None) is not None:
-                layer.forward = partial(self._pass, part, _layer_key(layer), layer.forward)
-                self._watched.append(layer)
+        for layer in filter(_runs, net.modules()):
+            layer.forward = Call(self, self._known, part, layer)
+            self._watched.append(layer)
 
     def __exit__(self, *raised: Any) -> None:
         super().__exit__(*raised)  # type: ignore[no-untyped-call]
         for layer in self._watched:
             del layer.forward
 
-    def _pass(self, part: str, layer: object, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self.part = part
-        given = [one for one in (*args, *kwargs.values()) if one is not None]
-        if not all(isinstance(one, Hollow) for one in given):
-            return forward(*args, **kwargs)
-        key = layer, _key([one.meta for one in given]), tuple(kwargs)
-        if key in self._passes:
-            layout, extra = self._passes[key]
-            # The mode is on here, so this is hollow.
-            out = torch.empty_strided(layout.size, layout.stride, dtype=layout.dtype, device=META)
-            self.count(extra)
-            self.live -= extra
-            return out
-        before, peak = self.live, self.peaks[part]
-        self.peaks[part] = before
-        out = forward(*args, **kwargs)
-        if isinstance(out, Hollow) and not any(out.block is one.block for one in given):
-            extra = self.peaks[part] - before - out.meta.untyped_storage().nbytes()
-            self._passes[key] = Layout.of(out.meta), max(0, extra)
-        self.peaks[part] = max(peak, self.peaks[part])
-        return out
+
+def _runs(layer: nn.Module) -> bool:
+    """Whether a module has weights and a `forward`, which those that only hold others have not."""
+    has_forward = type(layer).forward is not nn.Module.forward
+    return has_forward and next(layer.parameters(), None) is not None
 
 
 @cache
@@ -206,12 +153,6 @@ def _key(value: Any) -> object:
     if isinstance(value, Tensor):
         return value.size(), value.stride(), value.dtype
     return tuple(map(_key, value)) if isinstance(value, tuple | list) else value
-
-
-def _layer_key(layer: nn.Module) -> object:
-    """What makes two layers do the same: their kind, sizes and settings."""
-    settings = [(name, value) for name, value in vars(layer).items() if isinstance(value, int | float | str | tuple)]
-    return type(layer), _key([*layer.parameters()]), tuple(settings)
 
 
 def _only_moves(tensor: Tensor, named: Mapping[str, Any]) -> bool:

@@ -71,6 +71,10 @@ class FilmCodec(nn.Module):
         """(C, T, h, w) of the latents of a film; ValueError for a number of frames or a side that does not fit."""
         return self.autoencoder.latent_shape(canvas.frames, canvas.height, canvas.width)
 
+    def forward(self, latents: Tensor) -> Tensor:
+        """The whole film (B, F, 3, H, W) in [-1, 1] of the autoencoder's own `latents` (B, C, T, h, w)."""
+        return torch.cat(list(self._decoded(latents)), 1)
+
     def encode(self, frames: Tensor, tile: tiling.Tile = "auto") -> Tensor:
         """x0 (B, C, T, h, w) of `frames` (B, F, 3, H, W) in [-1, 1]."""
         _, _, height, width = self.autoencoder.latent_shape(frames.shape[1], *frames.shape[-2:])
@@ -92,7 +96,7 @@ class FilmCodec(nn.Module):
                 yield from self._decoded(latents)
             else:
                 one_by_one = torch.split(latents, 1)
-                film = torch.cat([tiling.blended(self._film, one, *tiles, 1, self.stride[1]) for one in one_by_one])
+                film = torch.cat([tiling.blended(self, one, *tiles, 1, self.stride[1]) for one in one_by_one])
                 yield from self._chunks(film)
 
     def preview(self, x0: Tensor) -> Tensor:
@@ -107,9 +111,6 @@ class FilmCodec(nn.Module):
     def _decoded(self, latents: Tensor) -> Iterator[Tensor]:
         for frames in _streamed(CausalVae.decode, self.autoencoder, torch.split(latents, 1, 2), self.dtype):
             yield frames.clamp(-1, 1)
-
-    def _film(self, latents: Tensor) -> Tensor:
-        return torch.cat(list(self._decoded(latents)), 1)
 
     def _chunks(self, frames: Tensor) -> Sequence[Tensor]:
         """`frames` (B, F, 3, H, W) in the parts that have a latent each."""
