@@ -15,6 +15,7 @@ from scorefield.families.scenes import build_film, build_scenes
 from scorefield.families.scenes.shipped import Scenes
 from scorefield.nets.causal_vae import CausalVae
 from scorefield.nets.video_dit import VideoDit
+from scorefield.notes import UnknownSizeWarning
 from scorefield.prompt.text import TextConditioner, UnmaskedTextConditioner
 from scorefield.prompt.tokenizer import WordTokenizer
 from scorefield.train import recipe as recipes
@@ -103,6 +104,27 @@ def test_a_film_is_drawn_by_name_with_the_defaults_of_the_model() -> None:
 def test_frames_off_the_grid_name_the_nearest_that_work() -> None:
     with pytest.raises(RequestError, match="use 15 or 17"):
         sf.load("scenes-film").plan("a car", frames=16)
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        ({}, []),
+        ({"frames": 9}, []),
+        ({"frames": 19}, ["trained on films of 17 frames; one of 19 may go wrong after them"]),
+        (
+            {"size": 256},
+            ["trained on films of 128x128; one of 256x256 may show a thing several times, or a part of it"],
+        ),
+        ({"frames": 33, "size": 64}, ["trained on films of 128x128; one of 64x64 ", "trained on films of 17 frames; "]),
+    ],
+)
+def test_a_film_unlike_those_of_training_says_so(options: dict[str, int], lines: list[str]) -> None:
+    notes = sf.load("scenes-film").plan("a car drives to the right", **options).notes
+    told = [one.text for one in notes if one.kind is UnknownSizeWarning]
+    assert len(told) == len(lines)
+    assert all(text.startswith(f"the model scenes-film was {line}") for text, line in zip(told, lines, strict=True))
 
 
 def test_a_file_without_the_statistics_of_its_latents_is_refused(folder: Path, tmp_path: Path) -> None:

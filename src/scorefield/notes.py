@@ -24,7 +24,7 @@ class UnreadSignsWarning(UnseenWarning):
 
 
 class UnknownSizeWarning(UnseenWarning):
-    """A picture is much larger or smaller than those that the model saw."""
+    """A picture or film is much larger or smaller than those that the model saw, or a film is longer."""
 
 
 class UnusedWordWarning(ScorefieldWarning):

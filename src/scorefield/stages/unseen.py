@@ -14,7 +14,7 @@ _FAR = 1.5  # pictures whose side is longer or shorter than the model's by more 
 def note_unseen(
     spec: ModelSpec, unknown: Mapping[str, Sequence[str]], signs: Sequence[str], rules: Rules, canvas: Canvas
 ) -> None:
-    """Note unknown words with the nearest known ones, signs without a meaning, and sizes far from the model's."""
+    """Note unknown words with the nearest known ones, signs without a meaning, and sizes unlike the model's."""
     if unknown:
         listed = "; ".join(_with_nearest(word, near) for word, near in list(unknown.items())[:_MOST_WORDS])
         more = f" and {len(unknown) - _MOST_WORDS} more" if len(unknown) > _MOST_WORDS else ""
@@ -30,13 +30,24 @@ def note_unseen(
             f"the weighting {rules.weighting} gives no meaning to {listed}: it is read as plain text; "
             "leave it out, or take another --weighting (none, a1111, comfy, compel)",
         )
-    width, height = spec.defaults.width, spec.defaults.height
+    _note_size(spec, canvas)
+
+
+def _note_size(spec: ModelSpec, canvas: Canvas) -> None:
+    """Note sides far from those that the model was trained on, and a film of more frames."""
+    width, height, frames = spec.defaults.width, spec.defaults.height, spec.defaults.frames
     pairs = zip(sorted((canvas.width, canvas.height)), sorted((width, height)), strict=True)  # upright or lying
     if not all(1 / _FAR <= side / own <= _FAR for side, own in pairs):
         note(
             UnknownSizeWarning,
-            f"the model {spec.name} was trained on pictures of {width}x{height}; "
+            f"the model {spec.name} was trained on {'films' if frames > 1 else 'pictures'} of {width}x{height}; "
             f"one of {canvas.width}x{canvas.height} may show a thing several times, or a part of it",
+        )
+    if canvas.frames > frames:
+        note(
+            UnknownSizeWarning,
+            f"the model {spec.name} was trained on films of {frames} frames; "
+            f"one of {canvas.frames} may go wrong after them",
         )
 
 
