@@ -22,9 +22,10 @@ from tests.opened import opening
 from tests.test_prompt_umt5 import folder as tokenizer_folder  # noqa: F401 - a fixture
 from tests.test_zoo_wan import Made, made  # noqa: F401 - a fixture
 from tests.tiny import TINY_XL
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 import scorefield as sf
-from scorefield.api import Pipeline, prepare
+from scorefield.api import Pipeline, forecast, prepare
 from scorefield.cli.main import run
 from scorefield.core.half_precision import dtype_of
 from scorefield.errors import DamagedError, RequestError
@@ -110,6 +111,47 @@ def test_a_film_is_the_same_to_the_bit(made: Made) -> None:  # noqa: F811
     pipe = sf.load(made.folder, device="cpu", offload=True)
     assert np.array_equal(pixels(made.pipe, **FILM), pixels(pipe, **FILM))
     assert pipe.system.sha256 == made.pipe.system.sha256
+
+
+def held_at_once(pipe: Pipeline, **options: Any) -> list[dict[str, int]]:
+    """Which parts have numbers while layers run, with their bytes, in order; each state once in a row."""
+    parts = dict(forecast._parts(pipe.system))
+    states: list[list[str]] = []
+    held: list[dict[str, int]] = []
+
+    def look(*_: object) -> None:
+        present = [name for name, net in parts.items() if not next(net.parameters()).is_meta]
+        if not states or states[-1] != present:
+            states.append(present)
+            held.append({name: size for name, net in parts.items() if (size := filled(net))})
+
+    handle = register_module_forward_pre_hook(look)
+    try:
+        pixels(pipe, **options)
+    finally:
+        handle.remove()
+    return held
+
+
+def filled(net: torch.nn.Module) -> int:
+    """Bytes of the weights that have numbers."""
+    return sum(one.numel() * one.element_size() for one in net.parameters() if not one.is_meta)
+
+
+@pytest.mark.parametrize("kind", ["folder", "xl", "film"])
+def test_the_most_that_is_held_at_once_is_the_largest_part(kind: str, request: pytest.FixtureRequest) -> None:
+    """Weights alone: what a process takes is measured by the slow test of the same name."""
+    path = request.getfixturevalue("made").folder if kind == "film" else request.getfixturevalue(kind)
+    options: dict[str, Any] = (
+        FILM if kind == "film" else {"image": Image.new("RGB", (64, 64)), "negative_prompt": "fog"}
+    )
+    whole = sf.load(path, device="cpu", cache=False)
+    sizes = {name: filled(net) for name, net in forecast._parts(whole.system)}
+    held = held_at_once(sf.load(path, device="cpu", offload=True, cache=False), **options)
+    assert all(len(one) <= 1 for one in held)
+    assert {name: size for one in held for name, size in one.items()} == sizes
+    assert max(sum(one.values()) for one in held) == max(sizes.values())
+    assert held_at_once(whole, **options) == [sizes]
 
 
 def test_parts_are_read_in_the_order_of_their_turns_each_once(folder: Path) -> None:
