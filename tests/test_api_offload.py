@@ -28,9 +28,10 @@ import scorefield as sf
 from scorefield.api import Pipeline, forecast, prepare
 from scorefield.cli.main import run
 from scorefield.core.half_precision import dtype_of
+from scorefield.core.presence import OnDemand
 from scorefield.errors import DamagedError, RequestError
 from scorefield.families.stable_diffusion.build import recognised
-from scorefield.model.events import Output, Step
+from scorefield.model.events import Loading, Output, Step
 from scorefield.notes import NoEffectWarning
 from scorefield.request import parse
 
@@ -111,6 +112,55 @@ def test_a_film_is_the_same_to_the_bit(made: Made) -> None:  # noqa: F811
     pipe = sf.load(made.folder, device="cpu", offload=True)
     assert np.array_equal(pixels(made.pipe, **FILM), pixels(pipe, **FILM))
     assert pipe.system.sha256 == made.pipe.system.sha256
+
+
+def told(pipe: Pipeline, prompt: str = "a tree", **options: Any) -> list[str]:
+    """The parts that a job says it will read, which were not in memory then, among its steps (.) and outputs (o)."""
+    parts = {net.on_demand.part: net for _, one in forecast._parts(pipe.system) for net in one.modules()
+             if isinstance(getattr(net, "on_demand", None), OnDemand)}  # fmt: skip
+    seen: list[str] = []
+    for event in pipe.job(prompt, **(DRAWN | options)):
+        if isinstance(event, Loading):
+            assert event.model == pipe.system.choice.model
+            assert event.part is not None
+            assert next(parts[event.part].parameters(), torch.empty(0, device="meta")).is_meta
+            seen.append(event.part)
+        elif isinstance(event, Step | Output):
+            seen.append("." if isinstance(event, Step) else "o")
+    return seen
+
+
+def test_a_job_says_which_part_it_will_read_before_each_is_read(folder: Path) -> None:
+    pipe = sf.load(folder, device="cpu", offload=True)
+    words = ["text encoder", "U-Net", ".", ".", ".", "autoencoder", "o"]
+    assert told(pipe) == words
+    assert told(pipe, image=Image.new("RGB", (64, 64)), strength=1) == ["autoencoder", *words]
+    assert told(pipe, count=2, batch_size=1) == words * 2
+    assert told(sf.load(folder, device="cpu")) == [".", ".", ".", "o"]
+
+
+def test_both_encoders_of_xl_are_told(xl: Path) -> None:
+    pipe = sf.load(xl, device="cpu", offload=True)
+    assert told(pipe) == ["text encoder", "second text encoder", "U-Net", ".", ".", ".", "autoencoder", "o"]
+
+
+def test_a_part_that_waits_is_told_once_and_not_at_all_where_its_vectors_are_remembered(made: Made) -> None:  # noqa: F811
+    sf.load(made.folder, device="cpu")  # remembers the encoder's hash
+    pipe = sf.load(made.folder, device="cpu")
+    assert told(pipe, **FILM) == ["text encoder", ".", ".", ".", "o"]
+    assert told(pipe, "a dog", **FILM) == [".", ".", ".", "o"]
+    again = sf.load(made.folder, device="cpu", offload=True)
+    assert told(again, **FILM) == ["video transformer", ".", ".", ".", "autoencoder", "o"]
+
+
+def test_the_command_line_says_which_part_is_loaded_unless_it_is_quiet(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["generate", "a tree", "-m", str(folder), "--device", "cpu", "--size", "64", "--steps", "1", "--offload"]
+    for flags, lines in (([], [str(folder), "the text encoder", "the U-Net", "the autoencoder"]), (["--quiet"], [])):
+        assert run([*call, "-o", str(tmp_path / "x.png"), *flags, "--overwrite"]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("loading")]
+        assert said == [f"loading {one}" for one in lines]
 
 
 def held_at_once(pipe: Pipeline, **options: Any) -> list[dict[str, int]]:

@@ -28,6 +28,7 @@ from scorefield.families.wan import configs, separate_files
 from scorefield.families.wan.specs import WAN22_5B, WAN22_I2V, WAN22_T2V, Networks, spec_of
 from scorefield.latent.wan_latents import WAN_22
 from scorefield.model.codec import Canvas
+from scorefield.model.events import Loading, Step
 from scorefield.nets.causal_vae import WAN_22_VAE, CausalVae, CausalVaeConfig
 from scorefield.nets.experts import Experts
 from scorefield.nets.umt5 import Umt5Config
@@ -166,6 +167,28 @@ def test_offloaded_one_expert_is_in_memory_at_a_time_and_each_is_read_once_a_wal
     assert read == ["high", "low"]
     assert all(weight.is_meta for weight in net.parameters())
     assert pipe.system.sha256 == experts.pipe.system.sha256
+
+
+def test_a_job_says_which_expert_it_will_read_before_the_step_that_does(experts: Made) -> None:
+    pipe = sf.load(experts.folder, device="cpu", offload=True)
+    net, told = pipe.stage.denoiser.net, list[str]()
+    for event in pipe.job(PROMPT, size=32, **SIZE):
+        if isinstance(event, Loading):
+            told.append(str(event.part))
+            name = told[-1].partition("-noise")[0]
+            assert name not in ("high", "low") or getattr(net, name).on_demand.absent
+        elif isinstance(event, Step):
+            told.append(".")
+    walk = told[told.index("high-noise transformer") :]
+    high = walk.index("low-noise transformer") - 1  # steps
+    assert walk == [
+        "high-noise transformer",
+        *["."] * high,
+        "low-noise transformer",
+        *["."] * (9 - high),
+        "autoencoder",
+    ]
+    assert 0 < high < 8
 
 
 def test_the_record_has_both_guidances_and_draws_the_film_again(experts: Made) -> None:

@@ -49,6 +49,10 @@ class DiskCache:
             os.utime(path)
         return data
 
+    def has(self, key: str) -> bool:
+        """Whether there is an entry, which nobody has looked into."""
+        return self.folder is not None and (self.folder / _name(key)).is_file()
+
     def put(self, key: str, data: bytes) -> None:
         """Add or replace an entry, and delete old ones to make room; a folder that cannot be written is a note."""
         if self.folder is None:

@@ -13,6 +13,7 @@ from scorefield.core.half_precision import no_autocast
 from scorefield.core.hollow_calls import Known
 from scorefield.core.hollow_run import HollowRun
 from scorefield.core.presence import is_late
+from scorefield.model.events import Loading
 from scorefield.model.part_names import Part
 from scorefield.model.system import System
 from scorefield.nets.experts import Experts
@@ -100,7 +101,7 @@ def _work(plan: Plan, hollow: System, parts: Mapping[str, nn.Module], known: Kno
             run.watch(name, net)
         for stage, stage_plan in zip(hollow.stages, plan.stages, strict=True):
             steps = stage.run(stage_plan, batch, made)
-            step = next(steps)
+            step = next(step for step in steps if not isinstance(step, Loading))
             del steps
             made = stage.make(stage_plan, step.x)
         if isinstance(made, Iterator):

@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -24,6 +25,8 @@ _FPS = 8.0  # frames per second of a film whose model does not say
 
 class Job:
     """The work on one plan, as an iterator of events: Loading, Note, Step, Output and Finished.
+
+    A Loading comes before the model is read, and later before a part that is read when it is needed.
 
     To cancel, stop iterating or call `close`. NonFiniteError if the walk meets a NaN or an infinity.
     """
@@ -80,7 +83,9 @@ class Job:
                 yield event
         yield Finished(seconds=seconds)
 
-    def _batch(self, number: int, batch: Batch, origin: Origin, seconds: dict[str, float]) -> Iterator[Step | Output]:
+    def _batch(
+        self, number: int, batch: Batch, origin: Origin, seconds: dict[str, float]
+    ) -> Iterator[Loading | Step | Output]:
         """The steps of a batch through all stages, then its outputs; their time is added to `seconds`."""
         if COMPUTED.process != os.getpid():
             check_fork()
@@ -92,6 +97,9 @@ class Job:
         start = time.perf_counter()
         for k, (stage, stage_plan) in enumerate(zip(self.system.stages, plan.stages, strict=True)):
             for step in stage.run(stage_plan, batch, made):
+                if isinstance(step, Loading):
+                    yield replace(step, model=plan.request.model)
+                    continue
                 x, progress = step.x, (done + step.i) / total
                 yield Step(stage=k, batch=batch, i=step.i, n=step.n, at=step.at, x=x, x0=step.x0, progress=progress)
             done += stage_plan.steps

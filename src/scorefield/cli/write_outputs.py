@@ -42,15 +42,16 @@ class Written:
 def watched(job: Job, say: Callable[[str], object], *, quiet: bool) -> Iterator[Step | Output | Finished]:
     """The events of a job that need further work; the others become lines and a progress bar.
 
-    `quiet` drops the bar and the line on loading, but not notes, since they warn.
+    `quiet` drops the bar and the lines on loading, but not notes, since they warn.
     """
     total = job.plan.steps * len(job.plan.batches)
     with closing(job), tqdm(total=total, unit="step", leave=False, disable=True if quiet else None) as bar:
         for event in job:
             match event:
-                case Loading(model=model):
+                case Loading(model=model, part=part):
                     if not quiet:
-                        say(f"loading {model}")
+                        bar.clear()
+                        say(f"loading {model}" if part is None else f"loading the {part}")
                 case Note(text=text):
                     bar.clear()
                     say(f"warning: {text}")

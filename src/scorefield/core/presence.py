@@ -5,7 +5,7 @@ import ctypes
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Generic, Self, TypeVar
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
-T = TypeVar("T")
 State = dict[str, Tensor]  # the tensors of a network by name
 
 
@@ -39,11 +38,6 @@ class Turns(ABC):
         finally:
             self._end()
 
-    def during(self, items: Iterable[T]) -> Iterator[T]:
-        """The `items`, made within a turn that ends with them, or when they are closed."""
-        with self.turn():
-            yield from items
-
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """A copy of a network within a turn, such as one in float32, is used within that turn."""
         return self
@@ -58,11 +52,14 @@ class Turns(ABC):
 class OnDemand(Turns, Generic[M]):
     """The turns of `net`, a network on the device "meta", whose weights `read` returns; it is `net.on_demand`.
 
+    `part` is what users call it.
+
     The weights are read when a first turn begins. They are freed when the last one ends, or with `keep` never. Threads
     may share it: turns overlap, and nobody begins one while the weights are read.
     """
 
-    def __init__(self, net: M, read: Callable[[], State], *, keep: bool = False) -> None:
+    def __init__(self, net: M, read: Callable[[], State], *, keep: bool = False, part: str = "network") -> None:
+        self.part = part
         self._net, self._read, self._keep = net, read, keep
         self._hollow: State = dict(net.state_dict(keep_vars=True))
         self._lock = threading.Lock()
@@ -70,6 +67,11 @@ class OnDemand(Turns, Generic[M]):
         net.on_demand = self  # type: ignore[assignment]
         net.register_forward_pre_hook(self._begin)  # a call outside a turn is a turn of its own
         net.register_forward_hook(self._end, always_call=True)
+
+    @property
+    def absent(self) -> bool:
+        """Whether the next turn will read the weights."""
+        return not self._filled
 
     def changed(self, change: Callable[[State], None]) -> M:
         """A copy of the network, on demand too, whose weights are what `change` makes of them after each reading."""
@@ -85,7 +87,7 @@ class OnDemand(Turns, Generic[M]):
             made = copy.deepcopy(self._net, memo)
         made._forward_pre_hooks.clear()  # those of the turns of this network
         made._forward_hooks.clear()
-        OnDemand(made, read, keep=self._keep)
+        OnDemand(made, read, keep=self._keep, part=self.part)
         return made
 
     @torch.inference_mode(False)  # the weights are filled by threads that are in no such mode
@@ -113,6 +115,7 @@ class Alternating(Turns):
     """
 
     def __init__(self, owner: nn.Module, nets: Sequence[nn.Module]) -> None:
+        self.nets = nets
         self._lock = threading.Lock()
         self._turns = 0
         self._now: OnDemand[nn.Module] | None = None  # which has weights because it was called last
@@ -156,6 +159,14 @@ def on_demand(net: nn.Module) -> OnDemand[nn.Module] | None:
     """The turns of a network on demand; None for one that is always in memory."""
     found = getattr(net, "on_demand", None)
     return found if isinstance(found, OnDemand) else None
+
+
+def awaited(*owners: object) -> Iterator[str]:
+    """The parts that will be read when these networks and codecs have their turns, in order."""
+    for owner in owners:
+        found = getattr(owner, "on_demand", None)
+        if isinstance(found, OnDemand) and found.absent:
+            yield found.part
 
 
 def present(owner: object) -> AbstractContextManager[None]:

@@ -86,6 +86,7 @@ class Filling:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.networks = torch.device("meta") if place.hollow else place.device  # where they are in their turns
+        self.on_demand = False  # whether a network is filled when its turn begins
         self._lines: list[str] = []
 
     @property
@@ -129,7 +130,7 @@ class Filling:
                 mark_late(net)
             return net
         weights = _Weights(net, part, entries, source, self.place)
-        self._lines += self._later(net, weights) if late or self.place.offload else weights.fill(net)
+        self._lines += self._later(net, part, weights) if late or self.place.offload else weights.fill(net)
         return net
 
     def settled(self, owner: M) -> M:
@@ -151,7 +152,7 @@ class Filling:
         """The hashes of networks that were read before."""
         return DiskCache(default_folder() / "hashes" if self.place.cache else None)
 
-    def _later(self, net: nn.Module, weights: "_Weights") -> list[str]:
+    def _later(self, net: nn.Module, part: Part, weights: "_Weights") -> list[str]:
         """Have a network filled when it is needed, as far as its hash is known or it is offloaded; returns the hash."""
         key, offload = weights.key(), self.place.offload
         stored = self._hashes.get(key)
@@ -161,7 +162,8 @@ class Filling:
         else:
             lines = stored.decode().split("\n")
         if stored is not None or offload:
-            OnDemand(net, partial(self._read_again, weights, key, lines), keep=not offload)
+            self.on_demand = True
+            OnDemand(net, partial(self._read_again, weights, key, lines), keep=not offload, part=part)
         return lines
 
     def _read_again(self, weights: "_Weights", key: str, lines: Sequence[str]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorefield.core.half_precision import HALVES, dtype_of, in_float32, no_autocast
-from scorefield.core.presence import present
+from scorefield.core.presence import OnDemand, present
 from scorefield.latent import tiling
 from scorefield.latent.wan_latents import FilmLatents
 from scorefield.nets.causal_layers import Stream
@@ -47,6 +47,7 @@ class FilmCodec(nn.Module):
     def __init__(self, autoencoder: CausalVae, latents: FilmLatents) -> None:
         super().__init__()
         self.autoencoder = autoencoder
+        self.on_demand: OnDemand[nn.Module] | None = getattr(autoencoder, "on_demand", None)
         *weight, bias = torch.tensor(latents.colours, dtype=torch.float32)
         buffers = {
             "mean": torch.tensor(latents.mean, dtype=torch.float32)[:, None, None, None],

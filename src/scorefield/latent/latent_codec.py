@@ -104,6 +104,11 @@ class PictureCodec:
     pictures: PictureLatents
 
     @property
+    def on_demand(self) -> OnDemand[nn.Module] | None:
+        """The turns of the autoencoder, if it is on demand."""
+        return getattr(self.pictures, "on_demand", None)
+
+    @property
     def stride(self) -> tuple[int, int, int]:
         """One frame, and pixels per latent along a side."""
         return 1, self.pictures.size_factor, self.pictures.size_factor

@@ -12,9 +12,10 @@ from scorefield.notes import Note
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
-    """Weights are about to be read, which can take a slow disk a minute."""
+    """Weights are about to be read, which can take a slow disk a minute: of the whole model, or of one part."""
 
     model: str
+    part: str | None = None  # of a model whose parts are read when they are needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

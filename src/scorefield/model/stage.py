@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scorefield.core.level import Level
 from scorefield.model.codec import Canvas
-from scorefield.model.events import Batch
+from scorefield.model.events import Batch, Loading
 from scorefield.prompt.rules import Count
 from scorefield.request import Drawing, Group
 
@@ -57,8 +57,11 @@ class Stage(Protocol[P]):
         """Decide and read everything that `asked` needs; RequestError for what the stage cannot do."""
         ...
 
-    def run(self, plan: P, batch: Batch, given: object) -> Iterator[StageStep]:
-        """Work on a batch, from step 0 to step n, whose x is the result; `given` is the previous stage's output."""
+    def run(self, plan: P, batch: Batch, given: object) -> Iterator[StageStep | Loading]:
+        """Work on a batch, from step 0 to step n, whose x is the result; `given` is the previous stage's output.
+
+        A Loading comes before a part is read that is not in memory, those that `make` will need included.
+        """
         ...
 
     def make(self, plan: P, x: Tensor) -> object:

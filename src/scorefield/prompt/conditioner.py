@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield.core.cond import Cond
 from scorefield.prompt.rules import PLAIN, Count, Rules
@@ -79,6 +79,10 @@ class Conditioner(ABC):
         texts = list(dict.fromkeys(one for one in prompts if isinstance(one, str)))
         known = dict(zip(texts, self.tokenize(texts, rules), strict=True)) if texts else {}
         return [known[one] if isinstance(one, str) else one for one in prompts]
+
+    def reads(self, batch: PromptBatch) -> Sequence[nn.Module]:
+        """The networks that `pair` will run, in order, as far as they may be on demand."""
+        return []
 
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
         """The conditions of a batch: the one to guide towards, and the one to guide away from.

@@ -1,8 +1,10 @@
 """The condition of films that begin with a picture: words, and an image encoder's states of the picture."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from scorefield.core.cond import Cond
 from scorefield.core.presence import present
@@ -28,6 +30,10 @@ class FilmPicturesConditioner(Umt5Conditioner):
     ) -> None:
         super().__init__(tokenizer, encoder, vectors)
         self.image_encoder = image_encoder
+
+    def reads(self, batch: PromptBatch) -> Sequence[nn.Module]:
+        """The encoder of words, if the cache lacks some, and that of pictures."""
+        return [*super().reads(batch), self.image_encoder]
 
     @torch.no_grad()
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:

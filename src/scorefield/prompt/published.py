@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield.core.cond import Cond
 from scorefield.core.presence import present
@@ -14,7 +14,7 @@ from scorefield.errors import RequestError
 from scorefield.nets.clip import TextEncoder
 from scorefield.prompt.bpe import ClipTokenizer
 from scorefield.prompt.chunks import Chunks, States, chunks
-from scorefield.prompt.conditioner import Conditioner, Prompt, Tokenized
+from scorefield.prompt.conditioner import Conditioner, Prompt, PromptBatch, Tokenized
 from scorefield.prompt.inversion import Learned, Table, extended
 from scorefield.prompt.rules import PLAIN, Count, Rules
 from scorefield.prompt.weighting import RULES
@@ -47,6 +47,10 @@ class PublishedConditioner(Conditioner):
         other = copy.copy(self)
         other.encoder, other.table = encoder, Table(encoder.tokens, self.table.learned)
         return other
+
+    def reads(self, batch: PromptBatch) -> Sequence[nn.Module]:
+        """The encoder."""
+        return [self.encoder]
 
     def conditions(self, batches: Sequence[Sequence[Prompt]], rules: Rules = PLAIN) -> list[Cond]:
         """The condition of each batch of prompts."""

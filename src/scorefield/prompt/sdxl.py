@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield.core.cond import Cond
 from scorefield.core.presence import present
@@ -39,6 +39,10 @@ class XlConditioner(Conditioner):
         other = copy.copy(self)
         other.first, other.second = first, second
         return other
+
+    def reads(self, batch: PromptBatch) -> Sequence[nn.Module]:
+        """Both encoders."""
+        return [self.first.encoder, self.second.encoder]
 
     def __call__(self, prompts: Sequence[Prompt], rules: Rules = PLAIN) -> Cond:
         """The condition of words alone: the tokens of both encoders, and `pooled` (B, P), the first chunk's summary."""

@@ -9,7 +9,7 @@ from types import ModuleType
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield.core.cond import Cond
 from scorefield.core.presence import present
@@ -142,6 +142,12 @@ class Umt5Conditioner(Conditioner):
         states = self._states([one for prompts in read for one in prompts])
         padded = {text: F.pad(one, (0, 0, 0, CONTEXT_LENGTH - len(one))) for text, one in states.items()}
         return [Cond(tokens=torch.stack([padded[one.text] for one in prompts])) for prompts in read]
+
+    def reads(self, batch: PromptBatch) -> Sequence[nn.Module]:
+        """The encoder, if the cache lacks one of the prompts."""
+        prompts = self.tokenized([*batch.prompts, batch.negative_prompt, *batch.ahead], batch.rules)
+        known = self.vectors is not None and all(self.vectors.has(_ids(one)) for one in prompts)
+        return [] if known else [self.encoder]
 
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
         """The conditions of a batch; with a cache, what later batches will need is read in the same turn."""

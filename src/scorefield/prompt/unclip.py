@@ -43,6 +43,10 @@ class UnclipConditioner(PublishedConditioner):
         super().__init__(tokenizer, encoder)
         self.image_encoder, self.statistics = image_encoder, statistics
 
+    def reads(self, batch: PromptBatch) -> Sequence[nn.Module]:
+        """The encoders of words and of pictures, and the statistics."""
+        return [*super().reads(batch), self.image_encoder, self.statistics]
+
     @torch.no_grad()
     def pair(self, batch: PromptBatch) -> tuple[Cond, Cond]:
         """The conditions of a batch; RequestError if it has no picture."""

@@ -30,6 +30,10 @@ class VectorCache:
         data = self._cache.get(self._key(ids))
         return None if data is None else load(data)[_STATES].to("meta" if self._hollow else self._device)
 
+    def has(self, ids: Tensor) -> bool:
+        """Whether a prompt is remembered."""
+        return self._cache.has(self._key(ids))
+
     def put(self, ids: Tensor, states: Tensor) -> None:
         """Remember the states of a prompt, if they have numbers."""
         if self._hollow:

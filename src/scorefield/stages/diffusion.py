@@ -1,9 +1,9 @@
 """The stage that draws: a walk from noise to latents along a trained field, then decoding to frames."""
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from PIL import Image
@@ -14,12 +14,11 @@ from scorefield.core.denoiser import Denoise, Preconditioned, bind, steady
 from scorefield.core.half_precision import no_autocast
 from scorefield.core.level import Level
 from scorefield.core.name_lookup import canonical
-from scorefield.core.presence import Turns
 from scorefield.errors import RequestError, UnsupportedError
 from scorefield.guide.cfg import Scale, cfg_batched, within
 from scorefield.guide.inpaint import known
 from scorefield.model.codec import Canvas, Codec
-from scorefield.model.events import Batch
+from scorefield.model.events import Batch, Loading
 from scorefield.model.spec import Defaults, ModelSpec
 from scorefield.model.stage import StagePlan
 from scorefield.prompt.conditioner import Conditioner, PromptBatch, Tokenized
@@ -34,6 +33,7 @@ from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
 from scorefield.stages import given_frames
 from scorefield.stages.init_state import InitState, Start, StartImages, steps_walked
 from scorefield.stages.input_images import Opened, fitted, mask_of, open_pictures, seen_by_encoder, sides
+from scorefield.stages.turns import in_turns
 from scorefield.stages.unseen import note_unseen
 
 _READ: frozenset[type[Group]] = frozenset({Prompts, Sampling, Pictures, Decoding})
@@ -69,6 +69,7 @@ class Diffusion:
     codec: Codec
     device: torch.device
     further: frozenset[type[Group]] = frozenset()  # further groups of options that this model takes
+    on_demand: bool = False  # some of its networks are read when their turn begins
 
     @property
     def takes(self) -> frozenset[type[Group]]:
@@ -145,14 +146,19 @@ class Diffusion:
             noise_level=asked.noise_level,
         )
 
-    def run(self, plan: DiffusionPlan, batch: Batch, given: object = None) -> Iterator[Step]:
+    def run(self, plan: DiffusionPlan, batch: Batch, given: object = None) -> Iterator[Step | Loading]:
         """Walk from noise to the latents of a batch, a Step for each level; NonFiniteError where one is not finite."""
+        words = self._words(plan, batch)
+        if not self.on_demand:
+            return self._walk(plan, words)
+        before = [*([self.codec] if plan.start.encodes else []), *self.conditioner.reads(words)]
+        return in_turns(self.spec, partial(self._walk, plan, words), plan.levels, before, self.denoiser.net, self.codec)
+
+    def _walk(self, plan: DiffusionPlan, words: PromptBatch) -> Iterator[Step]:
         start = plan.start.encoded(self.codec, plan.canvas, self.device)
-        denoise = self._denoise(plan, batch, start)
-        run = noise.find(plan.noise)(batch.seeds, plan.shape, self.device)
-        turns: Turns | None = getattr(self.denoiser.net, "on_demand", None)
-        steps = finite(plan.sampler(denoise, start.state(run.initial, plan.levels[0]), plan.levels, run.step))
-        return steps if turns is None else turns.during(steps)
+        denoise = self._denoise(plan, words, start)
+        run = noise.find(plan.noise)(words.seeds, plan.shape, self.device)
+        return finite(plan.sampler(denoise, start.state(run.initial, plan.levels[0]), plan.levels, run.step))
 
     def make(self, plan: DiffusionPlan, x: Tensor) -> Iterator[Tensor]:
         """The frames (B, f, H, W, 3) uint8 of latents (B, ...), in chunks; NonFiniteError where one is not finite."""
@@ -190,12 +196,12 @@ class Diffusion:
             )
         return Canvas(width, height, frames, asked.fps or defaults.fps)
 
-    def _denoise(self, plan: DiffusionPlan, batch: Batch, start: InitState) -> Denoise:
-        guided = self._guided(plan, batch, start)
+    def _denoise(self, plan: DiffusionPlan, words: PromptBatch, start: InitState) -> Denoise:
+        guided = self._guided(plan, words, start)
         return guided if start.x0 is None or start.keep is None else known(guided, start.x0, start.keep)
 
-    def _guided(self, plan: DiffusionPlan, batch: Batch, start: InitState) -> Denoise:
-        given = PromptBatch(
+    def _words(self, plan: DiffusionPlan, batch: Batch) -> PromptBatch:
+        return PromptBatch(
             prompts=[plan.prompts[prompt] for prompt in batch.prompts],
             negative_prompt=plan.prompts[plan.negative_prompt],
             seeds=batch.seeds,
@@ -206,11 +212,13 @@ class Diffusion:
             rules=plan.rules,
             ahead=[*plan.prompts.values()],
         )
+
+    def _guided(self, plan: DiffusionPlan, words: PromptBatch, start: InitState) -> Denoise:
         scale, denoiser = self._scale(plan), steady(self.denoiser, plan.levels)
         with no_autocast():
-            pos, neg = self.conditioner.pair(given)
+            pos, neg = self.conditioner.pair(words)
         if start.image is not None:
-            image = start.image.expand(len(batch.seeds), *start.image.shape[1:])
+            image = start.image.expand(len(words.seeds), *start.image.shape[1:])
             pos, neg = replace(pos, image=image), replace(neg, image=image)
         plain = bind(denoiser, pos)
         if plan.cfg_scale == plan.cfg_scale_2 == 1:
@@ -271,9 +279,9 @@ def _bound(record: samplers.SamplerRecord, eta: float | None, *, lower_order_lon
             raise RequestError(
                 f"the sampler {record.name} takes no eta; leave it out, or use ddim or euler_ancestral", option="eta"
             )
-        sampler = functools.partial(sampler, eta=eta)
+        sampler = partial(sampler, eta=eta)
     if "lower_order_long" in takes and not lower_order_long:
-        sampler = functools.partial(sampler, lower_order_long=False)
+        sampler = partial(sampler, lower_order_long=False)
     return sampler
 
 

@@ -24,6 +24,11 @@ class StartFrames:
     as_latents: bool = False  # the first frame as the film's first latent
     tile: Tile = "auto"
 
+    @property
+    def encodes(self) -> bool:
+        """The frames are encoded."""
+        return True
+
     def encoded(self, codec: Codec, canvas: Canvas, device: torch.device) -> InitState:
         """What the walk begins with: the film's first latent, or what the network sees besides the state.
 

@@ -41,6 +41,11 @@ class Start(Protocol):
     @property
     def tile(self) -> Tile: ...
 
+    @property
+    def encodes(self) -> bool:
+        """Whether the autoencoder runs before the walk."""
+        ...
+
     def encoded(self, codec: Codec, canvas: Canvas, device: torch.device) -> InitState:
         """The start of the walk, the same for all outputs of a request."""
         ...
@@ -64,9 +69,14 @@ class StartImages:
     tile: Tile = "auto"
     inpaints: bool = False
 
+    @property
+    def encodes(self) -> bool:
+        """Whether there is a picture, or a network that sees one anyway."""
+        return self.image is not None or self.inpaints
+
     def encoded(self, codec: Codec, canvas: Canvas, device: torch.device) -> InitState:
         """The encoded start, the same for all pictures of a request: encoding is not random (in diffusers it is)."""
-        if self.image is None and not self.inpaints:
+        if not self.encodes:
             return InitState()
         blank = torch.zeros(1, 3, canvas.height, canvas.width)
         pixels = blank if self.image is None else as_tensor(self.image) / 127.5 - 1

@@ -84,6 +84,7 @@ class StableDiffusion:
             codec=codec,
             device=place.device,
             further=_WORDS | {PicturePrompt} if networks.image_clip else _WORDS,
+            on_demand=fill.on_demand,
         )
         return System(
             choice=choice.model_copy(update={"prediction": output}),

@@ -94,6 +94,7 @@ class Wan:
             codec=codec,
             device=place.device,
             further=_TAKES if networks.boundary is None else _TAKES | {SecondGuidance},
+            on_demand=fill.on_demand,
         )
         return System(
             choice=found.choice.model_copy(update={"prediction": None, "like": networks.transformer.like}),
