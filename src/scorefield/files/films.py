@@ -5,6 +5,7 @@ WebP and GIF join equal frames into one that is shown for longer. Pillow encodes
 and PNG need one frame in memory.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain, pairwise
@@ -40,6 +41,15 @@ def write(
         return atomic.publish(path, names, overwrite=overwrite)
 
 
+def gif(frames: Sequence[Image.Image], fps: float, comment: bytes) -> bytes:
+    """RGB frames of one size as an endless GIF with a comment."""
+    stream = io.BytesIO()
+    first, *rest = (frame.quantize(256) for frame in frames)
+    shown = _durations(len(frames), min(fps, _FASTEST_GIF), 10)
+    first.save(stream, "GIF", save_all=True, append_images=rest, duration=shown, loop=0, comment=comment)
+    return stream.getvalue()
+
+
 def _encode(frames: Sequence[Image.Image], fps: float, comment: str, path: Path, ending: str) -> None:
     match ending:
         case ".mp4":
@@ -51,10 +61,7 @@ def _encode(frames: Sequence[Image.Image], fps: float, comment: str, path: Path,
             shown = _durations(len(frames), fps, 1)
             first.save(path, "WEBP", save_all=True, append_images=rest, duration=shown, loop=0, quality=90, exif=exif)
         case ".gif":
-            first, *rest = (frame.quantize(256) for frame in frames)
-            shown = _durations(len(frames), min(fps, _FASTEST_GIF), 10)
-            note = comment.encode()
-            first.save(path, "GIF", save_all=True, append_images=rest, duration=shown, loop=0, comment=note)
+            path.write_bytes(gif(frames, fps, comment.encode()))
         case _:
             raise ValueError(f"no film format has the ending {ending!r}")
 

@@ -28,6 +28,11 @@ def greys(data: bytes, name: str) -> Image.Image:
     return _over(_decode(data, name), _BLACK).convert("L")
 
 
+def with_opacity(data: bytes, name: str) -> Image.Image:
+    """Decode a picture to sRGB and its opacity (RGBA), upright; PictureError calls it `name`."""
+    return _with_opacity(_decode(data, name))
+
+
 def crop_middle(image: Image.Image, side: int) -> Image.Image:
     """The middle square of a picture, resized to `side` px (bicubic), as in the training of published CLIPs."""
     short = min(image.size)
@@ -63,6 +68,11 @@ def _over(pixels: Pixels, ground: tuple[int, int, int, int]) -> Image.Image:
     """The colours over a uniform background."""
     if pixels.alpha is None:
         return pixels.colours
-    whole = pixels.colours.convert("RGB")
-    whole.putalpha(pixels.alpha)
+    whole = _with_opacity(pixels)
     return Image.alpha_composite(Image.new("RGBA", whole.size, ground), whole)
+
+
+def _with_opacity(pixels: Pixels) -> Image.Image:
+    whole = pixels.colours.convert("RGB")
+    whole.putalpha(255 if pixels.alpha is None else pixels.alpha)
+    return whole
