@@ -132,19 +132,24 @@ class Ledger:
         return next(iter(self._entries("WHERE label = ? ORDER BY number DESC LIMIT 1", (label,))), None)
 
     def listed(
-        self, *, limit: int, before: str | None = None, words: str = "", faces: Sequence[str] = (), films: bool = False
-    ) -> list[Entry]:
-        """The newest jobs first, from the one after `before`; those whose prompts contain `words`, in any case."""
+        self, *, limit: int, before: str | None = None, words: str = "", faces: Sequence[str] = (), films: bool = False,
+        oldest_first: bool = False,
+    ) -> list[Entry]:  # fmt: skip
+        """The newest jobs first, or the oldest, from the one after `before`.
+
+        Those whose prompts contain `words`, in any case, and that came through one of `faces`, if any are named.
+        """
+        beyond, order = (">", "ASC") if oldest_first else ("<", "DESC")
         tests, values = ["instr(lower(words), lower(?)) > 0"], [words]
         if before is not None:
-            tests.append("number < (SELECT number FROM jobs WHERE id = ?)")
+            tests.append(f"number {beyond} (SELECT number FROM jobs WHERE id = ?)")
             values.append(before)
         if faces:
             tests.append(f"json_extract(wish, '$.face') IN ({', '.join('?' * len(faces))})")
             values += faces
         if films:
             tests.append("frames > 1")
-        return self._entries(f"WHERE {' AND '.join(tests)} ORDER BY number DESC LIMIT ?", (*values, limit))
+        return self._entries(f"WHERE {' AND '.join(tests)} ORDER BY number {order} LIMIT ?", (*values, limit))
 
     def outputs(self, job: str) -> list[Made]:
         """The finished outputs of a job, by number."""

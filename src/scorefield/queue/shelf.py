@@ -16,7 +16,7 @@ from scorefield.model.system import System
 from scorefield.notes import collecting
 from scorefield.prompt.rules import Count, Rules
 from scorefield.request import ModelChoice, Request
-from scorefield.stages.diffusion import only_stage
+from scorefield.stages.diffusion import Diffusion, only_stage
 from scorefield.zoo import OpenedModel, available
 from scorefield.zoo.model_folders import find, models_in
 
@@ -49,6 +49,11 @@ class Shelf:
         """The options that a model takes."""
         system = self._known(name)
         return sorted({field for stage in system.stages for group in stage.takes for field in group.model_fields})
+
+    def size_multiple(self, name: str) -> int | None:
+        """What both sides of a model's outputs are multiples of, px; None for a model of several stages."""
+        stages = self._known(name).stages
+        return stages[0].spec.size_multiple if len(stages) == 1 and isinstance(stages[0], Diffusion) else None
 
     def read(self, name: str, prompt: str) -> tuple[Count, Mapping[str, Sequence[str]]]:
         """How a model reads a prompt: its length, and the words it does not know, each with the nearest known ones.

@@ -45,9 +45,9 @@ def status_of(error: ScorefieldError) -> int:
 def answer(path: str, error: ScorefieldError) -> JSONResponse:
     """The answer to a request that failed."""
     status, option = status_of(error), getattr(error, "option", None)
-    code = error.kind
+    code: str = getattr(error, "code", error.kind)
     if isinstance(error, UnknownModelError):
-        code, option = "model_not_found", "model"  # type: ignore[assignment]
+        code, option = "model_not_found", "model"
     headers = {"retry-after": "5"} if status in (429, 503) else None
     return JSONResponse(error_body(path, status, code, str(error), option), status, headers)
 
@@ -89,4 +89,4 @@ def _methods(request: Request) -> list[str]:
     """The methods of a path: the framework names those of the first route alone."""
     routes = [route for router in request.app.state.routers for route in router.routes]
     partial = [route for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
-    return sorted({method for route in partial for method in route.methods})
+    return sorted({method for route in partial if route.path == partial[0].path for method in route.methods})

@@ -25,6 +25,7 @@ from scorefield.server.metrics import Metrics
 from scorefield.server.settings import Settings
 
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*;base64,", re.ASCII)
+STOPPING = "the server is stopping; it goes on with the job when it is started again"
 _NOT_OURS = frozenset(ModelChoice.model_fields) - {"model"}  # the operator's to choose
 
 
@@ -46,7 +47,7 @@ class Desk:
         if refused := next((name for name in values if name in _NOT_OURS), None):
             raise RequestError(f"{refused} is chosen by the server's operator", option=refused)
         for name in PICTURES:
-            self._check_picture(name, values.get(name))
+            self.check_picture(name, values.get(name))
         return parse(values)
 
     def entry(self, job: str) -> Entry:
@@ -87,10 +88,10 @@ class Desk:
                         await task
         entry = self.entry(job)
         if not entry.state.is_final:
-            raise MachineError("the server is stopping; it goes on with the job when it is started again")
+            raise MachineError(STOPPING)
         return entry
 
-    def _check_picture(self, name: str, value: object) -> None:
+    def check_picture(self, name: str, value: object) -> None:
         """RequestError unless a picture is bytes, PictureError if they are too many pixels or not a picture."""
         if value is None:
             return
