@@ -5,21 +5,35 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import pytest
 from starlette.testclient import TestClient
+from tests import strangers_film, toy
 
+from scorefield.cli.main import main
+from scorefield.model.family import Family
+from scorefield.model.spec import ModelSpec
 from scorefield.queue.job_folder import JobFolder
 from scorefield.queue.jobs import Jobs, Limits
 from scorefield.queue.shelf import Shelf
 from scorefield.request import ModelChoice
 from scorefield.server.app import build
 from scorefield.server.settings import Settings
+from scorefield.zoo import registry
+
+
+class FilmFamily(strangers_film.Family):
+    """The stranger that draws films, listed as if it shipped."""
+
+    def specs(self) -> Sequence[ModelSpec]:
+        return (replace(toy.TOY, name="toy-film", defaults=replace(toy.TOY.defaults, frames=9, fps=8.0)),)
 
 
 def open_jobs(path: Path, limits: Limits | None = None, folders: tuple[Path, ...] = ()) -> Jobs:
@@ -34,6 +48,15 @@ def serving(path: Path, settings: Settings | None = None, folders: tuple[Path, .
     app = build(open_jobs(path, settings.limits, folders), settings)
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
+
+
+@contextmanager
+def serving_films(path: Path, *others: Family[Any]) -> Iterator[TestClient]:
+    """The same, with the model `toy-film` besides those of `others`, or else the real ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "FAMILIES", [*(others or registry.FAMILIES), FilmFamily()])
+        with serving(path) as client:
+            yield client
 
 
 def wait(client: httpx.Client, job: str, state: str = "done", seconds: float = 60.0) -> dict[str, Any]:
@@ -54,10 +77,13 @@ def read_events(text: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 class Served:
-    """`scorefield serve` as a process, with its address; its log is `folder`.log."""
+    """`scorefield serve` as a process, with its address; its log is `folder`.log.
 
-    def __init__(self, folder: Path, *options: str, seconds: float = 60.0) -> None:
-        command = [sys.executable, "-m", "scorefield", "serve", "--no-browser", "--port", "0", "-o", str(folder)]
+    The program "tests.servers" is scorefield with the model `toy-film`.
+    """
+
+    def __init__(self, folder: Path, *options: str, seconds: float = 60.0, program: str = "scorefield") -> None:
+        command = [sys.executable, "-m", program, "serve", "--no-browser", "--port", "0", "-o", str(folder)]
         self.log = folder.with_suffix(".log")
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("a") as log:
@@ -92,3 +118,8 @@ class Served:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+if __name__ == "__main__":
+    registry.register(FilmFamily())
+    main()

@@ -10,7 +10,15 @@ from fastapi import FastAPI
 from scorefield import __version__
 from scorefield.queue.jobs import Jobs
 from scorefield.queue.worker import Worker
-from scorefield.server import jobs_api, lab_api, machine_api, plane_api
+from scorefield.server import (
+    jobs_api,
+    lab_api,
+    machine_api,
+    openai_images,
+    openai_models,
+    openai_videos,
+    plane_api,
+)
 from scorefield.server.answers import add_handlers
 from scorefield.server.desk import Desk
 from scorefield.server.ending import Endings
@@ -33,7 +41,8 @@ def build(jobs: Jobs, settings: Settings) -> FastAPI:
     app.state.desk = desk
     add_handlers(app)
     app.state.planes, app.state.runs = Planes(), Runs(jobs.folder.path / "lab")
-    app.state.routers = (jobs_api.router, machine_api.router, plane_api.router, lab_api.router)
+    faces = (jobs_api, machine_api, plane_api, lab_api, openai_images, openai_models, openai_videos)
+    app.state.routers = tuple(face.router for face in faces)
     for router in app.state.routers:
         app.include_router(router)
     app.add_middleware(Guard, settings=settings)
