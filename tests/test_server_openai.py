@@ -1,6 +1,5 @@
 """OpenAI's interface for pictures, without a socket."""
 
-import asyncio
 import base64
 import io
 import json
@@ -12,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.servers import read_events, serving, serving_films
+from tests.servers import read_events, serving_films
 
 from scorefield.files import picture
-from scorefield.queue.entry import Entry, State
+from scorefield.queue.entry import Entry
 
 GENERATE, EDIT = "/v1/images/generations", "/v1/images/edits"
 TREE = {"prompt": "a tree in the desert", "steps": 2, "seed": 7}
@@ -240,81 +239,3 @@ def test_a_user_has_a_turn_of_its_own(server: TestClient) -> None:
     clients = [job_of(server, one).wish.client for one in answers]
     assert len(set(clients)) == 3
     assert [one.json()["safety_identifier"] for one in answers] == [None, "ann", "a1"]
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_goes_away_ends_its_job(server: TestClient, stream: bool) -> None:
-    entry = server.portal.call(_left_alone, server, TREE | {"steps": 150, "stream": stream})
-    assert entry.state is State.CANCELLED
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_job_that_another_client_cancels_is_an_error(server: TestClient, stream: bool) -> None:
-    body = server.portal.call(_cancelled, server, TREE | {"steps": 150, "stream": stream})
-    text = body.decode()
-    error = json.loads(text.partition("data: ")[2] if stream else text)["error"]
-    assert (error["code"], error["message"]) == ("cancelled", "the job was cancelled")
-
-
-def test_a_stream_ends_with_an_error_when_the_server_stops_and_its_job_stays(tmp_path: Path) -> None:
-    async def stop(server: TestClient) -> tuple[bytes, State]:
-        desk = server.app.state.desk
-        request = asyncio.create_task(_posted(server, TREE | {"steps": 150, "stream": True}, asyncio.Event()))
-        (job,) = await _unfinished(desk)
-        desk.jobs.close()
-        return await request, desk.entry(job).state
-
-    with serving(tmp_path) as server:
-        body, state = server.portal.call(stop, server)
-    assert "the server is stopping" in read_events(body.decode())[-1][1]["error"]["message"]
-    assert not state.is_final
-
-
-async def _left_alone(server: TestClient, body: dict[str, Any]) -> Entry:
-    """Post, and go away once the job is there; the job when the request has ended."""
-    desk, gone = server.app.state.desk, asyncio.Event()
-    request = asyncio.create_task(_posted(server, body, gone))
-    (job,) = await _unfinished(desk)
-    gone.set()
-    await request
-    entry: Entry = desk.entry(job)
-    return entry
-
-
-async def _cancelled(server: TestClient, body: dict[str, Any]) -> bytes:
-    """Post, and cancel the job once it is there; the body of the answer."""
-    desk = server.app.state.desk
-    request = asyncio.create_task(_posted(server, body, asyncio.Event()))
-    (job,) = await _unfinished(desk)
-    desk.jobs.cancel(job)
-    return await request
-
-
-async def _unfinished(desk: Any) -> list[str]:
-    while not (jobs := desk.jobs.unfinished()):
-        await asyncio.sleep(0.01)
-    return list(jobs)
-
-
-async def _posted(server: TestClient, body: dict[str, Any], gone: asyncio.Event) -> bytes:
-    """The body that is sent in answer to a request whose client leaves when `gone` is set."""
-    messages = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
-    sent: list[bytes] = []
-
-    async def receive() -> dict[str, Any]:
-        if messages:
-            return messages.pop()
-        await gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message.get("body", b""))
-
-    scope = {
-        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
-        "scheme": "http", "path": GENERATE, "raw_path": GENERATE.encode(), "query_string": b"", "root_path": "",
-        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")], "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }  # fmt: skip
-    await server.app(scope, receive, send)
-    return b"".join(sent)

@@ -49,10 +49,17 @@ def test_a_film_is_asked_for_asked_after_and_fetched(server: TestClient) -> None
 
 
 @pytest.mark.parametrize(
-    ("variant", "form", "size"), [("thumbnail", "WEBP", (16, 16)), ("spritesheet", "JPEG", (104, 56))]
+    ("variant", "frames", "form", "size"),
+    [
+        ("thumbnail", 5, "WEBP", (16, 16)),
+        ("spritesheet", 5, "JPEG", (104, 56)),
+        ("spritesheet", 33, "JPEG", (104, 104)),
+    ],
 )
-def test_a_film_has_a_thumbnail_and_a_sheet(server: TestClient, variant: str, form: str, size: tuple[int, int]) -> None:
-    film = finished(server, TREE)
+def test_a_film_has_a_thumbnail_and_a_sheet(
+    server: TestClient, variant: str, frames: int, form: str, size: tuple[int, int]
+) -> None:
+    film = finished(server, TREE | {"frames": frames})
     answer = server.get(f"{VIDEOS}/{film['id']}/content", params={"variant": variant})
     assert answer.headers["content-type"] == f"image/{form.lower()}"
     with Image.open(io.BytesIO(answer.content)) as image:
@@ -147,6 +154,8 @@ def test_a_first_frame_goes_to_models_that_take_one(server: TestClient) -> None:
     Image.new("RGB", (16, 16)).save(picture, "PNG")
     answer = server.post(VIDEOS, data={"prompt": "a tree"}, files={"input_reference": picture.getvalue()})
     assert error_of(answer)["message"] == "image is not an option of the model toy-film"
+    nested = server.post(VIDEOS, data={"prompt": "a tree", "input_reference[image_url]": "file:///etc/passwd"})
+    assert "this server fetches no addresses" in error_of(nested)["message"]
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ _CALLED: Mapping[str, Quality] = {
     "xhigh": "xhigh", "max": "max",
 }  # fmt: skip
 _FIDELITY = {"high": 0.5}  # the strength; low is the model's own
-_FAITHFUL: tuple[str, ...] = ("strength", "exact_steps", "paste", "fit")  # options about a start picture
+_OF_A_START: tuple[str, ...] = ("strength", "exact_steps", "paste", "fit")  # options about a start picture
 
 _ELSEWHERE = ("image", "mask", "last_image", "image_prompt", "prompts", "count")  # options that have their own fields
-OURS_OF_PICTURES = option_names(*_ELSEWHERE, *_FAITHFUL, "frames", "fps")
+OURS_OF_PICTURES = option_names(*_ELSEWHERE, *_OF_A_START, "frames", "fps")
 OURS_OF_EDITS = option_names(*_ELSEWHERE, "frames", "fps")
 OURS_OF_VIDEOS = option_names(*_ELSEWHERE)
 
