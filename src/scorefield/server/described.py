@@ -36,6 +36,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     429: {"model": ErrorsOut, "description": "Too many requests, or too many jobs waiting."},
     503: {"model": ErrorsOut, "description": "The machine cannot do it now: memory, disk."},
 }
+EVENT_STREAM: dict[str, Any] = {  # the schema is an event's
+    "text/event-stream": {
+        "schema": {
+            "type": "object",
+            "properties": {"event": {"type": "string"}, "data": {"type": "string", "description": "JSON."}},
+            "required": ["event", "data"],
+        }
+    }
+}
 _PICTURE = {"anyOf": [{"type": "string", "contentEncoding": "base64"}, {"type": "null"}]}
 _WRITTEN_OTHERWISE: Mapping[str, Any] = {
     "model": {"type": "string", "default": "scenes", "description": "The name of a model, as GET /models lists it."},

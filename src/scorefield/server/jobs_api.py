@@ -18,12 +18,11 @@ from scorefield.queue.feed import Changed, Follower, Moved, Preview, Ready, Want
 from scorefield.queue.kept_steps import step_name
 from scorefield.queue.ledger import PICTURES
 from scorefield.server.answers import NotFound
-from scorefield.server.described import ERRORS, JOB_BODY, JOB_LINKS
+from scorefield.server.described import ERRORS, EVENT_STREAM, JOB_BODY, JOB_LINKS
 from scorefield.server.desk import Desk, TheDesk, client_of, from_base64, json_object
 
 _QUALITY = 85  # of previews, WebP
 _MOST_LISTED = 200
-_EVENT_STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 _MEDIA = {
     kind: {"schema": {"type": "string", "format": "binary"}}
     for kind in ("image/png", "image/webp", "image/gif", "video/mp4")
@@ -156,7 +155,7 @@ def delete(job: JobId, desk: TheDesk) -> Response:
     "/jobs/{job}/events",
     operation_id="follow_job",
     response_class=StreamingResponse,
-    responses=ERRORS | {200: {"description": "Events, until the job is over.", "content": _EVENT_STREAM}},
+    responses=ERRORS | {200: {"description": "Events, until the job is over.", "content": EVENT_STREAM}},
 )
 async def events(
     job: JobId,

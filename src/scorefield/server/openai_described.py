@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from scorefield.request import Drawing
+from scorefield.server.described import EVENT_STREAM
 from scorefield.server.openai_fields import (
     OURS_OF_EDITS,
     OURS_OF_PICTURES,
@@ -23,7 +24,7 @@ _SENT = ("negative_prompt", "steps", "cfg_scale", "seed", "sampler", "schedule",
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The pictures; with `stream`, events with pictures of the way, and then each picture.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": EVENT_STREAM,
     }
 }
 IMAGE_FILES: dict[int | str, dict[str, Any]] = {
