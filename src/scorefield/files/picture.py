@@ -67,6 +67,12 @@ def read(path: Path) -> tuple[Image.Image, History]:
         return image.convert("RGB"), history
 
 
+def read_texts(data: bytes, name: str) -> dict[str, str]:
+    """The texts of a picture by name, of which `parameters` is AUTOMATIC1111's; PictureError calls it `name`."""
+    with reading(name), open_picture(data, name) as image:
+        return _texts(image, image.fp or io.BytesIO(data))
+
+
 def _texts(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, str]:
     """The texts of a picture by name."""
     texts = {name: value for name, value in image.info.items() if isinstance(name, str) and isinstance(value, str)}

@@ -115,10 +115,10 @@ class Jobs:
         limits = self.limits
         return self.folder.tidy(keep=limits.keep, before=time.time() - limits.keep_seconds)
 
-    def unfinished(self) -> list[str]:
-        """The jobs that wait or are being drawn, the oldest first."""
+    def unfinished(self, face: str | None = None) -> list[str]:
+        """The jobs that wait or are being drawn, the oldest first; those of one interface if it is named."""
         with self._changed:
-            return list(self._unfinished)
+            return [job for job, entry in self._unfinished.items() if face in (None, entry.wish.face)]
 
     def drawn(self) -> list[str]:
         """The jobs that are being drawn now."""

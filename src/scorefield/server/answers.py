@@ -30,7 +30,7 @@ def error_body(path: str, status: int, kind: str, line: str, option: str | None 
     if path.startswith("/v1/"):
         typed = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
         return {"error": {"message": line, "type": typed, "param": option, "code": kind}}
-    if path.startswith("/sdapi/"):
+    if path.startswith(("/sdapi/", "/internal/")):
         return {"error": HTTPStatus(status).phrase, "detail": line, "body": "", "errors": line}
     return {"error": {"kind": kind, "message": line, "option": option}}
 

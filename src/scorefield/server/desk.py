@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from io import BytesIO
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -37,7 +36,7 @@ class Desk:
 
     async def submit(self, values: Mapping[str, object], wish: Wish) -> Entry:
         """Accept a job of an option list, whose pictures are bytes; errors as in `parsed` and `Jobs.submit`."""
-        request = self.parsed(values)
+        request = await asyncio.to_thread(self.parsed, values)  # reads the pictures' headers
         entry = await asyncio.to_thread(self.jobs.submit, request, wish)
         self.metrics.accepted(entry)
         return entry
@@ -98,7 +97,7 @@ class Desk:
         if not isinstance(value, bytes):
             raise RequestError(f"{name} must be a picture's bytes in base64", option=name)
         most = self.settings.most_input_pixels
-        with reading(name), open_picture(BytesIO(value), name) as image:
+        with reading(name), open_picture(value, name) as image:
             if image.width * image.height > most:
                 raise PictureError(f"{name} has {image.width} x {image.height} pixels; at most {most} are allowed")
 
