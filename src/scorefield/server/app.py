@@ -11,6 +11,11 @@ from scorefield import __version__
 from scorefield.queue.jobs import Jobs
 from scorefield.queue.worker import Worker
 from scorefield.server import (
+    a1111_draw,
+    a1111_extras,
+    a1111_lists,
+    a1111_options,
+    a1111_progress,
     jobs_api,
     lab_api,
     machine_api,
@@ -27,6 +32,11 @@ from scorefield.server.lab_api import Runs
 from scorefield.server.plane_api import Planes
 from scorefield.server.settings import Settings
 
+_FACES = (
+    jobs_api, machine_api, plane_api, lab_api,
+    openai_images, openai_models, openai_videos,
+    a1111_draw, a1111_extras, a1111_lists, a1111_options, a1111_progress,
+)  # fmt: skip
 _LOG = logging.getLogger("scorefield.server")
 _TIDY_SECONDS = 600.0
 _ABOUT = "Pictures and films from words, as jobs that one can follow, stop, and draw again."
@@ -41,8 +51,8 @@ def build(jobs: Jobs, settings: Settings) -> FastAPI:
     app.state.desk = desk
     add_handlers(app)
     app.state.planes, app.state.runs = Planes(), Runs(jobs.folder.path / "lab")
-    faces = (jobs_api, machine_api, plane_api, lab_api, openai_images, openai_models, openai_videos)
-    app.state.routers = tuple(face.router for face in faces)
+    app.state.a1111_options = a1111_options.Options()
+    app.state.routers = tuple(face.router for face in _FACES)
     for router in app.state.routers:
         app.include_router(router)
     app.add_middleware(Guard, settings=settings)
