@@ -151,6 +151,7 @@ def test_options_are_changed_kept_and_checked(client: TestClient) -> None:
         assert client.post("/sdapi/v1/options", json=wrong).status_code == status, wrong
     assert get(client, "options") == found
     assert client.post("/sdapi/v1/options", json=[1]).status_code == 422
+    assert client.post("/sdapi/v1/options", content="{}", headers={"content-type": "text/plain"}).status_code == 422
 
 
 def test_every_listed_name_is_one_that_draws(client: TestClient) -> None:

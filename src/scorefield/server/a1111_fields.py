@@ -31,7 +31,7 @@ def _plain(value: object) -> object:
     """What can be sent back as JSON."""
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         raise ValueError("it is not plain JSON") from None
     return value
 
