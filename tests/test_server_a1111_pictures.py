@@ -176,7 +176,10 @@ def test_a_picture_of_very_many_parts_is_refused(client: TestClient, monkeypatch
     monkeypatch.setattr(open_picture, "_MOST_READS", 1000)
     data = base64.b64decode(start())
     empty = b"\0\0\0\0tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
-    image = base64.b64encode(data[:33] + empty * 1000 + data[33:]).decode()
+    data = data[:33] + empty * 1000 + data[33:]
+    with pytest.raises(open_picture.PictureError, match="parts"):  # before it is decoded
+        client.app.state.desk.check_picture("image", data)  # type: ignore[attr-defined]
+    image = base64.b64encode(data).decode()
     for path, fields in (("img2img", {"init_images": [image]}), ("png-info", {"image": image})):
         status, line = refused(client, path, **fields)
         assert (status, "more than 1000 parts" in line) == (400, True), line
