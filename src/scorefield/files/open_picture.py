@@ -93,12 +93,17 @@ def open_file(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
+def open_bytes(data: bytes) -> IO[bytes]:
+    """A picture's bytes as a file."""
+    return _CountedBytes(data)
+
+
 def open_picture(file: IO[bytes] | bytes, name: str) -> ImageFile.ImageFile:
     """Read the header of a picture, without decoding pixels; PictureError calls it `name`.
 
     Any size is accepted: see check_size. Call it within `reading`.
     """
-    stream = _CountedBytes(file) if isinstance(file, bytes) else file
+    stream = open_bytes(file) if isinstance(file, bytes) else file
     start = stream.read(12)
     stream.seek(0)
     for form, (magics, factory) in _FORMATS.items():

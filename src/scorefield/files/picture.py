@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 from PIL import Image, ImageFile, PngImagePlugin
 
 from scorefield.files import mp4, parameters, user_comment
-from scorefield.files.open_picture import check_size, open_file, open_picture, reading
+from scorefield.files.open_picture import check_size, open_bytes, open_file, open_picture, reading
 
 OURS = "scorefield"  # the chunk of our own record, JSON
 _COMFY = ("prompt", "workflow")
@@ -48,12 +48,13 @@ def read_history(path: Path) -> History:
 
     NoPictureError if it is neither, PictureError if its header is damaged, OSError if it cannot be read.
     """
-    with open_file(path) as file, reading(str(path)):
-        if mp4.is_mp4(file):
-            header = mp4.read_header(file)
-            return _history("MP4", header.size, _texts_of(header.comment))
-        with open_picture(file, str(path)) as image:
-            return _history(image.format or "", image.size, _texts(image, file))
+    with open_file(path) as file:
+        return _read_history(file, str(path))
+
+
+def history_of(data: bytes, name: str) -> History:
+    """The records in a file's bytes; errors are those of read_history, and call it `name`."""
+    return _read_history(open_bytes(data), name)
 
 
 def read(path: Path) -> tuple[Image.Image, History]:
@@ -71,6 +72,15 @@ def read_texts(data: bytes, name: str) -> dict[str, str]:
     """The texts of a picture by name, of which `parameters` is AUTOMATIC1111's; PictureError calls it `name`."""
     with reading(name), open_picture(data, name) as image:
         return _texts(image, image.fp or io.BytesIO(data))
+
+
+def _read_history(file: IO[bytes], name: str) -> History:
+    with reading(name):
+        if mp4.is_mp4(file):
+            header = mp4.read_header(file)
+            return _history("MP4", header.size, _texts_of(header.comment))
+        with open_picture(file, name) as image:
+            return _history(image.format or "", image.size, _texts(image, file))
 
 
 def _texts(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, str]:

@@ -22,7 +22,9 @@ from scorefield.server import (
     openai_images,
     openai_models,
     openai_videos,
+    page_files,
     plane_api,
+    records_api,
 )
 from scorefield.server.answers import add_handlers
 from scorefield.server.desk import Desk
@@ -33,7 +35,7 @@ from scorefield.server.plane_api import Planes
 from scorefield.server.settings import Settings
 
 _FACES = (
-    jobs_api, machine_api, plane_api, lab_api,
+    jobs_api, machine_api, plane_api, lab_api, records_api, page_files,
     openai_images, openai_models, openai_videos,
     a1111_draw, a1111_extras, a1111_lists, a1111_options, a1111_progress,
 )  # fmt: skip

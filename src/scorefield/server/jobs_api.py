@@ -23,10 +23,8 @@ from scorefield.server.desk import Desk, TheDesk, client_of, from_base64, json_o
 
 _QUALITY = 85  # of previews, WebP
 _MOST_LISTED = 200
-_MEDIA = {
-    kind: {"schema": {"type": "string", "format": "binary"}}
-    for kind in ("image/png", "image/webp", "image/gif", "video/mp4")
-}
+_MEDIA_OF = {"png": "image/png", "webp": "image/webp", "gif": "image/gif", "mp4": "video/mp4"}  # by ending
+_MEDIA = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _MEDIA_OF.values()}
 
 JobId = Annotated[str, Field(description="The id of a job.", examples=["job_0123456789abcdef01234567"])]
 
@@ -38,6 +36,7 @@ class OutputOut(BaseModel):
 
     index: int
     url: str
+    media: str = Field(description="The type of the file, such as image/png.")
     prompt: str
     seed: str = Field(description="A whole number below 2^64, which JavaScript's numbers cannot hold.")
     sha256: str
@@ -99,8 +98,8 @@ def job_out(desk: Desk, entry: Entry) -> JobOut:
 def output_out(job: str, made: Made) -> OutputOut:
     """An output as clients see it."""
     return OutputOut(
-        index=made.index, url=f"/jobs/{job}/outputs/{made.index}", prompt=made.prompt, seed=str(made.seed),
-        sha256=made.sha256, steps=made.steps,
+        index=made.index, url=f"/jobs/{job}/outputs/{made.index}", media=_MEDIA_OF[made.file.rpartition(".")[2]],
+        prompt=made.prompt, seed=str(made.seed), sha256=made.sha256, steps=made.steps,
     )  # fmt: skip
 
 
