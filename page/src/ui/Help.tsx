@@ -1,0 +1,73 @@
+import { signal } from "@preact/signals";
+import { Dialog } from "./Dialog";
+
+export const helpOpen = signal(false);
+
+const isMac = /Mac|iPhone|iPad/.test(navigator.userAgent);
+export const MODIFIER = isMac ? "⌘" : "Ctrl";
+
+const SHORTCUTS: readonly (readonly [string, readonly (readonly [string, string])[]])[] = [
+  [
+    "Everywhere",
+    [
+      ["?", "this list"],
+      ["1, 2", "the parts of the page"],
+      ["T", "light, dark, or as the system"],
+    ],
+  ],
+  [
+    "Make",
+    [
+      [`${MODIFIER} Enter`, "draw"],
+      ["Esc", "stop what is being drawn"],
+      ["P", "to the prompt"],
+      ["/", "search the gallery"],
+      ["← →", "in an opened picture: the one before, the next"],
+    ],
+  ],
+  [
+    "Mask",
+    [
+      ["[ ]", "a smaller brush, a larger one"],
+      ["E", "paint or erase"],
+      ["I", "invert"],
+      [`${MODIFIER} Z`, "undo"],
+    ],
+  ],
+  [
+    "See inside",
+    [
+      ["← →", "a step back, a step on"],
+      ["Home End", "pure noise, the picture"],
+      ["Space", "play the walk"],
+    ],
+  ],
+];
+
+/** The shortcuts. */
+export function Help() {
+  const close = () => {
+    helpOpen.value = false;
+  };
+  return (
+    <Dialog title="Shortcuts" onClose={close} kind="narrow">
+      {SHORTCUTS.map(([part, lines]) => (
+        <section key={part} class="shortcuts">
+          <h3>{part}</h3>
+          <dl>
+            {lines.map(([keys, what]) => (
+              <div key={keys}>
+                <dt>
+                  {keys.split(" ").map((one) => (
+                    <kbd key={one}>{one.replace(",", "")}</kbd>
+                  ))}
+                </dt>
+                <dd>{what}</dd>
+              </div>
+            ))}
+          </dl>
+        </section>
+      ))}
+    </Dialog>
+  );
+}
