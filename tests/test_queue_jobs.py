@@ -279,6 +279,16 @@ def test_a_place_and_a_time_are_told(jobs: Jobs) -> None:
     assert jobs.standing(first.id) is None
 
 
+def test_a_job_of_many_outputs_is_one_job_ahead(tmp_path: Path) -> None:
+    jobs = open_jobs(tmp_path / "server", Limits(together=1))
+    first, second = submit(jobs, count=3), submit(jobs, seed=2)
+    jobs.take()
+    standing = [jobs.standing(job.id) for job in (first, second)]
+    assert [one.position for one in standing if one is not None] == [0, 1]
+    jobs.close()
+    jobs.folder.close()
+
+
 def test_two_servers_cannot_share_a_folder(jobs: Jobs) -> None:
     with pytest.raises(MachineError, match="another server uses"):
         open_jobs(jobs.folder.path)

@@ -129,7 +129,8 @@ class Jobs:
         """Where a job stands; None if it is over, or unknown."""
         with self._changed:
             entry, place = self._unfinished.get(job), self._turns.place(job)
-            ahead = [self._unfinished[one] for one in self._drawn if one in self._unfinished and one != job]
+            is_drawn = job in self._drawn
+            ahead = [one for one in self._drawn if one in self._unfinished and self._turns.place(one) is None]
         if entry is None:
             return None
         work = list(place.work) if place is not None else []
@@ -137,7 +138,7 @@ class Jobs:
         if place is None:
             left = 1 - (moved.progress if moved is not None else entry.done / entry.total)
             work.append((entry.request.model, left * cost(entry.request) * entry.total))
-        position = 0 if place is None else place.position + len(ahead)
+        position = 0 if place is None or is_drawn else place.position + len(ahead)
         return Standing(position=position, seconds=self.pace.seconds(work))
 
     def outlook(self, request: Request) -> Outlook:
