@@ -1,5 +1,6 @@
+import { useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { keyWanted, lineOf, reachable } from "./api";
+import { keyWanted, knock, lineOf, reachable } from "./api";
 import { Inside } from "./inside/Inside";
 import { gallery, isBusy, loadGallery } from "./jobs";
 import { Make } from "./make/Make";
@@ -54,6 +55,11 @@ export function App() {
       document.removeEventListener("visibilitychange", back);
     };
   }, []);
+  useSignalEffect(() => {
+    if (reachable.value) return;
+    const timer = setInterval(() => void knock(), AGAIN);
+    return () => clearInterval(timer);
+  });
   const Part = PARTS[tab.value];
   return (
     <>

@@ -66,6 +66,11 @@ function posted(body: unknown, signal?: AbortSignal): RequestInit {
   return { method: "POST", headers, body: JSON.stringify(body), ...(signal ? { signal } : {}) };
 }
 
+/** Try whether the server answers again. */
+export async function knock(): Promise<void> {
+  await ask("/health/live").catch(() => undefined);
+}
+
 const at = (job: string) => `/jobs/${encodeURIComponent(job)}`;
 
 export const getModels = () => json<Models>("/models");

@@ -86,7 +86,7 @@ export function Walk({ job, output }: { job: Job; output: Output }) {
         <Pane title="Noisy state" about="what the walk has reached">
           <img src={url("noisy")} alt={`The noisy state at step ${i.value}`} decoding="sync" />
         </Pane>
-        <Pane title="Predicted picture" about="what the network sees in it">
+        <Pane title="Prediction" about="what the network sees in it">
           <img src={url("clean")} alt={`The prediction at step ${i.value}`} decoding="sync" />
         </Pane>
         <Pane title="Difference" about="what is still noise; grey is none">

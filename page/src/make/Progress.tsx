@@ -26,12 +26,13 @@ export function standing(job: Job): string {
   switch (job.state) {
     case "queued": {
       const when = job.seconds_left === null ? "" : `, about ${seconds(job.seconds_left)}`;
-      return job.position ? `Waits for ${plural(job.position, "other job")}${when}` : "Starts now";
+      return job.position ? `Waits for ${plural(job.position, "other job")}${when}` : "Next in turn";
     }
     case "running": {
       if (step === null) return "Starts";
       const left = step.seconds_left === null ? "" : `, ${seconds(step.seconds_left)} left`;
-      return `Step ${step.i} of ${step.n}${left}`;
+      const made = job.total > 1 ? `${job.outputs.length} of ${job.total} done · ` : "";
+      return `${made}${made ? "step" : "Step"} ${step.i} of ${step.n}${left}`;
     }
     case "done":
       return job.started === null || job.finished === null
