@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from scorefield.api.replay import read_record
 from scorefield.errors import DamagedError, RequestError
-from scorefield.files.open_picture import PictureError, open_picture, reading
+from scorefield.files.open_picture import FORMATS, PictureError, open_picture, reading
 from scorefield.files.parameters import Parameters
 from scorefield.files.picture import History, history_of, read_history
 from scorefield.queue.ledger import PICTURES
@@ -23,7 +23,9 @@ from scorefield.server.desk import TheDesk
 from scorefield.server.jobs_api import JobId, made_of
 
 router = APIRouter(tags=["records"])
-_FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_FILE = {"application/octet-stream": _BYTES}
+_PICTURE = {Image.MIME[form]: _BYTES for form in FORMATS}
 
 
 class SettingsOut(BaseModel):
@@ -71,8 +73,7 @@ def walk(job: JobId, index: int, desk: TheDesk) -> WalkOut:
 @router.get(
     "/jobs/{job}/given/{name}",
     response_class=Response,
-    responses=ERRORS
-    | {200: {"description": "The picture.", "content": {"image/*": _FILE["application/octet-stream"]}}},
+    responses=ERRORS | {200: {"description": "The picture.", "content": _PICTURE}},
 )
 def given(job: JobId, name: Literal["image", "last_image", "mask", "image_prompt"], desk: TheDesk) -> Response:
     """A picture that a job was given, as it was given."""
@@ -81,7 +82,7 @@ def given(job: JobId, name: Literal["image", "last_image", "mask", "image_prompt
     if picture is None or picture.data is None:
         raise NotFound(f"the job was given no {name}")
     with reading(name), open_picture(picture.data, name) as image:
-        kind = Image.MIME.get(image.format or "", "application/octet-stream")
+        kind = Image.MIME[image.format or ""]
     return Response(picture.data, media_type=kind)
 
 
