@@ -33,7 +33,7 @@ from scorefield.sample.walk import NonFiniteError, Sampler, Step, finite
 from scorefield.stages import given_frames
 from scorefield.stages.init_state import InitState, Start, StartImages, steps_walked
 from scorefield.stages.input_images import Opened, fitted, mask_of, open_pictures, seen_by_encoder, sides
-from scorefield.stages.turns import in_turns
+from scorefield.stages.told_turns import in_turns
 from scorefield.stages.unseen import note_unseen
 
 _READ: frozenset[type[Group]] = frozenset({Prompts, Sampling, Pictures, Decoding})
