@@ -5,6 +5,7 @@ python -m tests.soak --minutes 15 --clients 32    # with a server of its own
 
 import argparse
 import asyncio
+import base64
 import io
 import json
 import random
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from PIL import Image
 from tests.servers import Served
 
 import scorefield as sf
+from scorefield.sample import samplers
 
 PROMPTS = ("a cat", "a red car", "a tree in the desert", "two penguins in the snow")
 SEEDS, STEPS = range(3), (1, 2)
+A1111_SCHEDULE = samplers.find_a1111("Euler", None)[1]  # what that program's Euler takes
 FASTER_THAN = 0.1  # s: p95 of what only asks the queue
 
 
@@ -36,6 +39,7 @@ class Order:
     prompt: str
     seed: int
     steps: int
+    schedule: str | None = None  # None for the model's
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Load:
 @cache
 def expected(order: Order) -> np.ndarray:
     """The picture that the pipeline draws for an order."""
-    image = sf.load()(order.prompt, seed=order.seed, steps=order.steps).image
+    image = sf.load()(order.prompt, seed=order.seed, steps=order.steps, schedule=order.schedule).image
     return np.asarray(image).astype(int)
 
 
@@ -114,7 +118,34 @@ async def look_around(client: httpx.AsyncClient, load: Load, chance: random.Rand
     load.counted["looked"] += 1
 
 
-VISITS: list[Visit] = [wait_for_it, follow_it, cancel_it, look_around]
+async def ask_openai(client: httpx.AsyncClient, load: Load, chance: random.Random) -> None:
+    """Ask OpenAI's interface for a picture, in a stream with a preview half of the time, and look at it."""
+    order = _order(chance)
+    body = {"prompt": order.prompt, "seed": order.seed, "steps": order.steps, "response_format": "b64_json"}
+    if chance.random() < 0.5:
+        answer = await client.post("/v1/images/generations", json=body)
+        assert answer.status_code == 200, answer.text
+        assert is_picture(base64.b64decode(answer.json()["data"][0]["b64_json"]), order), order
+        load.counted["openai"] += 1
+        return
+    async with client.stream("POST", "/v1/images/generations", json=body | {"stream": True}) as answer:
+        lines = [line.removeprefix("data: ") async for line in answer.aiter_lines() if line.startswith("data: {")]
+    assert is_picture(base64.b64decode(json.loads(lines[-1])["b64_json"]), order), order
+    load.counted["openai streams"] += 1
+
+
+async def ask_a1111(client: httpx.AsyncClient, load: Load, chance: random.Random) -> None:
+    """Ask AUTOMATIC1111's interface for a picture, look at it, and ask for the progress."""
+    order = replace(_order(chance), schedule=A1111_SCHEDULE)
+    body = {"prompt": order.prompt, "seed": order.seed, "steps": order.steps}
+    answer = await client.post("/sdapi/v1/txt2img", json=body)
+    assert answer.status_code == 200, answer.text
+    assert is_picture(base64.b64decode(answer.json()["images"][0]), order), order
+    await _asked(client, load, "/sdapi/v1/progress?skip_current_image=true")
+    load.counted["a1111"] += 1
+
+
+VISITS: list[Visit] = [wait_for_it, follow_it, cancel_it, look_around, ask_openai, ask_a1111]
 
 
 async def press(load: Load, clients: int, seed: int = 0) -> None:
@@ -131,8 +162,12 @@ async def _client(load: Load, chance: random.Random, number: int) -> None:
             await chance.choice(VISITS)(client, load, chance)
 
 
+def _order(chance: random.Random) -> Order:
+    return Order(chance.choice(PROMPTS), chance.choice(SEEDS), chance.choice(STEPS))
+
+
 async def _submit(client: httpx.AsyncClient, load: Load, chance: random.Random) -> tuple[str, Order]:
-    order = Order(chance.choice(PROMPTS), chance.choice(SEEDS), chance.choice(STEPS))
+    order = _order(chance)
     start = time.perf_counter()
     answer = await client.post("/jobs", json={"prompts": order.prompt, "seed": order.seed, "steps": order.steps})
     load.seconds.append(time.perf_counter() - start)
@@ -159,6 +194,8 @@ def settle(client: httpx.Client, load: Load, seconds: float = 300) -> None:
         job["state"] in ("queued", "running") for job in client.get("/jobs?limit=200").json()["jobs"]
     ):
         time.sleep(0.5)
+    asked = sum(load.counted[name] for name in ("openai", "openai streams", "a1111"))
+    assert _count(client) == len(load.accepted) + asked, "a job was lost or doubled"
     for job, order in load.accepted.items():
         found = client.get(f"/jobs/{job}").json()
         wanted = "cancelled" if job in load.cancelled else "done"
@@ -166,6 +203,16 @@ def settle(client: httpx.Client, load: Load, seconds: float = 300) -> None:
         if found["state"] == "done":
             (output,) = found["outputs"]
             assert is_picture(client.get(output["url"]).content, order), order
+
+
+def _count(client: httpx.Client) -> int:
+    """The number of all jobs."""
+    count, before = 0, None
+    while True:
+        page = client.get("/jobs", params={"limit": 200} | ({"before": before} if before else {})).json()
+        count, before = count + len(page["jobs"]), page["next"]
+        if before is None:
+            return count
 
 
 def resident(process: int) -> int:
@@ -187,6 +234,7 @@ def soak(served: Served, seconds: float, clients: int = 32) -> dict[str, object]
         for seed in SEEDS:
             for steps in STEPS:
                 expected(Order(prompt, seed, steps))
+                expected(Order(prompt, seed, steps, A1111_SCHEDULE))
     load = Load(served.address, time.monotonic() + seconds)
     sizes: list[tuple[float, int]] = []
 
