@@ -14,6 +14,10 @@ from scorefield.server.app import build
 from scorefield.server.settings import Settings
 
 KEY = "correct horse battery staple"
+SCOPE: dict[str, Any] = {
+    "type": "http", "method": "POST", "path": "/jobs", "raw_path": b"/jobs", "query_string": b"", "root_path": "",
+    "client": ("127.0.0.1", 1), "http_version": "1.1", "scheme": "http", "server": ("localhost", 80),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +132,29 @@ def test_a_client_that_asks_too_often_is_asked_to_wait(tmp_path: Path) -> None:
         codes = [client.post("/words", json={"prompt": "a"}).status_code for _ in range(5)]
         assert codes == [200, 200, 200, 429, 429]
         assert client.get("/jobs").status_code == 200, "reading is free"
+        assert client.post("/sdapi/v1/interrupt").status_code == 200, "so is stopping"
+
+
+def test_a_refusal_is_sent_after_a_short_body_was_read(tmp_path: Path) -> None:
+    app = build(open_jobs(tmp_path / "jobs"), Settings())
+    events: list[str] = []
+    parts = [{"type": "http.request", "body": b"x" * 1000, "more_body": more} for more in (True, True, False)]
+
+    async def receive() -> dict[str, Any]:
+        events.append("read")
+        return parts.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        events.append(str(message.get("status", "body")))
+
+    scope = SCOPE | {"app": app, "headers": [(b"host", b"evil.example")]}
+
+    async def run() -> None:
+        await app(scope, receive, send)
+
+    anyio.run(run)
+    assert events == ["read", "read", "read", "421", "body"]
+    app.state.desk.jobs.folder.close()
 
 
 def test_a_body_may_not_be_longer_than_allowed_whether_it_says_so_or_not(tmp_path: Path) -> None:
@@ -155,11 +182,7 @@ def test_a_body_that_stalls_is_given_up(tmp_path: Path) -> None:
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http", "method": "POST", "path": "/jobs", "raw_path": b"/jobs", "query_string": b"", "root_path": "",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")], "client": ("127.0.0.1", 1),
-        "http_version": "1.1", "scheme": "http", "server": ("localhost", 80), "app": app,
-    }  # fmt: skip
+    scope = SCOPE | {"app": app, "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")]}
 
     async def run() -> None:
         await app(scope, receive, send)

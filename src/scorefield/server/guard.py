@@ -26,6 +26,8 @@ App = Callable[[Message, Receive, Send], Any]
 COOKIE = "scorefield_key"
 _OPEN = ("/", "/health/live", "/health/ready", "/session")  # without a key: nothing of a job can be seen there
 _OPEN_FOLDERS = ("/assets/",)
+_FREE = ("/progress", "/interrupt", "/skip", "/cancel")  # endings of paths whose POSTs ask for no work
+_DRAINED, _DRAINED_SECONDS = 1 << 20, 1.0  # bytes and seconds of a body that is refused
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -69,6 +71,7 @@ class Guard:
             body.check_length(headers)
             await self._app(scope, body.receive, answer.send)
         except _Refused as refused:
+            await body.drain()
             await answer.refuse(refused)
 
     def _check_host(self, headers: Mapping[str, str]) -> None:
@@ -97,7 +100,7 @@ class Guard:
             )  # fmt: skip
 
     def _check_rate(self, scope: Message) -> None:
-        if scope["method"] != "POST":
+        if scope["method"] != "POST" or scope["path"].endswith(_FREE):
             return
         client = (scope.get("client") or ("",))[0]
         if not self._limiter.hit(self._rate, client):
@@ -117,6 +120,16 @@ class _Body:
         stated = headers.get("content-length", "0")
         if not stated.isdigit() or int(stated) > self._most:
             raise self._too_long()
+
+    async def drain(self) -> None:
+        """Read a short body to its end: some clients see no answer that comes while they send."""
+        length = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAINED_SECONDS):
+                while self.refused is None and not self._whole and length <= _DRAINED:
+                    message = await self._receive()
+                    length += len(message.get("body", b""))
+                    self._whole = not message.get("more_body", False)
 
     async def receive(self) -> Message:
         if self._whole:  # what follows is the client's leaving, for which one may wait long
