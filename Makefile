@@ -16,7 +16,7 @@ CONSTRAINTS := $(if $(TORCH),$(VENV)/constraints.txt,constraints.txt)
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS)
 SPECS := pyproject.toml $(CONSTRAINTS) hatch_build.py $(wildcard src/scorefield/nets/*.c)
 
-.PHONY: help demo test system slow hostile parity speed lab notebook lint types format ci clean
+.PHONY: help demo test page system slow hostile parity speed lab notebook lint types format ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 10
@@ -27,8 +27,14 @@ demo: $(VENV)/.with-demo ## set up, turn a prompt into a picture, say where it i
 test: $(VENV)/.with-test ## set up with the test extra and run the suite, in two processes; JOBS=8 for more
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m "not slow and not system" -n $(JOBS) --dist loadfile
 
-system: $(VENV)/.with-system ## the tests that drive other programs: a browser (Debian: apt-get install chromium chromium-driver)
-	@$(BIN)/python -m pytest -q -m "system and not slow"
+page: ## build the page of the server from page/, with Node 20.19 or newer
+	@npm --prefix page ci
+	npm --prefix page run check
+	npm --prefix page run build
+
+system: $(VENV)/.with-system ## the tests that drive other programs: a browser (Debian: apt-get install chromium chromium-driver), Node
+	@[ -d page/node_modules ] || npm --prefix page ci
+	$(BIN)/python -m pytest -q -m "system and not slow"
 
 slow: $(VENV)/.with-test ## the tests that take minutes, downloads or installations
 	@$(BIN)/python -m pytest -q -m slow
