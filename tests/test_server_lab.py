@@ -8,6 +8,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 from tests.servers import serving
 
+from scorefield.data.shapes import SHAPES
 from scorefield.lab import EXPERIMENTS
 
 
@@ -32,6 +33,7 @@ def test_every_experiment_is_listed_with_its_claim_and_its_settings(client: Test
     assert walk["claim"] == EXPERIMENTS["walk"].claim
     assert walk["settings"]["shape"] == "spiral"
     assert walk["schemas"]["seed"]["type"] == "integer"
+    assert walk["schemas"]["shape"]["enum"] == list(SHAPES)
     assert all(one["about"] for one in listed)
 
 

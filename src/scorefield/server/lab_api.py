@@ -208,6 +208,8 @@ def _check_shape(settings: Mapping[str, object]) -> None:
 def _described(one: Experiment[Settings, Result]) -> ExperimentOut:
     known = fields(one.settings)
     schema: dict[str, dict[str, Any]] = TypeAdapter(one.settings).json_schema()["properties"]
+    if "shape" in schema:
+        schema["shape"]["enum"] = list(SHAPES)  # as _check_shape has it
     return ExperimentOut(
         name=one.name,
         claim=one.claim,
