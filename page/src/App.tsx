@@ -3,6 +3,7 @@ import { useEffect } from "preact/hooks";
 import { keyWanted, knock, lineOf, reachable } from "./api";
 import { Inside } from "./inside/Inside";
 import { gallery, isBusy, loadGallery } from "./jobs";
+import { Lab } from "./lab/Lab";
 import { Make } from "./make/Make";
 import { loadModels, modelError } from "./models";
 import { address, go, TABS, tab } from "./route";
@@ -14,7 +15,7 @@ import { isModal, isPlain, isTyping } from "./ui/keys";
 import mark from "./ui/mark.svg";
 import { nextTheme, theme } from "./ui/theme";
 
-const PARTS = { make: Make, inside: Inside };
+const PARTS = { make: Make, inside: Inside, lab: Lab };
 const THEME_WORDS = { auto: "as the system", light: "light", dark: "dark" };
 const AGAIN = 3000; // ms
 

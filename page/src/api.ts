@@ -57,11 +57,11 @@ async function refusal(answer: Response): Promise<ServerError> {
   );
 }
 
-async function json<T>(path: string, init?: RequestInit): Promise<T> {
+export async function json<T>(path: string, init?: RequestInit): Promise<T> {
   return (await (await ask(path, init)).json()) as T;
 }
 
-function posted(body: unknown, signal?: AbortSignal): RequestInit {
+export function posted(body: unknown, signal?: AbortSignal): RequestInit {
   const headers = { "content-type": "application/json" };
   return { method: "POST", headers, body: JSON.stringify(body), ...(signal ? { signal } : {}) };
 }

@@ -1,4 +1,5 @@
 import { signal } from "@preact/signals";
+import { TABS } from "../route";
 import { Dialog } from "./Dialog";
 
 export const helpOpen = signal(false);
@@ -11,7 +12,7 @@ const SHORTCUTS: readonly (readonly [string, readonly (readonly [string, string]
     "Everywhere",
     [
       ["?", "this list"],
-      ["1, 2", "the parts of the page"],
+      [TABS.map((_, k) => k + 1).join(" "), "the parts of the page"],
       ["T", "light, dark, or as the system"],
     ],
   ],
@@ -40,6 +41,14 @@ const SHORTCUTS: readonly (readonly [string, readonly (readonly [string, string]
       ["← →", "a step back, a step on"],
       ["Home End", "pure noise, the picture"],
       ["Space", "play the walk"],
+    ],
+  ],
+  [
+    "Lab",
+    [
+      ["/", "search the experiments"],
+      ["Enter", "in a setting: run"],
+      ["Esc", "stop the run"],
     ],
   ],
 ];
