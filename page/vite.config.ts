@@ -1,7 +1,7 @@
 import { defineConfig } from "vite";
 
 const server = "http://127.0.0.1:7860";
-const paths = ["/jobs", "/models", "/words", "/plan", "/read", "/session", "/health", "/lab"];
+const paths = ["/jobs", "/models", "/words", "/plan", "/planes", "/read", "/session", "/health", "/lab"];
 
 export default defineConfig({
   base: "./",

@@ -6,6 +6,7 @@ import { gallery, isBusy, loadGallery } from "./jobs";
 import { Lab } from "./lab/Lab";
 import { Make } from "./make/Make";
 import { loadModels, modelError } from "./models";
+import { Play } from "./play/Play";
 import { address, go, TABS, tab } from "./route";
 import { dismiss, toasts } from "./toasts";
 import { Help, helpOpen } from "./ui/Help";
@@ -15,7 +16,7 @@ import { isModal, isPlain, isTyping } from "./ui/keys";
 import mark from "./ui/mark.svg";
 import { nextTheme, theme } from "./ui/theme";
 
-const PARTS = { make: Make, inside: Inside, lab: Lab };
+const PARTS = { make: Make, inside: Inside, play: Play, lab: Lab };
 const THEME_WORDS = { auto: "as the system", light: "light", dark: "dark" };
 const AGAIN = 3000; // ms
 

@@ -32,7 +32,7 @@ export class ServerError extends Error {
 
 export const lineOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-async function ask(path: string, init: RequestInit = {}): Promise<Response> {
+export async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   let answer: Response;
   try {
     answer = await fetch(path, init);

@@ -2,6 +2,7 @@ import "./style/base.css";
 import "./style/make.css";
 import "./style/inside.css";
 import "./style/lab.css";
+import "./style/play.css";
 import "./ui/theme";
 import { render } from "preact";
 import { App } from "./App";

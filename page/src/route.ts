@@ -5,6 +5,7 @@ import { computed, signal } from "@preact/signals";
 export const TABS = [
   { name: "make", label: "Make" },
   { name: "inside", label: "See inside" },
+  { name: "play", label: "Play" },
   { name: "lab", label: "Lab" },
 ] as const;
 export type Tab = (typeof TABS)[number]["name"];

@@ -44,6 +44,15 @@ const SHORTCUTS: readonly (readonly [string, readonly (readonly [string, string]
     ],
   ],
   [
+    "Play",
+    [
+      ["Space", "play, pause"],
+      ["← →", "less noise or more, a little"],
+      ["Home End", "the data, pure noise"],
+      ["[ ]", "the scene before, the next"],
+    ],
+  ],
+  [
     "Lab",
     [
       ["/", "search the experiments"],
