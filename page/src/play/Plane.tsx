@@ -61,7 +61,9 @@ export function Plane({ title, names, which }: Props) {
     const fit = new ResizeObserver(([entry]) => {
       const size = Math.round((entry?.contentRect.width ?? 0) * Math.min(2, devicePixelRatio));
       if (size > 0 && size !== one.width) one.width = one.height = size;
-      ask(true);
+      next.current.isStale = true;
+      cancelAnimationFrame(next.current.frame);
+      draw(performance.now()); // at once: a new size has emptied the canvas
     });
     fit.observe(one);
     const recolour = () => ask(true);
@@ -85,6 +87,9 @@ export function Plane({ title, names, which }: Props) {
         height="600"
         role="img"
         aria-label={`The plane with its data, arrows and points${title && `: ${title}`}`}
+        onClick={(event) => {
+          if (state.tool.value === "drop") state.drop(pointOf(event)); // not on press, which may begin to scroll
+        }}
         onPointerDown={press}
         onPointerMove={drag}
         onPointerUp={release}
@@ -108,7 +113,7 @@ function sceneOf({ names, which }: { names: readonly FieldName[]; which: Props["
   };
 }
 
-function pointOf(event: PointerEvent & { currentTarget: HTMLCanvasElement }): Point {
+function pointOf(event: MouseEvent & { currentTarget: HTMLCanvasElement }): Point {
   const box = event.currentTarget.getBoundingClientRect();
   const x = toPlane((event.clientX - box.x) / box.width);
   const y = -toPlane((event.clientY - box.y) / box.height);
@@ -116,11 +121,7 @@ function pointOf(event: PointerEvent & { currentTarget: HTMLCanvasElement }): Po
 }
 
 function press(event: PointerEvent & { currentTarget: HTMLCanvasElement }): void {
-  if (event.button !== 0) return;
-  if (state.tool.value === "drop") {
-    state.drop(pointOf(event));
-    return;
-  }
+  if (event.button !== 0 || state.tool.value !== "draw") return;
   event.currentTarget.setPointerCapture(event.pointerId);
   add(pointOf(event));
 }

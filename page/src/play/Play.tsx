@@ -123,7 +123,7 @@ function TimeBar() {
         onInput={(event) => moveTo(START - Number(event.currentTarget.value))}
       />
       <output class="step-text">
-        t {t.value.toFixed(2)} <span class="quiet">of noise</span>
+        <span class="quiet">noise</span> t = {t.value.toFixed(2)}
       </output>
     </div>
   );

@@ -151,7 +151,7 @@ function walkers(
 ): void {
   const found = positions(states, t);
   const isFew = states.count <= FEW;
-  const side = Math.round((isFew ? 9 : states.count > 600 ? 3 : 4) * Math.max(1, size / 700));
+  const side = Math.round((isFew ? 9 : states.count > 600 ? 3 : 4) * Math.max(0.6, size / 700));
   const scale = size / (2 * VIEW);
   context.strokeStyle = colour;
   context.fillStyle = colour;

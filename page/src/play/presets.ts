@@ -7,6 +7,7 @@ import type { Shown, Way } from "./state";
 import * as state from "./state";
 
 const DDPM: Way = { sampler: "ddpm", noise: true, exact: false };
+const DDIM: Way = { sampler: "ddim", noise: false, exact: false };
 
 interface Preset {
   name: string;
@@ -58,7 +59,7 @@ export const PRESETS: readonly Preset[] = [
   {
     name: "Collapse without noise",
     sentence:
-      "The same steps without the fresh noise (blue) collapse towards the middle; with it (red) they fill the shape.",
+      "The same steps without the fresh noise (blue) collapse towards the middle; with it (pink) they fill the shape.",
     shown: "off",
     ways: [DDPM, { ...DDPM, noise: false }],
     play: [START, 0],
@@ -66,12 +67,9 @@ export const PRESETS: readonly Preset[] = [
   {
     name: "DDIM",
     sentence:
-      "DDIM (red) needs no noise: its steps are sized so that the points fill the shape; DDPM without noise is blue.",
+      "DDIM (pink) needs no noise: its steps are sized so that the points fill the shape; DDPM without noise is blue.",
     shown: "off",
-    ways: [
-      { ...DDPM, sampler: "ddim" },
-      { ...DDPM, noise: false },
-    ],
+    ways: [DDIM, { ...DDPM, noise: false }],
     steps: 32,
     play: [START, 0],
   },
@@ -80,7 +78,7 @@ export const PRESETS: readonly Preset[] = [
     sentence:
       "The guided field (green) goes from the field of no class (grey) through that of a class (yellow), and beyond.",
     shown: "learned",
-    ways: [{ ...DDPM, sampler: "ddim" }],
+    ways: [DDIM],
     label: 2,
     strength: 3,
     count: 300,

@@ -1,7 +1,7 @@
 /** What is on the plane: the points, the fields, the walks, and the choices that they follow from. */
 
 import { batch, computed, effect, signal } from "@preact/signals";
-import { lineOf, ServerError } from "../api";
+import { lineOf, reachable, ServerError } from "../api";
 import { kept } from "../kept";
 import { held, span } from "./clock";
 import { noised } from "./noising";
@@ -75,9 +75,12 @@ export const wanted = computed<FieldName[]>(() => {
   return shown.value === "off" ? [] : exact ? [...names, "exact"] : names;
 });
 
+let isBeginning = false;
+
 /** Learn a shape, or points, from the beginning. */
 export async function learn(what: { shape: ShapeName } | { points: readonly Point[] }): Promise<void> {
   problem.value = "";
+  isBeginning = true;
   try {
     const made = await beginPlane(what, training.peek());
     batch(() => {
@@ -93,6 +96,8 @@ export async function learn(what: { shape: ShapeName } | { points: readonly Poin
     });
   } catch (error) {
     problem.value = lineOf(error);
+  } finally {
+    isBeginning = false;
   }
 }
 
@@ -120,6 +125,7 @@ function poll(): (() => void) | undefined {
 function inTurn(): (work: () => Promise<void>) => void {
   let isBusy = false;
   let next: (() => Promise<void>) | null = null;
+  let line = "";
   return function turn(work) {
     if (isBusy) {
       next = work;
@@ -127,7 +133,15 @@ function inTurn(): (work: () => Promise<void>) => void {
     }
     isBusy = true;
     work()
-      .catch(failed)
+      .then(
+        () => {
+          if (problem.peek() === line) problem.value = "";
+        },
+        (error: unknown) => {
+          line = lineOf(error);
+          failed(error);
+        },
+      )
       .finally(() => {
         isBusy = false;
         const waiting = next;
@@ -144,7 +158,7 @@ let fieldsOf = "";
 function refreshFields(): void {
   const [name, names, aim] = [id.value, wanted.value, { label: label.value, alpha: strength.value }];
   const reached = names.some((one) => one !== "exact") ? step.value : 0;
-  if (name === null || names.length === 0) return;
+  if (name === null || names.length === 0 || !reachable.value) return;
   const asked = JSON.stringify([name, names, aim, reached]);
   askFields(async () => {
     if (asked === fieldsOf) return;
@@ -171,7 +185,7 @@ function refreshWalks(): void {
   };
   const [isForward, isWanted] = [forward.value, isWalking.value];
   turn.value;
-  if (name === null) return;
+  if (name === null || !reachable.value) return;
   askWalks(async () => {
     const nodes = plane.peek()?.nodes ?? [];
     if (!isWanted) {
@@ -192,8 +206,8 @@ function refreshWalks(): void {
 
 /** Say what failed; a server that was started anew knows no plane of before, so it learns it again. */
 function failed(error: unknown): void {
-  if (error instanceof ServerError && error.status === 404) void learn(again());
-  else problem.value = lineOf(error);
+  if (!(error instanceof ServerError) || error.status !== 404) problem.value = lineOf(error);
+  else if (!isBeginning) void learn(again());
 }
 
 /** What is on the plane, to be learned from the beginning. */
