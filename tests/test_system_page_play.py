@@ -158,6 +158,8 @@ def test_one_steps_through_the_scenes(tab: Tab) -> None:
     assert "DDIM" in tab.text(".sentence")
     tab.click("Random walk", ".scenes")
     tab.until(lambda: tab.run(AT) > 0.1, "noise that grows")
+    tab.press(" ")
+    assert tab.button("Play", ".scrub"), "the scene that was clicked pauses"
     tab.prefer(prefers_reduced_motion="reduce")
     tab.click("DDIM", ".scenes")
     assert tab.run(AT) == 0, "with less motion a scene shows its end"

@@ -135,7 +135,8 @@ function keys(event: KeyboardEvent): void {
   const isOwn =
     target?.closest("button, a, summary, [type=checkbox], [type=radio]") !== null && target !== null;
   const isOtherSlider = target?.matches("[type=range]:not(#time)") ?? false;
-  if (event.key === " " && !isOwn) toggle();
+  const isShown = target?.closest(".scenes [aria-pressed=true]") != null; // a scene that was just clicked pauses
+  if (event.key === " " && (!isOwn || isShown)) toggle();
   else if (event.key === "[") show((scene.value ?? 1) - 1);
   else if (event.key === "]") show(scene.value === null ? 0 : scene.value + 1);
   else if (isOtherSlider || target?.matches("[type=radio]")) return;
