@@ -98,6 +98,10 @@ def test_the_field_turns_as_one_drags_the_time(tab: Tab) -> None:
     at = tab.run(AT)
     tab.press(Keys.ARROW_LEFT)
     assert tab.run(AT) == pytest.approx(at + 0.01, abs=0.006)
+    for key in (Keys.HOME, Keys.END) * 2:  # so often nothing else changes: the last field of the learning comes once
+        tab.until(lambda: tab.run(CHANGED) == 0, "rest")
+        tab.press(key)
+        tab.until(lambda: tab.run(CHANGED) > 0.01, "a field that has turned", 5)
 
 
 def test_points_walk_to_the_data_and_collapse_without_noise(tab: Tab) -> None:
