@@ -55,7 +55,7 @@ def test_a_job_is_accepted_drawn_and_its_picture_is_the_pipelines(client: TestCl
 
 
 def test_events_tell_every_step_with_previews_that_near_the_picture(client: TestClient) -> None:
-    before = submit(client, "a dog", seed=3)  # keeps the worker busy until the stream has begun
+    before = submit(client, "a dog", seed=3, steps=40)  # keeps the worker busy until the stream has begun
     job = submit(client, "a red car", seed=2, negative_prompt="fog", count=2)
     answer = client.get(f"/jobs/{job['id']}/events?previews=all")
     assert answer.headers["content-type"].startswith("text/event-stream")
