@@ -66,6 +66,7 @@ def test_no_job_is_lost_or_doubled_when_the_server_is_killed_twenty_times(tmp_pa
     kill_and_restart(tmp_path / "server", times=20, seed=1)
 
 
+@pytest.mark.slow
 def test_many_clients_lose_nothing_for_a_minute(tmp_path: Path) -> None:
     with Served(tmp_path / "server", "--rate", "100000/minute") as served:
         found = soak.soak(served, seconds=60)
@@ -155,13 +156,14 @@ def test_clients_that_never_read_or_never_send_do_not_stop_the_others(tmp_path: 
             one.close()
 
 
+@pytest.mark.slow
 def test_the_description_is_true_for_what_schemathesis_sends(tmp_path: Path) -> None:
     with Served(tmp_path / "server", "--most-steps", "2", "--most-side", "128", "--most-outputs", "2",
                 "--rate", "1000000/minute") as served:  # fmt: skip
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{served.address}/openapi.json",
-            "--checks", "all", "--exclude-checks", "positive_data_acceptance", "--max-examples", "20",
+            "--checks", "all", "--exclude-checks", "positive_data_acceptance", "--max-examples", "8",
             "--seed", "1", "--no-color", "--suppress-health-check", "all",
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
