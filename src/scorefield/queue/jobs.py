@@ -45,10 +45,10 @@ class QueueFullError(ScorefieldError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where an unfinished job stands."""
+    """The place of an unfinished job in the queue."""
 
     position: int  # jobs that will be over before it; 0 if it is being drawn
-    seconds: float | None  # until it is done, where that can be told
+    seconds: float | None  # until it is done; None if the model has not drawn yet
 
 
 class Jobs:
@@ -126,7 +126,7 @@ class Jobs:
             return sorted(self._drawn)
 
     def standing(self, job: str) -> Standing | None:
-        """Where a job stands; None if it is over, or unknown."""
+        """The place of a job in the queue; None if it is over, or unknown."""
         with self._changed:
             entry, place = self._unfinished.get(job), self._turns.place(job)
             is_drawn = job in self._drawn

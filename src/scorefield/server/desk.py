@@ -58,7 +58,7 @@ class Desk:
 
     @asynccontextmanager
     async def following(self, job: str, wants: Wants | None = None) -> AsyncIterator[Follower]:
-        """Follow a job. What has happened before is not told again: read the entry after entering."""
+        """Follow a job. Earlier events are not repeated: read the entry after entering."""
         follower = self.jobs.feed.follow(job, wants)
         try:
             entry = self.jobs.entry(job)
